@@ -1,0 +1,58 @@
+"""medseg: scans in, trustworthy label maps out.
+
+The names below load on first use, so that ``import medseg`` is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from medseg.errors import MedsegError
+    from medseg.inference import Predictor
+    from medseg.modelpack import ModelPackage
+    from medseg.planning import Plan
+    from medseg.reading import read_labels, read_scan
+    from medseg.volume import Grid, LabelMap, LabelTable, Scan
+    from medseg.writing import write_labels
+
+_HOMES = {
+    "Grid": "medseg.volume",
+    "LabelMap": "medseg.volume",
+    "LabelTable": "medseg.volume",
+    "MedsegError": "medseg.errors",
+    "ModelPackage": "medseg.modelpack",
+    "Plan": "medseg.planning",
+    "Predictor": "medseg.inference",
+    "Scan": "medseg.volume",
+    "read_labels": "medseg.reading",
+    "read_scan": "medseg.reading",
+    "write_labels": "medseg.writing",
+}
+
+__all__ = [
+    "Grid",
+    "LabelMap",
+    "LabelTable",
+    "MedsegError",
+    "ModelPackage",
+    "Plan",
+    "Predictor",
+    "Scan",
+    "read_labels",
+    "read_scan",
+    "write_labels",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'medseg' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

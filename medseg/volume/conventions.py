@@ -1,0 +1,247 @@
+"""The one door between conventions: LPS and RAS, array orders, anatomical orders.
+
+Every sign and every transpose that stands for a convention is written here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError
+from medseg.volume.grid import FloatArray, Grid
+
+RAS = "RAS"
+"""Axes growing to the patient's right, anterior, superior: the order networks see."""
+
+IPL = "IPL"
+"""Axes growing to inferior, posterior, left: the order napari shows right way round."""
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_AXIS_OF = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+def flip_lps_ras(affine: npt.ArrayLike) -> FloatArray:
+    """Carry an affine from LPS+ world to RAS+ world, or back; it is its own inverse.
+
+    Parameters
+    ----------
+    affine : array_like, shape (4, 4)
+        Index to world mm.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
+    flipped: FloatArray = _LPS_TO_RAS @ np.asarray(affine, np.float64)
+    return flipped
+
+
+def flip_lps_ras_points(points_mm: npt.ArrayLike) -> FloatArray:
+    """Carry points or vectors from LPS+ to RAS+, or back; shape (..., 3), mm."""
+    flipped: FloatArray = np.asarray(points_mm, np.float64) * np.array([-1.0, -1.0, 1.0])
+    return flipped
+
+
+def affine_from_itk(
+    spacing_mm: npt.ArrayLike, origin_mm: npt.ArrayLike, direction: npt.ArrayLike
+) -> FloatArray:
+    """RAS+ affine of an ITK image (LPS+ origin and direction cosines).
+
+    Parameters
+    ----------
+    spacing_mm, origin_mm : array_like, shape (3,)
+        As ITK gives them, for x, y, z.
+    direction : array_like, shape (9,) or (3, 3)
+        Row-major direction cosines, axes as columns.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
+    affine = np.eye(4)
+    cosines = np.asarray(direction, np.float64).reshape(3, 3)
+    affine[:3, :3] = cosines * np.asarray(spacing_mm, np.float64)
+    affine[:3, 3] = origin_mm
+    return flip_lps_ras(affine)
+
+
+def itk_from_affine(affine: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """ITK's (spacing_mm, origin_mm, direction (3, 3)) of a RAS+ affine.
+
+    Raises
+    ------
+    GeometryError
+        When the axes are sheared: ITK's direction matrix must be orthonormal.
+    """
+    lps = flip_lps_ras(affine)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    direction = lps[:3, :3] / spacing
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise GeometryError("this grid is sheared (gantry tilt), which ITK formats cannot hold")
+    return spacing, lps[:3, 3], direction
+
+
+def from_kji(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View an array in ITK/DICOM order (..., K, J, I) as (..., I, J, K), or back."""
+    return array.swapaxes(-1, -3)
+
+
+def affine_from_dicom(
+    orientation: npt.ArrayLike, pixel_spacing_mm: npt.ArrayLike, first_mm: npt.ArrayLike,
+    step_mm: npt.ArrayLike,
+) -> FloatArray:  # fmt: skip
+    """RAS+ affine of a stack of DICOM slices; I runs along columns' index, J along rows' index.
+
+    Parameters
+    ----------
+    orientation : array_like, shape (6,)
+        ImageOrientationPatient: direction of a row (growing column index), then of a column.
+    pixel_spacing_mm : array_like, shape (2,)
+        PixelSpacing: distance between rows, then between columns.
+    first_mm : array_like, shape (3,)
+        ImagePositionPatient of the slice with K = 0 (LPS+ mm).
+    step_mm : array_like, shape (3,)
+        From one slice's position to the next (LPS+ mm); not parallel to the normal under tilt.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+
+    References
+    ----------
+    DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
+    """
+    row, column = np.asarray(orientation, np.float64).reshape(2, 3)
+    between_rows, between_columns = np.asarray(pixel_spacing_mm, np.float64)
+    affine = np.eye(4)
+    affine[:3, 0] = row * between_columns
+    affine[:3, 1] = column * between_rows
+    affine[:3, 2] = step_mm
+    affine[:3, 3] = first_mm
+    return flip_lps_ras(affine)
+
+
+def dicom_from_affine(
+    affine: npt.ArrayLike,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """What DICOM calls the parts of a RAS+ affine; the inverse of :func:`affine_from_dicom`.
+
+    Parameters
+    ----------
+    affine : array_like, shape (4, 4)
+        I along the column index, J along the row index, K along the slices.
+
+    Returns
+    -------
+    orientation : ndarray, shape (6,)
+        ImageOrientationPatient.
+    pixel_spacing_mm : ndarray, shape (2,)
+        PixelSpacing: between rows, then between columns.
+    first_mm, step_mm : ndarray, shape (3,)
+        ImagePositionPatient of K = 0, and from one slice to the next (LPS+ mm).
+    """
+    lps = flip_lps_ras(affine)
+    lengths = np.linalg.norm(lps[:3, :2], axis=0)
+    orientation = (lps[:3, :2] / lengths).T.ravel()
+    return orientation, lengths[::-1], lps[:3, 3], lps[:3, 2]
+
+
+def orientation_letters(grid: Grid) -> str:
+    """Closest anatomical direction in which each of I, J, K grows, such as ``"LPS"``."""
+    axes = _closest_axes(grid)
+    return "".join(_LETTERS[world][sign > 0] for world, sign in axes)
+
+
+def obliquity_degrees(grid: Grid) -> float:
+    """Largest angle, in degrees, between a voxel axis and its closest anatomical axis."""
+    axes = _closest_axes(grid)
+    cosines = [abs(grid.direction[world, axis]) for axis, (world, _) in enumerate(axes)]
+    return float(np.degrees(np.arccos(np.clip(min(cosines), -1.0, 1.0))))
+
+
+@dataclass(frozen=True)
+class Reorientation:
+    """A transpose and flips that carry a grid to an anatomical order: no interpolation, exact back.
+
+    Parameters
+    ----------
+    order : tuple of int
+        The source axis that becomes target axis 0, 1, 2.
+    flips : tuple of bool
+        Whether each *target* axis is reversed.
+    source : Grid
+        The grid before.
+    """
+
+    order: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    source: Grid
+
+    @classmethod
+    def towards(cls, grid: Grid, letters: str) -> Reorientation:
+        """The reorientation after which the axes grow (closest to) `letters`.
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid to carry over; oblique grids go to their closest axes.
+        letters : str
+            One of R/L, A/P, S/I for each target axis, such as ``"RAS"`` or ``"IPL"``.
+
+        Returns
+        -------
+        Reorientation
+        """
+        wanted = [_AXIS_OF[letter] for letter in letters]
+        if sorted(world for world, _ in wanted) != [0, 1, 2]:
+            raise GeometryError(f"'{letters}' does not name three different anatomical axes")
+        axes = _closest_axes(grid)
+        worlds = [world for world, _ in axes]
+        order = [worlds.index(world) for world, _ in wanted]
+        flips = [axes[axis][1] != sign for axis, (_, sign) in zip(order, wanted, strict=True)]
+        return cls((order[0], order[1], order[2]), (flips[0], flips[1], flips[2]), grid)
+
+    @property
+    def target(self) -> Grid:
+        """The grid after."""
+        step = np.zeros((4, 4))
+        step[3, 3] = 1.0
+        for axis, (source_axis, flipped) in enumerate(zip(self.order, self.flips, strict=True)):
+            step[source_axis, axis] = -1.0 if flipped else 1.0
+            step[source_axis, 3] = self.source.shape[source_axis] - 1 if flipped else 0
+        shape = tuple(self.source.shape[axis] for axis in self.order)
+        return Grid((shape[0], shape[1], shape[2]), self.source.affine @ step)
+
+    def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """View of `array`, shape (..., I, J, K) on the source grid, in the target order."""
+        lead = array.ndim - 3
+        turned = array.transpose(*range(lead), *(lead + axis for axis in self.order))
+        view: npt.NDArray[Any] = turned[self._slices()]
+        return view
+
+    def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """View of `array`, shape (..., I, J, K) in the target order, back on the source grid."""
+        lead = array.ndim - 3
+        inverse = np.argsort(self.order)
+        flipped: npt.NDArray[Any] = array[self._slices()]
+        return flipped.transpose(*range(lead), *(lead + int(axis) for axis in inverse))
+
+    def _slices(self) -> tuple[Any, ...]:
+        return (..., *(slice(None, None, -1 if flipped else 1) for flipped in self.flips))
+
+
+def _closest_axes(grid: Grid) -> list[tuple[int, int]]:
+    """For each voxel axis its closest world axis and sign; every world axis is used once."""
+    cosines = np.abs(grid.direction)
+    axes: list[tuple[int, int]] = [(0, 1)] * 3
+    for _ in range(3):
+        world, axis = np.unravel_index(int(np.argmax(cosines)), (3, 3))
+        axes[axis] = (int(world), 1 if grid.direction[world, axis] > 0 else -1)
+        cosines[world, :] = -1.0
+        cosines[:, axis] = -1.0
+    return axes

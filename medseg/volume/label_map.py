@@ -1,0 +1,91 @@
+"""Which structure each voxel belongs to, on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError, LabelError
+from medseg.volume.grid import Grid
+from medseg.volume.label_table import LabelTable
+from medseg.volume.scan import Provenance
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """Label values on a `Grid`, with the table that says what they mean.
+
+    Parameters
+    ----------
+    values : ndarray of unsigned int, shape (I, J, K)
+        0 is background. uint8 or uint16; other integer types are converted when they fit.
+    grid : Grid
+        Where the voxels lie.
+    table : LabelTable
+        Every value other than 0 must be in it.
+    provenance : Provenance
+        Of the scan that was labelled (the DICOM writers need its slices).
+
+    Raises
+    ------
+    GeometryError
+        When the values do not fit the grid.
+    LabelError
+        When a value is not a whole number, does not fit 16 bits or is not in the table.
+    """
+
+    values: npt.NDArray[Any]
+    grid: Grid
+    table: LabelTable
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.grid.shape:
+            raise GeometryError(
+                f"labels of shape {self.values.shape} do not fit a grid of {self.grid.shape}"
+            )
+        values = as_label_values(self.values)
+        self.table.check_values(present_values(values))
+        view = values.view()
+        view.setflags(write=False)
+        object.__setattr__(self, "values", view)
+
+
+def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`array` as uint8 or uint16 labels, refusing anything that would change a value.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any real dtype; floats must be whole numbers.
+
+    Returns
+    -------
+    ndarray of uint8 or uint16
+        The same object when it already is one.
+
+    Raises
+    ------
+    LabelError
+        When a value is fractional, not finite, negative or above 65535.
+    """
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    if array.size == 0 or array.dtype == bool:
+        return array.astype(np.uint8)
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 65535:
+        raise LabelError(f"label values must lie in 0..65535, found {low:g} to {high:g}")
+    labels = array.astype(np.uint8 if high <= 255 else np.uint16)
+    if not np.issubdtype(array.dtype, np.integer) and not np.array_equal(labels, array):
+        raise LabelError("label values must be whole numbers; this looks like an intensity image")
+    return labels
+
+
+def present_values(values: npt.NDArray[Any]) -> list[int]:
+    """The distinct values of an unsigned label array, ascending (one counting pass)."""
+    counts = np.bincount(values.ravel(order="K"))
+    return [int(value) for value in np.flatnonzero(counts)]

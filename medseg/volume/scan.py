@@ -1,0 +1,99 @@
+"""Intensities on a grid, with modality and provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError, InputError
+from medseg.volume.grid import Grid
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a scan came from; never holds patient text.
+
+    Parameters
+    ----------
+    format : str
+        ``"nifti"``, ``"dicom"``, ``"nrrd"``, ``"phantom"``...
+    files : tuple of Path
+        The files read. For a DICOM stack exactly one file per K index, in K order.
+    series_uid : str
+        SeriesInstanceUID for DICOM, else empty.
+    instance_uids : tuple of str
+        SOPInstanceUID per K index for DICOM, else empty.
+    notes : tuple of str
+        What was repaired or is worth knowing, one sentence each.
+    """
+
+    format: str = "memory"
+    files: tuple[Path, ...] = ()
+    series_uid: str = ""
+    instance_uids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Intensities on a `Grid`.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (C, I, J, K)
+        Channels first; a 2-D picture has K = 1. Kept as given (no copy) and made read-only.
+    grid : Grid
+        Where the voxels lie.
+    modality : str
+        DICOM modality word (``"CT"``, ``"MR"``...), or ``""`` when unknown.
+    provenance : Provenance
+        Where it came from.
+
+    Raises
+    ------
+    GeometryError
+        When the voxels do not fit the grid.
+    InputError
+        When the voxels are not real numbers.
+    """
+
+    voxels: npt.NDArray[Any]
+    grid: Grid
+    modality: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 4 or self.voxels.shape[1:] != self.grid.shape:
+            raise GeometryError(
+                f"voxels of shape {self.voxels.shape} do not fit a grid of {self.grid.shape};"
+                " expected (channels, I, J, K)"
+            )
+        if not (np.issubdtype(self.voxels.dtype, np.number) or self.voxels.dtype == bool):
+            raise InputError(f"voxels must be real numbers, got dtype {self.voxels.dtype}")
+        if np.iscomplexobj(self.voxels):
+            raise InputError("voxels are complex numbers; take magnitude or phase first")
+        view = self.voxels.view()
+        view.setflags(write=False)
+        object.__setattr__(self, "voxels", view)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.voxels.shape[0])
+
+    def check_finite(self) -> None:
+        """Raise `InputError` naming the first voxel that is NaN or infinite, if there is one."""
+        if not np.issubdtype(self.voxels.dtype, np.floating) or np.isfinite(self.voxels).all():
+            return
+        bad = ~np.isfinite(self.voxels)
+        first = tuple(int(n) for n in np.unravel_index(int(bad.argmax()), bad.shape))
+        where = self.provenance.files[0].name if self.provenance.files else "the scan"
+        raise InputError(
+            f"{where} holds {int(bad.sum())} NaN or infinite voxels, the first at (channel, i, j,"
+            f" k) = {first}; replace them (for example by the background value) and try again",
+            code="NOT_FINITE",
+        )

@@ -1,0 +1,38 @@
+"""What every room's tests share: where real scans lie, and whether a window can be opened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+_WINDOW_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "qapp", "qtbot"}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real scans beside the checkout; the test is skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real scans: there is no folder ../shared/data beside the checkout")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need a window where none can be opened (Qt would end the whole process)."""
+    if _window_possible() or os.environ.get("CI"):
+        return
+    skip = pytest.mark.skip(reason="no display and no Xvfb; scripts/system_packages.sh has it")
+    for item in items:
+        if _WINDOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(skip)
+
+
+def _window_possible() -> bool:
+    if not sys.platform.startswith("linux"):
+        return True
+    return bool(os.environ.get("DISPLAY") or shutil.which("Xvfb"))
