@@ -1,0 +1,156 @@
+"""Every choice between a raw scan and the network, as strict data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from medseg.errors import PlanError
+
+Three = tuple[float, float, float]
+Kind = TypeVar("Kind")
+SCHEMA_VERSION = 1
+
+
+class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one channel's intensities become network input.
+
+    Parameters
+    ----------
+    scheme : {"zscore", "clip_zscore", "none"}
+        ``zscore``: each scan by its own mean and standard deviation. ``clip_zscore`` (CT): clip
+        to `low`..`high`, then subtract `mean` and divide by `std`, all of the dataset.
+    low, high, mean, std : float
+        Used by ``clip_zscore`` only.
+    """
+
+    scheme: Literal["zscore", "clip_zscore", "none"] = "zscore"
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a room by name, with its settings.
+
+    Parameters
+    ----------
+    name : str
+        File name in the room, such as ``"unet"``.
+    settings : dict
+        Numbers and names; decoded strictly by the part's own `Settings`.
+    """
+
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every choice between raw scan and network input.
+
+    Parameters
+    ----------
+    schema_version : int
+        Of this structure.
+    orientation : str
+        Anatomical order of the network's axes, such as ``"RAS"``.
+    spacing_mm : tuple of float
+        Spacing the network sees, along those axes, in mm.
+    channels : tuple of str
+        Name of each input channel, such as ``("MR",)``.
+    normalisation : tuple of Normalisation
+        One for each channel.
+    patch : tuple of int
+        Voxels along each axis that the network sees at once.
+    batch : int
+        Patches in a training step.
+    network, loss : Choice
+        Parts by name.
+    mirror_axes : tuple of int
+        Axes along which training mirrors patches.
+    overlap : float
+        Share of a patch by which neighbouring tiles overlap at inference.
+
+    Raises
+    ------
+    PlanError
+        When numbers do not fit together.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    orientation: str = "RAS"
+    spacing_mm: Three
+    channels: tuple[str, ...]
+    normalisation: tuple[Normalisation, ...]
+    patch: tuple[int, int, int]
+    batch: int
+    network: Choice
+    loss: Choice = Choice(name="dice_ce")
+    mirror_axes: tuple[int, ...] = (0, 1, 2)
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise PlanError(
+                f"plan of schema version {self.schema_version}, this medseg reads"
+                f" {SCHEMA_VERSION}; use the medseg that wrote it or plan again"
+            )
+        if len(self.channels) != len(self.normalisation) or not self.channels:
+            raise PlanError(
+                f"{len(self.channels)} channels but {len(self.normalisation)} normalisations"
+            )
+        if min(self.patch) < 1 or self.batch < 1:
+            raise PlanError(f"patch {self.patch} and batch {self.batch} must be positive")
+        if min(self.spacing_mm) <= 0:
+            raise PlanError(f"spacing must be positive, got {self.spacing_mm} mm")
+        if not 0 <= self.overlap < 1:
+            raise PlanError(f"overlap must lie in 0..1 (1 excluded), got {self.overlap}")
+
+
+def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
+    """Strictly decode JSON; an unknown key or a wrong type is an error that names its place.
+
+    Parameters
+    ----------
+    data : bytes
+        JSON text.
+    kind : type
+        What to decode it to.
+    where : str
+        File name for the message.
+
+    Returns
+    -------
+    object
+        Of type `kind`.
+
+    Raises
+    ------
+    PlanError
+        When it does not decode.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise PlanError(f"{where} does not decode: {error}", code="DECODE") from error
+
+
+def encode(value: object) -> bytes:
+    """Indented JSON of a structure, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def settings_of(choice: Choice, kind: type[Kind], *, room: str) -> Kind:
+    """A choice's settings as the part's own strict structure.
+
+    Raises
+    ------
+    PlanError
+        When a key is unknown or a value has the wrong type.
+    """
+    try:
+        return msgspec.convert(choice.settings, type=kind)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"settings of {room} '{choice.name}': {error}", code="DECODE") from error

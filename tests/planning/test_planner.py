@@ -1,0 +1,98 @@
+import msgspec
+import numpy as np
+import pytest
+
+from medseg.errors import InputError, PlanError
+from medseg.planning import Choice, Fingerprint, Normalisation, Plan, make_plan, take_fingerprint
+from medseg.planning.fingerprint import Intensities
+from medseg.planning.plan import decode, encode, settings_of
+from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
+from medseg.volume import Grid, LabelMap, LabelTable, Scan
+
+PLAN = Plan(
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Choice(name="unet"),
+)
+
+
+def fingerprint(shape, spacing, *, modality="MR", cases=5):
+    one = Intensities(mean=40, std=60, low=-160, high=240)
+    return Fingerprint(
+        shapes=(shape,) * cases,
+        spacings_mm=(spacing,) * cases,
+        modality=modality,
+        intensities=(one,),
+    )
+
+
+def test_hippocampus_gets_the_plan_nnunets_rules_give():
+    plan = make_plan(fingerprint((36, 50, 35), (1.0, 1.0, 1.0)), budget=CPU_BUDGET)
+    assert plan.patch == (40, 56, 40)
+    assert plan.network.settings["features"] == [32, 64, 128, 128]
+    assert plan.network.settings["strides"][1:] == [(2, 2, 2)] * 3
+    assert plan.batch == 4
+    assert plan.normalisation[0].scheme == "zscore"
+
+
+def test_thick_slices_are_not_halved_before_the_plane_caught_up():
+    plan = make_plan(fingerprint((320, 320, 20), (0.6, 0.6, 3.6)), budget=GPU_BUDGET)
+    assert plan.network.settings["strides"][1] == (2, 2, 1)
+    assert plan.network.settings["kernels"][0] == (3, 3, 1)
+    assert plan.patch[2] <= 24
+
+
+@pytest.mark.parametrize("budget", [CPU_BUDGET, GPU_BUDGET])
+def test_a_large_ct_stays_in_the_budget(budget):
+    plan = make_plan(fingerprint((512, 512, 300), (0.75, 0.75, 1.5), modality="CT"), budget=budget)
+    assert np.prod(plan.patch) * plan.batch <= 1.1 * budget.voxels
+    assert plan.normalisation[0].scheme == "clip_zscore"
+    assert plan.normalisation[0].low == -160
+
+
+def test_a_plan_survives_its_file():
+    assert decode(encode(PLAN), Plan, where="plan.json") == PLAN
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        (b'"patch"', b'"pacth"', "pacth"),
+        (b'"batch": 2', b'"batch": "two"', "batch"),
+        (b'"schema_version": 1', b'"schema_version": 99', "99"),
+        (b'"overlap": 0.5', b'"overlap": 1.5', "1.5"),
+    ],
+)
+def test_a_wrong_key_or_value_names_its_place(old, new, word):
+    with pytest.raises(PlanError, match=word):
+        decode(encode(PLAN).replace(old, new), Plan, where="plan.json")
+
+
+def test_an_unknown_setting_of_a_part_is_refused():
+    class Settings(msgspec.Struct, forbid_unknown_fields=True):
+        width: int = 3
+
+    with pytest.raises(PlanError, match="witdh"):
+        settings_of(Choice(name="x", settings={"witdh": 4}), Settings, room="networks")
+
+
+def test_the_fingerprint_measures_the_foreground_only():
+    grid = Grid((8, 9, 10), np.diag([2.0, 1.0, 3.0, 1.0]))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[2:5] = 1
+    voxels = np.where(labels, 100.0, -1000.0)[None]
+    found = take_fingerprint(
+        [(Scan(voxels, grid, "CT"), LabelMap(labels, grid, LabelTable.of({1: "a"})))]
+    )
+    assert found.intensities[0].mean == 100
+    assert found.shapes == ((8, 9, 10),)
+    assert found.spacings_mm == ((2.0, 1.0, 3.0),)
+    assert found.modality == "CT"
+
+
+def test_no_case_no_plan():
+    with pytest.raises(InputError, match="no case"):
+        take_fingerprint([])
