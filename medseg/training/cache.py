@@ -1,0 +1,95 @@
+"""Prepared cases on disk: made once, mapped into memory, never pickled."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.planning import Plan
+from medseg.preparing import prepare_image, prepare_labels
+from medseg.training.dataset import Case, Dataset
+
+PLACES_PER_LABEL = 5_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One case as the network sees it.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (C, I, J, K)
+        Mapped from disk.
+    labels : ndarray of uint8, shape (I, J, K)
+        Class indices (0, 1, 2... in the order of the label table), mapped from disk.
+    places : tuple of ndarray, each of shape (n, 3)
+        For each class but the background some of its voxels; empty when it is absent.
+    """
+
+    image: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.uint8]
+    places: tuple[npt.NDArray[Any], ...]
+
+
+def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prepared:
+    """The prepared case, from `folder` when it is there, else made and stored.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Reads the case.
+    case : Case
+        Which one.
+    plan : Plan
+        How to prepare it; `folder` belongs to this plan alone.
+    folder : Path
+        Where prepared cases of the run lie.
+
+    Returns
+    -------
+    Prepared
+    """
+    image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
+    if not (image_file.is_file() and label_file.is_file()):
+        scan, truth = dataset.read(case)
+        image, _ = prepare_image(scan, plan)
+        classes = class_indices(prepare_labels(truth, plan), dataset.labels.values)
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(image_file, image.numpy())
+        _save(label_file, classes)
+    labels = np.load(label_file, mmap_mode="r")
+    return Prepared(
+        image=np.load(image_file, mmap_mode="r"),
+        labels=labels,
+        places=_places(labels, len(dataset.labels)),
+    )
+
+
+def class_indices(values: npt.NDArray[Any], known: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Label values as class indices 0, 1, 2... in the order of `known`."""
+    lookup = np.zeros(max(known) + 1, np.uint8)
+    lookup[list(known)] = np.arange(1, len(known) + 1)
+    return np.asarray(lookup[values])
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array so that `path` is whole or absent."""
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    with scratch.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+    scratch.replace(path)
+
+
+def _places(labels: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray[Any], ...]:
+    """Up to `PLACES_PER_LABEL` evenly spread voxels of each class."""
+    found = []
+    for index in range(1, classes + 1):
+        places = np.argwhere(labels == index)
+        step = max(1, len(places) // PLACES_PER_LABEL)
+        found.append(places[::step].astype(np.int32))
+    return tuple(found)

@@ -1,0 +1,104 @@
+"""The state of a run on disk: one safetensors file, replaced atomically, never a pickle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.optim import Optimizer
+
+from medseg.errors import ReadError, WriteError
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Numbers of a run besides its tensors.
+
+    Parameters
+    ----------
+    step : int
+        Optimiser steps done.
+    total_steps : int
+        Steps in all; the learning-rate schedule hangs on it.
+    seconds : float
+        Time trained so far.
+    """
+
+    step: int
+    total_steps: int
+    seconds: float
+
+
+def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
+    """Write network, optimiser and numbers; `path` is the old one or the new one, never a part.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint file.
+    network : torch.nn.Module
+        Its parameters and buffers.
+    optimizer : torch.optim.Optimizer
+        Its per-parameter tensors.
+    state : State
+        Numbers.
+
+    Raises
+    ------
+    WriteError
+        When the disk does not take it.
+    """
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_file(plain, scratch, metadata={"state": msgspec.json.encode(state).decode()})
+        with scratch.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise WriteError(f"cannot write the checkpoint '{path}': {error.strerror}") from error
+
+
+def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> State:
+    """Put a saved state back into `network` and `optimizer`.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ReadError
+        When the file is damaged or of another network.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            state = msgspec.json.decode(stored.metadata()["state"], type=State)
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        network.load_state_dict(_under("network.", tensors))
+    except Exception as error:
+        raise ReadError(f"checkpoint '{path}' cannot be resumed from: {error}") from error
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in _under("optimizer.", tensors).items():
+        index, slot = name.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = value
+    content: dict[str, Any] = optimizer.state_dict()
+    optimizer.load_state_dict({"state": slots, "param_groups": content["param_groups"]})
+    return state
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,252 @@
+"""Datasets on disk: nnU-Net raw, Medical Segmentation Decathlon, or images/ and labels/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import GeometryError, InputError, LabelError
+from medseg.reading import read_labels, read_scan
+from medseg.training.splits import Fold, find_folds, read_folds
+from medseg.volume import Label, LabelMap, LabelTable, Scan
+from medseg.volume.label_map import present_values
+from medseg.volume.label_table import default_color
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Scan and truth of one patient.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its dataset.
+    images : tuple of Path
+        One file (or DICOM folder) for each channel.
+    label : Path
+        The truth.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases, what their labels mean, and how they fall into folds.
+
+    Parameters
+    ----------
+    name : str
+        Of the dataset.
+    cases : tuple of Case
+        Sorted by name.
+    labels : LabelTable
+        Of all cases.
+    modality : str
+        DICOM modality word of all scans, or ``""`` to take each file's own.
+    folds : tuple of Fold
+        Never empty.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    labels: LabelTable
+    modality: str
+    folds: tuple[Fold, ...]
+
+    def fold(self, number: int | None) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+        """Cases to train on and cases held out; everything and nothing for None.
+
+        Raises
+        ------
+        InputError
+            When there is no such fold.
+        """
+        if number is None:
+            return self.cases, ()
+        if not 0 <= number < len(self.folds):
+            raise InputError(
+                f"fold {number} does not exist; there are folds 0..{len(self.folds) - 1}"
+            )
+        fold = self.folds[number]
+        train = tuple(case for case in self.cases if case.name in fold.train)
+        held_out = tuple(case for case in self.cases if case.name in fold.validation)
+        if not train:
+            raise InputError(f"fold {number} leaves no case to train on")
+        return train, held_out
+
+    def read(self, case: Case) -> tuple[Scan, LabelMap]:
+        """Scan (channels stacked) and truth of a case, on one grid.
+
+        Raises
+        ------
+        GeometryError
+            When images or truth lie on different grids.
+        """
+        scans = [read_scan(path) for path in case.images]
+        first = scans[0]
+        for path, scan in zip(case.images[1:], scans[1:], strict=True):
+            _check_same(first, scan.grid, f"channel '{path.name}'")
+        truth = read_labels(case.label, table=self.labels)
+        _check_same(first, truth.grid, f"label map '{case.label.name}'")
+        voxels = np.concatenate([scan.voxels for scan in scans]) if scans[1:] else first.voxels
+        scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
+        return scan, truth
+
+
+def open_dataset(
+    path: str | Path,
+    *,
+    splits: str | Path | None = None,
+    labels: Mapping[int, str] | None = None,
+    modality: str | None = None,
+) -> Dataset:
+    """Find the cases of a dataset folder; no voxel is read beyond what names the labels.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw or MSD, with
+        ``dataset.json``), or with ``images/`` and ``labels/`` (``dataset.json`` or
+        ``labels.json`` optional).
+    splits : str or Path, optional
+        Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
+        of shuffled cases.
+    labels : mapping of int to str, optional
+        Names of the label values, in place of what the folder says.
+    modality : str, optional
+        DICOM modality word of all scans (``"CT"``, ``"MR"``), in place of what the folder says.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        When the folder is no dataset, or images and labels do not pair up.
+    """
+    root = Path(path)
+    images, truths = _folders(root)
+    about = _read_json(root / "dataset.json")
+    cases = _pair(images, truths, nnunet="channel_names" in about and images.name == "imagesTr")
+    names = [case.name for case in cases]
+    return Dataset(
+        name=str(about.get("name") or root.resolve().name),
+        cases=cases,
+        labels=LabelTable.of(dict(labels)) if labels else _label_table(root, about, cases),
+        modality=_modality(about) if modality is None else modality,
+        folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
+    )
+
+
+def _folders(root: Path) -> tuple[Path, Path]:
+    """The folders of images and of labels."""
+    if not root.is_dir():
+        raise InputError(f"no dataset folder '{root}'")
+    for images, labels in (("imagesTr", "labelsTr"), ("images", "labels")):
+        if (root / images).is_dir() and (root / labels).is_dir():
+            return root / images, root / labels
+    raise InputError(
+        f"'{root}' is no dataset: it needs imagesTr/ and labelsTr/, or images/ and labels/"
+    )
+
+
+def _read_json(path: Path) -> Json:
+    """A JSON object, or an empty one when there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is no readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"'{path}' must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _stem(path: Path) -> str | None:
+    """File name without its image suffix, folder name for a DICOM folder, None for others."""
+    if path.is_dir():
+        return path.name
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix) and not path.name.startswith("."):
+            return path.name.removesuffix(suffix)
+    return None
+
+
+def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
+    """Match images to labels by name; nnU-Net's ``_0000`` counts channels."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(images.iterdir()):
+        stem = _stem(path)
+        if stem is not None:
+            found.setdefault(stem[:-5] if nnunet else stem, []).append(path)
+    truths = {stem: path for path in sorted(labels.iterdir()) if (stem := _stem(path))}
+    lonely = sorted(set(found) ^ set(truths))
+    if lonely:
+        raise InputError(
+            f"{len(lonely)} case(s) have an image or a label but not both, such as '{lonely[0]}',"
+            f" in '{images.parent}'; add the missing files or move these away"
+        )
+    if not found:
+        raise InputError(f"no images ({', '.join(SUFFIXES)}) in '{images}'")
+    return tuple(Case(name, tuple(found[name]), truths[name]) for name in sorted(found))
+
+
+def _label_table(root: Path, about: Json, cases: tuple[Case, ...]) -> LabelTable:
+    """Labels from labels.json or dataset.json, else from the values of every label map."""
+    plain = _read_json(root / "labels.json") or about.get("labels")
+    if isinstance(plain, dict):
+        return _named(plain, root)
+    values: set[int] = set()
+    for case in cases:
+        values |= set(read_labels(case.label).table.values) & set(
+            present_values(read_labels(case.label).values)
+        )
+    return LabelTable.of({value: f"label {value}" for value in values if value > 0})
+
+
+def _named(plain: dict[str, Any], root: Path) -> LabelTable:
+    """A table from ``{"1": "liver"}`` (MSD, ours) or ``{"liver": 1}`` (nnU-Net)."""
+    rows: dict[int, str] = {}
+    for key, value in plain.items():
+        text, number = (value, key) if key.isdigit() else (key, value)
+        if isinstance(number, list):
+            raise LabelError(f"label '{text}' of '{root}' is a region {number}; give single values")
+        rows[int(number)] = str(text)
+    rows.pop(0, None)
+    return LabelTable(tuple(
+        Label(value=value, name=name, color=default_color(row))
+        for row, (value, name) in enumerate(sorted(rows.items()))
+    ))  # fmt: skip
+
+
+def _modality(about: Json) -> str:
+    """CT or MR when the first channel's name says so."""
+    channels = about.get("channel_names") or about.get("modality") or {}
+    first = str(channels.get("0", "")) if isinstance(channels, dict) else ""
+    word = first.upper()
+    if word.startswith("CT"):
+        return "CT"
+    return "MR" if word.startswith(("MR", "T1", "T2", "FLAIR")) else ""
+
+
+def _check_same(scan: Scan, grid: Any, what: str) -> None:
+    if not scan.grid.same_as(grid, tolerance_mm=0.1):
+        raise GeometryError(
+            f"{what} does not lie on its scan's grid: {grid.shape} voxels at"
+            f" {grid.origin_mm.round(2).tolist()} mm against {scan.grid.shape} at"
+            f" {scan.grid.origin_mm.round(2).tolist()} mm; resample it to the scan first",
+            code="OTHER_GRID",
+        )

@@ -1,0 +1,51 @@
+"""What a person chooses about a training run."""
+
+from __future__ import annotations
+
+import msgspec
+
+from medseg.errors import InputError
+
+
+class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Choices of a run; stored with it, so that resuming needs none.
+
+    Parameters
+    ----------
+    steps : int or None
+        Optimiser steps. None: as many as fit in `minutes`, or 2,000.
+    minutes : float or None
+        Time for training; the number of steps is then set from the speed of the first ones.
+    fold : int or None
+        Held-out fold; None trains on every case and measures nothing.
+    network : str
+        Name in ``medseg.networks``.
+    seed : int
+        Of initial weights, sampling and augmentation.
+    device : str
+        See :func:`medseg.runtime.device.choose_device`.
+    name : str or None
+        Of the model; the dataset's when None.
+    learning_rate : float
+        At its peak.
+    validations : int
+        How often held-out cases are segmented on the way.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    fold: int | None = 0
+    network: str = "unet"
+    seed: int = 0
+    device: str = "auto"
+    name: str | None = None
+    learning_rate: float = 2e-3
+    validations: int = 10
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps must be at least 1, got {self.steps}")
+        if self.minutes is not None and self.minutes <= 0:
+            raise InputError(f"minutes must be positive, got {self.minutes:g}")
+        if self.learning_rate <= 0:
+            raise InputError(f"the learning rate must be positive, got {self.learning_rate:g}")

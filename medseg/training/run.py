@@ -1,0 +1,161 @@
+"""A training run from a dataset to a model package, in a folder that can be resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from medseg import __version__
+from medseg.errors import InputError
+from medseg.inference import Predictor
+from medseg.modelpack import Card, Manifest, save_package
+from medseg.modelpack.package import UNSAVED
+from medseg.networks import build_network
+from medseg.planning import Fingerprint, Plan, make_plan, take_fingerprint
+from medseg.planning.plan import decode, encode
+from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
+from medseg.runtime.device import Device, choose_device
+from medseg.runtime.progress import Progress, silent
+from medseg.training.cache import Prepared, prepare_case
+from medseg.training.dataset import Case, Dataset
+from medseg.training.options import TrainingOptions
+from medseg.training.trainer import Trainer
+from medseg.training.validation import mean_dice
+
+CASES_ON_THE_WAY = 8
+"""Held-out cases looked at while training; all of them at the end."""
+
+
+def train(
+    dataset: Dataset,
+    run: Path,
+    *,
+    options: TrainingOptions,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Plan, prepare, train, measure and pack a model.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What to learn from.
+    run : Path
+        Folder of the run: plan.json, options.json, cache/, checkpoint, history, tensorboard/,
+        and at the end model/.
+    options : TrainingOptions
+        A person's choices; a resumed run takes those it was started with.
+    resume : bool, default False
+        Go on with a run that was stopped.
+    progress : Progress, optional
+        Called after every case, step and validation; may raise `Cancelled`.
+
+    Returns
+    -------
+    Path
+        The model package's folder.
+
+    Raises
+    ------
+    InputError
+        When `run` exists and is not to be resumed, or cannot be.
+    MedsegError
+        Whatever a case, a plan or the loss gives rise to.
+    """
+    options = _enter(run, options, resume=resume)
+    training, held_out = dataset.fold(options.fold)
+    device = choose_device(options.device)
+    plan = _plan(dataset, training, run, options, device, progress)
+    prepared = _prepare(dataset, training, plan, run, progress)
+    torch.manual_seed(options.seed)
+    network = build_network(plan, classes=len(dataset.labels) + 1)
+    predictor = Predictor(network, plan, dataset.labels, device)
+
+    def on_the_way() -> dict[str, float]:
+        return mean_dice(predictor, dataset, held_out[:CASES_ON_THE_WAY])
+
+    trainer = Trainer(network, plan, options, device, run, on_the_way)
+    trainer.resume()
+    trainer.fit(prepared, progress=progress)
+    network.eval()
+    scores = mean_dice(predictor, dataset, held_out, progress=progress)
+    manifest = _manifest(dataset, plan, options, scores, trainer.state.step, len(training))
+    return save_package(run / "model", manifest, network).folder
+
+
+def _enter(run: Path, options: TrainingOptions, *, resume: bool) -> TrainingOptions:
+    """Make the run's folder, or take up the options of the run that is there."""
+    stored = run / "options.json"
+    if resume:
+        if not stored.is_file():
+            raise InputError(f"'{run}' holds no run to resume; start it without --resume")
+        return decode(stored.read_bytes(), TrainingOptions, where=str(stored))
+    if run.exists() and any(run.iterdir()):
+        raise InputError(
+            f"'{run}' exists and is not empty; continue it with --resume or choose another folder"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    stored.write_bytes(encode(options))
+    return options
+
+
+def _plan(
+    dataset: Dataset, cases: tuple[Case, ...], run: Path, options: TrainingOptions,
+    device: Device, progress: Progress,
+) -> Plan:  # fmt: skip
+    """The run's plan, saved before anything trains; the stored one when there is one."""
+    stored = run / "plan.json"
+    if stored.is_file():
+        return decode(stored.read_bytes(), Plan, where=str(stored))
+
+    def look(case: Case, done: int) -> tuple:  # type: ignore[type-arg]
+        progress(done, len(cases), "looking at the scans")
+        return dataset.read(case)
+
+    fingerprint: Fingerprint = take_fingerprint(look(case, n) for n, case in enumerate(cases))
+    budget = CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET
+    plan = make_plan(fingerprint, budget=budget, network=options.network)
+    (run / "fingerprint.json").write_bytes(encode(fingerprint))
+    stored.write_bytes(encode(plan))
+    return plan
+
+
+def _prepare(
+    dataset: Dataset, cases: tuple[Case, ...], plan: Plan, run: Path, progress: Progress
+) -> list[Prepared]:
+    """All training cases as the network sees them."""
+    prepared = []
+    for done, case in enumerate(cases):
+        progress(done, len(cases), "preparing")
+        prepared.append(prepare_case(dataset, case, plan, run / "cache"))
+    return prepared
+
+
+def _manifest(
+    dataset: Dataset, plan: Plan, options: TrainingOptions, scores: dict[str, float],
+    steps: int, cases: int,
+) -> Manifest:  # fmt: skip
+    """What the package says about itself."""
+    name = options.name or dataset.name
+    fold = "all cases" if options.fold is None else f"fold {options.fold}"
+    return Manifest(
+        name=name,
+        plan=plan,
+        labels=dataset.labels,
+        card=Card(
+            summary=f"Trained by medseg on {cases} cases of {dataset.name} ({fold}).",
+            modality=dataset.modality,
+        ),
+        scores={label: round(dice, 5) for label, dice in scores.items()},
+        provenance={
+            "dataset": dataset.name,
+            "cases": str(cases),
+            "fold": fold,
+            "steps": str(steps),
+            "seed": str(options.seed),
+            "medseg": __version__,
+            "torch": str(torch.__version__),
+        },
+        weights=UNSAVED,
+    )

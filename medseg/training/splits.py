@@ -1,0 +1,75 @@
+"""Folds: read from a file, or made once from the sorted names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import InputError
+
+FOLDS = 5
+SEED = 12345
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Names of the cases to train on and of those held out."""
+
+    train: frozenset[str]
+    validation: frozenset[str]
+
+
+def find_folds(root: Path, names: list[str]) -> tuple[Fold, ...]:
+    """Folds from ``splits.json`` or ``splits_final.json`` of a dataset, else made."""
+    for name in ("splits.json", "splits_final.json"):
+        if (root / name).is_file():
+            return read_folds(root / name, names)
+    return make_folds(names)
+
+
+def make_folds(names: list[str]) -> tuple[Fold, ...]:
+    """Five folds (fewer for fewer cases) of the shuffled names, always the same ones.
+
+    Parameters
+    ----------
+    names : list of str
+        All cases.
+
+    Returns
+    -------
+    tuple of Fold
+    """
+    shuffled = np.random.default_rng(SEED).permutation(sorted(names)).tolist()
+    count = min(FOLDS, len(shuffled))
+    parts = [frozenset(shuffled[number::count]) for number in range(count)]
+    return tuple(Fold(frozenset(shuffled) - part, part) for part in parts)
+
+
+def read_folds(path: Path, names: list[str]) -> tuple[Fold, ...]:
+    """Folds from a file: a list of ``{"train": [...], "val": [...]}``, alone or under "folds".
+
+    Raises
+    ------
+    InputError
+        When the file does not hold folds, names an unknown case, or holds out what it trains on.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["folds"] if isinstance(content, dict) else content
+        folds = tuple(Fold(frozenset(row["train"]), frozenset(row["val"])) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"'{path}' holds no folds (a list of {{'train': [...], 'val': [...]}}): {error!r}"
+        ) from error
+    for number, fold in enumerate(folds):
+        unknown = sorted((fold.train | fold.validation) - set(names))
+        if unknown:
+            raise InputError(f"fold {number} of '{path}' names '{unknown[0]}', which is no case")
+        both = sorted(fold.train & fold.validation)
+        if both:
+            raise InputError(f"fold {number} of '{path}' trains on '{both[0]}' and holds it out")
+    return folds

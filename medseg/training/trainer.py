@@ -1,0 +1,214 @@
+"""The loop: draw a batch, step the optimiser, remember, look at held-out cases now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from medseg.errors import MedsegError
+from medseg.losses import build_loss
+from medseg.planning import Plan
+from medseg.preparing.augmentation import Augmentation
+from medseg.runtime.device import Device, channels_last
+from medseg.runtime.progress import Progress
+from medseg.training.cache import Prepared
+from medseg.training.checkpoint import State, load_checkpoint, save_checkpoint
+from medseg.training.history import History
+from medseg.training.options import TrainingOptions
+from medseg.training.sampling import draw_batch
+from medseg.training.schedule import learning_rate
+
+DEFAULT_STEPS = 2_000
+CALIBRATION = (3, 12)
+"""Steps whose time says how many fit in the minutes asked for."""
+TRAINING_SHARE = 0.93
+"""Share of the minutes asked for that goes to steps; validation takes the rest."""
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+Validate = Callable[[], dict[str, float]]
+
+
+@dataclass
+class Trainer:
+    """A run in memory.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        To be trained, in place.
+    plan : Plan
+        Patch, batch, loss.
+    options : TrainingOptions
+        Steps or minutes, learning rate, seed.
+    device : Device
+        Where to compute.
+    run : Path
+        Folder for checkpoint and history.
+    validate : callable
+        Gives mean Dice by label; called `options.validations` times with `network` in
+        evaluation mode.
+    """
+
+    network: nn.Module
+    plan: Plan
+    options: TrainingOptions
+    device: Device
+    run: Path
+    validate: Validate
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        half = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
+        kind = self.device.torch_device
+        self.fabric = Fabric(
+            accelerator=kind.type,
+            devices=[kind.index or 0] if kind.type == "cuda" else 1,
+            precision=half[self.device.half],
+        )
+        channels_last(self.network)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.options.learning_rate, weight_decay=1e-2
+        )
+        self.module, self.optimizer = self.fabric.setup(self.network, optimizer)
+        self.loss = build_loss(self.plan)
+        self.state = State(step=0, total_steps=self.options.steps or 0, seconds=0.0)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint file."""
+        return self.run / "checkpoint.safetensors"
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if self.checkpoint.is_file():
+            self.state = load_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer)
+
+    def fit(self, cases: Sequence[Prepared], *, progress: Progress) -> None:
+        """Train to the last step.
+
+        Parameters
+        ----------
+        cases : sequence of Prepared
+            To draw patches from.
+        progress : Progress
+            Called after every step. Whatever it raises ends the run with a checkpoint.
+        """
+        clock = _Clock(self.state.seconds)
+        with History(self.run, after=self.state.step) as history:
+            try:
+                for image, labels in self._batches(cases):
+                    loss = self._step(image, labels)
+                    self._after_step(loss, clock, history, progress)
+            finally:
+                save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
+
+    def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches from the current step on, each drawn while the one before is learnt."""
+        augment = Augmentation(self.plan)
+
+        def draw(step: int) -> tuple[Tensor, Tensor]:
+            return draw_batch(cases, self.plan, augment=augment, seed=self.options.seed, step=step)
+
+        with ThreadPoolExecutor(1, "medseg-batches") as pool:
+            following = pool.submit(draw, self.state.step)
+            while self.state.total_steps == 0 or self.state.step < self.state.total_steps:
+                batch = following.result()
+                following = pool.submit(draw, self.state.step + 1)
+                yield batch
+            following.cancel()
+
+    def _step(self, image_BCIJK: Tensor, labels_BIJK: Tensor) -> float:
+        """One optimiser step; the loss."""
+        self.module.train()
+        state, peak = self.state, self.options.learning_rate
+        rate = learning_rate(state.step, state.total_steps or DEFAULT_STEPS, peak)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        image = self.fabric.to_device(image_BCIJK.to(memory_format=torch.channels_last_3d))
+        logits = self.module(image)
+        loss = self._total_loss(logits, self.fabric.to_device(labels_BIJK))
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=12.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _total_loss(self, logits: Tensor | list[Tensor], labels_BIJK: Tensor) -> Tensor:
+        """Loss over all levels; each coarser one counts half of the one before."""
+        levels = logits if isinstance(logits, list) else [logits]
+        weights = [0.5**level for level in range(len(levels))]
+        total = labels_BIJK.new_zeros((), dtype=torch.float32)
+        for weight, level_BLIJK in zip(weights, levels, strict=True):
+            size = level_BLIJK.shape[2:]
+            target = nn.functional.interpolate(labels_BIJK[:, None].float(), size=size)[:, 0]
+            total = total + weight / sum(weights) * self.loss(level_BLIJK, target)
+        if not torch.isfinite(total):
+            raise MedsegError(
+                f"the loss became {total.item()} at step {self.state.step + 1}; resume with a"
+                f" learning rate below {self.options.learning_rate:g}, or check the scans for"
+                " extreme intensities",
+                code="DIVERGED",
+            )
+        return total
+
+    def _after_step(self, loss: float, clock: _Clock, history: History, progress: Progress) -> None:
+        """Count, record, validate and save as the step asks for."""
+        step = self.state.step + 1
+        total = self.state.total_steps or self._calibrate(step, clock)
+        self.state = State(step=step, total_steps=total, seconds=clock.seconds)
+        rate = self.optimizer.param_groups[0]["lr"]
+        history.add(
+            {"step": step, "loss": round(loss, 5), "lr": rate, "seconds": round(clock.seconds, 2)}
+        )
+        if total and _is_due(step, total, self.options.validations):
+            self.network.eval()
+            history.add({"step": step, "seconds": round(clock.seconds, 2), "dice": self.validate()})
+        if clock.since_mark() > SECONDS_BETWEEN_CHECKPOINTS:
+            save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
+            clock.mark()
+        progress(step, total or DEFAULT_STEPS, f"training, loss {loss:.3f}")
+
+    def _calibrate(self, step: int, clock: _Clock) -> int:
+        """Total steps that fit in the minutes asked for; 0 while that is not known yet."""
+        if self.options.minutes is None:
+            return DEFAULT_STEPS
+        first, last = CALIBRATION
+        if step == first:
+            clock.lap = clock.seconds
+        if step < last:
+            return 0
+        seconds_per_step = (clock.seconds - clock.lap) / (last - first)
+        left = self.options.minutes * 60 - clock.seconds
+        return max(last + 1, last + int(left * TRAINING_SHARE / seconds_per_step))
+
+
+class _Clock:
+    """Seconds a run has been trained, over all its starts."""
+
+    def __init__(self, before: float) -> None:
+        self.start = time.monotonic() - before
+        self.lap = 0.0
+        self.mark()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def mark(self) -> None:
+        self._marked = time.monotonic()
+
+    def since_mark(self) -> float:
+        return time.monotonic() - self._marked
+
+
+def _is_due(step: int, total: int, times: int) -> bool:
+    """Whether one of `times` evenly spread moments falls on this step; the last one is the end."""
+    if times < 1:
+        return False
+    return step * times // total > (step - 1) * times // total

@@ -1,0 +1,46 @@
+"""How good a network is on held-out cases, measured the way a user would meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from medseg.inference import Predictor
+from medseg.measuring.overlap import overlap
+from medseg.measuring.scores import summarise
+from medseg.runtime.progress import Progress, silent
+from medseg.training.dataset import Case, Dataset
+
+
+def mean_dice(
+    predictor: Predictor,
+    dataset: Dataset,
+    cases: Iterable[Case],
+    *,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Mean Dice by label name, and ``"foreground"``, over cases on their own grids.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    dataset : Dataset
+        Reads the cases.
+    cases : iterable of Case
+        Held-out cases.
+    progress : Progress, optional
+        Called after every case.
+
+    Returns
+    -------
+    dict of str to float
+        Labels that no case holds are left out.
+    """
+    chosen = tuple(cases)
+    rows = {}
+    for done, case in enumerate(chosen):
+        progress(done, len(chosen), "validating")
+        scan, truth = dataset.read(case)
+        rows[case.name] = overlap(predictor.predict(scan), truth)
+    means = summarise(rows)["mean"]
+    return {name: row["dice"] for name, row in means.items() if row["dice"] is not None}

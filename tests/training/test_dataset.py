@@ -1,0 +1,112 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.errors import GeometryError, InputError, LabelError
+from medseg.training import open_dataset
+from toy_dataset import write_toy
+
+
+def save(path, array, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+
+
+IMAGE, LABELS = np.ones((4, 4, 4), np.float32), np.ones((4, 4, 4), np.uint8)
+
+
+def test_plain_folder(tmp_path):
+    dataset = open_dataset(write_toy(tmp_path / "toy"))
+    assert [case.name for case in dataset.cases] == [f"c{n}" for n in range(6)]
+    assert dataset.labels.names == ("box", "core")
+    assert len(dataset.folds) == 5
+    train, held_out = dataset.fold(0)
+    assert {case.name for case in train} & {case.name for case in held_out} == set()
+    assert len(train) + len(held_out) == 6
+    assert sorted(n for fold in dataset.folds for n in fold.validation) == [
+        f"c{n}" for n in range(6)
+    ]
+
+
+def test_nnunet_raw_with_two_channels(tmp_path):
+    for name in ("liver_001", "liver_002"):
+        save(tmp_path / "imagesTr" / f"{name}_0000.nii.gz", IMAGE)
+        save(tmp_path / "imagesTr" / f"{name}_0001.nii.gz", 2 * IMAGE)
+        save(tmp_path / "labelsTr" / f"{name}.nii.gz", LABELS)
+    about = {"channel_names": {"0": "CT", "1": "PET"}, "labels": {"background": 0, "liver": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    dataset = open_dataset(tmp_path)
+    scan, truth = dataset.read(dataset.cases[0])
+    assert scan.voxels[:, 0, 0, 0].tolist() == [1, 2]
+    assert scan.modality == "CT"
+    assert truth.table.names == ("liver",)
+
+
+def test_decathlon_folder_keeps_its_label_order(tmp_path):
+    save(tmp_path / "imagesTr" / "h_0001.nii.gz", IMAGE)
+    save(tmp_path / "labelsTr" / "h_0001.nii.gz", LABELS)
+    labels = {"0": "background", "10": "ten", "2": "two", "1": "one"}
+    about = {"name": "Task", "modality": {"0": "MRI"}, "labels": labels}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    dataset = open_dataset(tmp_path)
+    assert dataset.cases[0].name == "h_0001"
+    assert dataset.labels.values == (1, 2, 10)
+    assert dataset.labels.names == ("one", "two", "ten")
+    assert dataset.modality == "MR"
+
+
+def test_labels_are_found_in_the_maps_when_nothing_names_them(tmp_path):
+    save(tmp_path / "images" / "a.nii.gz", IMAGE)
+    save(tmp_path / "labels" / "a.nii.gz", 5 * LABELS)
+    assert open_dataset(tmp_path).labels.values == (5,)
+
+
+def test_an_image_without_label_is_named(tmp_path):
+    folder = write_toy(tmp_path / "toy")
+    (folder / "labels" / "c3.nii.gz").unlink()
+    with pytest.raises(InputError, match="'c3'"):
+        open_dataset(folder)
+
+
+def test_no_dataset_says_what_one_needs(tmp_path):
+    with pytest.raises(InputError, match="images/ and labels/"):
+        open_dataset(tmp_path)
+
+
+def test_a_label_on_another_grid_is_refused(tmp_path):
+    save(tmp_path / "images" / "a.nii.gz", IMAGE)
+    save(tmp_path / "labels" / "a.nii.gz", LABELS, np.diag([1, 1, 2, 1.0]))
+    dataset = open_dataset(tmp_path, labels={1: "x"})
+    with pytest.raises(GeometryError, match=r"a\.nii\.gz"):
+        dataset.read(dataset.cases[0])
+
+
+def test_an_unknown_label_value_is_refused(tmp_path):
+    save(tmp_path / "images" / "a.nii.gz", IMAGE)
+    save(tmp_path / "labels" / "a.nii.gz", 4 * LABELS)
+    dataset = open_dataset(tmp_path, labels={1: "x"})
+    with pytest.raises(LabelError, match=r"\[4\]"):
+        dataset.read(dataset.cases[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("[{", "holds no folds"),
+        ('[{"train": ["c0"], "val": ["zz"]}]', "'zz'"),
+        ('[{"train": ["c0", "c1"], "val": ["c1"]}]', "trains on 'c1'"),
+    ],
+)
+def test_bad_folds_are_refused(tmp_path, content, word):
+    folder = write_toy(tmp_path / "toy")
+    (folder / "splits.json").write_text(content)
+    with pytest.raises(InputError, match=word):
+        open_dataset(folder)
+
+
+def test_folds_of_the_real_dataset(shared_data):
+    dataset = open_dataset(shared_data / "hippocampus", labels={1: "anterior", 2: "posterior"})
+    train, held_out = dataset.fold(0)
+    assert (len(train), len(held_out)) == (166, 42)

@@ -1,0 +1,64 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from medseg.planning import Choice, Normalisation, Plan
+from medseg.preparing.augmentation import Augmentation
+from medseg.training.cache import Prepared, class_indices
+from medseg.training.sampling import draw_batch
+from medseg.training.schedule import learning_rate
+
+PLAN = Plan(
+    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
+    patch=(16, 12, 8), batch=4, network=Choice(name="unet"),
+)  # fmt: skip
+
+
+def case(shape, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint8)
+    labels[-9:, -9:, -9:] = 1
+    image = labels[None] * 5 + rng.normal(size=(1, *shape))
+    return Prepared(image.astype(np.float32), labels, (np.argwhere(labels == 1),))
+
+
+@pytest.mark.parametrize("shape", [(40, 30, 20), (10, 30, 5), (3, 3, 3)])
+def test_patches_have_the_planned_size_and_show_the_label(shape):
+    image, labels = draw_batch([case(shape)], PLAN, augment=Augmentation(PLAN), seed=0, step=3)
+    assert image.shape == (4, 1, 16, 12, 8)
+    assert labels.shape == (4, 16, 12, 8)
+    assert (labels[0] == 1).any()
+
+
+def test_a_step_is_the_same_whenever_it_is_drawn():
+    cases, augment = [case((30, 30, 30), seed) for seed in range(3)], Augmentation(PLAN)
+    first = draw_batch(cases, PLAN, augment=augment, seed=1, step=7)
+    draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
+    again = draw_batch(cases, PLAN, augment=Augmentation(PLAN), seed=1, step=7)
+    other = draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_image_and_labels_are_turned_together():
+    cases, augment = [case((30, 30, 30))], Augmentation(PLAN)
+    for step in range(12):
+        image, labels = draw_batch(cases, PLAN, augment=augment, seed=0, step=step)
+        for patch, label in zip(image[:, 0], labels, strict=True):
+            if (label == 1).sum() > 60 and (label == 0).sum() > 60:
+                assert patch[label == 1].mean() > patch[label == 0].mean() + 1
+
+
+def test_class_indices_follow_the_table():
+    assert class_indices(np.array([0, 7, 300, 7]), (7, 300)).tolist() == [0, 1, 2, 1]
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1001)]
+    assert rates[0] < 0.05
+    assert max(rates) > 0.95
+    assert rates[1000] == 0
+    assert all(a >= b for a, b in itertools.pairwise(rates[40:]))
