@@ -62,8 +62,8 @@ check-plugin: $(VENV)/.installed-dev
 check-wheel: $(VENV)/.installed-dev
 	@$(PYTEST) tests/architecture/test_wheel.py --durations=0
 
-screenshots: $(VENV)/.installed-dev system-packages ## Draw the GUI's pictures anew, into screenshots/
-	@$(PYTEST) tests/napari_plugin -m ""
+screenshots: $(VENV)/.installed-dev system-packages ## Draw the pictures of docs/images/ anew
+	@env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(BIN)/python benchmarks/screenshots.py
 
 benchmarks: $(VENV)/.installed-dev ## Run every script of benchmarks/, one after another
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -245,3 +245,50 @@ def _closest_axes(grid: Grid) -> list[tuple[int, int]]:
         cosines[world, :] = -1.0
         cosines[:, axis] = -1.0
     return axes
+
+
+def ipl_placement(grid: Grid) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Spacing and place of a grid in a world whose axes grow to inferior, posterior, left.
+
+    That world, in which viewers show anatomy the right way round in 2-D and in 3-D, is
+    ``(-z, y, x)`` of LPS.
+
+    Parameters
+    ----------
+    grid : Grid
+        Already turned to the order I, P, L; an oblique one keeps the place of its first voxel
+        and loses its angle.
+
+    Returns
+    -------
+    spacing_mm, first_mm : tuple of float
+        Along I, P, L: between voxels, and of the centre of voxel (0, 0, 0).
+    """
+    left, posterior, superior = flip_lps_ras_points(grid.origin_mm)
+    return grid.spacing_mm, (-float(superior), float(posterior), float(left))
+
+
+def grid_from_ipl(
+    shape: tuple[int, int, int], spacing_mm: npt.ArrayLike, first_mm: npt.ArrayLike
+) -> Grid:
+    """The grid, axes in the order I, P, L, that :func:`ipl_placement` describes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxel counts along I, P, L.
+    spacing_mm, first_mm : array_like, shape (3,)
+        As :func:`ipl_placement` gives them.
+
+    Returns
+    -------
+    Grid
+    """
+    inferior, posterior, left = np.asarray(first_mm, np.float64)
+    along = np.asarray(spacing_mm, np.float64)
+    lps = np.zeros((4, 4))
+    lps[[2, 1, 0], [0, 1, 2]] = along
+    lps[2, 0] = -along[0]
+    lps[:3, 3] = left, posterior, -inferior
+    lps[3, 3] = 1.0
+    return Grid(shape, flip_lps_ras(lps))

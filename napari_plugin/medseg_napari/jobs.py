@@ -1,0 +1,130 @@
+"""Long work off the GUI thread, as a generator that never raises.
+
+A worker that raises RuntimeError inside a generator would be swallowed by the worker class, and
+running out of GPU memory is a RuntimeError. So the work runs in a thread of its own and whatever
+becomes of it arrives as one last event: `Done`, `Stopped` or `Failed`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from medseg.errors import Cancelled, MedsegError
+from medseg.runtime.progress import Progress as ProgressCallback
+
+_HEARTBEAT_S = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Steps finished, steps in all, and what is being done."""
+
+    done: int
+    total: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Nothing new, but the work goes on; lets a waiting worker notice that it should end."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The work succeeded."""
+
+    result: Any
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The person asked to stop."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work failed: a sentence for the person, and the traceback for a bug report."""
+
+    message: str
+    details: str
+
+
+Event = Progress | Alive | Done | Stopped | Failed
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that reports progress and can be stopped.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a `medseg.runtime.progress.Progress` and returns the result.
+    cancel : threading.Event
+        Set it from any thread; the work stops at its next progress call.
+    """
+
+    work: Callable[[ProgressCallback], Any]
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    def events(self) -> Iterator[Event]:
+        """Run the work in a thread; yield its progress, then one `Done`, `Stopped` or `Failed`.
+
+        Abandoning the iterator stops the work.
+        """
+        inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        thread = threading.Thread(target=self._run, args=(inbox.put,), daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive() or not inbox.empty():
+                try:
+                    event = inbox.get(timeout=_HEARTBEAT_S)
+                except queue.Empty:
+                    event = Alive()
+                yield event
+                if isinstance(event, Done | Stopped | Failed):
+                    return
+        finally:
+            self.cancel.set()
+            thread.join()
+
+    def _run(self, report: Callable[[Event], None]) -> None:
+        try:
+            report(Done(self.work(self._progress(report))))
+        except Cancelled:
+            report(Stopped())
+        except BaseException as error:  # noqa: BLE001 - becomes the last event, shown in the panel
+            report(Failed(explain(error), traceback.format_exc()))
+
+    def _progress(self, report: Callable[[Event], None]) -> ProgressCallback:
+        def progress(done: int, total: int, message: str, /) -> None:
+            if self.cancel.is_set():
+                raise Cancelled("stopped as asked")
+            report(Progress(done, total, message))
+
+        return progress
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for the person at the screen, with what to try.
+
+    Parameters
+    ----------
+    error : BaseException
+        Errors of medseg already are such a sentence.
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(error, MedsegError):
+        return str(error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "the device ran out of memory; choose the CPU, or close other programs and try again"
+    kind = type(error).__name__
+    return f"the model stopped with {kind}: {error}; the log of napari holds the details"

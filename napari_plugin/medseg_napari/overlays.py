@@ -1,0 +1,166 @@
+"""Orientation letters at the edges of the canvas, and a guard against a mirrored 3-D view.
+
+The letters say where the patient's right (R), left (L), front (A), back (P), head (S) and feet
+(I) are. They belong to napari's world as :mod:`medseg_napari.layers` lays it out, and so are shown
+only while a layer that medseg placed is there.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medseg.volume.grid import FloatArray
+from medseg_napari.layers import KEY
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_ENDS = (("S", "I"), ("A", "P"), ("R", "L"))
+"""For each of the last three world axes: what lies at its low and at its high end."""
+
+_EDGES = {
+    "medseg_top": "top_center",
+    "medseg_bottom": "bottom_center",
+    "medseg_left": "middle_left",
+    "medseg_right": "middle_right",
+}
+_COS_30_DEGREES = 0.8660254
+_LETTER_RGBA = (1.0, 0.85, 0.3, 1.0)
+_BOX_RGBA = (0.0, 0.0, 0.0, 0.6)
+
+
+def install(viewer: ViewerModel) -> None:
+    """Show orientation letters in `viewer` and keep them true; a second call does nothing.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any napari viewer.
+    """
+    from napari.components.overlays import TextOverlay
+
+    if "medseg_top" in viewer.canvas.overlays:
+        return
+    for key, position in _EDGES.items():
+        viewer.canvas.overlays[key] = TextOverlay(
+            position=position,
+            font_size=16,
+            color=_LETTER_RGBA,
+            box=True,
+            box_color=_BOX_RGBA,
+            visible=False,
+        )
+    reference = weakref.ref(viewer)
+
+    def update(_event: Any = None) -> None:
+        if (shown := reference()) is not None:
+            _keep_unmirrored(shown)
+            _update_letters(shown)
+
+    emitters = (
+        viewer.dims.events.order,
+        viewer.dims.events.ndisplay,
+        viewer.dims.events.ndim,
+        viewer.layers.events.inserted,
+        viewer.layers.events.removed,
+        viewer.scene.camera.events.orientation,
+        viewer.scene.camera.events.angles,
+    )
+    for emitter in emitters:
+        emitter.connect(update)
+    update()
+
+
+def install_in_current_viewer() -> None:
+    """Do :func:`install` in the viewer that is open, if there is one."""
+    if "napari.viewer" not in sys.modules:
+        return
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is not None:
+        install(viewer)
+
+
+def letters(viewer: ViewerModel) -> dict[str, str]:
+    """Which letter belongs at each edge.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        In 2-D or 3-D. Where the view is turned more than 30 degrees away from an axis of the
+        patient, that edge has no letter.
+
+    Returns
+    -------
+    dict of str to str
+        Keys top, bottom, left and right.
+    """
+    if not _holds_our_layer(viewer):
+        return dict.fromkeys(("top", "bottom", "left", "right"), "")
+    down, right = _screen_directions(viewer)
+    return {
+        "top": _letter(-down),
+        "bottom": _letter(down),
+        "left": _letter(-right),
+        "right": _letter(right),
+    }
+
+
+def _screen_directions(viewer: ViewerModel) -> tuple[FloatArray, FloatArray]:
+    """What is down and what is right on the screen, along the last three world axes (I, P, L)."""
+    camera = viewer.scene.camera
+    if viewer.dims.ndisplay == 2:
+        vertical, horizontal = (str(word) for word in camera.orientation2d)
+        down = np.array([1.0 if vertical == "down" else -1.0, 0.0])
+        right = np.array([0.0, 1.0 if horizontal == "right" else -1.0])
+    else:
+        up = np.asarray(camera.up_direction, np.float64)
+        hand = 1.0 if str(camera.handedness) == "right" else -1.0
+        down, right = -up, hand * np.cross(camera.view_direction, up)
+    return _along_world(viewer, down), _along_world(viewer, right)
+
+
+def _along_world(viewer: ViewerModel, displayed: FloatArray) -> FloatArray:
+    """Components along the displayed axes, shape (2,) or (3,), put on I, P, L; shape (3,)."""
+    world = np.zeros(max(viewer.dims.ndim, 3))
+    world[list(viewer.dims.order[-displayed.size :])] = displayed
+    return world[-3:]
+
+
+def _letter(direction: FloatArray) -> str:
+    """The letter that lies in `direction` (I, P, L), if it is close to one."""
+    axis = int(np.abs(direction).argmax())
+    if abs(direction[axis]) < _COS_30_DEGREES:
+        return ""
+    return _ENDS[axis][int(direction[axis] > 0)]
+
+
+def _update_letters(viewer: ViewerModel) -> None:
+    shown = letters(viewer)
+    for key in _EDGES:
+        overlay = viewer.canvas.overlays[key]
+        overlay.text = shown[key.removeprefix("medseg_")]
+        overlay.visible = bool(overlay.text)
+
+
+def _keep_unmirrored(viewer: ViewerModel) -> None:
+    """Undo an odd order of the axes in 3-D, which would show the patient mirrored."""
+    dims = viewer.dims
+    if dims.ndisplay != 3 or not _holds_our_layer(viewer):
+        return
+    if _is_odd(dims.order[-3:]):
+        dims.order = tuple(range(dims.ndim))
+
+
+def _is_odd(order: tuple[int, ...]) -> bool:
+    swaps = sum(a > b for row, a in enumerate(order) for b in order[row + 1 :])
+    return swaps % 2 == 1
+
+
+def _holds_our_layer(viewer: ViewerModel) -> bool:
+    return any(KEY in layer.metadata for layer in viewer.layers)

@@ -1,0 +1,96 @@
+"""napari's readers: each looks briefly, returns None for what is not its own, and reads later."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from medseg.errors import InputError, SelectionError
+from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
+from medseg_napari.peek import (
+    holds_dicom,
+    is_label_file,
+    is_volume_file,
+    layer_name,
+    looks_like_labels,
+)
+
+ReadLayers = Callable[[str | list[str]], list[LayerTuple]]
+
+
+def volume_reader(path: str | list[str]) -> ReadLayers | None:
+    """A reader of NIfTI, NRRD or MetaImage files, or None when `path` is something else."""
+    return read_layers if all(map(is_volume_file, _paths(path))) else None
+
+
+def dicom_reader(path: str | list[str]) -> ReadLayers | None:
+    """A reader of DICOM files and folders, or None when a brief look finds no DICOM."""
+    return read_layers if all(map(holds_dicom, _paths(path))) else None
+
+
+def read_layers(path: str | list[str]) -> list[LayerTuple]:
+    """The layers of each path.
+
+    Parameters
+    ----------
+    path : str or list of str
+        Scans give Image layers; label maps (by their header, or by how their voxels behave) give
+        Labels layers.
+
+    Returns
+    -------
+    list of tuple
+        Data, attributes and layer type, as napari takes them.
+
+    Raises
+    ------
+    MedsegError
+        With one sentence that napari shows.
+    """
+    from medseg_napari.overlays import install_in_current_viewer
+
+    layers = [layer for one in _paths(path) for layer in _read_one(one)]
+    install_in_current_viewer()
+    return layers
+
+
+def _read_one(path: Path) -> list[LayerTuple]:
+    from medseg.reading import read_labels, read_scan
+
+    name = layer_name(path)
+    if is_label_file(path):
+        return [layer_from_labels(read_labels(path), name)]
+    try:
+        scan = read_scan(path)
+    except SelectionError:
+        return _read_every_series(path)
+    if path.is_file() and looks_like_labels(scan):
+        return [layer_from_labels(read_labels(path), name)]
+    return [layer_from_scan(scan, name)]
+
+
+def _read_every_series(folder: Path) -> list[LayerTuple]:
+    """One layer per DICOM series; what cannot be shown as a volume is told as a warning."""
+    from medseg.reading import find_scans, read_scan
+
+    layers: list[LayerTuple] = []
+    left_out: list[InputError] = []
+    for source in find_scans(folder):
+        if not source.series_uid:
+            continue
+        try:
+            scan = read_scan(source.path, series=source.series_uid)
+        except InputError as problem:
+            left_out.append(problem)
+        else:
+            layers.append(layer_from_scan(scan, source.name))
+    if left_out and not layers:
+        raise left_out[0]
+    for why in left_out:
+        warnings.warn(f"left out: {why}", stacklevel=2)
+    return layers
+
+
+def _paths(path: str | list[str]) -> list[Path]:
+    return [Path(one) for one in ([path] if isinstance(path, str) else path)]

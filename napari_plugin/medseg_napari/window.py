@@ -1,0 +1,43 @@
+"""Which intensities a new Image layer shows from black to white."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medseg.volume import Scan
+
+SOFT_TISSUE_HU = (-160.0, 240.0)
+_SAMPLES = 200_000
+
+
+def contrast_limits(scan: Scan) -> tuple[float, float]:
+    """Black and white levels that suit the modality.
+
+    Parameters
+    ----------
+    scan : Scan
+        CT, or a scan of unknown modality whose values are Hounsfield units by their range, gets
+        the soft tissue window; anything else its 0.5 and 99.5 percentiles.
+
+    Returns
+    -------
+    black, white : float
+    """
+    sample = _finite_sample(scan)
+    if sample.size == 0:
+        return 0.0, 1.0
+    if scan.modality == "CT" or (not scan.modality and _looks_like_hounsfield(sample)):
+        return SOFT_TISSUE_HU
+    black, white = np.percentile(sample, (0.5, 99.5))
+    return (float(black), float(white)) if white > black else (float(black), float(black) + 1.0)
+
+
+def _looks_like_hounsfield(sample: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
+    """Air below -500 and bone or contrast above 200 is found in CT and hardly elsewhere."""
+    return bool(-4096 <= sample.min() <= -500 and 200 <= sample.max() <= 32767)
+
+
+def _finite_sample(scan: Scan) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    step = max(1, round((scan.voxels.size / _SAMPLES) ** (1 / 3)))
+    sample = scan.voxels[:, ::step, ::step, ::step].astype(np.float64).ravel()
+    return sample[np.isfinite(sample)]

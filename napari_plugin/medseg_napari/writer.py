@@ -1,0 +1,97 @@
+"""napari's writer: a Labels layer back onto the grid of the scan it belongs to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg_napari.layers import KEY, labels_from_layer, source_of
+
+
+def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
+    """Write one Labels layer in the format that the suffix of `path` names.
+
+    Parameters
+    ----------
+    path : str
+        Ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.dcm`` (DICOM SEG, for labels of a DICOM
+        series).
+    data : ndarray of int
+        The layer's data.
+    attributes : dict
+        The layer's attributes.
+
+    Returns
+    -------
+    list of str
+        The path written.
+
+    Raises
+    ------
+    MedsegError
+        With one sentence that napari shows; nothing is left behind.
+    """
+    from medseg.writing import write_labels
+
+    if source_of(data, attributes) is None:
+        attributes = adopt(data, attributes, _shown_layers())
+    return [str(write_labels(labels_from_layer(data, attributes), Path(path)))]
+
+
+def adopt(
+    data: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+    layers: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """Attributes with the source of a layer that has the same voxels in the same place.
+
+    Labels drawn by hand in napari's own new layer so come back on the scan's grid.
+
+    Parameters
+    ----------
+    data : ndarray
+        Of the layer to be written.
+    attributes : mapping
+        Of the layer to be written.
+    layers : iterable of (ndarray, mapping)
+        Data and attributes of the layers it may belong to.
+
+    Returns
+    -------
+    dict
+        Unchanged when no layer fits.
+    """
+    for other_data, other in layers:
+        source = source_of(other_data, other)
+        if source is None or not _same_place(data, attributes, other_data, other):
+            continue
+        return {**attributes, "metadata": {**attributes.get("metadata", {}), KEY: source}}
+    return dict(attributes)
+
+
+def _same_place(
+    data: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+    other_data: npt.NDArray[Any],
+    other: Mapping[str, Any],
+) -> bool:
+    if data.shape[-3:] != other_data.shape[-3:]:
+        return False
+    keys = ("scale", "translate")
+    pairs = ((np.asarray(attributes[key])[-3:], np.asarray(other[key])[-3:]) for key in keys)
+    return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
+
+
+def _shown_layers() -> list[tuple[npt.NDArray[Any], Mapping[str, Any]]]:
+    """Data and attributes of the current viewer's layers; none outside napari."""
+    if "napari.viewer" not in sys.modules:
+        return []
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    return [layer.as_layer_data_tuple()[:2] for layer in viewer.layers] if viewer else []

@@ -1,0 +1,148 @@
+"""Files to layers and layers to files, through napari's own plugin engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+import nibabel as nib
+from napari.layers import Labels, Layer
+from npe2 import PluginManager, read, write
+
+from medseg.errors import ReadError
+from medseg.reading import read_labels
+from medseg.volume import Grid, LabelMap, LabelTable
+from medseg.writing import write_labels
+from medseg_napari.layers import layer_from_labels, layer_from_scan
+from medseg_napari.peek import looks_like_labels
+from medseg_napari.writer import adopt
+
+
+def opened(path: Path) -> tuple:
+    (layer,) = read([str(path)], stack=False, plugin_name="medseg")
+    return layer
+
+
+def oblique_affine() -> np.ndarray:
+    affine = nib.affines.from_matvec(np.array([[0.1, 0, -2.9], [1.2, 0.05, 0.1], [0, -0.8, 0.1]]))
+    affine[:3, 3] = (0.1, -20.3, 700.7)
+    return affine
+
+
+@pytest.mark.parametrize("affine", [oblique_affine(), np.diag([-1.0, 2.0, 0.3, 1.0])])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_labels_return_to_their_own_grid_bit_for_bit(tmp_path, affine, suffix) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (9, 8, 7)).astype(np.uint8)
+    table = LabelTable.of({1: "head", 2: "tail"})
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    write_labels(LabelMap(values, Grid(values.shape, affine), table), first)
+    data, attributes, kind = opened(first)
+    assert kind == "labels"
+    layer = Layer.create(data, attributes, kind)
+    assert write(str(second), [layer], plugin_name="medseg") == [str(second)]
+    one, two = nib.load(first), nib.load(second)
+    np.testing.assert_array_equal(np.asarray(two.dataobj), values)
+    assert two.affine.tobytes() == one.affine.tobytes()
+    assert read_labels(second).table == table
+
+
+def test_a_real_scan_opens_as_an_image(hippocampus: Path) -> None:
+    data, attributes, kind = opened(hippocampus)
+    image = nib.load(hippocampus)
+    assert kind == "image"
+    assert attributes["name"] == "hippocampus_001"
+    # This file's axes grow to R, A, S by 1 mm; the display's to I, P, L.
+    turned = np.asarray(image.dataobj).transpose(2, 1, 0)[::-1, ::-1, ::-1]
+    np.testing.assert_array_equal(data, turned)
+    x, y, z = image.affine[:3, :3] @ (np.array(image.shape) - 1) + image.affine[:3, 3]
+    np.testing.assert_allclose(attributes["translate"], (-z, -y, -x))
+
+
+def test_real_labels_without_an_intent_code_open_as_labels(shared_data: Path) -> None:
+    _, attributes, kind = opened(shared_data / "hippocampus/labels/hippocampus_001.nii.gz")
+    assert kind == "labels"
+    assert list(attributes["features"]["index"]) == [0, 1, 2]
+
+
+def test_no_real_image_is_taken_for_labels(shared_data: Path) -> None:
+    from medseg.reading import read_scan
+
+    folder = shared_data / "hippocampus"
+    for image in sorted((folder / "images").glob("*.nii.gz"))[::8]:
+        assert not looks_like_labels(read_scan(image)), image.name
+        assert looks_like_labels(read_scan(folder / "labels" / image.name)), image.name
+
+
+def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"not a scan")
+    with pytest.raises(ReadError, match=r"broken\.nii\.gz"):
+        opened(path)
+
+
+def test_labels_drawn_by_hand_come_back_on_the_grid_of_their_scan(hippocampus: Path) -> None:
+    from medseg.reading import read_scan
+
+    scan = read_scan(hippocampus)
+    data, attributes, _ = layer_from_scan(scan, "scan")
+    drawn = Labels(
+        np.zeros(data.shape, np.int32), scale=attributes["scale"], translate=attributes["translate"]
+    )
+    drawn_data, drawn_attributes, _ = drawn.as_layer_data_tuple()
+    adopted = adopt(drawn_data, drawn_attributes, [(data, attributes)])
+    assert adopted["metadata"]["medseg"]["grid"].affine.tobytes() == scan.grid.affine.tobytes()
+    assert "medseg" not in adopt(drawn_data, drawn_attributes, [(data[1:], attributes)])["metadata"]
+
+
+def test_sample_data() -> None:
+    (_, scan, scan_kind), (_, labels, labels_kind) = medseg_sample()
+    assert (scan_kind, labels_kind) == ("image", "labels")
+    assert scan["scale"] == labels["scale"]
+    assert "liver" in list(labels["features"]["name"])
+
+
+def medseg_sample() -> list:
+    return PluginManager.instance().commands.execute("medseg.sample_abdomen")
+
+
+def test_a_dicom_folder_opens_as_one_image(shared_data: Path) -> None:
+    data, attributes, kind = opened(shared_data / "hippocampus_dicom_crops" / "Study1")
+    assert (kind, attributes["name"]) == ("image", "Study1")
+    source = attributes["metadata"]["medseg"]
+    assert source["provenance"].series_uid
+    assert sorted(data.shape) == sorted(source["grid"].shape)
+
+
+def test_a_folder_with_several_series_opens_them_all(shared_data: Path) -> None:
+    folder = shared_data / "dicom_vendor_qa" / "mr_agfa_private_tags"
+    layers = read([str(folder)], stack=False, plugin_name="medseg")
+    assert len(layers) == 2
+    assert len({attributes["name"] for _, attributes, _ in layers}) == 2
+    assert len({a["metadata"]["medseg"]["provenance"].series_uid for _, a, _ in layers}) == 2
+
+
+def test_a_dicom_segmentation_opens_as_named_labels(shared_data: Path) -> None:
+    _, attributes, kind = opened(shared_data / "dicom_seg_rtstruct" / "dcmqi" / "liver.dcm")
+    assert kind == "labels"
+    assert "Liver" in list(attributes["features"]["name"])
+
+
+def test_labels_of_a_dicom_series_become_a_dicom_segmentation(tmp_path, shared_data: Path) -> None:
+    from medseg.reading import read_scan
+
+    scan = read_scan(shared_data / "hippocampus_dicom_crops" / "Study1")
+    values = (scan.voxels[0] > np.percentile(scan.voxels, 90)).astype(np.uint8)
+    labels = LabelMap(values, scan.grid, LabelTable.of({1: "bright"}), scan.provenance)
+    layer = Layer.create(*layer_from_labels(labels, "labels"))
+    path = tmp_path / "labels.dcm"
+    assert write(str(path), [layer], plugin_name="medseg") == [str(path)]
+    back = read_labels(path)
+    assert back.table.names == ("bright",)
+    inside = np.argwhere(values)
+    index = np.rint(back.grid.to_index(scan.grid.to_world(inside))).astype(int)
+    assert (back.values[tuple(index.T)] == 1).all()
+    assert (back.values == 1).sum() == len(inside)
