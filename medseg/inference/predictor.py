@@ -89,7 +89,7 @@ class Predictor:
         InputError
             When the scan does not fit the model (channels, NaN voxels).
         GeometryError
-            When the scan's grid is sheared.
+            When the voxels did not come to lie where the plan puts them (a fault in medseg).
         """
         image_CIJK, placement = prepare_image(scan, self.plan)
         classes = self._classes(image_CIJK, placement.home_shape, progress)

@@ -12,8 +12,7 @@ from medseg.planning.plan import Plan
 from medseg.volume.conventions import Reorientation
 from medseg.volume.grid import Grid
 from medseg.volume.resampling import shape_at, stretched
-
-SHEAR_LIMIT_DEGREES = 0.1
+from medseg.volume.straightening import Straightening, straightening_of
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,15 @@ class Placement:
 
     Parameters
     ----------
+    straightening : Straightening or None
+        First step, for a scan with gantry tilt.
     reorientation : Reorientation
-        From the scan's axes to the plan's; exact.
+        From the (straightened) scan's axes to the plan's; exact.
     prepared : Grid
         The grid the network sees: same axes as ``reorientation.target``, other voxel counts.
     """
 
+    straightening: Straightening | None
     reorientation: Reorientation
     prepared: Grid
 
@@ -45,21 +47,12 @@ class Placement:
         Returns
         -------
         Placement
-
-        Raises
-        ------
-        GeometryError
-            When the grid is sheared (gantry tilt).
         """
-        if grid.shear_degrees > SHEAR_LIMIT_DEGREES:
-            raise GeometryError(
-                f"the scan's axes are sheared by {grid.shear_degrees:.1f} degrees (gantry tilt),"
-                " which networks cannot be run on; resample it to a right-angled grid first",
-                code="SHEARED",
-            )
-        turned = Reorientation.towards(grid, plan.orientation)
+        straightening = straightening_of(grid)
+        straight = straightening.target if straightening else grid
+        turned = Reorientation.towards(straight, plan.orientation)
         shape = shape_at(turned.target, plan.spacing_mm)
-        return cls(turned, stretched(turned.target, shape))
+        return cls(straightening, turned, stretched(turned.target, shape))
 
     @property
     def home_shape(self) -> tuple[int, int, int]:
@@ -67,12 +60,12 @@ class Placement:
         return self.reorientation.target.shape
 
     def bring_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Labels of `home_shape`, axes as the plan's, on the scan's own grid (a view).
+        """Labels of `home_shape`, axes as the plan's, on the scan's own grid.
 
         Parameters
         ----------
         values : ndarray, shape `home_shape`
-            Labels at the scan's voxels in the plan's axis order.
+            Labels at the (straightened) scan's voxels in the plan's axis order.
 
         Returns
         -------
@@ -80,4 +73,7 @@ class Placement:
         """
         if values.shape != self.home_shape:
             raise GeometryError(f"labels of shape {values.shape}, expected {self.home_shape}")
-        return self.reorientation.undo(values)
+        turned_back = self.reorientation.undo(values)
+        if self.straightening is None:
+            return turned_back
+        return self.straightening.undo_labels(turned_back)

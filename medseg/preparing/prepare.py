@@ -64,7 +64,7 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     InputError
         When the scan has another number of channels than the plan, or NaN voxels.
     GeometryError
-        When the scan's grid is sheared.
+        When the voxels did not come to lie where the plan puts them (a fault in medseg).
     """
     if scan.channels != len(plan.channels):
         raise InputError(
@@ -74,15 +74,22 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
         )
     scan.check_finite()
     placement = Placement.of(scan.grid, plan)
-    image = preparation(plan)(_meta(scan.voxels, scan.grid))
+    voxels = scan.voxels
+    if placement.straightening is not None:
+        voxels = placement.straightening.apply(voxels)
+    image = preparation(plan)(_meta(voxels, placement.reorientation.source))
     _check_place(image, placement)
     return image.as_tensor(), placement
 
 
 def prepare_labels(labels: LabelMap, plan: Plan) -> npt.NDArray[Any]:
     """Labels on the grid the network sees, for training; shape (I, J, K) of ``prepared``."""
-    placed = preparation(plan, labels=True)(_meta(labels.values[None], labels.grid))
-    _check_place(placed, Placement.of(labels.grid, plan))
+    placement = Placement.of(labels.grid, plan)
+    values = labels.values
+    if placement.straightening is not None:
+        values = placement.straightening.apply_labels(values)
+    placed = preparation(plan, labels=True)(_meta(values[None], placement.reorientation.source))
+    _check_place(placed, placement)
     return cast("npt.NDArray[Any]", placed.as_tensor().numpy()[0])
 
 

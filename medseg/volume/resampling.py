@@ -9,6 +9,7 @@ box is separable: each axis is one small matrix, and the work is three matrix pr
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -92,10 +93,32 @@ def resample_labels(values: Array, shape: tuple[int, int, int]) -> Array:
     """
     if values.shape == tuple(shape):
         return values
-    best = np.full(shape, -1.0, np.float32)
+    return largest_mask(values, shape, lambda mask: resample(mask, shape, order=1))
+
+
+def largest_mask(
+    values: Array, shape: tuple[int, int, int], move: Callable[[Array], Array]
+) -> Array:
+    """Labels after a move that interpolates: at each voxel the label whose moved mask is largest.
+
+    Parameters
+    ----------
+    values : ndarray of unsigned int
+        Label values.
+    shape : tuple of int
+        Shape that `move` gives.
+    move : callable
+        Takes one label's mask (float32, 0 to 1) to `shape`.
+
+    Returns
+    -------
+    ndarray, shape `shape`
+        Same dtype as `values`; 0 where no mask reaches.
+    """
+    best = np.zeros(shape, np.float32)
     labels = np.zeros(shape, values.dtype)
     for value in np.unique(values):
-        mass = resample(values == value, shape, order=1)
+        mass = move((values == value).astype(np.float32))
         wins = mass > best
         labels[wins] = value
         best[wins] = mass[wins]

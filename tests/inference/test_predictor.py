@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from medseg.errors import Cancelled, GeometryError, InputError
+from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
 from medseg.planning import Choice, Normalisation, Plan
 from medseg.runtime.device import choose_device
@@ -75,14 +75,27 @@ def test_cancel_stops_within_a_tile():
     assert seen[-1][1] > 100
 
 
-def test_wrong_channels_and_shear_are_refused():
+def test_wrong_channels_are_refused():
     grid = Grid((9, 9, 9), np.eye(4))
     with pytest.raises(InputError, match="2 channel"):
         predictor().predict(Scan(np.zeros((2, 9, 9, 9)), grid))
-    tilted = np.eye(4)
-    tilted[1, 2] = 0.3
-    with pytest.raises(GeometryError, match=r"16\.7 degrees"):
-        predictor().predict(Scan(np.zeros((1, 9, 9, 9)), Grid((9, 9, 9), tilted)))
+
+
+@pytest.mark.parametrize("tilt_degrees", [-18.5, 16.5, 30.0])
+def test_a_ball_in_a_tilted_scan_keeps_its_place_and_volume(tilt_degrees):
+    affine = np.diag([0.9, 1.1, 2.5, 1.0])
+    affine[1, 2] = 2.5 * np.tan(np.radians(tilt_degrees))
+    grid = Grid((50, 44, 20), affine)
+    centre = grid.to_world((25, 21, 10))
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    distance = np.linalg.norm(grid.to_world(index) - centre, axis=-1)
+    image = np.clip(16 - distance, -1, 1).astype(np.float32)
+    found = predictor(patch=(24, 24, 24), spacing=(1.0, 1.0, 2.5)).predict(Scan(image[None], grid))
+    mask = found.values == 3
+    assert found.grid is grid
+    assert np.linalg.norm(grid.to_world(np.argwhere(mask)).mean(0) - centre) < 0.1
+    volume = mask.sum() * grid.voxel_volume_mm3
+    assert volume == pytest.approx(4 / 3 * np.pi * 15.5**3, rel=0.01)
 
 
 def test_not_a_number_is_refused():
