@@ -1,0 +1,71 @@
+"""Names in messages and tables: which file was wrong, and labels without a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import InputError, LabelError
+from medseg.volume import Label, LabelTable
+from medseg.volume.label_map import present_values
+from medseg.volume.label_table import default_color
+
+_MOST_UNNAMED = 1000
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name in front of the message of any `InputError` raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{path.name}: {error}", code=error.code) from error
+
+
+def single_channel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The one channel of `array`, shape (C, I, J, K), or `LabelError`."""
+    if array.shape[0] != 1:
+        raise LabelError(
+            f"it holds {array.shape[0]} channels or time points, a label map has one; if they are"
+            " probabilities, take their argmax first"
+        )
+    channel: npt.NDArray[Any] = array[0]
+    return channel
+
+
+def completed(known: tuple[Label, ...], values: npt.NDArray[Any]) -> LabelTable:
+    """A table of the `known` labels, plus "label n" for every other value that is present.
+
+    Raises
+    ------
+    LabelError
+        When more than a thousand values have no name: nobody draws so many structures.
+    """
+    rows = {label.value: label for label in known}
+    taken = {label.name for label in known}
+    unnamed = [value for value in present_values(values) if value and value not in rows]
+    if len(unnamed) > _MOST_UNNAMED:
+        raise LabelError(
+            f"it holds {len(unnamed)} different values, so it looks like an intensity image; give"
+            " a label map"
+        )
+    for value in unnamed:
+        name = f"label {value}"
+        while name in taken:
+            name += "'"
+        rows[value] = Label(value=value, name=name, color=default_color(value - 1))
+    return LabelTable(tuple(rows[value] for value in sorted(rows)))
+
+
+def float32_unless_integer(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Integers as they are, in the machine's byte order; every other real number as float32."""
+    if np.issubdtype(array.dtype, np.integer):
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if np.iscomplexobj(array):
+        return array
+    return array.astype(np.float32)

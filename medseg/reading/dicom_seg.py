@@ -1,0 +1,188 @@
+"""DICOM Segmentation objects (binary and label map) back to a label map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import LabelError, ReadError
+from medseg.reading._dicom_decoding import Encoded, stored_values
+from medseg.reading._dicom_frames import Frame, frames_of
+from medseg.reading._dicom_headers import DicomFile, as_numbers, as_text, class_uid
+from medseg.reading._naming import naming
+from medseg.reading._seg_grid import grid_of_sparse
+from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
+from medseg.volume.conventions import from_kji
+from medseg.volume.label_table import default_color
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is a DICOM file of a segmentation class."""
+    return path.is_file() and class_uid(path) in (_BINARY, _LABEL_MAP)
+
+
+def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
+    """Read a segmentation on the slices it stores.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM SEG file, of type BINARY or LABELMAP.
+    table : LabelTable or None
+        What the values mean; None takes names, colours and codes from the segments.
+
+    Returns
+    -------
+    LabelMap
+        The value of a voxel is its segment's number; of medseg's own files, the label's value.
+        The grid reaches from the first to the last slice that the file stores, which may be fewer
+        than the source series has.
+
+    Raises
+    ------
+    ReadError
+        When the file is damaged or fractional.
+    GeometryError
+        When its frames do not lie on one even stack.
+    LabelError
+        When segments overlap: one voxel can hold one label only.
+    """
+    from pydicom import dcmread
+
+    with naming(path):
+        try:
+            dataset = dcmread(path)
+            labels = [_label(item) for item in dataset.SegmentSequence]
+        except Exception as error:  # parsers raise of every kind on damaged bytes
+            kind = type(error).__name__
+            raise ReadError(f"damaged DICOM SEG ({kind}); copy or export it again") from error
+        if as_text(dataset, "SegmentationType") not in ("BINARY", "LABELMAP"):
+            raise ReadError("a fractional DICOM SEG; only BINARY and LABELMAP can be read")
+        frames = frames_of(DicomFile(path, dataset))
+        grid, slices = grid_of_sparse(frames)
+        volume = np.zeros((grid.shape[2], grid.shape[1], grid.shape[0]), np.uint16)
+        value_of = {number: label.value for number, label in labels}
+        for frame, k in zip(frames, slices, strict=True):
+            _put(volume[k], _frame_values(dataset, frame, value_of))
+        return LabelMap(
+            _narrow(from_kji(volume)),
+            grid,
+            table or _table([label for _, label in labels]),
+            Provenance("dicom-seg", (path,), as_text(dataset, "SeriesInstanceUID")),
+        )
+
+
+def _label(item: Dataset) -> tuple[int, Label]:
+    """Segment number and label of an item of SegmentSequence."""
+    number = int(item.SegmentNumber)
+    own = re.fullmatch(r"medseg label (\d+)", as_text(item, "TrackingID"))
+    value = int(own[1]) if own else number
+    name = as_text(item, "SegmentLabel") or f"segment {number}"
+    return number, Label(value=value, name=name, color=_color(item, number), code=_code(item))
+
+
+def _color(item: Dataset, number: int) -> tuple[int, int, int]:
+    """RGB of the recommended CIELab colour; a default when there is none."""
+    stored = as_numbers(item, "RecommendedDisplayCIELabValue", 3)
+    if not stored:
+        return default_color(number - 1)
+    from highdicom.color import CIELabColor
+
+    l_star, a_star, b_star = (int(one) for one in stored)
+    red, green, blue = CIELabColor.from_dicom_value((l_star, a_star, b_star)).to_rgb()
+    return int(red), int(green), int(blue)
+
+
+def _code(item: Dataset) -> Code | None:
+    """The segment's property type; None for "Tissue", which stands for no code at all."""
+    for one in item.get("SegmentedPropertyTypeCodeSequence") or []:
+        words = (as_text(one, key) for key in ("CodeValue", "CodingSchemeDesignator"))
+        value, scheme = words
+        if value and value != "85756007":
+            return Code(value, scheme, as_text(one, "CodeMeaning"))
+    return None
+
+
+def _table(labels: Sequence[Label]) -> LabelTable:
+    """A table in ascending order, names made unique by their values; background is left out."""
+    names = [label.name for label in labels]
+    unique = [
+        label if names.count(label.name) == 1 else _renamed(label)
+        for label in labels
+        if label.value > 0
+    ]
+    return LabelTable(tuple(sorted(unique, key=lambda label: label.value)))
+
+
+def _renamed(label: Label) -> Label:
+    name = f"{label.name} {label.value}"
+    return Label(value=label.value, name=name, color=label.color, code=label.code)
+
+
+def _frame_values(
+    dataset: Dataset, frame: Frame, value_of: dict[int, int]
+) -> npt.NDArray[np.uint16]:
+    """Label values of a frame, shape (J, I)."""
+    shape = frame.file.count("Rows"), frame.file.count("Columns")
+    packed = dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    source = Encoded(dataset, dataset.PixelData)
+    stored = _bits(dataset, frame, shape) if packed else stored_values(source, frame, shape)
+    lookup = np.zeros(65536, np.uint16)
+    if as_text(dataset, "SegmentationType") == "BINARY":
+        lookup[1] = value_of.get(_segment_number(dataset, frame.number), 0)
+    else:
+        lookup[list(value_of)] = list(value_of.values())
+    values: npt.NDArray[np.uint16] = lookup[stored]
+    return values
+
+
+def _bits(dataset: Dataset, frame: Frame, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """One-bit pixels of a frame, shape (J, I); frames follow each other without padding.
+
+    References
+    ----------
+    DICOM PS3.5 8.1.1.
+    """
+    count = shape[0] * shape[1]
+    first = frame.number * count
+    chunk = np.frombuffer(dataset.PixelData, np.uint8)[first // 8 : -(-(first + count) // 8)]
+    bits = np.unpackbits(chunk, bitorder="little")[first % 8 : first % 8 + count]
+    if bits.size < count:
+        raise ReadError("truncated: pixels are missing; copy or export it again", code="TRUNCATED")
+    return bits.reshape(shape)
+
+
+def _segment_number(dataset: Dataset, frame: int) -> int:
+    """Which segment a frame of a binary SEG belongs to."""
+    own: Any = dataset.PerFrameFunctionalGroupsSequence[frame]
+    groups = (own, *(dataset.get("SharedFunctionalGroupsSequence") or []))
+    for group in groups:
+        for item in group.get("SegmentIdentificationSequence") or []:
+            return int(item.ReferencedSegmentNumber)
+    raise ReadError(f"frame {frame + 1} does not say which segment it belongs to")
+
+
+def _put(plane: npt.NDArray[np.uint16], values: npt.NDArray[np.uint16]) -> None:
+    """Write the labels of a frame into its slice, refusing to overwrite another label."""
+    held = values > 0
+    if (plane[held] > 0).any():
+        raise LabelError(
+            "segments overlap, and a voxel of a label map holds one label only; export them apart",
+            code="OVERLAP",
+        )
+    plane[held] = values[held]
+
+
+def _narrow(values: npt.NDArray[np.uint16]) -> npt.NDArray[Any]:
+    """The same labels as uint8 when they fit."""
+    return values.astype(np.uint8) if values.max(initial=0) < 256 else values

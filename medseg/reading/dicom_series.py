@@ -1,0 +1,153 @@
+"""DICOM images: a folder of slices or a multi-frame file, placed by their own headers only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.errors import InputError, ReadError
+from medseg.reading._dicom_geometry import check_corners
+from medseg.reading._dicom_headers import DicomFile, find_images, read_header, read_image, sniff
+from medseg.reading._dicom_pixels import read_voxels
+from medseg.reading._dicom_selection import choose
+from medseg.reading._dicom_stacks import Stack, stacks_of
+from medseg.reading._naming import naming
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Provenance, Scan
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is a folder, or a file that starts as DICOM does."""
+    return path.is_dir() or sniff(path) in ("dicom", "guess")
+
+
+def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
+    """Read one stack of a folder, or a multi-frame file.
+
+    Parameters
+    ----------
+    path : Path
+        Folder (searched at any depth) or file.
+    series : str or None
+        SeriesInstanceUID, a beginning of it that no other stack has, or the place (from 1) in the
+        list of stacks. Needed when there are several.
+    progress : Progress
+        Called after each header and each slice.
+
+    Returns
+    -------
+    Scan
+        Voxels (1, I, J, K), I along the rows' direction; int16 when exact, else float32. The
+        provenance has one file and one SOPInstanceUID per K index.
+
+    Raises
+    ------
+    ReadError
+        When there is no DICOM image, or one is damaged or truncated.
+    SelectionError
+        When there are several stacks and `series` does not choose one.
+    GeometryError
+        When the slices are not one even stack; the code says why.
+    """
+    stack, notes = choose(list_stacks(path, progress=progress), series, path)
+    scan = read_stack(stack, progress=progress)
+    if not notes:
+        return scan
+    source = scan.provenance
+    return Scan(
+        scan.voxels,
+        scan.grid,
+        scan.modality,
+        Provenance(
+            source.format,
+            source.files,
+            source.series_uid,
+            source.instance_uids,
+            (*source.notes, *notes),
+        ),
+    )
+
+
+def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
+    """Every stack of images below a folder, readable or not, without reading pixels.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Searched at any depth; a single DICOM file is listed too.
+    progress : Progress, optional
+        Called after each header.
+
+    Returns
+    -------
+    list of Stack
+        In the order of their first files. `Stack.refusal` says why one cannot be read.
+
+    Raises
+    ------
+    ReadError
+        When a DICOM file is damaged.
+    InputError
+        When `folder` is one slice of several.
+    """
+    place = Path(folder)
+    if place.is_dir():
+        images, faults = find_images(place, progress)
+        for fault in faults.values():
+            raise fault
+        return stacks_of(images)
+    image = read_image(place)
+    if not image.is_multiframe:
+        _check_alone(image)
+    return stacks_of([image])
+
+
+def read_stack(stack: Stack, *, progress: Progress = silent) -> Scan:
+    """Read the pixels of a stack and check that every slice lies where its header says.
+
+    Parameters
+    ----------
+    stack : Stack
+        From :func:`list_stacks`.
+    progress : Progress, optional
+        Called after each slice.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    InputError
+        The stack's own refusal, if it has one.
+    ReadError
+        When a file is damaged or truncated.
+    GeometryError
+        Code ``SELF_CHECK``, when a slice would lie more than 0.1 mm from its place.
+    """
+    folder = stack.paths[0].parent
+    with naming(folder):
+        if stack.grid is None:
+            raise stack.refusal or ReadError("the stack has no grid")
+        check_corners(stack.frames, stack.grid)
+        voxels, notes = read_voxels(stack.frames, progress=progress)
+        uids = tuple(frame.file.instance_uid for frame in stack.frames)
+        if not all(uids):
+            notes.append("SOPInstanceUIDs are blank: results can be written, but not as DICOM SEG")
+        provenance = Provenance(
+            "dicom", stack.paths, stack.series_uid, uids, (*stack.notes, *notes)
+        )
+        return Scan(voxels, stack.grid, stack.modality, provenance)
+
+
+def _check_alone(image: DicomFile) -> None:
+    """Raise `InputError` when a slice's folder holds more of its series."""
+    for path in sorted(image.path.parent.iterdir()):
+        if path == image.path or not path.is_file():
+            continue
+        other = read_header(path)
+        if other is not None and other.series_uid == image.series_uid:
+            raise InputError(
+                f"{image.path.name} is one slice of a series; give its folder"
+                f" '{image.path.parent}' to read the whole",
+                code="ONE_SLICE",
+            )

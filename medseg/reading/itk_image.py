@@ -1,0 +1,195 @@
+"""NRRD, MetaImage and GIPL files, read by ITK."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import ReadError
+from medseg.reading._naming import completed, float32_unless_integer, naming, single_channel
+from medseg.reading._seg_nrrd import stored_labels
+from medseg.runtime.progress import Progress
+from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.conventions import affine_from_itk, from_kji
+from medseg.volume.label_map import as_label_values
+
+_PLAIN = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")
+_GIPL_HEADER_BYTES = 256
+_ZIPPED = (".mha.gz", ".gipl.gz", ".nrrd.gz")
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` has an ending of NRRD, MetaImage or GIPL."""
+    return path.is_file() and path.name.lower().endswith((*_PLAIN, *_ZIPPED))
+
+
+def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
+    """Read a scan; vector components, or a fourth axis, become the channels.
+
+    Parameters
+    ----------
+    path : Path
+        A .nrrd, .nhdr, .mha, .mhd or .gipl file; .mha, .nrrd and .gipl may be gzipped.
+    series : str or None
+        Not used: the file holds one image.
+    progress : Progress
+        Called when done.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    ReadError
+        When the file is truncated or damaged, or has more than four axes.
+    GeometryError
+        When its axes are singular.
+    """
+    voxels, affine, metadata = _load(path)
+    with naming(path):
+        grid = Grid(voxels.shape[1:], affine)
+        notes = _notes(path, voxels)
+        scan = Scan(
+            float32_unless_integer(voxels),
+            grid,
+            metadata.get("Modality", ""),
+            Provenance(_format(path), (path,), notes=notes),
+        )
+    progress(1, 1, f"read {path.name}")
+    return scan
+
+
+def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
+    """Read a label map; names come from `table`, else from 3D Slicer's fields in a NRRD header.
+
+    Parameters
+    ----------
+    path : Path
+        A .nrrd, .nhdr, .mha, .mhd or .gipl file; .mha, .nrrd and .gipl may be gzipped.
+    table : LabelTable or None
+        What the values mean.
+
+    Returns
+    -------
+    LabelMap
+
+    Raises
+    ------
+    ReadError
+        When the file is truncated or damaged.
+    LabelError
+        When a value is not a label or not in `table`.
+    """
+    voxels, affine, metadata = _load(path)
+    with naming(path):
+        values = as_label_values(single_channel(voxels))
+        known = table or completed(stored_labels(metadata), values)
+        provenance = Provenance(_format(path), (path,), notes=_notes(path, voxels))
+        return LabelMap(values, Grid(values.shape, affine), known, provenance)
+
+
+def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str]]:
+    """Voxels (C, I, J, K), RAS+ affine and the header's text fields."""
+    import SimpleITK
+
+    with _unzipped(path) as plain:
+        try:
+            SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+            image = SimpleITK.ReadImage(str(plain))
+        except (RuntimeError, MemoryError, ValueError) as error:
+            raise ReadError(
+                f"{path.name} cannot be read as {_format(path)}: it is truncated, damaged or"
+                " another format; copy or export it again"
+            ) from error
+        with naming(path):
+            voxels = _channels_first(image)
+            if _format(path) == "gipl":
+                _check_gipl_length(plain, voxels)
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    return voxels, _affine(image), metadata
+
+
+def _channels_first(image: Any) -> npt.NDArray[Any]:
+    """Voxels of a SimpleITK image as (C, I, J, K)."""
+    import SimpleITK
+
+    dimension, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
+    if dimension > 4 or (dimension == 4 and components > 1):
+        raise ReadError(f"it has {dimension} axes of {components} components; four in all fit")
+    array = SimpleITK.GetArrayFromImage(image)
+    if components > 1:
+        array = np.moveaxis(array, -1, 0)
+    elif dimension < 4:
+        array = array[np.newaxis]
+    if dimension == 2:
+        array = array[:, np.newaxis]
+    return from_kji(array)
+
+
+def _check_gipl_length(path: Path, voxels: npt.NDArray[Any]) -> None:
+    """Raise `ReadError` for a GIPL file that is too short; ITK would fill in stray memory."""
+    expected, stored = _GIPL_HEADER_BYTES + voxels.nbytes, path.stat().st_size
+    if stored < expected:
+        raise ReadError(
+            f"it is truncated: {stored} of {expected} bytes are there; copy it again",
+            code="TRUNCATED",
+        )
+
+
+def _affine(image: Any) -> npt.NDArray[Any]:
+    """RAS+ affine of a SimpleITK image of two to four axes; a 2-D image lies in one plane."""
+    dimension = image.GetDimension()
+    spacing, origin = np.ones(3), np.zeros(3)
+    direction = np.eye(3)
+    used = min(dimension, 3)
+    spacing[:used] = image.GetSpacing()[:used]
+    origin[:used] = image.GetOrigin()[:used]
+    cosines = np.asarray(image.GetDirection()).reshape(dimension, dimension)
+    direction[:used, :used] = cosines[:used, :used]
+    return affine_from_itk(spacing, origin, direction)
+
+
+def _notes(path: Path, voxels: npt.NDArray[Any]) -> tuple[str, ...]:
+    notes = []
+    if ".gipl" in path.name.lower():
+        notes.append("GIPL has no orientation: left and right are not known for certain")
+    if voxels.shape[0] > 1:
+        notes.append(f"its {voxels.shape[0]} components or time points are read as channels")
+    return tuple(notes)
+
+
+def _format(path: Path) -> str:
+    """Name of the format by the ending."""
+    name = path.name.lower().removesuffix(".gz")
+    return {"nrrd": "nrrd", "nhdr": "nrrd", "gipl": "gipl"}.get(
+        name.rpartition(".")[2], "metaimage"
+    )
+
+
+@contextmanager
+def _unzipped(path: Path) -> Iterator[Path]:
+    """A path that ITK reads; .mha.gz and .nrrd.gz are gunzipped into a temporary folder."""
+    if not path.name.lower().endswith(_ZIPPED):
+        yield path
+        return
+    from isal import igzip, isal_zlib
+
+    faults: Any = (OSError, EOFError, isal_zlib.error)
+    with tempfile.TemporaryDirectory(prefix="medseg-") as folder:
+        plain = Path(folder, "image" + Path(path.name[:-3]).suffix.lower())
+        try:
+            with igzip.open(path, "rb") as source, plain.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except faults as error:
+            raise ReadError(
+                f"{path.name} cannot be gunzipped: it is truncated or damaged; copy it again"
+            ) from error
+        yield plain

@@ -1,0 +1,227 @@
+"""NIfTI-1 and NIfTI-2, plain or gzipped: the affine is kept bit for bit."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import ReadError
+from medseg.reading._naming import completed, float32_unless_integer, naming, single_channel
+from medseg.runtime.progress import Progress
+from medseg.volume import Grid, Label, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.label_map import as_label_values
+
+_COMMENT = 6  # ecode of a NIfTI header extension that holds text
+_DISAGREEMENT_MM = 0.1
+
+
+class _Names(msgspec.Struct):
+    """The JSON in a header extension that medseg's writer puts label names into."""
+
+    medseg_labels: tuple[Label, ...]
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is called .nii or .nii.gz."""
+    return path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
+    """Read a scan; a fourth axis (time or channels) becomes the channels.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file.
+    series : str or None
+        Not used: the file holds one image.
+    progress : Progress
+        Called when done.
+
+    Returns
+    -------
+    Scan
+        Integers when the header asks for no scaling, else float32. The affine is the sform's
+        where it is set, else the qform's.
+
+    Raises
+    ------
+    ReadError
+        When the file is truncated, damaged or has more than four axes.
+    GeometryError
+        When the affine is singular or not finite.
+    """
+    image, raw = _load(path)
+    with naming(path):
+        voxels, notes = _channels_first(raw)
+        voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
+        grid = Grid(voxels.shape[1:], image.affine)
+        notes += _geometry_notes(image.header, grid)
+        scan = Scan(voxels, grid, provenance=Provenance("nifti", (path,), notes=tuple(notes)))
+    progress(1, 1, f"read {path.name}")
+    return scan
+
+
+def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
+    """Read a label map; names come from `table`, else from medseg's header extension.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file.
+    table : LabelTable or None
+        What the values mean.
+
+    Returns
+    -------
+    LabelMap
+
+    Raises
+    ------
+    ReadError
+        When the file is truncated or damaged.
+    LabelError
+        When a value is not a label or not in `table`.
+    """
+    image, raw = _load(path)
+    with naming(path):
+        voxels, notes = _channels_first(raw)
+        slope, inter = image.dataobj.slope, image.dataobj.inter
+        values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
+        grid = Grid(values.shape, image.affine)
+        notes += _geometry_notes(image.header, grid)
+        known = table or completed(_stored_names(image.header), values)
+        return LabelMap(values, grid, known, Provenance("nifti", (path,), notes=tuple(notes)))
+
+
+def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:
+    """The nibabel image and its stored numbers before scaling, shape as in the header."""
+    import nibabel as nib
+
+    with _damage_told(path), _opened(path) as stream:
+        holder = nib.fileholders.FileHolder(fileobj=stream)
+        image = _image_class(stream).from_file_map({"header": holder, "image": holder}, mmap=False)
+        raw = np.asarray(image.dataobj.get_unscaled())
+        while stream.read(1 << 20):  # the checksum of a gzip file stands at its very end
+            pass
+        return image, raw
+
+
+def _image_class(stream: IO[bytes]) -> Any:
+    """`Nifti2Image` when the header is 540 bytes long, else `Nifti1Image`."""
+    import nibabel as nib
+
+    size = stream.read(4)
+    stream.seek(0)
+    is_second = size in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+    return nib.Nifti2Image if is_second else nib.Nifti1Image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, gunzipped when they start as gzip does, whatever the name says."""
+    from isal import igzip
+
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            yield file
+            return
+        with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
+            yield stream
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turn what nibabel and gzip raise about a damaged file into one `ReadError`."""
+    from isal import isal_zlib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    faults: Any = (
+        OSError, EOFError, ValueError, KeyError, MemoryError, OverflowError, struct.error,
+        ImageFileError, HeaderDataError, WrapStructError, zlib.error, isal_zlib.error,
+    )  # fmt: skip
+    try:
+        yield
+    except faults as error:
+        kind = type(error).__name__
+        raise ReadError(
+            f"{path.name} cannot be read as NIfTI ({kind}): it is truncated, damaged or another"
+            " format; copy or export it again",
+        ) from error
+
+
+def _channels_first(raw: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[str]]:
+    """`raw`, axes (I, J[, K[, T or 1[, C]]]), as a view (C, I, J, K), with notes."""
+    if raw.dtype.names:  # RGB and RGBA are stored as records
+        raw = np.stack([raw[name] for name in raw.dtype.names], axis=-1)
+        return _channels_first(raw if raw.ndim > 3 else np.expand_dims(raw, 2))
+    if raw.ndim == 5 and raw.shape[3] == 1:  # vectors: NIfTI keeps time as the fourth axis
+        raw = raw[:, :, :, 0]
+    while raw.ndim > 3 and raw.shape[-1] == 1:
+        raw = raw[..., 0]
+    if raw.ndim > 4 or raw.ndim < 2:
+        raise ReadError(f"it has {raw.ndim} axes {raw.shape}; two to four can be read")
+    if raw.ndim == 4:
+        note = f"the fourth axis ({raw.shape[3]} time points or channels) is read as channels"
+        return np.moveaxis(raw, 3, 0), [note]
+    return np.atleast_3d(raw)[np.newaxis], []
+
+
+def _scaled(voxels: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
+    """Stored numbers (C, I, J, K) with the header's scaling: float32, or unchanged without."""
+    if (slope, intercept) == (1, 0):
+        return float32_unless_integer(voxels)
+    scaled = np.empty_like(voxels, dtype=np.float32)
+    for k in range(voxels.shape[3]):
+        scaled[..., k] = voxels[..., k].astype(np.float64) * slope + intercept
+    return scaled
+
+
+def _geometry_notes(header: Any, grid: Grid) -> list[str]:
+    """What is worth knowing about where the header says the voxels lie."""
+    qform, qcode = header.get_qform(coded=True)
+    sform, scode = header.get_sform(coded=True)
+    notes = []
+    if not qcode and not scode:
+        notes.append("neither sform nor qform is set: left and right are not known for certain")
+    if qcode and scode:
+        apart = _corner_distance_mm(grid, qform, sform)
+        if apart > _DISAGREEMENT_MM:
+            notes.append(f"sform and qform lie up to {apart:.2f} mm apart; the sform is used")
+    unit = header.get_xyzt_units()[0]
+    if unit not in ("mm", "unknown"):
+        notes.append(f"the header gives lengths in {unit}; they are taken as mm")
+    return notes
+
+
+def _corner_distance_mm(grid: Grid, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
+    """Largest distance in mm between corner voxels under two affines."""
+    last = np.asarray(grid.shape) - 1
+    corners = ((np.arange(8)[:, None] >> np.arange(3)) & 1) * last
+    offsets = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
+    return float(np.linalg.norm(offsets, axis=1).max())
+
+
+def _stored_names(header: Any) -> tuple[Label, ...]:
+    """Labels from the header extension that medseg writes; none when there is no such thing."""
+    for extension in header.extensions:
+        text = extension.get_content() if extension.get_code() == _COMMENT else b""
+        text = text.encode() if isinstance(text, str) else bytes(text or b"")
+        if text.startswith(b'{"medseg_labels"'):
+            try:
+                return msgspec.json.decode(text.rstrip(b"\0"), type=_Names).medseg_labels
+            except msgspec.DecodeError:
+                return ()
+    return ()

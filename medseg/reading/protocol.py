@@ -1,0 +1,87 @@
+"""What a file format must offer to be read: a file in this folder with these functions.
+
+A module may offer `read`, `read_labels` or both; `recognises` is always needed. The file name is
+the public name of the format, and the room finds it without a registry.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from medseg.runtime.progress import Progress
+from medseg.volume import LabelMap, LabelTable, Scan
+
+
+class Recogniser(Protocol):
+    """Says whether a path is its format."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether `path`, which exists, looks like this format; looks at no more than it must.
+
+        Parameters
+        ----------
+        path : Path
+            A file or a folder.
+
+        Returns
+        -------
+        bool
+        """
+        ...
+
+
+class ScanReader(Recogniser, Protocol):
+    """A format that holds intensities."""
+
+    def read(self, path: Path, *, series: str | None, progress: Progress) -> Scan:
+        """Read a scan.
+
+        Parameters
+        ----------
+        path : Path
+            A path that `recognises` accepts.
+        series : str or None
+            Which series of a folder; formats with one image per file ignore it.
+        progress : Progress
+            Called after each step; may raise to cancel.
+
+        Returns
+        -------
+        Scan
+
+        Raises
+        ------
+        ReadError
+            When the file is damaged or holds something else.
+        GeometryError
+            When its voxels cannot be placed in the patient.
+        """
+        ...
+
+
+class LabelReader(Recogniser, Protocol):
+    """A format that holds label maps."""
+
+    def read_labels(self, path: Path, *, table: LabelTable | None) -> LabelMap:
+        """Read a label map.
+
+        Parameters
+        ----------
+        path : Path
+            A path that `recognises` accepts.
+        table : LabelTable or None
+            What the values mean; None takes what the file says, else "label 1", "label 2"...
+
+        Returns
+        -------
+        LabelMap
+
+        Raises
+        ------
+        ReadError
+            When the file is damaged or holds something else.
+        LabelError
+            When a value is not a whole number or not in `table`.
+        """
+        ...

@@ -1,0 +1,153 @@
+"""Headers of the DICOM slices that were labelled: a DICOM result must refer to them."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.errors import WriteError
+from medseg.volume import Grid, LabelMap
+from medseg.volume.conventions import dicom_from_affine
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_NAMESPACE = uuid.UUID("6f1d9c0e-6d0b-5c0a-9d0e-2f8a4b7c1e35")
+_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName", "Manufacturer",
+)  # fmt: skip
+
+
+def stable_uid(*parts: str) -> str:
+    """A DICOM UID that is the same whenever the parts are: UUIDv5 written as ``2.25.<integer>``.
+
+    References
+    ----------
+    DICOM PS3.5 B.2.
+    """
+    return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
+
+
+def source_headers(labels: LabelMap) -> list[Dataset]:
+    """Headers of the labelled slices in K order, or of the one multi-frame file.
+
+    Fields that every result must repeat and that the source lacks are filled in, in memory: empty
+    where DICOM allows it, else a UID that follows from the series.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        Its provenance names the slices.
+
+    Returns
+    -------
+    list of pydicom.Dataset
+        Without pixels.
+
+    Raises
+    ------
+    WriteError
+        When the labels do not come from DICOM, the source has blank UIDs, or its files have
+        changed or gone.
+    """
+    _check_provenance(labels)
+    source = labels.provenance
+    headers: dict[Path, Dataset] = {}
+    for path, uid in zip(source.files, source.instance_uids, strict=True):
+        if path not in headers:
+            headers[path] = _header(path, uid)
+    for header in headers.values():
+        _complete(header)
+        _complete_geometry(header, labels.grid)
+    return list(headers.values())
+
+
+def _check_provenance(labels: LabelMap) -> None:
+    """Raise `WriteError` unless every K index has its file and its SOPInstanceUID."""
+    source, slices = labels.provenance, labels.grid.shape[2]
+    if source.format != "dicom" or len(source.files) != slices:
+        raise WriteError(
+            ".dcm (DICOM SEG) needs labels of a scan read from DICOM, these come from"
+            f" '{source.format}'; write .nii.gz instead",
+            code="NO_DICOM_SOURCE",
+        )
+    if len(source.instance_uids) != slices or not all(source.instance_uids):
+        raise WriteError(
+            "the source has blank SOPInstanceUIDs, so a DICOM SEG could not refer to its slices;"
+            " write .nii.gz instead",
+            code="BLANK_UIDS",
+        )
+
+
+def _header(path: Path, uid: str) -> Dataset:
+    """The header of one source file, which must still be the one that was read."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = dcmread(path, stop_before_pixels=True, force=True)
+        same = str(header.get("SOPInstanceUID", "")) == uid
+    except (OSError, InvalidDicomError) as error:
+        raise WriteError(
+            f"the source slice {path.name} cannot be read any more; a DICOM SEG needs it, write"
+            " .nii.gz instead",
+            code="SOURCE_MISSING",
+        ) from error
+    if not same or not header.get("SOPClassUID"):
+        raise WriteError(
+            f"the source slice {path.name} has no SOPClassUID or is another image than the one"
+            " that was segmented; segment again, or write .nii.gz",
+            code="SOURCE_CHANGED",
+        )
+    return header
+
+
+def _complete(header: Dataset) -> None:
+    """Fill in what a result must repeat."""
+    for keyword in _TYPE_2:
+        if keyword not in header:
+            setattr(header, keyword, "")
+    if "SpecificCharacterSet" in header and not header.SpecificCharacterSet:
+        del header.SpecificCharacterSet  # blank means the default, as does its absence
+    series = str(header.get("SeriesInstanceUID") or "")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            setattr(header, keyword, stable_uid(keyword, series))
+
+
+def _complete_geometry(header: Dataset, grid: Grid) -> None:
+    """Fill in slice thickness, and the shared groups of a multi-frame header that has them apart.
+
+    They are only what the library that writes the result insists on finding: the result's own
+    geometry comes from the slices' positions, or from `grid`.
+    """
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        if not header.get("SliceThickness"):
+            header.SliceThickness = f"{grid.spacing_mm[2]:.10g}"
+        return
+    if not header.get("SharedFunctionalGroupsSequence"):
+        header.SharedFunctionalGroupsSequence = [_empty()]
+    shared = header.SharedFunctionalGroupsSequence[0]
+    measures, orientation = _plane_groups(grid)
+    if "PixelMeasuresSequence" not in shared:
+        shared.PixelMeasuresSequence = [measures]
+    if "PlaneOrientationSequence" not in shared:
+        shared.PlaneOrientationSequence = [orientation]
+
+
+def _plane_groups(grid: Grid) -> tuple[Dataset, Dataset]:
+    """Items for PixelMeasuresSequence and PlaneOrientationSequence."""
+    orientation, spacing, _, _ = dicom_from_affine(grid.affine)
+    measures, plane = _empty(), _empty()
+    measures.PixelSpacing = [f"{mm:.10g}" for mm in spacing]
+    measures.SliceThickness = f"{grid.spacing_mm[2]:.10g}"
+    plane.ImageOrientationPatient = [f"{cosine:.12g}"[:16] for cosine in orientation]
+    return measures, plane
+
+
+def _empty() -> Dataset:
+    from pydicom import Dataset
+
+    return Dataset()

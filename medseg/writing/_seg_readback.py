@@ -1,0 +1,107 @@
+"""Read a DICOM SEG back, frame by frame, with pydicom alone, and compare it with the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import WriteError
+from medseg.volume import LabelMap
+from medseg.volume.conventions import (
+    affine_from_dicom,
+    dicom_from_affine,
+    flip_lps_ras_points,
+    from_kji,
+)
+from medseg.writing._selfcheck import check_read_back
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TOLERANCE_MM = 0.1
+
+
+def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> None:
+    """Raise `WriteError` unless the file holds the labels at their places.
+
+    Every frame is put where its own plane position says, and must refer to the source slice that
+    lies there.
+
+    Parameters
+    ----------
+    path : Path
+        A binary DICOM SEG.
+    labels : LabelMap
+        What it was made from.
+    values : sequence of int
+        The label value of segment 1, 2, 3...
+
+    Raises
+    ------
+    WriteError
+        Code ``SELF_CHECK``.
+    """
+    from pydicom import dcmread
+
+    dataset = dcmread(path)
+    columns, rows, slices = labels.grid.shape
+    voxels = np.zeros((slices, rows, columns), labels.values.dtype)
+    for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        k = _slice_of(frame, labels)
+        segment = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        voxels[k][_bits(dataset.PixelData, number, rows, columns)] = values[segment - 1]
+    check_read_back(labels.values, from_kji(voxels), labels.grid, _affine(dataset, labels))
+
+
+def _slice_of(frame: Dataset, labels: LabelMap) -> int:
+    """K index at a frame's position, whose source slice the frame must refer to."""
+    position = flip_lps_ras_points(frame.PlanePositionSequence[0].ImagePositionPatient)
+    k = round(float(labels.grid.to_index(position)[2]))
+    known = 0 <= k < labels.grid.shape[2]
+    off = np.linalg.norm(labels.grid.to_world((0, 0, k)) - position)
+    if (
+        not known
+        or off > _TOLERANCE_MM
+        or not _refers_to(frame, labels.provenance.instance_uids[k])
+    ):
+        raise WriteError(
+            "a frame of the DICOM SEG came back at another place or slice, so the file was"
+            " removed; write .nii.gz instead",
+            code="SELF_CHECK",
+        )
+    return k
+
+
+def _refers_to(frame: Dataset, uid: str) -> bool:
+    """Whether the frame's source images, where it names any, include the one with `uid`."""
+    sources = [
+        str(image.ReferencedSOPInstanceUID)
+        for derivation in frame.get("DerivationImageSequence") or []
+        for image in derivation.get("SourceImageSequence") or []
+    ]
+    return not sources or uid in sources
+
+
+def _bits(packed: bytes, number: int, rows: int, columns: int) -> npt.NDArray[np.bool_]:
+    """Frame `number` of one-bit pixels, which are packed without gaps; shape (J, I)."""
+    count = rows * columns
+    first = number * count
+    chunk = np.frombuffer(packed, np.uint8)[first // 8 : -(-(first + count) // 8)]
+    bits = np.unpackbits(chunk, bitorder="little")[first % 8 : first % 8 + count]
+    return bits.reshape(rows, columns).astype(bool)
+
+
+def _affine(dataset: Dataset, labels: LabelMap) -> npt.NDArray[Any]:
+    """The file's own in-plane axes with the steps that the frames' positions have confirmed."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    _, _, first, step = dicom_from_affine(labels.grid.affine)
+    return affine_from_dicom(
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient,
+        shared.PixelMeasuresSequence[0].PixelSpacing,
+        first,
+        step,
+    )

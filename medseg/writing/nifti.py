@@ -1,0 +1,123 @@
+"""NIfTI: sform as given, label names inside the file, no text of patients or programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.writing._atomic import atomic
+from medseg.writing._selfcheck import check_read_back
+
+suffixes = (".nii", ".nii.gz")
+
+_COMMENT = 6  # ecode of a NIfTI header extension that holds text
+_SCANNER = 1  # xform code: coordinates of the scanner
+_ORTHOGONAL_DEGREES = 0.01
+_NIFTI1_LONGEST = 32767
+_WRITABLE = ("uint8", "int16", "int32", "float32", "int8", "uint16", "uint32", "int64", "uint64")
+
+
+def write_labels(labels: LabelMap, path: Path) -> None:
+    """Write a label map; readers see integers with the intent "label", medseg sees names too.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        What to write.
+    path : Path
+        Ends in .nii or .nii.gz.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written or does not read back equal; nothing is left behind.
+    """
+    image = _image(labels.values, labels.grid)
+    image.header.set_intent("label")
+    image.header.extensions.append(_names_extension(labels.table))
+    _write(image, path, labels.values, labels.grid)
+
+
+def write_scan(scan: Scan, path: Path) -> None:
+    """Write a scan; several channels become the fourth axis.
+
+    Parameters
+    ----------
+    scan : Scan
+        What to write. float64 and float16 are stored as float32.
+    path : Path
+        Ends in .nii or .nii.gz.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written or does not read back equal; nothing is left behind.
+    """
+    voxels = scan.voxels if scan.voxels.dtype.name in _WRITABLE else _storable(scan.voxels)
+    array = voxels[0] if scan.channels == 1 else np.moveaxis(voxels, 0, 3)
+    _write(_image(array, scan.grid), path, array, scan.grid)
+
+
+def _storable(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return voxels.astype(np.uint8 if voxels.dtype == bool else np.float32)
+
+
+def _image(array: npt.NDArray[Any], grid: Grid) -> Any:
+    """A nibabel image without scaling; the qform is set only where it can say the same."""
+    import nibabel as nib
+
+    large = max(array.shape) > _NIFTI1_LONGEST
+    image = (nib.Nifti2Image if large else nib.Nifti1Image)(array, None, dtype=array.dtype)
+    header = image.header
+    header.set_sform(grid.affine, code=_SCANNER)
+    header["pixdim"][1:4] = grid.spacing_mm
+    if grid.shear_degrees < _ORTHOGONAL_DEGREES:
+        header.set_qform(grid.affine, code=_SCANNER)
+    header.set_xyzt_units(xyz="mm")
+    header.set_slope_inter(1, 0)
+    return image
+
+
+def _names_extension(table: LabelTable) -> Any:
+    """Names, colours and codes as JSON in a header extension for comments."""
+    import nibabel as nib
+
+    text = msgspec.json.encode({"medseg_labels": table.labels})
+    return nib.nifti1.Nifti1Extension(_COMMENT, text)
+
+
+def _write(image: Any, path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
+    """Write, read back, compare, and give the file its name."""
+    zipped = path.name.lower().endswith(".gz")
+    with atomic(path, suffix=".nii.gz" if zipped else ".nii") as temporary:
+        _store(image, temporary, zipped=zipped)
+        voxels, affine = _stored(type(image), temporary, zipped=zipped)
+        check_read_back(array, voxels, grid, affine)
+
+
+def _store(image: Any, path: Path, *, zipped: bool) -> None:
+    """Put the image into `path`; a gzip header holds no file name and no time."""
+    import nibabel as nib
+    from isal import igzip
+
+    with path.open("xb") as file:
+        if not zipped:
+            image.to_file_map({"image": nib.FileHolder(fileobj=file)})
+            return
+        with igzip.IGzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as gz:
+            image.to_file_map({"image": nib.FileHolder(fileobj=gz)})
+
+
+def _stored(kind: Any, path: Path, *, zipped: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Voxels and affine as the file gives them back."""
+    import nibabel as nib
+    from isal import igzip
+
+    with igzip.open(path, "rb") if zipped else path.open("rb") as stream:
+        image = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
+        return np.asarray(image.dataobj), image.affine

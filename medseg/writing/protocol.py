@@ -1,0 +1,60 @@
+"""What a file format must offer to be written: a file in this folder with these names.
+
+`write_labels` and `write_scan` are both optional, but one of them must be there. The file name is
+the public name of the format, and the room finds it without a registry.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from medseg.volume import LabelMap, Scan
+
+
+class Writer(Protocol):
+    """The endings a format is known by."""
+
+    suffixes: tuple[str, ...]
+
+
+class LabelWriter(Writer, Protocol):
+    """A format that holds label maps."""
+
+    def write_labels(self, labels: LabelMap, path: Path) -> None:
+        """Write a label map, check it by reading it back, and only then give it its name.
+
+        Parameters
+        ----------
+        labels : LabelMap
+            What to write.
+        path : Path
+            Where; ends in one of `suffixes`.
+
+        Raises
+        ------
+        WriteError
+            When it cannot be written or does not read back equal; nothing is left behind.
+        """
+        ...
+
+
+class ScanWriter(Writer, Protocol):
+    """A format that holds intensities."""
+
+    def write_scan(self, scan: Scan, path: Path) -> None:
+        """Write a scan, check it by reading it back, and only then give it its name.
+
+        Parameters
+        ----------
+        scan : Scan
+            What to write.
+        path : Path
+            Where; ends in one of `suffixes`.
+
+        Raises
+        ------
+        WriteError
+            When it cannot be written or does not read back equal; nothing is left behind.
+        """
+        ...

@@ -1,0 +1,43 @@
+"""NRRD and MetaImage as 3D Slicer and ITK read them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from medseg.errors import WriteError
+from medseg.reading import read_labels
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
+from medseg.writing import write_labels
+
+TABLE = LabelTable((
+    Label(value=1, name="liver", color=(255, 0, 51), code=Code("10200004", "SCT", "Liver")),
+    Label(value=4, name="spleen", color=(0, 102, 255)),
+))  # fmt: skip
+VALUES = np.random.default_rng(0).choice([0, 1, 4], (3, 4, 5)).astype(np.uint8)
+
+
+def test_slicer_fields(tmp_path):
+    labels = LabelMap(VALUES, Grid((3, 4, 5), np.diag([-1.0, -2, 3, 1])), TABLE)
+    write_labels(labels, tmp_path / "a.seg.nrrd")
+    image = SimpleITK.ReadImage(str(tmp_path / "a.seg.nrrd"))
+    assert image.GetMetaData("Segment1_Name") == "spleen"
+    assert image.GetMetaData("Segment1_LabelValue") == "4"
+    assert image.GetMetaData("Segment0_Extent") == "0 2 0 3 0 4"
+    assert "SCT^10200004^Liver" in image.GetMetaData("Segment0_Tags")
+    back = read_labels(tmp_path / "a.seg.nrrd")
+    assert [(one.name, one.value, one.color) for one in back.table] == [
+        (one.name, one.value, one.color) for one in TABLE
+    ]
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_sheared_grid_is_refused(tmp_path, ending):
+    affine = np.eye(4)
+    affine[1, 2] = 0.3
+    labels = LabelMap(VALUES, Grid((3, 4, 5), affine), TABLE)
+    with pytest.raises(WriteError, match=r"\.nii\.gz") as caught:
+        write_labels(labels, tmp_path / f"a{ending}")
+    assert caught.value.code == "SHEARED"
+    assert not list(tmp_path.iterdir())
