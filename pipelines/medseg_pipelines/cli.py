@@ -1,0 +1,240 @@
+"""The command line's door: what each command is asked, and how it ends.
+
+Only click is imported here, so that help is instant; each command imports its journey when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from medseg import __version__
+from medseg.errors import Cancelled, MedsegError
+
+if TYPE_CHECKING:
+    from medseg_pipelines.batch import Format
+    from medseg_pipelines.screen import Screen
+
+
+class _Ending(click.ClickException):
+    """One sentence on stderr and exit code 2."""
+
+    exit_code = 2
+    word = "error"
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the sentence."""
+        click.echo(f"medseg: {self.word}: {self.message}", file=file, err=True)
+
+
+class _Stop(_Ending):
+    """The same for a journey that the person stopped: exit code 130."""
+
+    exit_code = 130
+    word = "stopped"
+
+
+class _Door(click.Group):
+    """A group whose errors are sentences: exit code 2 for medseg's own, 130 when stopped."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Cancelled as stop:
+            raise _Stop(str(stop)) from stop
+        except KeyboardInterrupt as stop:
+            raise _Stop("nothing half-written was left behind") from stop
+        except MedsegError as error:
+            raise _Ending(str(error)) from error
+
+
+@contextmanager
+def _screen() -> Iterator[Screen]:
+    from medseg_pipelines.screen import Screen
+
+    screen = Screen()
+    with screen.listening():
+        yield screen
+
+
+def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
+    """A fold's number, or None for "all"."""
+    if text.isdecimal():
+        return int(text)
+    if text != "all":
+        raise click.BadParameter(f"'{text}' is neither a fold's number nor 'all'", ctx, option)
+    return None
+
+
+_model = click.option(
+    "--model", required=True, metavar="NAME_OR_FOLDER", help="A shipped model or its folder."
+)
+_device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+)
+_Path = click.Path(path_type=Path)
+
+
+@click.group(cls=_Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="medseg")
+def medseg() -> None:
+    """Medical-image segmentation: scans in, trustworthy label maps out."""
+
+
+@medseg.command()
+@click.argument("scan", type=_Path)
+@_model
+@click.option(
+    "--output", required=True, type=_Path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
+)
+@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@_device
+def segment(*, scan: Path, model: str, output: Path, series: str | None, device: str) -> None:
+    """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
+    from medseg_pipelines.segment import segment_scan
+
+    with _screen() as screen:
+        segment_scan(scan, model=model, output=output, series=series, device=device, screen=screen)
+
+
+@medseg.command()
+@click.argument("folder", type=_Path)
+@_model
+@click.option("--output", required=True, type=_Path, help="Folder for the label maps.")
+@click.option(
+    "--format", "formats", type=click.Choice(["nifti", "dicom-seg", "nrrd"]), multiple=True,
+    default=["nifti"], show_default=True, help="Of the label maps; may be given several times.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Compute again what is there already.")
+@click.option(
+    "--min-slices", type=click.IntRange(1), default=4, show_default=True,
+    help="Skip stacks with fewer slices, such as scouts.",
+)  # fmt: skip
+@_device
+@click.pass_context
+def batch(
+    ctx: click.Context, *, folder: Path, model: str, output: Path, formats: tuple[Format, ...],
+    overwrite: bool, min_slices: int, device: str,
+) -> None:  # fmt: skip
+    """Segment every scan below FOLDER; run again to continue where it stopped."""
+    from medseg_pipelines.batch import BatchOptions, segment_folder
+
+    options = BatchOptions(
+        formats=formats, overwrite=overwrite, min_slices=min_slices, device=device
+    )
+    with _screen() as screen:
+        outcomes = segment_folder(
+            folder, model=model, output=output, options=options, screen=screen
+        )
+    ctx.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)
+
+
+@medseg.command()
+@click.argument("dataset", type=_Path)
+@click.option("--output", "run", required=True, type=_Path, help="Folder of the run.")
+@click.option(
+    "--fold", default="0", show_default=True, metavar="N", callback=_fold,
+    help='Hold this fold out and score on it; "all" trains on every case.',
+)  # fmt: skip
+@click.option("--splits", type=_Path, help="Folds from this JSON file.")
+@click.option("--steps", type=click.IntRange(1), help="Length of the training.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
+@click.option("--network", default="unet", show_default=True, help="Name of the architecture.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--name", help="Name of the model.")
+@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
+@_device
+def train(*, dataset: Path, run: Path, splits: Path | None, resume: bool, **chosen: Any) -> None:
+    """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
+    from medseg.training import TrainingOptions
+    from medseg_pipelines.train import train_model
+
+    with _screen() as screen:
+        train_model(
+            dataset,
+            run=run,
+            options=TrainingOptions(**chosen),
+            splits=splits,
+            resume=resume,
+            screen=screen,
+        )
+
+
+@medseg.command()
+@click.argument("predictions", type=_Path)
+@click.argument("truth", type=_Path)
+@click.option("--output", required=True, type=_Path, help="JSON file of the scores.")
+@click.option("--labels", type=_Path, help='JSON of label names: {"1": "liver"}.')
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Take the label names of this model.")
+@click.option("--subset", is_flag=True, help="Score only the cases that were predicted.")
+def evaluate(
+    *, predictions: Path, truth: Path, output: Path, labels: Path | None, model: str | None,
+    subset: bool,
+) -> None:  # fmt: skip
+    """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
+    from medseg_pipelines.evaluate import evaluate_maps, named_labels
+
+    with _screen() as screen:
+        table = named_labels(labels, model=model)
+        evaluate_maps(predictions, truth, output=output, table=table, subset=subset, screen=screen)
+
+
+@medseg.group()
+def models() -> None:
+    """Show the models that are here."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the shipped models."""
+    from medseg_pipelines.models import show_models
+
+    with _screen() as screen:
+        show_models(screen=screen)
+
+
+@models.command("info")
+@click.argument("name_or_folder")
+def model_info(name_or_folder: str) -> None:
+    """Show what a model is, what it was trained on and how well it did."""
+    from medseg_pipelines.models import show_model
+
+    with _screen() as screen:
+        show_model(name_or_folder, screen=screen)
+
+
+@medseg.command()
+@click.argument("path", type=_Path)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def inspect(*, path: Path, as_json: bool) -> None:
+    """Show the scans found in PATH: size, spacing, orientation, notes."""
+    from medseg_pipelines.inspect import inspect_scans
+
+    with _screen() as screen:
+        inspect_scans(path, as_json=as_json, screen=screen)
+
+
+@medseg.command()
+@click.option("--output", type=_Path, default=Path("demo"), show_default=True)
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=3.0,
+              show_default=True, help="Of training.")  # fmt: skip
+@click.option("--view/--no-view", default=True, help="Open napari at the end.")
+@_device
+@click.pass_context
+def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device: str) -> None:
+    """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
+    from medseg_pipelines.demo import run_demo
+
+    with _screen() as screen:
+        good = run_demo(output, minutes=minutes, view=view, device=device, screen=screen)
+    ctx.exit(0 if good else 1)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    medseg(prog_name="medseg")

@@ -1,0 +1,319 @@
+"""Journey: the main job end to end on made-up patients; no download, GPU or display needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from medseg.errors import Cancelled, InputError
+from medseg.phantoms.abdomen import ABDOMEN_LABELS
+from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
+from medseg.planning import Choice, make_plan, take_fingerprint
+from medseg.planning.plan import encode
+from medseg.planning.planner import CPU_BUDGET
+from medseg.reading import read_labels, read_scan
+from medseg.training import Dataset, TrainingOptions, open_dataset
+from medseg.training.history import read_history
+from medseg.writing import write_labels, write_scan
+from medseg_pipelines.batch import BatchOptions, segment_folder
+from medseg_pipelines.destination import check_folder, write_text
+from medseg_pipelines.evaluate import evaluate_maps
+from medseg_pipelines.report import Report, ReportCase, write_report
+from medseg_pipelines.screen import Screen, duration
+from medseg_pipelines.summary import Outcome
+from medseg_pipelines.train import train_on
+from medseg_pipelines.view import show_in_napari, why_not
+
+EXPECTED_DICE = 0.90
+PATIENTS = 11
+HELD_OUT = 3
+_FEATURES = (16, 32, 64, 128)
+_MARK = "MADE-BY-MEDSEG-DEMO.txt"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the demo keeps what it makes.
+
+    Parameters
+    ----------
+    root : Path
+        Its folder.
+    """
+
+    root: Path
+
+    @property
+    def archive(self) -> Path:
+        """DICOM series of every patient."""
+        return self.root / "archive"
+
+    @property
+    def dataset(self) -> Path:
+        """Images and labels to train on, as NIfTI."""
+        return self.root / "dataset"
+
+    @property
+    def run(self) -> Path:
+        """The training run; its model package is in model/."""
+        return self.root / "run"
+
+    @property
+    def results(self) -> Path:
+        """Label maps of the held-out patients."""
+        return self.root / "results"
+
+    @property
+    def truth(self) -> Path:
+        """Their truth."""
+        return self.root / "truth"
+
+    @property
+    def scores(self) -> Path:
+        """The evaluation."""
+        return self.root / "scores.json"
+
+    @property
+    def report(self) -> Path:
+        """The report to open."""
+        return self.root / "report.html"
+
+    def by_name(self) -> dict[str, Path]:
+        """All places for a person."""
+        return {
+            "report": self.report,
+            "label maps (NIfTI)": self.results / "nifti",
+            "label maps (DICOM SEG)": self.results / "dicom-seg",
+            "table of the batch": self.results / "summary.csv",
+            "scores": self.scores,
+            "model": self.run / "model",
+            "training run": self.run,
+            "DICOM archive": self.archive,
+            "training data": self.dataset,
+            "truth of the held-out": self.truth,
+        }
+
+
+def run_demo(
+    output: Path, *, minutes: float = 3.0, view: bool = True, device: str = "auto", screen: Screen
+) -> bool:
+    """Make an archive, train on some patients, segment the others, evaluate and report.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for everything; an earlier demo in it is replaced.
+    minutes : float, default 3
+        Of training.
+    view : bool, default True
+        Whether to open napari at the end when there is a display.
+    device : str, default "auto"
+        See :func:`medseg.runtime.device.choose_device`.
+    screen : Screen
+        Told everything.
+
+    Returns
+    -------
+    bool
+        Whether every held-out scan was segmented.
+
+    Raises
+    ------
+    InputError
+        When `output` holds something else.
+    Cancelled
+        When the person stopped it.
+    """
+    start = time.monotonic()
+    places = Places(output)
+    _clear(places)
+    try:
+        outcomes, series, scores = _work(places, minutes, device, screen)
+    except Cancelled as stop:
+        raise Cancelled(
+            f"what is finished is in '{output}'; run the demo again to start over"
+        ) from stop
+    _tell(places, scores, time.monotonic() - start, screen)
+    if view:
+        _view(places, outcomes, series, screen)
+    return all(outcome.status != "failed" for outcome in outcomes)
+
+
+def _work(
+    places: Places, minutes: float, device: str, screen: Screen
+) -> tuple[list[Outcome], list[ArchivedSeries], dict[str, Any]]:
+    """Archive, training, segmentation, evaluation, report."""
+    patients = demo_patients(PATIENTS)
+    screen.say(f"1. A DICOM archive of {len(patients)} made-up CT patients", style="bold")
+    with screen.progress("writing the archive") as progress:
+        seen = write_archive(places.archive / "training", patients[:-HELD_OUT], progress=progress)
+        new = write_archive(places.archive / "held-out", patients[-HELD_OUT:], progress=progress)
+    screen.say(f"2. Training on {len(seen)} of them", style="bold")
+    _make_dataset(places.dataset, seen, screen)
+    data = replace(open_dataset(places.dataset), labels=ABDOMEN_LABELS)
+    options = TrainingOptions(
+        minutes=minutes, fold=0, device=device, validations=6, learning_rate=1e-2
+    )
+    _plan(data, places.run, options)
+    package = train_on(data, run=places.run, options=options, resume=True, screen=screen)
+    screen.say("3. Segmenting the DICOM folder of the held-out patients", style="bold")
+    outcomes = segment_folder(
+        places.archive / "held-out",
+        model=package.folder,
+        output=places.results,
+        options=BatchOptions(formats=("nifti", "dicom-seg"), device=device),
+        screen=screen,
+    )
+    screen.say("4. Comparing with the truth", style="bold")
+    truth = {series.series_uid: series for series in new}
+    shown = [outcome for outcome in outcomes if outcome.series_uid in truth]
+    for outcome in shown:
+        _write_truth(truth[outcome.series_uid], places.truth, outcome.scan)
+    scores = evaluate_maps(
+        places.results / "nifti",
+        places.truth,
+        output=places.scores,
+        table=ABDOMEN_LABELS,
+        screen=screen,
+    )
+    screen.say("5. Report", style="bold")
+    _report(places, [outcome for outcome in shown if outcome.status == "done"], truth, scores)
+    return outcomes, new, scores
+
+
+def _clear(places: Places) -> None:
+    """Make the folder; an earlier demo in it is removed, anything else is refused."""
+    root = places.root
+    check_folder(root)
+    if root.exists() and any(root.iterdir()):
+        if not (root / _MARK).is_file():
+            raise InputError(
+                f"'{root}' is not empty and was not made by the demo; choose another --output"
+            )
+        shutil.rmtree(root)
+    write_text(root / _MARK, "Everything in this folder was made by `medseg demo`.\n")
+
+
+def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], screen: Screen) -> None:
+    """Turn DICOM series and their truth into images/ and labels/; the last case is held out."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with screen.progress("reading DICOM") as progress:
+        for number, one in enumerate(series):
+            progress(number, len(series), "reading DICOM")
+            scan = read_scan(one.folder, series=one.series_uid)
+            write_scan(scan, folder / "images" / f"{one.patient}.nii.gz")
+            write_labels(one.truth, folder / "labels" / f"{one.patient}.nii.gz")
+    names = [one.patient for one in series]
+    about = {
+        "name": "phantom-abdomen",
+        "channel_names": {"0": "CT"},
+        "labels": {label.name: label.value for label in ABDOMEN_LABELS},
+        "file_ending": ".nii.gz",
+    }
+    write_text(folder / "dataset.json", json.dumps(about, indent=1) + "\n")
+    folds = [{"train": names[:-1], "val": names[-1:]}]
+    write_text(folder / "splits.json", json.dumps({"folds": folds}, indent=1) + "\n")
+
+
+def _plan(data: Dataset, run: Path, options: TrainingOptions) -> None:
+    """Start the run with a plan for minutes on two cores: the whole abdomen, coarsely, at once.
+
+    Nothing is mirrored, because left and right kidney are two labels.
+    """
+    training, _ = data.fold(options.fold)
+    usual = make_plan(take_fingerprint(data.read(case) for case in training), budget=CPU_BUDGET)
+    stages = len(_FEATURES)
+    network = {
+        "features": _FEATURES,
+        "strides": [[1, 1, 1], *[[2, 2, 2]] * (stages - 1)],
+        "kernels": [[3, 3, 3]] * stages,
+    }
+    plan = msgspec.structs.replace(
+        usual,
+        spacing_mm=(6.0, 6.0, 6.0),
+        patch=(64, 40, 40),
+        batch=1,
+        mirror_axes=(),
+        overlap=0.25,
+        network=Choice(name=options.network, settings=network),
+    )
+    write_text(run / "plan.json", encode(plan).decode())
+    write_text(run / "options.json", encode(options).decode())
+
+
+def _write_truth(series: ArchivedSeries, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_labels(series.truth, folder / f"{name}.nii.gz")
+
+
+def _report(
+    places: Places,
+    outcomes: Sequence[Outcome],
+    truth: Mapping[str, ArchivedSeries],
+    scores: Mapping[str, Any],
+) -> None:
+    cases = []
+    for outcome in outcomes:
+        series = truth[outcome.series_uid]
+        scan = read_scan(series.folder, series=series.series_uid)
+        found = read_labels(
+            places.results / "nifti" / f"{outcome.scan}.nii.gz", table=ABDOMEN_LABELS
+        )
+        cases.append(ReportCase(outcome.scan, scan, found, series.truth))
+    history = read_history(places.run)
+    facts = {
+        "patients": f"{PATIENTS} phantoms, {HELD_OUT} of them never seen in training",
+        "network": "3-D U-Net, Dice and cross-entropy loss",
+        "training": f"{history[-1]['step']} steps in {duration(history[-1]['seconds'])}",
+        "segmentation": ", ".join(f"{one.scan} {one.seconds:.1f} s" for one in outcomes),
+    }
+    report = Report(
+        title="medseg demo: abdominal organs in CT",
+        verdict=_verdict(scores),
+        cases=cases,
+        scores=scores,
+        history=history,
+        facts=facts,
+        places={name: path for name, path in places.by_name().items() if path != places.report},
+    )
+    write_report(report, places.report)
+
+
+def _verdict(scores: Mapping[str, Any]) -> str:
+    dice = scores["mean"]["foreground"]["dice"] or 0.0
+    measured = f"Mean Dice of the held-out patients: {dice:.3f}"
+    if dice >= EXPECTED_DICE:
+        return f"{measured} (at least {EXPECTED_DICE:.2f} expected)."
+    return f"{measured}, BELOW the {EXPECTED_DICE:.2f} expected; train for more --minutes."
+
+
+def _tell(places: Places, scores: Mapping[str, Any], seconds: float, screen: Screen) -> None:
+    screen.say("")
+    screen.say(_verdict(scores), style="bold")
+    screen.say(f"All of it took {duration(seconds)} and is here:")
+    for name, path in places.by_name().items():
+        screen.say(f"  {name + ':':24} {path}")
+
+
+def _view(
+    places: Places, outcomes: Sequence[Outcome], series: Sequence[ArchivedSeries], screen: Screen
+) -> None:
+    """Open one result in napari, or say in one line why not."""
+    names = {outcome.series_uid: outcome.scan for outcome in outcomes if outcome.status == "done"}
+    shown = [one for one in series if one.series_uid in names]
+    obstacle = why_not() or ("" if shown else "nothing was segmented")
+    if obstacle:
+        screen.say(f"napari was not opened: {obstacle}.")
+        return
+    name = names[shown[0].series_uid]
+    screen.say(f"Opening {name} in napari; close its window to end the demo.")
+    if not show_in_napari([shown[0].folder, places.results / "nifti" / f"{name}.nii.gz"]):
+        screen.say("napari could not show it here; the report does.")

@@ -1,0 +1,78 @@
+"""Journey: what models are here and what they are."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from medseg.modelpack import ModelPackage, find_package, shipped_packages
+from medseg_pipelines.screen import Screen
+
+
+def show_models(*, screen: Screen) -> None:
+    """Show the shipped models as a table."""
+    packages = shipped_packages()
+    if not packages:
+        screen.say("No model is shipped with this installation; `medseg train` makes one.")
+        return
+    table = Table()
+    for title in ("name", "modality", "labels", "mean Dice", "summary"):
+        table.add_column(title)
+    for package in packages:
+        manifest = package.manifest
+        table.add_row(
+            manifest.name, manifest.card.modality, ", ".join(manifest.labels.names),
+            _dice(package), manifest.card.summary,
+        )  # fmt: skip
+    screen.show(table)
+
+
+def show_model(name_or_folder: str, *, screen: Screen) -> None:
+    """Show one model: card, labels with scores, plan, provenance.
+
+    Parameters
+    ----------
+    name_or_folder : str
+        A shipped model's name, or a package folder.
+    screen : Screen
+        Where to.
+
+    Raises
+    ------
+    PackageError
+        When there is no such model.
+    """
+    package = find_package(name_or_folder)
+    manifest, plan, card = package.manifest, package.manifest.plan, package.manifest.card
+    screen.say(f"{manifest.name}, version {manifest.version}")
+    table = Table()
+    for title in ("value", "label", "mean Dice"):
+        table.add_column(title)
+    for label in manifest.labels:
+        dice = manifest.scores.get(label.name)
+        table.add_row(str(label.value), label.name, "-" if dice is None else f"{dice:.3f}")
+    screen.show(table)
+    facts = {
+        "summary": card.summary,
+        "modality": card.modality,
+        "data": card.data,
+        "intended use": card.intended_use,
+        "limits": card.limits,
+        "licence": card.licence,
+        "attribution": card.attribution,
+        "network": f"{plan.network.name}, patch {_by(plan.patch)} of {_by(plan.spacing_mm)} mm",
+        "foreground Dice": _dice(package),
+        **manifest.provenance,
+        "folder": str(package.folder),
+    }
+    for name, value in facts.items():
+        if value:
+            screen.say(f"{name}: {value}")
+
+
+def _dice(package: ModelPackage) -> str:
+    dice = package.manifest.scores.get("foreground")
+    return "" if dice is None else f"{dice:.3f}"
+
+
+def _by(numbers: tuple[float, ...]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,163 @@
+"""One HTML file that shows a whole journey: pictures, scores, volumes, curves, places."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from medseg import __version__
+from medseg.measuring import volumes_ml
+from medseg.volume import LabelMap, LabelTable, Scan
+from medseg_pipelines.destination import write_text
+from medseg_pipelines.pictures import curves, overlay
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class ReportCase:
+    """One segmented scan.
+
+    Parameters
+    ----------
+    name : str
+        Of the scan.
+    scan : Scan
+        What was segmented.
+    labels : LabelMap
+        What was found.
+    truth : LabelMap or None
+        What is true, when that is known.
+    """
+
+    name: str
+    scan: Scan
+    labels: LabelMap
+    truth: LabelMap | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report shows.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    verdict : str
+        One sentence.
+    cases : sequence of ReportCase
+        Each becomes a picture and a row of volumes.
+    scores : dict or None
+        See :func:`medseg.measuring.summarise`.
+    history : sequence of dict
+        Of the training.
+    facts : dict of str to str
+        What was done, by name.
+    places : dict of str to Path
+        What was written where; shown as links from the report's folder.
+    """
+
+    title: str
+    verdict: str
+    cases: Sequence[ReportCase]
+    scores: Mapping[str, Any] | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Path] = field(default_factory=dict)
+
+
+def write_report(report: Report, path: Path) -> Path:
+    """Write a report as one self-contained HTML file.
+
+    Parameters
+    ----------
+    report : Report
+        What to show; at least one case.
+    path : Path
+        The file; it appears whole or not at all.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    table = report.cases[0].labels.table
+    html = template.render(
+        report=report,
+        version=__version__,
+        legend=_legend(table),
+        cases=[_shown(case) for case in report.cases],
+        curves=_data_uri(curves(report.history)) if report.history else "",
+        scores=_score_rows(report.scores),
+        places={
+            name: place.relative_to(path.parent).as_posix() for name, place in report.places.items()
+        },
+    )
+    return write_text(path, html)
+
+
+def _legend(table: LabelTable) -> list[tuple[str, str]]:
+    """Name and CSS colour of every label."""
+    return [(label.name, "rgb({}, {}, {})".format(*label.color)) for label in table]
+
+
+def _shown(case: ReportCase) -> dict[str, Any]:
+    """A case as the template needs it."""
+    found = volumes_ml(case.labels)
+    true = volumes_ml(case.truth) if case.truth is not None else {}
+    return {
+        "name": case.name,
+        "picture": _data_uri(overlay(case.scan, case.labels, truth=case.truth)),
+        "voxels": " x ".join(str(count) for count in case.scan.grid.shape),
+        "spacing": " x ".join(f"{mm:.3g}" for mm in case.scan.grid.spacing_mm),
+        "volumes": [
+            {"name": name, "found": _ml(ml), "truth": _ml(true.get(name))}
+            for name, ml in found.items()
+        ],
+        "notes": case.scan.provenance.notes,
+    }
+
+
+def _score_rows(scores: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Header, one row per case and the means, all as text."""
+    if scores is None:
+        return None
+    names = [name for name in scores["mean"] if name != "foreground"]
+    rows = [
+        (row["case"], [_dice(row["labels"].get(name, {}).get("dice")) for name in names])
+        for row in scores["cases"]
+    ]
+    means = [_dice(scores["mean"][name]["dice"]) for name in names]
+    return {
+        "names": names,
+        "rows": rows,
+        "means": means,
+        "foreground": _dice(scores["mean"]["foreground"]["dice"]),
+    }
+
+
+def _dice(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _ml(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

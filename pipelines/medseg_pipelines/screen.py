@@ -1,0 +1,150 @@
+"""What a person sees of a journey, and how they stop it: lines, tables, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from medseg.errors import Cancelled
+from medseg.runtime.progress import Progress
+
+_QUIET_SECONDS = 10.0
+_WIDE = 160
+
+
+class Screen:
+    """Where journeys show what they do; the first Ctrl-C or SIGTERM stops them cleanly.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Standard output when not given. Colours and moving bars appear on a terminal only.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, _WIDE)
+        self.stopping = False
+
+    def say(self, text: str, *, style: str | None = None) -> None:
+        """Print a line as it is, without wrapping."""
+        self.console.print(text, style=style, markup=False, soft_wrap=True)
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self.console.print(table)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Progress]:
+        """A bar with an estimate of the time left, or a line now and then when it is no terminal.
+
+        Parameters
+        ----------
+        what : str
+            What is being done; a message given with each step replaces it.
+
+        Yields
+        ------
+        Progress
+            Raises `Cancelled` once the person has asked to stop.
+        """
+        if not self.console.is_terminal:
+            yield _Lines(self, what)
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )  # fmt: skip
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            yield _Bar(self, bars, what)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn the first Ctrl-C or SIGTERM into a clean stop at the next step."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(kind, self._on_signal) for kind in kinds]
+        try:
+            yield
+        finally:
+            for kind, handler in zip(kinds, before, strict=True):
+                signal.signal(kind, handler)
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the person has asked to stop."""
+        if self.stopping:
+            raise Cancelled("as asked, before anything was written")
+
+    def _on_signal(self, kind: int, frame: FrameType | None) -> None:
+        del kind, frame
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+        os.write(2, b"\nmedseg: stopping after this step; once more to stop at once\n")
+
+
+class _Bar:
+    """Progress on a terminal; a new kind of work starts a new estimate."""
+
+    def __init__(self, screen: Screen, bars: Bars, what: str) -> None:
+        self._screen, self._bars, self._what = screen, bars, what
+        self._task = bars.add_task(what, total=None)
+        self._phase = ""
+
+    def __call__(self, done: int, total: int, message: str, /) -> None:
+        """Move the bar."""
+        text = message or self._what
+        if _phase(text) != self._phase:
+            self._phase = _phase(text)
+            self._bars.reset(self._task)
+        self._bars.update(self._task, completed=done, total=total, description=text)
+        self._screen.check()
+
+
+class _Lines:
+    """Progress in a log: one line every ten seconds."""
+
+    def __init__(self, screen: Screen, what: str) -> None:
+        self._screen, self._what = screen, what
+        self._phase, self._first = "", 0
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int, message: str, /) -> None:
+        """Print a line when the last one is old enough."""
+        now = time.monotonic()
+        text = message or self._what
+        if _phase(text) != self._phase:
+            self._phase, self._first, self._start = _phase(text), done, now
+        if now - self._last >= _QUIET_SECONDS:
+            self._last = now
+            made = done - self._first
+            left = (now - self._start) * (total - done) / made if made else 0.0
+            eta = f", about {duration(left)} left" if left else ""
+            self._screen.say(f"  {text}: {done}/{total}{eta}")
+        self._screen.check()
+
+
+def _phase(message: str) -> str:
+    """The part of a message that stays the same during one kind of work."""
+    return message.split(",", maxsplit=1)[0].rstrip("0123456789 ")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person, such as ``"2 min 05 s"``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"

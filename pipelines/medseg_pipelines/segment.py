@@ -1,0 +1,99 @@
+"""Journey: one scan in, one label map out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from medseg.errors import Cancelled, InputError
+from medseg.inference import Predictor
+from medseg.measuring import volumes_ml
+from medseg.modelpack import find_package
+from medseg.reading import read_scan
+from medseg.volume import LabelMap, Scan
+from medseg.writing import write_labels
+from medseg_pipelines.destination import check_holds_series, check_label_file
+from medseg_pipelines.screen import Screen, duration
+
+
+def segment_scan(
+    path: Path,
+    *,
+    model: str | Path,
+    output: Path,
+    series: str | None = None,
+    device: str = "auto",
+    screen: Screen,
+) -> Path:
+    """Read a scan, label every voxel, write the label map on the scan's own grid.
+
+    Parameters
+    ----------
+    path : Path
+        File, or folder of a DICOM series.
+    model : str or Path
+        Name of a shipped model, or its folder.
+    output : Path
+        Its suffix chooses the format.
+    series : str, optional
+        SeriesInstanceUID when the folder holds several.
+    device : str, default "auto"
+        See :func:`medseg.runtime.device.choose_device`.
+    screen : Screen
+        Told device, scan, progress, volumes and place.
+
+    Returns
+    -------
+    Path
+        The file that was written.
+
+    Raises
+    ------
+    MedsegError
+        When the scan, model, device or output cannot be used; nothing is written then.
+    Cancelled
+        When the person stopped it.
+    """
+    start = time.monotonic()
+    check_label_file(output)
+    if output.exists() and path.exists() and output.samefile(path):
+        raise InputError(f"the output '{output}' is the scan itself; choose another file")
+    package = find_package(model)
+    with screen.progress("reading") as progress:
+        scan = read_scan(path, series=series, progress=progress)
+    scan.check_finite()
+    check_holds_series(scan, output)
+    screen.say(f"Scan:   {describe(scan)}")
+    predictor = Predictor.load(package, device=device)
+    screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
+    try:
+        with screen.progress("segmenting") as progress:
+            labels = predictor.predict(scan, progress=progress)
+    except Cancelled as stop:
+        raise Cancelled("nothing was written; run the same command again") from stop
+    output.parent.mkdir(parents=True, exist_ok=True)
+    written = write_labels(labels, output)
+    screen.show(volume_table(labels))
+    screen.say(f"Wrote {written} in {duration(time.monotonic() - start)}.")
+    return written
+
+
+def describe(scan: Scan) -> str:
+    """One line about a scan: modality, voxels, spacing."""
+    size = " x ".join(str(n) for n in scan.grid.shape)
+    spacing = " x ".join(f"{mm:.3g}" for mm in scan.grid.spacing_mm)
+    return f"{scan.modality or 'unknown modality'}, {size} voxels of {spacing} mm"
+
+
+def volume_table(labels: LabelMap) -> Table:
+    """Table of the volume of every label."""
+    table = Table(title="Volumes")
+    table.add_column("value", justify="right")
+    table.add_column("label")
+    table.add_column("ml", justify="right")
+    volumes = volumes_ml(labels)
+    for label in labels.table:
+        table.add_row(str(label.value), label.name, f"{volumes[label.name]:.2f}")
+    return table

@@ -1,0 +1,101 @@
+"""Journey: a dataset in, a model package out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from medseg.errors import Cancelled, InputError
+from medseg.modelpack import ModelPackage, find_package
+from medseg.training import Dataset, TrainingOptions, open_dataset, train
+from medseg_pipelines.destination import check_folder
+from medseg_pipelines.screen import Screen, duration
+
+
+def train_model(
+    dataset: Path,
+    *,
+    run: Path,
+    options: TrainingOptions,
+    splits: Path | None = None,
+    resume: bool = False,
+    screen: Screen,
+) -> ModelPackage:
+    """Train a network and show what became of it.
+
+    Parameters
+    ----------
+    dataset : Path
+        nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/.
+    run : Path
+        Folder for plan, checkpoints, history and the finished model.
+    options : TrainingOptions
+        Length, fold, network, seed, device, name.
+    splits : Path, optional
+        JSON file of folds.
+    resume : bool, default False
+        Whether to continue an interrupted run.
+    screen : Screen
+        Told progress, scores and place.
+
+    Returns
+    -------
+    ModelPackage
+
+    Raises
+    ------
+    InputError
+        When dataset, options or run folder cannot be used.
+    Cancelled
+        When the person stopped it; the run can be resumed.
+    """
+    _check_run(run, resume=resume)
+    data = open_dataset(dataset, splits=splits)
+    return train_on(data, run=run, options=options, resume=resume, screen=screen)
+
+
+def train_on(
+    data: Dataset, *, run: Path, options: TrainingOptions, resume: bool = False, screen: Screen
+) -> ModelPackage:
+    """Train on an opened dataset; see :func:`train_model`."""
+    start = time.monotonic()
+    names = ", ".join(data.labels.names)
+    screen.say(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
+    try:
+        with screen.progress("training") as progress:
+            folder = train(data, run, options=options, resume=resume, progress=progress)
+    except Cancelled as stop:
+        raise Cancelled(
+            f"the checkpoint is in '{run}'; run the same command with --resume to continue"
+        ) from stop
+    package = find_package(folder)
+    if package.manifest.scores:
+        screen.show(score_table(package))
+    screen.say(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
+    screen.say(f"The model is in {folder}")
+    return package
+
+
+def score_table(package: ModelPackage) -> Table:
+    """Table of the scores a model measured on its held-out cases."""
+    table = Table(title="Held-out cases")
+    table.add_column("label")
+    table.add_column("mean Dice", justify="right")
+    for name, dice in package.manifest.scores.items():
+        table.add_row(name, f"{dice:.3f}")
+    return table
+
+
+def _check_run(run: Path, *, resume: bool) -> None:
+    """Raise `InputError` when a run would be overwritten, or there is none to resume."""
+    used = run.exists() and (run.is_file() or any(run.iterdir()))
+    if used and not resume:
+        raise InputError(
+            f"the run folder '{run}' is not empty; add --resume to continue it or choose another"
+            " --output"
+        )
+    if resume and not used:
+        raise InputError(f"there is no run in '{run}' to resume; leave --resume out to start one")
+    check_folder(run.parent)

@@ -1,0 +1,62 @@
+"""Data on disk says what, never which Python: nothing is unpickled, evaluated or located."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from architecture.house import PACKAGES, nodes, place
+
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy"}
+BUILTINS = {"eval", "exec", "compile", "__import__"}
+METHODS = {  # receiver, method
+    ("torch", "load"), ("torch", "save"), ("jit", "load"), ("jit", "save"), ("fabric", "load"),
+    ("fabric", "save"), ("yaml", "load"), ("pydoc", "locate"),
+}  # fmt: skip
+
+
+def runs_what_it_reads(node: ast.AST) -> bool:
+    """Whether code could run Python that a file names or holds."""
+    if isinstance(node, ast.Import):
+        return any(alias.name.split(".")[0] in MODULES for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").split(".")[0] in MODULES
+    if not isinstance(node, ast.Call):
+        return False
+    if any(_is_true(word, "allow_pickle") for word in node.keywords):
+        return True
+    if isinstance(node.func, ast.Name):
+        return node.func.id in BUILTINS
+    return isinstance(node.func, ast.Attribute) and _method(node.func) in METHODS
+
+
+def _is_true(word: ast.keyword, name: str) -> bool:
+    return word.arg == name and isinstance(word.value, ast.Constant) and bool(word.value.value)
+
+
+def _method(function: ast.Attribute) -> tuple[str, str]:
+    receiver = function.value
+    name = receiver.attr if isinstance(receiver, ast.Attribute) else getattr(receiver, "id", "")
+    return name.lstrip("_"), function.attr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle", "from joblib import load", "torch.load(path)", "self.fabric.load(path)",
+        "torch.save(model, path)", "np.load(path, allow_pickle=True)", "eval(text)",
+    ],
+)  # fmt: skip
+def test_the_rule_sees(code):
+    assert any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
+
+
+@pytest.mark.parametrize("code", ["model.eval()", "np.load(path)", "re.compile(text)"])
+def test_the_rule_lets_pass(code):
+    assert not any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
+
+
+def test_nothing_runs_what_it_reads():
+    found = [place(path, node) for path, node in nodes(*PACKAGES) if runs_what_it_reads(node)]
+    assert not found, "store safetensors and strict JSON"

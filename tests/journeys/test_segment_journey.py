@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from medseg.reading import read_labels, read_scan
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "deep/er/out.nii.gz", "out.nrrd"])
+def test_a_label_map_lies_on_the_grid_of_its_scan(run, scan_file, model, tmp_path, name):
+    output = tmp_path / name
+    result = run("segment", scan_file, "--model", model, "--output", output, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    labels = read_labels(output)
+    assert labels.grid.same_as(read_scan(scan_file).grid, tolerance_mm=1e-3)
+    assert "32 x 24 x 20 voxels" in result.output
+    assert "CPU" in result.output
+    assert "liver" in result.output
+    assert str(output) in result.output
+
+
+def test_nifti_keeps_the_affine_bit_for_bit(run, scan_file, model, tmp_path):
+    output = tmp_path / "out.nii.gz"
+    assert run("segment", scan_file, "--model", model, "--output", output).exit_code == 0
+    assert np.array_equal(read_labels(output).grid.affine, read_scan(scan_file).grid.affine)
+
+
+def test_a_dicom_series_becomes_a_dicom_seg(run, series, model, tmp_path):
+    output = tmp_path / "out.dcm"
+    result = run("segment", series, "--model", model, "--output", output)
+    assert result.exit_code == 0, result.output
+    labels = read_labels(output)
+    assert set(labels.table.names) <= {
+        "liver", "spleen", "left_kidney", "right_kidney", "stomach", "aorta"
+    } or labels.values.any()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("output", "word"),
+    [("out.png", ".nii.gz"), ("folder.nii.gz", "folder"), ("out.dcm", "DICOM series")],
+)
+def test_a_bad_output_is_refused_before_computing(run, scan_file, model, tmp_path, output, word):
+    (tmp_path / "folder.nii.gz").mkdir()
+    result = run("segment", scan_file, "--model", model, "--output", tmp_path / output)
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert "Model:" not in result.stdout
+
+
+def test_the_scan_is_never_overwritten(run, scan_file, model):
+    before = scan_file.read_bytes()
+    result = run("segment", scan_file, "--model", model, "--output", scan_file)
+    assert result.exit_code == 2
+    assert scan_file.read_bytes() == before
+
+
+def test_an_unknown_device_names_those_there_are(run, scan_file, model, tmp_path):
+    result = run(
+        "segment", scan_file, "--model", model, "--output", tmp_path / "o.nii", "--device", "tpu"
+    )
+    assert result.exit_code == 2
+    assert "cpu" in result.stderr

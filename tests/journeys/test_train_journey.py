@@ -1,0 +1,84 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from medseg.modelpack import ModelPackage
+from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
+from medseg.phantoms.dicom_archive import ct_grid
+from medseg.training.history import read_history
+from medseg.writing import write_labels, write_scan
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    grid = ct_grid(shape=(24, 18, 16), spacing_mm=(14.0, 14.0, 16.0))
+    for seed in range(3):
+        scan, truth = abdominal_ct(seed, grid)
+        write_scan(scan, folder / "images" / f"case{seed}.nii.gz")
+        write_labels(truth, folder / "labels" / f"case{seed}.nii.gz")
+    about = {
+        "name": "tiny",
+        "channel_names": {"0": "CT"},
+        "labels": {label.name: label.value for label in ABDOMEN_LABELS},
+    }
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_training_ends_in_a_model_that_segments(run, dataset, tmp_path, scan_file):
+    folder = tmp_path / "runs" / "one"
+    arguments = ("train", dataset, "--output", folder, "--device", "cpu")
+    result = run(*arguments, "--steps", "3", "--name", "tiny-ct")
+    assert result.exit_code == 0, result.output
+    assert ModelPackage.open(folder / "model").manifest.name == "tiny-ct"
+    assert str(folder / "model") in result.output
+    assert "foreground" in result.output
+    again = run(*arguments)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    output = tmp_path / "out.nii.gz"
+    assert run("segment", scan_file, "--model", folder, "--output", output).exit_code == 0
+
+
+def test_there_must_be_a_run_to_resume(run, dataset, tmp_path):
+    result = run("train", dataset, "--output", tmp_path / "none", "--resume")
+    assert result.exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, tmp_path):
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-c", "from medseg_pipelines.cli import main; main()",
+        "train", str(dataset), "--output", str(folder), "--steps", "100000", "--device", "cpu",
+    ]  # fmt: skip
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not read_history(folder) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
+    assert list(folder.glob("checkpoint*"))
+    assert not (folder / "model").exists()
+
+
+def test_an_unknown_fold_or_dataset_is_bad_input(run, dataset, tmp_path):
+    for arguments in ((dataset, "--fold", "7"), (tmp_path / "nothing",)):
+        result = run("train", *arguments, "--output", tmp_path / "run")
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
