@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -135,6 +136,29 @@ def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise PlanError(f"{where} does not decode: {error}", code="DECODE") from error
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+        Such as a run's ``plan.json``.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    PlanError
+        When the file is missing or does not decode.
+    """
+    try:
+        return decode(path.read_bytes(), Plan, where=str(path))
+    except OSError as error:
+        raise PlanError(f"cannot read the plan '{path}': {error.strerror}") from error
 
 
 def encode(value: object) -> bytes:

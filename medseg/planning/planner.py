@@ -7,12 +7,14 @@ the budget allows in the shape of the median scan, axes halved while they are lo
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
 import numpy as np
 
 from medseg.planning.fingerprint import Fingerprint, Intensities
 from medseg.planning.plan import Choice, Normalisation, Plan
+from medseg.volume.label_table import LabelTable
 
 SMALLEST_EDGE = 4
 """Voxels an axis keeps at the coarsest stage."""
@@ -40,7 +42,13 @@ CPU_BUDGET = Budget(voxels=360_000, features=32, most_features=128)
 GPU_BUDGET = Budget(voxels=4_200_000, features=32, most_features=320)
 
 
-def make_plan(fingerprint: Fingerprint, *, budget: Budget, network: str = "unet") -> Plan:
+def make_plan(
+    fingerprint: Fingerprint,
+    *,
+    budget: Budget,
+    network: str = "unet",
+    labels: LabelTable | None = None,
+) -> Plan:
     """Choose spacing, normalisation, patch, batch and network stages.
 
     Parameters
@@ -51,6 +59,8 @@ def make_plan(fingerprint: Fingerprint, *, budget: Budget, network: str = "unet"
         What a step may cost.
     network : str
         Name in ``medseg.networks``.
+    labels : LabelTable, optional
+        What will be learnt: where left and right are told apart, patches are not mirrored so.
 
     Returns
     -------
@@ -75,7 +85,14 @@ def make_plan(fingerprint: Fingerprint, *, budget: Budget, network: str = "unet"
             name=network,
             settings={"features": features, "strides": strides, "kernels": kernels},
         ),
+        mirror_axes=(1, 2) if labels is not None and _has_sides(labels) else (0, 1, 2),
     )
+
+
+def _has_sides(labels: LabelTable) -> bool:
+    """Whether a label's name says left or right, as a word or as a lone L or R."""
+    words = {word for name in labels.names for word in re.split(r"[^a-z]+", name.lower())}
+    return not words.isdisjoint({"left", "right", "l", "r", "lt", "rt"})
 
 
 def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:

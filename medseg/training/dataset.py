@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError, LabelError
+from medseg.errors import GeometryError, InputError
 from medseg.reading import read_labels, read_scan
+from medseg.training.label_file import Json, label_table, read_json
 from medseg.training.splits import Fold, find_folds, read_folds
-from medseg.volume import Label, LabelMap, LabelTable, Scan
+from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.volume.label_map import present_values
-from medseg.volume.label_table import default_color
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def open_dataset(
     path: str | Path,
     *,
     splits: str | Path | None = None,
-    labels: Mapping[int, str] | None = None,
+    labels: LabelTable | Mapping[int, str] | None = None,
     modality: str | None = None,
 ) -> Dataset:
     """Find the cases of a dataset folder; no voxel is read beyond what names the labels.
@@ -122,8 +120,8 @@ def open_dataset(
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
-    labels : mapping of int to str, optional
-        Names of the label values, in place of what the folder says.
+    labels : LabelTable or mapping of int to str, optional
+        What the label values mean, in place of what the folder says.
     modality : str, optional
         DICOM modality word of all scans (``"CT"``, ``"MR"``), in place of what the folder says.
 
@@ -138,16 +136,21 @@ def open_dataset(
     """
     root = Path(path)
     images, truths = _folders(root)
-    about = _read_json(root / "dataset.json")
+    about = read_json(root / "dataset.json")
     cases = _pair(images, truths, nnunet="channel_names" in about and images.name == "imagesTr")
     names = [case.name for case in cases]
     return Dataset(
         name=str(about.get("name") or root.resolve().name),
         cases=cases,
-        labels=LabelTable.of(dict(labels)) if labels else _label_table(root, about, cases),
+        labels=_given(labels) if labels else _label_table(root, about, cases),
         modality=_modality(about) if modality is None else modality,
         folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
     )
+
+
+def _given(labels: LabelTable | Mapping[int, str]) -> LabelTable:
+    """What a person gave, as a table."""
+    return labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels))
 
 
 def _folders(root: Path) -> tuple[Path, Path]:
@@ -160,19 +163,6 @@ def _folders(root: Path) -> tuple[Path, Path]:
     raise InputError(
         f"'{root}' is no dataset: it needs imagesTr/ and labelsTr/, or images/ and labels/"
     )
-
-
-def _read_json(path: Path) -> Json:
-    """A JSON object, or an empty one when there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is no readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"'{path}' must hold a JSON object, got {type(value).__name__}")
-    return value
 
 
 def _stem(path: Path) -> str | None:
@@ -206,30 +196,15 @@ def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
 
 def _label_table(root: Path, about: Json, cases: tuple[Case, ...]) -> LabelTable:
     """Labels from labels.json or dataset.json, else from the values of every label map."""
-    plain = _read_json(root / "labels.json") or about.get("labels")
+    plain = read_json(root / "labels.json") or about.get("labels")
     if isinstance(plain, dict):
-        return _named(plain, root)
+        return label_table(plain, where=root)
     values: set[int] = set()
     for case in cases:
         values |= set(read_labels(case.label).table.values) & set(
             present_values(read_labels(case.label).values)
         )
     return LabelTable.of({value: f"label {value}" for value in values if value > 0})
-
-
-def _named(plain: dict[str, Any], root: Path) -> LabelTable:
-    """A table from ``{"1": "liver"}`` (MSD, ours) or ``{"liver": 1}`` (nnU-Net)."""
-    rows: dict[int, str] = {}
-    for key, value in plain.items():
-        text, number = (value, key) if key.isdigit() else (key, value)
-        if isinstance(number, list):
-            raise LabelError(f"label '{text}' of '{root}' is a region {number}; give single values")
-        rows[int(number)] = str(text)
-    rows.pop(0, None)
-    return LabelTable(tuple(
-        Label(value=value, name=name, color=default_color(row))
-        for row, (value, name) in enumerate(sorted(rows.items()))
-    ))  # fmt: skip
 
 
 def _modality(about: Json) -> str:

@@ -12,7 +12,7 @@ from medseg.inference import Predictor
 from medseg.modelpack import Card, Manifest, save_package
 from medseg.modelpack.package import UNSAVED
 from medseg.networks import build_network
-from medseg.planning import Fingerprint, Plan, make_plan, take_fingerprint
+from medseg.planning import Fingerprint, Plan, make_plan, read_plan, take_fingerprint
 from medseg.planning.plan import decode, encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.runtime.device import Device, choose_device
@@ -23,6 +23,8 @@ from medseg.training.options import TrainingOptions
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
 
+PLAN = "plan.json"
+OPTIONS = "options.json"
 CASES_ON_THE_WAY = 8
 """Held-out cases looked at while training; all of them at the end."""
 
@@ -32,6 +34,7 @@ def train(
     run: Path,
     *,
     options: TrainingOptions,
+    plan: Plan | None = None,
     resume: bool = False,
     progress: Progress = silent,
 ) -> Path:
@@ -46,6 +49,8 @@ def train(
         and at the end model/.
     options : TrainingOptions
         A person's choices; a resumed run takes those it was started with.
+    plan : Plan, optional
+        Instead of the one made for the dataset and device.
     resume : bool, default False
         Go on with a run that was stopped.
     progress : Progress, optional
@@ -63,7 +68,7 @@ def train(
     MedsegError
         Whatever a case, a plan or the loss gives rise to.
     """
-    options = _enter(run, options, resume=resume)
+    options = _enter(run, options, plan, resume=resume)
     training, held_out = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
@@ -84,9 +89,11 @@ def train(
     return save_package(run / "model", manifest, network).folder
 
 
-def _enter(run: Path, options: TrainingOptions, *, resume: bool) -> TrainingOptions:
+def _enter(
+    run: Path, options: TrainingOptions, plan: Plan | None, *, resume: bool
+) -> TrainingOptions:
     """Make the run's folder, or take up the options of the run that is there."""
-    stored = run / "options.json"
+    stored = run / OPTIONS
     if resume:
         if not stored.is_file():
             raise InputError(f"'{run}' holds no run to resume; start it without --resume")
@@ -97,6 +104,8 @@ def _enter(run: Path, options: TrainingOptions, *, resume: bool) -> TrainingOpti
         )
     run.mkdir(parents=True, exist_ok=True)
     stored.write_bytes(encode(options))
+    if plan is not None:
+        (run / PLAN).write_bytes(encode(plan))
     return options
 
 
@@ -105,9 +114,9 @@ def _plan(
     device: Device, progress: Progress,
 ) -> Plan:  # fmt: skip
     """The run's plan, saved before anything trains; the stored one when there is one."""
-    stored = run / "plan.json"
+    stored = run / PLAN
     if stored.is_file():
-        return decode(stored.read_bytes(), Plan, where=str(stored))
+        return read_plan(stored)
 
     def look(case: Case, done: int) -> tuple:  # type: ignore[type-arg]
         progress(done, len(cases), "looking at the scans")
@@ -115,7 +124,7 @@ def _plan(
 
     fingerprint: Fingerprint = take_fingerprint(look(case, n) for n, case in enumerate(cases))
     budget = CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET
-    plan = make_plan(fingerprint, budget=budget, network=options.network)
+    plan = make_plan(fingerprint, budget=budget, network=options.network, labels=dataset.labels)
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
     stored.write_bytes(encode(plan))
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,7 @@ class Trainer:
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         half = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
         kind = self.device.torch_device
         self.fabric = Fabric(
@@ -172,7 +174,11 @@ class Trainer:
         if clock.since_mark() > SECONDS_BETWEEN_CHECKPOINTS:
             save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
             clock.mark()
-        progress(step, total or DEFAULT_STEPS, f"training, loss {loss:.3f}")
+        progress(step, total or self._guess(step, clock), f"training, loss {loss:.3f}")
+
+    def _guess(self, step: int, clock: _Clock) -> int:
+        """Total steps as far as one can tell before they are known."""
+        return max(step + 1, int(step * (self.options.minutes or 1) * 60 / clock.seconds))
 
     def _calibrate(self, step: int, clock: _Clock) -> int:
         """Total steps that fit in the minutes asked for; 0 while that is not known yet."""

@@ -86,6 +86,9 @@ def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def present_values(values: npt.NDArray[Any]) -> list[int]:
-    """The distinct values of an unsigned label array, ascending (one counting pass)."""
-    counts = np.bincount(values.ravel(order="K"))
-    return [int(value) for value in np.flatnonzero(counts)]
+    """The distinct values of an unsigned label array, ascending; one pass, plane by plane."""
+    seen = np.zeros(65536, bool)
+    planes = np.moveaxis(values, int(np.argmax(values.strides)), 0) if values.ndim else values[None]
+    for plane in planes:
+        seen[plane] = True
+    return [int(value) for value in np.flatnonzero(seen)]

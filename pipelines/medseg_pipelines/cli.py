@@ -142,6 +142,11 @@ def batch(
     help='Hold this fold out and score on it; "all" trains on every case.',
 )  # fmt: skip
 @click.option("--splits", type=_Path, help="Folds from this JSON file.")
+@click.option("--labels", type=_Path, help='Label names, as JSON: {"1": "liver"}.')
+@click.option(
+    "--modality", type=click.Choice(["CT", "MR"]), help="Of the scans, where no file says it."
+)
+@click.option("--plan", type=_Path, help="A plan.json to train by, such as one you edited.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
 @click.option("--network", default="unet", show_default=True, help="Name of the architecture.")
@@ -149,7 +154,10 @@ def batch(
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
 @_device
-def train(*, dataset: Path, run: Path, splits: Path | None, resume: bool, **chosen: Any) -> None:
+def train(
+    *, dataset: Path, run: Path, splits: Path | None, labels: Path | None, modality: str | None,
+    plan: Path | None, resume: bool, **chosen: Any,
+) -> None:  # fmt: skip
     """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import train_model
@@ -160,6 +168,9 @@ def train(*, dataset: Path, run: Path, splits: Path | None, resume: bool, **chos
             run=run,
             options=TrainingOptions(**chosen),
             splits=splits,
+            labels=labels,
+            modality=modality,
+            plan=plan,
             resume=resume,
             screen=screen,
         )

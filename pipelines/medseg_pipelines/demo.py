@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ import msgspec
 from medseg.errors import Cancelled, InputError
 from medseg.phantoms.abdomen import ABDOMEN_LABELS
 from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
-from medseg.planning import Choice, make_plan, take_fingerprint
-from medseg.planning.plan import encode
+from medseg.planning import Choice, Plan, make_plan, take_fingerprint
 from medseg.planning.planner import CPU_BUDGET
 from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
@@ -157,12 +156,12 @@ def _work(
         new = write_archive(places.archive / "held-out", patients[-HELD_OUT:], progress=progress)
     screen.say(f"2. Training on {len(seen)} of them", style="bold")
     _make_dataset(places.dataset, seen, screen)
-    data = replace(open_dataset(places.dataset), labels=ABDOMEN_LABELS)
+    data = open_dataset(places.dataset, labels=ABDOMEN_LABELS)
     options = TrainingOptions(
         minutes=minutes, fold=0, device=device, validations=6, learning_rate=1e-2
     )
-    _plan(data, places.run, options)
-    package = train_on(data, run=places.run, options=options, resume=True, screen=screen)
+    plan = _plan(data, options)
+    package = train_on(data, run=places.run, options=options, plan=plan, screen=screen)
     screen.say("3. Segmenting the DICOM folder of the held-out patients", style="bold")
     outcomes = segment_folder(
         places.archive / "held-out",
@@ -223,20 +222,22 @@ def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], screen: Screen
     write_text(folder / "splits.json", json.dumps({"folds": folds}, indent=1) + "\n")
 
 
-def _plan(data: Dataset, run: Path, options: TrainingOptions) -> None:
-    """Start the run with a plan for minutes on two cores: the whole abdomen, coarsely, at once.
-
-    Nothing is mirrored, because left and right kidney are two labels.
-    """
+def _plan(data: Dataset, options: TrainingOptions) -> Plan:
+    """A plan for minutes on two cores: the whole abdomen, coarsely, at once."""
     training, _ = data.fold(options.fold)
-    usual = make_plan(take_fingerprint(data.read(case) for case in training), budget=CPU_BUDGET)
+    usual = make_plan(
+        take_fingerprint(data.read(case) for case in training),
+        budget=CPU_BUDGET,
+        network=options.network,
+        labels=data.labels,
+    )
     stages = len(_FEATURES)
     network = {
         "features": _FEATURES,
         "strides": [[1, 1, 1], *[[2, 2, 2]] * (stages - 1)],
         "kernels": [[3, 3, 3]] * stages,
     }
-    plan = msgspec.structs.replace(
+    return msgspec.structs.replace(
         usual,
         spacing_mm=(6.0, 6.0, 6.0),
         patch=(64, 40, 40),
@@ -245,8 +246,6 @@ def _plan(data: Dataset, run: Path, options: TrainingOptions) -> None:
         overlap=0.25,
         network=Choice(name=options.network, settings=network),
     )
-    write_text(run / "plan.json", encode(plan).decode())
-    write_text(run / "options.json", encode(options).decode())
 
 
 def _write_truth(series: ArchivedSeries, folder: Path, name: str) -> None:

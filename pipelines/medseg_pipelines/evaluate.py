@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.table import Table
 
-from medseg.errors import InputError, LabelError
+from medseg.errors import InputError
 from medseg.measuring import LabelOverlap, overlap, summarise
 from medseg.modelpack import find_package
 from medseg.reading import read_labels
+from medseg.training import read_label_table
 from medseg.volume import LabelMap, LabelTable
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 from medseg_pipelines.screen import Screen
@@ -89,21 +90,12 @@ def named_labels(path: Path | None, *, model: str | None = None) -> LabelTable |
 
     Raises
     ------
-    LabelError
+    InputError
         When the file does not hold label names.
     """
-    if path is None:
-        return find_package(model).manifest.labels if model else None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows: dict[str, Any] = content.get("labels", content)
-        names = dict(_entry(key, value) for key, value in rows.items())
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise LabelError(
-            f'\'{path}\' holds no label names ({error}); write them as {{"1": "liver"}}'
-        ) from error
-    names.pop(0, None)
-    return LabelTable.of(names)
+    if path is not None:
+        return read_label_table(path)
+    return find_package(model).manifest.labels if model else None
 
 
 def score_table(summary: Mapping[str, Any]) -> Table:

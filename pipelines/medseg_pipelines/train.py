@@ -9,7 +9,14 @@ from rich.table import Table
 
 from medseg.errors import Cancelled, InputError
 from medseg.modelpack import ModelPackage, find_package
-from medseg.training import Dataset, TrainingOptions, open_dataset, train
+from medseg.planning import Plan, read_plan
+from medseg.training import (
+    Dataset,
+    TrainingOptions,
+    open_dataset,
+    read_label_table,
+    train,
+)
 from medseg_pipelines.destination import check_folder
 from medseg_pipelines.screen import Screen, duration
 
@@ -20,6 +27,9 @@ def train_model(
     run: Path,
     options: TrainingOptions,
     splits: Path | None = None,
+    labels: Path | None = None,
+    modality: str | None = None,
+    plan: Path | None = None,
     resume: bool = False,
     screen: Screen,
 ) -> ModelPackage:
@@ -35,6 +45,12 @@ def train_model(
         Length, fold, network, seed, device, name.
     splits : Path, optional
         JSON file of folds.
+    labels : Path, optional
+        JSON file of label names, in place of the dataset's.
+    modality : str, optional
+        CT or MR, in place of the dataset's.
+    plan : Path, optional
+        JSON file of a plan, in place of the one made for the dataset.
     resume : bool, default False
         Whether to continue an interrupted run.
     screen : Screen
@@ -52,12 +68,20 @@ def train_model(
         When the person stopped it; the run can be resumed.
     """
     _check_run(run, resume=resume)
-    data = open_dataset(dataset, splits=splits)
-    return train_on(data, run=run, options=options, resume=resume, screen=screen)
+    table = read_label_table(labels) if labels else None
+    data = open_dataset(dataset, splits=splits, labels=table, modality=modality)
+    chosen = read_plan(plan) if plan else None
+    return train_on(data, run=run, options=options, plan=chosen, resume=resume, screen=screen)
 
 
 def train_on(
-    data: Dataset, *, run: Path, options: TrainingOptions, resume: bool = False, screen: Screen
+    data: Dataset,
+    *,
+    run: Path,
+    options: TrainingOptions,
+    plan: Plan | None = None,
+    resume: bool = False,
+    screen: Screen,
 ) -> ModelPackage:
     """Train on an opened dataset; see :func:`train_model`."""
     start = time.monotonic()
@@ -65,7 +89,7 @@ def train_on(
     screen.say(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
     try:
         with screen.progress("training") as progress:
-            folder = train(data, run, options=options, resume=resume, progress=progress)
+            folder = train(data, run, options=options, plan=plan, resume=resume, progress=progress)
     except Cancelled as stop:
         raise Cancelled(
             f"the checkpoint is in '{run}'; run the same command with --resume to continue"

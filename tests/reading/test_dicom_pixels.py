@@ -127,7 +127,7 @@ def test_every_encoding_gives_the_same_values(tmp_path, syntax):
     assert np.array_equal(read_scan(tmp_path).voxels[0], series.values())
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value")
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file")
 @pytest.mark.parametrize("syntax", [None, RLELossless], ids=["raw", "RLE"])
 def test_truncation_never_gives_pixels(tmp_path, syntax):
     paths = Series(random_stored((3, 16, 12))).write(tmp_path)
