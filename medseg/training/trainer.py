@@ -27,8 +27,10 @@ from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 
 DEFAULT_STEPS = 2_000
-CALIBRATION = (3, 12)
+CALIBRATION = (5, 50)
 """Steps whose time says how many fit in the minutes asked for."""
+CALIBRATION_SHARE = 0.05
+"""Share of those minutes after which fewer steps must do."""
 TRAINING_SHARE = 0.93
 """Share of the minutes asked for that goes to steps; validation takes the rest."""
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -187,11 +189,13 @@ class Trainer:
         first, last = CALIBRATION
         if step == first:
             clock.lap = clock.seconds
-        if step < last:
+        seconds = self.options.minutes * 60
+        slow = step > first and clock.seconds > CALIBRATION_SHARE * seconds
+        if step < last and not slow:
             return 0
-        seconds_per_step = (clock.seconds - clock.lap) / (last - first)
-        left = self.options.minutes * 60 - clock.seconds
-        return max(last + 1, last + int(left * TRAINING_SHARE / seconds_per_step))
+        seconds_per_step = (clock.seconds - clock.lap) / (step - first)
+        left = seconds - clock.seconds
+        return max(step + 1, step + int(left * TRAINING_SHARE / seconds_per_step))
 
 
 class _Clock:

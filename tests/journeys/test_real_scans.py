@@ -1,0 +1,65 @@
+"""The shipped model and real training on real scans, the way a user runs them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from medseg.measuring import overlap
+from medseg.reading import read_labels, read_scan
+from medseg_pipelines.cli import medseg
+
+CROP = "hippocampus_dicom_crops/Study1/13_HCropVolume"
+
+
+def run(*arguments: object) -> str:
+    """What a command prints; it must end well."""
+    result = CliRunner().invoke(medseg, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_shipped_model_labels_a_real_scan_on_its_own_grid(shared_data, tmp_path):
+    folder = shared_data / "hippocampus"
+    scan, output = folder / "images" / "hippocampus_001.nii.gz", tmp_path / "mask.nii.gz"
+    printed = run("segment", scan, "--model", "hippocampus-mr", "--output", output)
+    assert "anterior" in printed
+    found = read_labels(output)
+    assert found.table.names == ("anterior", "posterior")
+    assert np.array_equal(found.grid.affine, read_scan(scan).grid.affine)
+    truth = read_labels(folder / "labels" / "hippocampus_001.nii.gz", table=found.table)
+    scores = overlap(found, truth)
+    assert min(score.dice for score in scores.values()) > 0.85
+
+
+def test_a_real_dicom_series_has_its_head_in_front(shared_data, tmp_path):
+    for name in ("mask.nii.gz", "mask.dcm"):
+        run("segment", shared_data / CROP, "--model", "hippocampus-mr", "--output", tmp_path / name)
+    found, seg = read_labels(tmp_path / "mask.nii.gz"), read_labels(tmp_path / "mask.dcm")
+    assert np.array_equal(found.grid.affine, read_scan(shared_data / CROP).grid.affine)
+    assert np.array_equal(seg.values, found.values)
+    assert seg.grid.same_as(found.grid)
+    places = [found.grid.to_world(np.argwhere(found.values == value)) for value in (1, 2)]
+    forward = places[0].mean(axis=0)[1] - places[1].mean(axis=0)[1]
+    assert 8 < forward < 30  # mm, anterior label before the posterior one
+    for place in places:
+        assert 0.8 < len(place) * found.grid.voxel_volume_mm3 / 1000 < 4  # ml
+
+
+@pytest.mark.slow
+def test_training_on_real_scans_learns(shared_data, tmp_path):
+    folder = shared_data / "hippocampus"
+    names = json.loads((folder / "splits.json").read_text())["folds"][0]
+    splits, labels = tmp_path / "splits.json", tmp_path / "labels.json"
+    splits.write_text(json.dumps([{"train": names["train"][:40], "val": names["val"][:4]}]))
+    labels.write_text('{"1": "anterior", "2": "posterior"}')
+    run(
+        "train", folder, "--output", tmp_path / "run", "--splits", splits, "--labels", labels,
+        "--modality", "MR", "--steps", 120, "--device", "cpu",
+    )  # fmt: skip
+    manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
+    assert manifest["scores"]["foreground"] > 0.7
+    assert manifest["plan"]["patch"] == [40, 56, 40]
