@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from medseg import __version__
 from medseg.errors import InputError
@@ -69,6 +72,12 @@ def train(
         Whatever a case, a plan or the loss gives rise to.
     """
     options = _enter(run, options, plan, resume=resume)
+    with _alone(run):
+        return _train(dataset, run, options, progress)
+
+
+def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Progress) -> Path:
+    """Everything after the run's folder and options are there."""
     training, held_out = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
@@ -87,6 +96,22 @@ def train(
     scores = mean_dice(predictor, dataset, held_out, progress=progress)
     manifest = _manifest(dataset, plan, options, scores, trainer.state.step, len(training))
     return save_package(run / "model", manifest, network).folder
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the run's folder; the system lets go of it whenever and however the process ends."""
+    lock = FileLock(run / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is training in '{run}'; wait for it or stop it first", code="BUSY"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _enter(

@@ -124,6 +124,18 @@ def test_an_old_run_is_never_overwritten(dataset, undisturbed):
         train(dataset, undisturbed, options=TrainingOptions(steps=1, device="cpu"))
 
 
+def test_two_processes_never_share_a_run(dataset, tmp_path):
+    def another(done, total, message):
+        if message.startswith("training"):
+            with pytest.raises(InputError, match="another process"):
+                train(dataset, run, options=options, resume=True)
+            raise Cancelled("seen")
+
+    run, options = tmp_path / "run", TrainingOptions(steps=2, device="cpu")
+    with pytest.raises(Cancelled):
+        train(dataset, run, options=options, progress=another)
+
+
 def test_nothing_to_resume(dataset, tmp_path):
     with pytest.raises(InputError, match="no run to resume"):
         train(dataset, tmp_path, options=TrainingOptions(steps=1), resume=True)
