@@ -9,27 +9,35 @@ from pathlib import Path
 from typing import cast
 
 from medseg.errors import ReadError
+from medseg.reading._policies import REFUSE, Policies
 from medseg.reading._sources import ScanSource, find_scans
-from medseg.reading.protocol import LabelReader, Recogniser, ScanReader
+from medseg.reading.protocol import LabelReader, Recogniser, RepairingReader, ScanReader
 from medseg.runtime import catalogue
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
-__all__ = ["ScanSource", "find_scans", "read_labels", "read_scan"]
+__all__ = ["Policies", "ScanSource", "find_scans", "read_labels", "read_scan"]
 
 
 def read_scan(
-    path: str | Path, *, series: str | None = None, progress: Progress = silent
-) -> Scan:  # fmt: skip
+    path: str | Path,
+    *,
+    series: str | None = None,
+    policies: Policies = REFUSE,
+    progress: Progress = silent,
+) -> Scan:
     """Read a scan from a file or from a folder of DICOM slices.
 
     Parameters
     ----------
     path : str or Path
-        A NIfTI, NRRD, MetaImage or GIPL file, a multi-frame DICOM file, or a DICOM folder.
+        A NIfTI, NRRD, MetaImage or GIPL file, a picture, a DICOM file that is whole by itself, a
+        DICOM folder, or a zip archive of one.
     series : str, optional
         Which DICOM series of a folder: its SeriesInstanceUID, a beginning of it that no other
         series has, or its place (from 1) in the list that the error without it shows.
+    policies : Policies, optional
+        What to do with uneven or missing slices; they are refused unless this says otherwise.
     progress : Progress, optional
         Called after each step; raising `medseg.errors.Cancelled` in it stops the work.
 
@@ -49,6 +57,9 @@ def read_scan(
     """
     place = _existing(path)
     reader = cast(ScanReader, _reader(place, "read"))
+    if policies != REFUSE and hasattr(reader, "read_by_policy"):
+        repairing = cast(RepairingReader, reader)
+        return repairing.read_by_policy(place, series=series, policies=policies, progress=progress)
     return reader.read(place, series=series, progress=progress)
 
 
@@ -97,6 +108,6 @@ def _reader(path: Path, function: str) -> Recogniser:
     what = "a scan" if function == "read" else "a label map"
     raise ReadError(
         f"'{path}' is not recognised as {what}; known are NIfTI (.nii, .nii.gz), NRRD (.nrrd),"
-        " MetaImage (.mha, .mhd), GIPL and DICOM",
+        " MetaImage (.mha, .mhd), GIPL, pictures (.png, .jpg, .tif), DICOM and .zip of DICOM",
         code="UNKNOWN_FORMAT",
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medseg.reading._dicom_headers import MARKS, DicomFile, as_numbers, as_text
+from medseg.reading._dicom_headers import MARKS, DicomFile, as_items, as_numbers, as_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -83,8 +83,8 @@ def frames_of(file: DicomFile) -> list[Frame]:
     """
     if not file.is_multiframe:
         return [_plain_frame(file)]
-    groups = file.header.get("PerFrameFunctionalGroupsSequence") or []
-    shared = next(iter(file.header.get("SharedFunctionalGroupsSequence") or []), None)
+    groups = as_items(file.header, "PerFrameFunctionalGroupsSequence")
+    shared = next(iter(as_items(file.header, "SharedFunctionalGroupsSequence")), None)
     if len(groups) != file.count("NumberOfFrames", 1):
         return [Frame(file, 0, (), (), ())]
     return [_grouped_frame(file, number, own, shared) for number, own in enumerate(groups)]
@@ -132,10 +132,9 @@ def _item_finder(own: Dataset, shared: Dataset | None) -> Callable[[str], Datase
 
     def item(group: str) -> Dataset | None:
         for groups in (own, shared):
-            sequence = groups.get(group) if groups is not None else None
-            if sequence:
-                found: Dataset = sequence[0]
-                return found
+            items = as_items(groups, group) if groups is not None else ()
+            if items:
+                return items[0]
         return None
 
     return item

@@ -81,22 +81,60 @@ def check_corners(frames: Sequence[Frame], grid: Grid) -> None:
     ----------
     DICOM PS3.3 C.7.6.2.1.1: P = IPP + row * spacing[1] * c + column * spacing[0] * r.
     """
+    levels = np.arange(len(frames), dtype=np.float64)
+    apart = _apart_mm(frames, grid, levels, np.zeros((len(frames), 2)))
+    if apart.max() > _SELF_CHECK_MM:
+        raise _misplaced(int(apart.argmax()), apart)
+
+
+def check_repaired(
+    frames: Sequence[Frame], grid: Grid, levels: FloatArray, shifts: FloatArray
+) -> None:
+    """Compare the corners of every slice with the place that a repair takes them from.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Sorted along their normal.
+    grid : Grid
+        Of the even slices.
+    levels : ndarray, shape (n,)
+        Where along K each frame is said to lie.
+    shifts : ndarray, shape (n, 2)
+        Voxels along I and J by which each frame is said to be moved.
+
+    Raises
+    ------
+    GeometryError
+        Code ``SELF_CHECK``, when a corner is more than 0.1 mm (or 1 % of the slice distance) off.
+    """
+    apart = _apart_mm(frames, grid, levels, shifts)
+    if apart.max() > max(_SELF_CHECK_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
+        raise _misplaced(int(apart.argmax()), apart)
+
+
+def _apart_mm(
+    frames: Sequence[Frame], grid: Grid, levels: FloatArray, shifts: FloatArray
+) -> FloatArray:
+    """Largest distance of a corner of each frame from its place on `grid`; shape (n,)."""
     columns, rows, _ = grid.shape
     corners = np.array([(c, r) for c in (0, columns - 1) for r in (0, rows - 1)], np.float64)
     planes = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
     spacing = np.array([f.pixel_spacing_mm for f in frames])[:, ::-1]
     offsets = np.einsum("cd,nd,ndx->ncx", corners, spacing, planes)
     truth = flip_lps_ras_points(_positions(frames)[:, None] + offsets)
-    k = np.broadcast_to(np.arange(len(frames))[:, None, None], (len(frames), 4, 1))
-    index = np.concatenate([np.broadcast_to(corners, (len(frames), 4, 2)), k], axis=2)
-    apart = np.linalg.norm(grid.to_world(index) - truth, axis=2).max(axis=1)
-    if apart.max() > _SELF_CHECK_MM:
-        worst = int(apart.argmax())
-        raise GeometryError(
-            f"slice {worst + 1} of {len(frames)} would lie {apart.max():.2f} mm from where its"
-            " header says; the series is not one even stack",
-            code="SELF_CHECK",
-        )
+    k = np.broadcast_to(levels[:, None, None], (len(frames), 4, 1))
+    index = np.concatenate([corners + shifts[:, None], k], axis=2)
+    apart: FloatArray = np.linalg.norm(grid.to_world(index) - truth, axis=2).max(axis=1)
+    return apart
+
+
+def _misplaced(worst: int, apart: FloatArray) -> GeometryError:
+    return GeometryError(
+        f"slice {worst + 1} of {len(apart)} would lie {apart.max():.2f} mm from where its"
+        " header says; the series is not one even stack",
+        code="SELF_CHECK",
+    )
 
 
 def _positions(frames: Sequence[Frame]) -> FloatArray:

@@ -5,13 +5,16 @@ Patient text is never read: only the fields listed here are parsed.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import ReadError
+from medseg.reading._dicom_opening import GuardedFile
 from medseg.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ PIXEL_FIELDS = (
 
 _FIELDS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness",
+    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ImagerPixelSpacing",
+    "PixelSpacingCalibrationType", "SequenceOfUltrasoundRegions",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PIXEL_FIELDS, *MARKS,
 ]  # fmt: skip
 
@@ -48,6 +52,11 @@ _NOT_SCANS = {
 }
 _DICOM_ROOT = "1.2.840.10008."
 _STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # group 0008 or 0002, when there is no preamble
+_FIRST_BYTES = 8
+_FIRST_ELEMENT = re.compile(
+    rb"\x08\0[\0\x01\x05\x08\x12-\x18]\0(?:UL|CS|UI|DA|TM|IS|SH|LO|[\0-\xff]\0\0\0)", re.DOTALL
+)
+"""A file without preamble that begins as every DICOM data set does; others are guessed at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +71,14 @@ class DicomFile:
         The fields listed in this module.
     pixels_at : int
         Where, in bytes from the start, the element with the pixels begins; 0 when unknown.
+    size : int
+        Bytes of the file; 0 when unknown.
     """
 
     path: Path
     header: Dataset
     pixels_at: int = 0
+    size: int = 0
 
     def text(self, keyword: str) -> str:
         """A header field as text; empty when absent."""
@@ -77,15 +89,20 @@ class DicomFile:
         numbers = as_numbers(self.header, keyword)
         return int(numbers[0]) if numbers else default
 
-    @property
+    @functools.cached_property
     def series_uid(self) -> str:
-        """SeriesInstanceUID, empty when blank."""
-        return self.text("SeriesInstanceUID")
+        """SeriesInstanceUID, empty when blank; harmless to show and to compare."""
+        return harmless(self.text("SeriesInstanceUID"))
 
-    @property
+    @functools.cached_property
     def instance_uid(self) -> str:
-        """SOPInstanceUID, empty when blank."""
-        return self.text("SOPInstanceUID")
+        """SOPInstanceUID, empty when blank; harmless as well."""
+        return harmless(self.text("SOPInstanceUID"))
+
+    @functools.cached_property
+    def modality(self) -> str:
+        """DICOM modality word."""
+        return harmless(self.text("Modality"))
 
     @property
     def is_multiframe(self) -> bool:
@@ -102,6 +119,11 @@ def as_text(dataset: Dataset, keyword: str) -> str:
         return (value or "").strip("\0 ")
     many = value if isinstance(value, Iterable) else (value,)
     return "\\".join(str(one) for one in many)
+
+
+def harmless(text: str) -> str:
+    """A UID or code word as it is when valid; else cut to 64 characters, odd ones as "?"."""
+    return re.sub(r"[^A-Za-z0-9._ -]", "?", text[:64])
 
 
 def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
@@ -121,9 +143,17 @@ def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tupl
 def _value(dataset: Dataset, keyword: str) -> Any:
     """A field's value; None when absent, or when its bytes cannot be what its type says."""
     try:
-        return dataset.get(keyword)
+        found = dataset.get(_tag(keyword))
+        value = None if found is None else found.value
     except Exception:  # noqa: BLE001 - values are parsed late, and fail in every kind of way
         return None
+    return value
+
+
+def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; none when absent, or when its bytes are no sequence."""
+    value = _value(dataset, keyword)
+    return value if isinstance(value, MutableSequence) else ()
 
 
 def find_images(folder: Path, progress: Progress) -> tuple[list[DicomFile], dict[Path, ReadError]]:
@@ -183,13 +213,15 @@ def read_header(path: Path) -> DicomFile | None:
 
     known = sniff(path)
     if known == "stub":
-        raise _damaged(path, "it is empty")
+        raise _damaged(path, "it is empty or cut short")
     if not known:
         return None
     try:
-        with path.open("rb") as file:
-            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_FIELDS)
-            image = DicomFile(path, header, file.tell())
+        with GuardedFile(path) as file:
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags())
+            image = DicomFile(path, header, file.tell(), file.size)
+    except ReadError as error:
+        raise ReadError(f"{path.name} is {error}", code=error.code) from error
     except Exception as error:  # parsers raise of every kind on damaged bytes
         if known == "guess":
             return None
@@ -200,6 +232,19 @@ def read_header(path: Path) -> DicomFile | None:
     if known == "dicom" and _should_have_image(class_uid):
         raise _damaged(path, "the header ends before the image")
     return image if class_uid in _NOT_SCANS else None  # kept when worth naming to the user
+
+
+@functools.cache
+def _tags() -> list[Any]:
+    """The fields as tags; pydicom would look each of them up for each file."""
+    return [_tag(keyword) for keyword in _FIELDS]
+
+
+@functools.cache
+def _tag(keyword: str) -> Any:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 def _stated_class(image: DicomFile) -> str:
@@ -216,7 +261,7 @@ def sniff(path: Path) -> str:
     -------
     str
         ``"dicom"``, ``"guess"`` (it may be DICOM without preamble), ``"stub"`` (a name as DICOM
-        files have and nothing but zeros, as a broken copy leaves behind), or empty.
+        files have and nothing but zeros or a few bytes, as a broken copy leaves behind), or empty.
 
     Raises
     ------
@@ -231,9 +276,12 @@ def sniff(path: Path) -> str:
         raise ReadError(f"{path.name} cannot be opened: {reason}") from error
     if start[128:] == b"DICM":
         return "dicom"
-    if len(start) < 132 and not start[:128].strip(b"\0"):
+    is_rest = len(start) < _FIRST_BYTES and start[:1] in (b"\x08", b"\x02")
+    if is_rest or (len(start) < 132 and not start[:128].strip(b"\0")):
         return "stub" if _is_dicom_name(path) else ""
-    return "guess" if start[:2] in _STARTS else ""
+    if start[:2] not in _STARTS:
+        return ""
+    return "dicom" if _FIRST_ELEMENT.match(start) else "guess"
 
 
 def class_uid(path: Path) -> str:

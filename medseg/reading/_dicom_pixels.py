@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._dicom_decoding import Encoded, encoded, stored_values
+from medseg.reading._dicom_decoding import Encoded, encoded, stored_frames
 from medseg.reading._dicom_frames import Frame
 from medseg.reading._dicom_headers import DicomFile, as_numbers, as_text
 from medseg.runtime.progress import Progress
@@ -36,7 +37,8 @@ def read_voxels(
     Returns
     -------
     voxels : ndarray of int16 or float32, shape (1, I, J, K)
-        int16 when that is exact for every voxel of every slice, else float32.
+        int16 when that is exact for every voxel of every slice, else float32. Colour has three
+        channels, red, green and blue, as stored.
     notes : list of str
         Padding that was replaced, inverted display that was left alone.
 
@@ -46,19 +48,38 @@ def read_voxels(
         When a file is truncated (code ``TRUNCATED``), damaged or in an encoding that cannot be
         decoded.
     """
+    if frames[0].file.count("SamplesPerPixel", 1) > 1:
+        return _read_colour(frames, progress=progress)
     volume = _Volume(len(frames), frames[0].file.count("Rows"), frames[0].file.count("Columns"))
-    padded, files = 0, _LastFile()
-    for k, frame in enumerate(frames):
-        source = files.of(frame.file)
-        stored = stored_values(source, frame, volume.shape)
-        values = _rescaled(stored, source.header, frame)
-        mask = _padding(stored, source.header)
-        if mask is not None and mask.any():
-            padded += int(mask.sum())
-            values[mask] = _AIR_HU
-        volume.put(k, values)
-        progress(k + 1, len(frames), "reading slices")
+    padded = 0
+    with closing(stored_frames(with_files(frames), volume.shape)) as decoded:
+        for k, (frame, (header, stored)) in enumerate(zip(frames, decoded, strict=True)):
+            values = _rescaled(stored, header, frame)
+            mask = _padding(stored, header)
+            if mask is not None and mask.any():
+                padded += int(mask.sum())
+                values[mask] = _AIR_HU
+            volume.put(k, values)
+            progress(k + 1, len(frames), "reading slices")
     return from_kji(volume.array)[np.newaxis], _notes(frames, padded)
+
+
+def _read_colour(
+    frames: Sequence[Frame], *, progress: Progress
+) -> tuple[npt.NDArray[Any], list[str]]:
+    """Red, green and blue of colour frames, shape (3, I, J, K)."""
+    shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    planes = []
+    with closing(stored_frames(with_files(frames), shape)) as decoded:
+        for k, (_, stored) in enumerate(decoded):
+            if stored.shape != (*shape, 3):
+                raise ReadError(
+                    f"{frames[k].file.path.name} has no three colours; export it in grey",
+                    code="COLOUR",
+                )
+            planes.append(np.moveaxis(stored, -1, 0))
+            progress(k + 1, len(frames), "reading slices")
+    return from_kji(np.stack(planes, axis=1)), ["in colour: channels are red, green and blue"]
 
 
 def _notes(frames: Sequence[Frame], padded: int) -> list[str]:
@@ -70,18 +91,13 @@ def _notes(frames: Sequence[Frame], padded: int) -> list[str]:
     return notes
 
 
-class _LastFile:
-    """The pixels of the last file read, so that a multi-frame file is read once."""
-
-    def __init__(self) -> None:
-        self._file: DicomFile | None = None
-        self._encoded: Encoded | None = None
-
-    def of(self, file: DicomFile) -> Encoded:
-        """The file's pixels, still encoded."""
-        if self._encoded is None or file is not self._file:
-            self._file, self._encoded = file, encoded(file)
-        return self._encoded
+def with_files(frames: Iterable[Frame]) -> Iterator[tuple[Encoded, Frame]]:
+    """Each frame with the pixels of its file, still encoded; a file is read once for all of it."""
+    last: tuple[DicomFile, Encoded] | None = None
+    for frame in frames:
+        if last is None or last[0] is not frame.file:
+            last = frame.file, encoded(frame.file)
+        yield last[1], frame
 
 
 class _Volume:

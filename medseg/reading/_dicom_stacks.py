@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.reading._dicom_duplicates import without_duplicates
+from medseg.reading._dicom_flat import in_own_plane, is_flat
 from medseg.reading._dicom_frames import Frame, frames_of
 from medseg.reading._dicom_geometry import SAME_POSITION_MM, depths_mm, grid_of
 from medseg.reading._dicom_headers import DicomFile
@@ -40,6 +42,10 @@ class Stack:
     selector : str
         What `series` chooses it by: the SeriesInstanceUID, followed by ``#n`` when several
         stacks share it.
+    copies : int
+        Files that were left out because another is the same image.
+    volume : tuple of int
+        Which volume of its series (phase, echo, time point) it is, from 1, and of how many.
     """
 
     frames: tuple[Frame, ...]
@@ -47,6 +53,8 @@ class Stack:
     refusal: InputError | None
     notes: tuple[str, ...] = ()
     selector: str = ""
+    copies: int = 0
+    volume: tuple[int, int] = (1, 1)
 
     @property
     def series_uid(self) -> str:
@@ -56,7 +64,7 @@ class Stack:
     @property
     def modality(self) -> str:
         """DICOM modality word."""
-        return self.frames[0].file.text("Modality")
+        return self.frames[0].file.modality
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -115,12 +123,24 @@ def _in_bucket(frames: list[Frame]) -> list[Stack]:
     """The stacks among frames of one series and size."""
     placed = [frame for frame in frames if frame.has_geometry]
     lost = [frame for frame in frames if not frame.has_geometry]
+    if not placed and all(is_flat(frame) for frame in lost):
+        return [_flat(frame) for frame in lost]
     if not placed:
         return [Stack(tuple(frames), None, _refusal_by_kind(frames) or _no_geometry(frames, 0))]
     groups: list[list[Frame]] = []
     for frame in placed:
         _group_like(frame, groups).append(frame)
     return [stack for group in groups for stack in _in_group(group, lost)]
+
+
+def _flat(frame: Frame) -> Stack:
+    """A stack of one image that has no place in the patient."""
+    refusal = _refusal_by_kind([frame])
+    if refusal:
+        return Stack((frame,), None, refusal)
+    placed, notes = in_own_plane(frame)
+    stack = _as_stack([placed], notes)
+    return replace(stack, notes=(*notes, "its depth of 1 mm is assumed")) if stack.grid else stack
 
 
 def _group_like(frame: Frame, groups: list[list[Frame]]) -> list[Frame]:
@@ -142,13 +162,17 @@ def _in_group(frames: list[Frame], lost: list[Frame]) -> list[Stack]:
     if refusal:
         return [Stack(tuple(frames), None, refusal)]
     try:
-        frames, notes = without_duplicates(frames)
-        parts = _split(frames)
+        kept, notes = without_duplicates(frames)
+        parts = _split(kept)
     except InputError as error:
         return [Stack(tuple(frames), None, error)]
     if len(parts) > 1:
         notes = [*notes, f"its series holds {len(parts)} images per position; this is one of them"]
-    return [_as_stack(part, notes) for part in parts]
+    copies = len(frames) - len(kept)
+    return [
+        replace(_as_stack(part, notes), copies=copies, volume=(number, len(parts)))
+        for number, part in enumerate(parts, start=1)
+    ]
 
 
 def _as_stack(frames: list[Frame], notes: list[str]) -> Stack:
@@ -229,7 +253,7 @@ def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
             " convert it with dcm2niix and give the NIfTI file",
             code="MOSAIC",
         )
-    if file.count("SamplesPerPixel", 1) > 1:
+    if file.text("PhotometricInterpretation") == "PALETTE COLOR" or _is_screenshot(frames[0]):
         return InputError(
             f"{name} is a colour picture, not a scan; give a series of grey images",
             code="COLOUR",
@@ -241,6 +265,12 @@ def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
             code="NO_FUNCTIONAL_GROUPS",
         )
     return None
+
+
+def _is_screenshot(frame: Frame) -> bool:
+    """Whether it is in colour and neither lies in the patient nor is of a 2-D kind."""
+    coloured = frame.file.count("SamplesPerPixel", 1) > 1
+    return coloured and not frame.has_geometry and not is_flat(frame)
 
 
 def _no_geometry(lost: list[Frame], others: int) -> GeometryError:
@@ -262,9 +292,10 @@ def _no_geometry(lost: list[Frame], others: int) -> GeometryError:
 def _with_selectors(stacks: list[Stack]) -> list[Stack]:
     """Name each stack by its series, and by its place in it when it is not alone there."""
     named, seen = [], dict[str, int]()
+    shared = Counter(stack.series_uid for stack in stacks)
     for stack in stacks:
         uid = stack.series_uid
         seen[uid] = seen.get(uid, 0) + 1
-        alone = sum(other.series_uid == uid for other in stacks) == 1
-        named.append(replace(stack, selector=uid if alone else f"{uid}#{seen[uid]}"))
+        selector = uid if shared[uid] == 1 else f"{uid}#{seen[uid]}"
+        named.append(replace(stack, selector=selector))
     return named

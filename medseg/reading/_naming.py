@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import InputError, LabelError
+from medseg.errors import InputError, LabelError, ReadError
 from medseg.volume import Label, LabelTable
 from medseg.volume.label_map import present_values
 from medseg.volume.label_table import default_color
 
 _MOST_UNNAMED = 1000
+_LARGE = 256 << 20
+_MOST_GROWTH = 500
 
 
 @contextmanager
@@ -25,6 +27,26 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{path.name}: {error}", code=error.code) from error
+
+
+def check_growth(path: Path, expected: int) -> None:
+    """Raise `ReadError` when a file cannot honestly hold what its header promises.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+    expected : int
+        Bytes (or voxels) that it is said to hold. Even label maps with a single structure grow
+        less than 500 times; an empty one may grow 1000 times, which is allowed up to 256 MiB.
+    """
+    size = path.stat().st_size
+    if expected > max(_LARGE, _MOST_GROWTH * size):
+        raise ReadError(
+            f"{path.name} has {size} bytes and would grow to {expected} or more; its header is"
+            " wrong, or it is made to fill the memory",
+            code="TOO_LARGE",
+        )
 
 
 def single_channel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -61,16 +61,56 @@ def find_scans(folder: str | Path, *, progress: Progress = silent) -> list[ScanS
     ReadError
         When `folder` is not a folder.
     """
-    root = Path(folder)
+    found = sources_below(Path(folder), pictures=False, progress=progress)
+    return [source for source, _ in found]
+
+
+def sources_below(
+    root: Path, *, pictures: bool, progress: Progress
+) -> list[tuple[ScanSource, Stack | ReadError | None]]:  # fmt: skip
+    """Every scan below a folder, with what its headers gave.
+
+    Parameters
+    ----------
+    root : Path
+        Searched at any depth.
+    pictures : bool
+        Whether to list images without a place in the patient too.
+    progress : Progress
+        Called after each file.
+
+    Returns
+    -------
+    list of (ScanSource, Stack or ReadError or None)
+        Sorted by path, then by series; None for files of other formats, which are not opened.
+
+    Raises
+    ------
+    ReadError
+        When `root` is not a folder.
+    """
     if not root.is_dir():
         raise ReadError(f"'{root}' is not a folder; check the path", code="NOT_FOUND")
     images, faults = find_images(root, progress)
-    stacks = [stack for stack in stacks_of(images) if not stack.is_picture]
-    sources = [_of_stack(stack, stacks) for stack in stacks]
-    sources += [ScanSource(path, "", "") for path in _image_files(root)]
-    homes = {source.path for source in sources}
-    sources += [ScanSource(path, "", "") for path in faults if homes.isdisjoint(path.parents)]
-    return _named(sorted(sources, key=lambda one: (one.path, one.series_uid)), root)
+    stacks = [one for one in stacks_of(images) if pictures or not one.is_picture]
+    homes = _homes(stacks)
+    found: list[tuple[ScanSource, Stack | ReadError | None]] = [
+        (ScanSource(homes[stack.series_uid], stack.selector, ""), stack) for stack in stacks
+    ]
+    volumes = {source.path for source, what in found if not _is_picture(what)}
+    found += [(ScanSource(path, "", ""), None) for path in _image_files(root)]
+    found += [
+        (ScanSource(path, "", ""), fault)
+        for path, fault in faults.items()
+        if volumes.isdisjoint(path.parents)
+    ]
+    found.sort(key=lambda one: (one[0].path, one[0].series_uid))
+    names = _named([source for source, _ in found], root)
+    return [(source, what) for source, (_, what) in zip(names, found, strict=True)]
+
+
+def _is_picture(what: Stack | ReadError | None) -> bool:
+    return isinstance(what, Stack) and what.is_picture
 
 
 def without_suffix(path: Path) -> str:
@@ -90,11 +130,13 @@ def _image_files(root: Path) -> list[Path]:
     return found
 
 
-def _of_stack(stack: Stack, stacks: Iterable[Stack]) -> ScanSource:
-    """The smallest folder that holds every file of the stack's series (or its only file)."""
-    series = {path for one in stacks if one.series_uid == stack.series_uid for path in one.paths}
-    parents = [str(path.parent) for path in series]
-    return ScanSource(Path(os.path.commonpath(parents)), stack.selector, "")
+def _homes(stacks: Iterable[Stack]) -> dict[str, Path]:
+    """For each series the smallest folder that holds all of its files (or its only file)."""
+    folders: dict[str, set[str]] = {}
+    for stack in stacks:
+        parents = {str(path.parent) for path in stack.paths}
+        folders.setdefault(stack.series_uid, set()).update(parents)
+    return {uid: Path(os.path.commonpath(sorted(parents))) for uid, parents in folders.items()}
 
 
 def _named(sources: list[ScanSource], root: Path) -> list[ScanSource]:

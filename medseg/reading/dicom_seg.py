@@ -1,9 +1,10 @@
-"""DICOM Segmentation objects (binary and label map) back to a label map."""
+"""DICOM Segmentation objects (binary, fractional, label map) back to a label map."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError, ReadError
-from medseg.reading._dicom_decoding import Encoded, stored_values
+from medseg.reading._dicom_decoding import Encoded, stored_frames, transfer_syntax
 from medseg.reading._dicom_frames import Frame, frames_of
 from medseg.reading._dicom_headers import DicomFile, as_numbers, as_text, class_uid
+from medseg.reading._dicom_opening import dataset_of
 from medseg.reading._naming import naming
 from medseg.reading._seg_grid import grid_of_sparse
 from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
@@ -23,6 +25,7 @@ from medseg.volume.label_table import default_color
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_MOST_PAIRS = 10
 _BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 
 
@@ -37,7 +40,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     Parameters
     ----------
     path : Path
-        A DICOM SEG file, of type BINARY or LABELMAP.
+        A DICOM SEG file, of type BINARY, FRACTIONAL or LABELMAP.
     table : LabelTable or None
         What the values mean; None takes names, colours and codes from the segments.
 
@@ -51,35 +54,46 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     Raises
     ------
     ReadError
-        When the file is damaged or fractional.
+        When the file is damaged.
     GeometryError
         When its frames do not lie on one even stack.
     LabelError
-        When segments overlap: one voxel can hold one label only.
+        Code ``OVERLAP``, when segments overlap: one voxel can hold one label only. The pairs are
+        listed.
     """
-    from pydicom import dcmread
-
     with naming(path):
         try:
-            dataset = dcmread(path)
+            dataset = dataset_of(path)
             labels = [_label(item) for item in dataset.SegmentSequence]
         except Exception as error:  # parsers raise of every kind on damaged bytes
             kind = type(error).__name__
             raise ReadError(f"damaged DICOM SEG ({kind}); copy or export it again") from error
-        if as_text(dataset, "SegmentationType") not in ("BINARY", "LABELMAP"):
-            raise ReadError("a fractional DICOM SEG; only BINARY and LABELMAP can be read")
+        notes = _notes(dataset)
         frames = frames_of(DicomFile(path, dataset))
         grid, slices = grid_of_sparse(frames)
         volume = np.zeros((grid.shape[2], grid.shape[1], grid.shape[0]), np.uint16)
         value_of = {number: label.value for number, label in labels}
-        for frame, k in zip(frames, slices, strict=True):
-            _put(volume[k], _frame_values(dataset, frame, value_of))
+        stored = _stored(dataset, frames)
+        overlaps: set[tuple[int, int]] = set()
+        for frame, k, pixels in zip(frames, slices, stored, strict=True):
+            overlaps |= _put(volume[k], _label_values(dataset, frame, pixels, value_of))
+        _refuse(overlaps, {label.value: label.name for _, label in labels})
         return LabelMap(
             _narrow(from_kji(volume)),
             grid,
             table or _table([label for _, label in labels]),
-            Provenance("dicom-seg", (path,), as_text(dataset, "SeriesInstanceUID")),
+            Provenance("dicom-seg", (path,), as_text(dataset, "SeriesInstanceUID"), notes=notes),
         )
+
+
+def _notes(dataset: Dataset) -> tuple[str, ...]:
+    """What becomes of fractions; a `ReadError` for types that are not known."""
+    kind = as_text(dataset, "SegmentationType")
+    if kind == "FRACTIONAL":
+        return ("fractional: a voxel belongs to a segment that fills at least half of it",)
+    if kind not in ("BINARY", "LABELMAP"):
+        raise ReadError("a DICOM SEG of unknown type; BINARY, FRACTIONAL and LABELMAP can be read")
+    return ()
 
 
 def _label(item: Dataset) -> tuple[int, Label]:
@@ -129,19 +143,26 @@ def _renamed(label: Label) -> Label:
     return Label(value=label.value, name=name, color=label.color, code=label.code)
 
 
-def _frame_values(
-    dataset: Dataset, frame: Frame, value_of: dict[int, int]
+def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
+    """Stored pixels of each frame, shape (J, I)."""
+    shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    if dataset.BitsAllocated == 1 and not transfer_syntax(dataset).is_encapsulated:
+        return (_bits(dataset, frame, shape) for frame in frames)
+    source = Encoded(dataset, dataset.PixelData)
+    return (stored for _, stored in stored_frames(((source, one) for one in frames), shape))
+
+
+def _label_values(
+    dataset: Dataset, frame: Frame, stored: npt.NDArray[Any], value_of: dict[int, int]
 ) -> npt.NDArray[np.uint16]:
     """Label values of a frame, shape (J, I)."""
-    shape = frame.file.count("Rows"), frame.file.count("Columns")
-    packed = dataset.BitsAllocated == 1 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated
-    source = Encoded(dataset, dataset.PixelData)
-    stored = _bits(dataset, frame, shape) if packed else stored_values(source, frame, shape)
-    lookup = np.zeros(65536, np.uint16)
-    if as_text(dataset, "SegmentationType") == "BINARY":
-        lookup[1] = value_of.get(_segment_number(dataset, frame.number), 0)
-    else:
+    kind, lookup = as_text(dataset, "SegmentationType"), np.zeros(65536, np.uint16)
+    if kind == "LABELMAP":
         lookup[list(value_of)] = list(value_of.values())
+    else:
+        whole = as_numbers(dataset, "MaximumFractionalValue", 1) if kind == "FRACTIONAL" else ()
+        half = math.ceil(whole[0] / 2) if whole else 1
+        lookup[max(half, 1) :] = value_of.get(_segment_number(dataset, frame.number), 0)
     values: npt.NDArray[np.uint16] = lookup[stored]
     return values
 
@@ -172,15 +193,28 @@ def _segment_number(dataset: Dataset, frame: int) -> int:
     raise ReadError(f"frame {frame + 1} does not say which segment it belongs to")
 
 
-def _put(plane: npt.NDArray[np.uint16], values: npt.NDArray[np.uint16]) -> None:
-    """Write the labels of a frame into its slice, refusing to overwrite another label."""
+def _put(
+    plane: npt.NDArray[np.uint16], values: npt.NDArray[np.uint16]
+) -> set[tuple[int, int]]:  # fmt: skip
+    """Write the labels of a frame into its slice; the pairs of labels that meet in a voxel."""
     held = values > 0
-    if (plane[held] > 0).any():
-        raise LabelError(
-            "segments overlap, and a voxel of a label map holds one label only; export them apart",
-            code="OVERLAP",
-        )
+    twice = held & (plane > 0) & (plane != values)
+    pairs = np.unique(np.stack([plane[twice], values[twice]]), axis=1).T
     plane[held] = values[held]
+    return {(min(one, two), max(one, two)) for one, two in pairs.tolist()}
+
+
+def _refuse(overlaps: set[tuple[int, int]], names: dict[int, str]) -> None:
+    """Raise `LabelError` that lists the pairs of segments that overlap, if there are any."""
+    if not overlaps:
+        return
+    shown = [f"{names[one]} and {names[two]}" for one, two in sorted(overlaps)[:_MOST_PAIRS]]
+    rest = len(overlaps) - len(shown)
+    raise LabelError(
+        f"segments overlap ({'; '.join(shown)}{f'; {rest} more pairs' if rest else ''}), and a"
+        " voxel of a label map holds one label only: export them apart",
+        code="OVERLAP",
+    )
 
 
 def _narrow(values: npt.NDArray[np.uint16]) -> npt.NDArray[Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from medseg.errors import InputError, ReadError
+from medseg.errors import GeometryError, InputError, ReadError
+from medseg.reading._dicom_flat import has_no_place
 from medseg.reading._dicom_geometry import check_corners
 from medseg.reading._dicom_headers import DicomFile, find_images, read_header, read_image, sniff
 from medseg.reading._dicom_pixels import read_voxels
 from medseg.reading._dicom_selection import choose
 from medseg.reading._dicom_stacks import Stack, stacks_of
 from medseg.reading._naming import naming
+from medseg.reading._policies import REFUSE, Policies
+from medseg.reading._repairing import repair_of
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Provenance, Scan
 
@@ -48,23 +52,36 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     GeometryError
         When the slices are not one even stack; the code says why.
     """
+    return read_by_policy(path, series=series, policies=REFUSE, progress=progress)
+
+
+def read_by_policy(
+    path: Path, *, series: str | None, policies: Policies, progress: Progress
+) -> Scan:
+    """Read as :func:`read` does, and repair what the user allows.
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file.
+    series : str or None
+        Which stack.
+    policies : Policies
+        What may be repaired.
+    progress : Progress
+        Called after each header and each slice.
+
+    Returns
+    -------
+    Scan
+        Its provenance says what was repaired; a repaired scan names no instances, as its slices
+        are not those of the files.
+    """
     stack, notes = choose(list_stacks(path, progress=progress), series, path)
-    scan = read_stack(stack, progress=progress)
-    if not notes:
-        return scan
+    scan = read_stack(stack, policies=policies, progress=progress)
     source = scan.provenance
-    return Scan(
-        scan.voxels,
-        scan.grid,
-        scan.modality,
-        Provenance(
-            source.format,
-            source.files,
-            source.series_uid,
-            source.instance_uids,
-            (*source.notes, *notes),
-        ),
-    )
+    known = dataclasses.replace(source, notes=(*source.notes, *notes))
+    return dataclasses.replace(scan, provenance=known)
 
 
 def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
@@ -101,13 +118,17 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     return stacks_of([image])
 
 
-def read_stack(stack: Stack, *, progress: Progress = silent) -> Scan:
+def read_stack(
+    stack: Stack, *, policies: Policies = REFUSE, progress: Progress = silent
+) -> Scan:  # fmt: skip
     """Read the pixels of a stack and check that every slice lies where its header says.
 
     Parameters
     ----------
     stack : Stack
         From :func:`list_stacks`.
+    policies : Policies, optional
+        What may be repaired.
     progress : Progress, optional
         Called after each slice.
 
@@ -124,19 +145,35 @@ def read_stack(stack: Stack, *, progress: Progress = silent) -> Scan:
     GeometryError
         Code ``SELF_CHECK``, when a slice would lie more than 0.1 mm from its place.
     """
-    folder = stack.paths[0].parent
-    with naming(folder):
+    with naming(stack.paths[0].parent):
         if stack.grid is None:
-            raise stack.refusal or ReadError("the stack has no grid")
+            return _repaired(stack, policies, progress)
         check_corners(stack.frames, stack.grid)
         voxels, notes = read_voxels(stack.frames, progress=progress)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
+        if has_no_place(stack.frames[0]):
+            uids = ()
+            notes.append("results can be written, but not as DICOM SEG")
         if not all(uids):
             notes.append("SOPInstanceUIDs are blank: results can be written, but not as DICOM SEG")
         provenance = Provenance(
             "dicom", stack.paths, stack.series_uid, uids, (*stack.notes, *notes)
         )
         return Scan(voxels, stack.grid, stack.modality, provenance)
+
+
+def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:
+    """The scan of a stack that is not even, or its refusal."""
+    refusal = stack.refusal or ReadError("the stack has no grid")
+    if not isinstance(refusal, GeometryError) or not policies.allows(refusal.code):
+        raise refusal
+    repair = repair_of(stack.frames, refusal)
+    voxels, notes = read_voxels(stack.frames, progress=progress)
+    notes.append("its slices are not those of the files: no DICOM SEG can refer to them")
+    provenance = Provenance(
+        "dicom", stack.paths, stack.series_uid, (), (*stack.notes, repair.note, *notes)
+    )
+    return Scan(repair.apply(voxels), repair.grid, stack.modality, provenance)
 
 
 def _check_alone(image: DicomFile) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._naming import completed, float32_unless_integer, naming, single_channel
+from medseg.reading._naming import (
+    check_growth,
+    completed,
+    float32_unless_integer,
+    naming,
+    single_channel,
+)  # fmt: skip
 from medseg.reading._seg_nrrd import stored_labels
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
@@ -103,7 +109,11 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str
     with _unzipped(path) as plain:
         try:
             SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-            image = SimpleITK.ReadImage(str(plain))
+            reader = SimpleITK.ImageFileReader()
+            reader.SetFileName(str(plain))
+            reader.ReadImageInformation()
+            _check_promise(plain, reader)
+            image = reader.Execute()
         except (RuntimeError, MemoryError, ValueError) as error:
             raise ReadError(
                 f"{path.name} cannot be read as {_format(path)}: it is truncated, damaged or"
@@ -115,6 +125,14 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str
                 _check_gipl_length(plain, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return voxels, _affine(image), metadata
+
+
+def _check_promise(path: Path, reader: Any) -> None:
+    """Raise `ReadError` before ITK allocates what a lying header asks for."""
+    if path.suffix in (".mhd", ".nhdr"):  # the voxels are in other files
+        return
+    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    check_growth(path, voxels)
 
 
 def _channels_first(image: Any) -> npt.NDArray[Any]:
@@ -187,7 +205,9 @@ def _unzipped(path: Path) -> Iterator[Path]:
         plain = Path(folder, "image" + Path(path.name[:-3]).suffix.lower())
         try:
             with igzip.open(path, "rb") as source, plain.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
+                while chunk := source.read(1 << 20):
+                    target.write(chunk)
+                    check_growth(path, target.tell())
         except faults as error:
             raise ReadError(
                 f"{path.name} cannot be gunzipped: it is truncated or damaged; copy it again"

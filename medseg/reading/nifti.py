@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._naming import completed, float32_unless_integer, naming, single_channel
+from medseg.reading._naming import (
+    check_growth,
+    completed,
+    float32_unless_integer,
+    naming,
+    single_channel,
+)  # fmt: skip
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.label_map import as_label_values
@@ -109,6 +116,8 @@ def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:
     with _damage_told(path), _opened(path) as stream:
         holder = nib.fileholders.FileHolder(fileobj=stream)
         image = _image_class(stream).from_file_map({"header": holder, "image": holder}, mmap=False)
+        promised = math.prod(image.header.get_data_shape()) * image.get_data_dtype().itemsize
+        check_growth(path, promised)
         raw = np.asarray(image.dataobj.get_unscaled())
         while stream.read(1 << 20):  # the checksum of a gzip file stands at its very end
             pass
@@ -191,9 +200,13 @@ def _scaled(voxels: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDA
 
 def _geometry_notes(header: Any, grid: Grid) -> list[str]:
     """What is worth knowing about where the header says the voxels lie."""
-    qform, qcode = header.get_qform(coded=True)
+    notes: list[str] = []
     sform, scode = header.get_sform(coded=True)
-    notes = []
+    try:
+        qform, qcode = header.get_qform(coded=True)
+    except ValueError:  # the quaternion is no rotation; the sform was used
+        qform, qcode = None, 0
+        notes.append("the qform is no rotation; the sform is used")
     if not qcode and not scode:
         notes.append("neither sform nor qform is set: left and right are not known for certain")
     if qcode and scode:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from medseg.reading._policies import Policies
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, LabelTable, Scan
 
@@ -56,6 +57,33 @@ class ScanReader(Recogniser, Protocol):
             When the file is damaged or holds something else.
         GeometryError
             When its voxels cannot be placed in the patient.
+        """
+        ...
+
+
+class RepairingReader(ScanReader, Protocol):
+    """A format whose volumes may be uneven or incomplete, and can be repaired when asked to."""
+
+    def read_by_policy(
+        self, path: Path, *, series: str | None, policies: Policies, progress: Progress
+    ) -> Scan:
+        """Read a scan, and repair what the user allows.
+
+        Parameters
+        ----------
+        path : Path
+            A path that `recognises` accepts.
+        series : str or None
+            Which series of a folder.
+        policies : Policies
+            What may be repaired.
+        progress : Progress
+            Called after each step; may raise to cancel.
+
+        Returns
+        -------
+        Scan
+            What was repaired stands in its provenance.
         """
         ...
 

@@ -8,7 +8,9 @@ from types import ModuleType
 
 from medseg.errors import PlanError
 
-_FURNITURE = {"protocol", "layers", "instance_norm", "encoders"}
+_FURNITURE = {
+    "protocol", "layers", "instance_norm", "encoders", "integrity", "monai_reader",
+}  # fmt: skip
 
 
 def names(room: str) -> tuple[str, ...]:

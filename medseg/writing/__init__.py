@@ -13,10 +13,22 @@ from medseg.runtime import catalogue
 from medseg.volume import LabelMap, Scan
 from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
 
-__all__ = ["write_labels", "write_scan"]
+__all__ = ["label_suffixes", "scan_suffixes", "write_labels", "write_scan"]
 
 
-def write_labels(labels: LabelMap, path: str | Path, *, overwrite: bool = True) -> Path:
+def label_suffixes() -> tuple[str, ...]:
+    """Endings of the files that label maps can be written to, sorted."""
+    return tuple(sorted(_owners("write_labels")))
+
+
+def scan_suffixes() -> tuple[str, ...]:
+    """Endings of the files that scans can be written to, sorted."""
+    return tuple(sorted(_owners("write_scan")))
+
+
+def write_labels(
+    labels: LabelMap, path: str | Path, *, overwrite: bool = True, encoding: str | None = None
+) -> Path:
     """Write a label map in the format that the suffix names.
 
     Parameters
@@ -24,10 +36,14 @@ def write_labels(labels: LabelMap, path: str | Path, *, overwrite: bool = True) 
     labels : LabelMap
         What to write, in the place its grid says.
     path : str or Path
-        .nii or .nii.gz (NIfTI), .nrrd, .mha or .mhd, or .dcm (DICOM SEG; only for labels of a
-        DICOM scan). The folder must exist.
+        .nii or .nii.gz (NIfTI), .nrrd, .seg.nrrd or .mha; for labels of a DICOM scan .dcm (DICOM
+        SEG), .rtstruct.dcm (RT Structure Set) or .sr.dcm (volumes, TID 1500); .csv or .json
+        (volumes), .stl or .ply (surfaces). The folder must exist.
     overwrite : bool, default True
         Whether a file that is there may be replaced.
+    encoding : {"binary", "labelmap", "auto"}, optional
+        Of a DICOM SEG, see :func:`medseg.writing.dicom_seg.write_labels`, or of the one that an
+        SR refers to; other formats have none.
 
     Returns
     -------
@@ -40,7 +56,8 @@ def write_labels(labels: LabelMap, path: str | Path, *, overwrite: bool = True) 
         When it cannot be written; nothing half-written is left behind.
     """
     place, writer = _writer(path, "write_labels", overwrite=overwrite)
-    cast(LabelWriter, writer).write_labels(labels, place)
+    options = {} if encoding is None else {"encoding": _known_encoding(encoding, place, writer)}
+    cast(LabelWriter, writer).write_labels(labels, place, **options)
     return place
 
 
@@ -71,16 +88,21 @@ def write_scan(scan: Scan, path: str | Path, *, overwrite: bool = True) -> Path:
     return place
 
 
+def _known_encoding(encoding: str, path: Path, writer: Writer) -> str:
+    """`encoding`, or `WriteError` when the format does not have it."""
+    known: tuple[str, ...] = getattr(writer, "encodings", ())
+    if encoding not in known:
+        choice = f"known are {', '.join(known)}" if known else "this format has no choice of it"
+        raise WriteError(f"'{path.name}' has no encoding '{encoding}'; {choice}", code="ENCODING")
+    return encoding
+
+
 def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, Writer]:
     """The format with `function` that owns the suffix of `path`; the longest suffix wins."""
     place = Path(path)
     if place.exists() and not overwrite:
         raise WriteError(f"'{place}' exists already; choose another name", code="EXISTS")
-    owners: dict[str, Writer] = {}
-    for name in catalogue.names(__name__):
-        module = catalogue.load(__name__, name)
-        if hasattr(module, function):
-            owners.update(dict.fromkeys(module.suffixes, cast(Writer, module)))
+    owners = _owners(function)
     for suffix in sorted(owners, key=len, reverse=True):
         if place.name.lower().endswith(suffix):
             return place, owners[suffix]
@@ -88,3 +110,13 @@ def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, 
         f"'{place.name}' has no suffix that can be written; known are {', '.join(sorted(owners))}",
         code="UNKNOWN_FORMAT",
     )
+
+
+def _owners(function: str) -> dict[str, Writer]:
+    """The format of each suffix, of the formats with `function`."""
+    owners: dict[str, Writer] = {}
+    for name in catalogue.names(__name__):
+        module = catalogue.load(__name__, name)
+        if hasattr(module, function):
+            owners.update(dict.fromkeys(module.suffixes, cast(Writer, module)))
+    return owners

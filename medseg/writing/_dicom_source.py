@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import WriteError
 from medseg.volume import Grid, LabelMap
@@ -64,18 +65,41 @@ def source_headers(labels: LabelMap) -> list[Dataset]:
     return list(headers.values())
 
 
+def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
+    """Specific Character Set of a result: the source's, or UTF-8 where that cannot hold a text.
+
+    Parameters
+    ----------
+    headers : list of pydicom.Dataset
+        Of the source; turned to UTF-8 in memory when the result must be.
+    texts : iterable of str
+        What the result adds.
+
+    Returns
+    -------
+    str or None
+    """
+    stated = headers[0].get("SpecificCharacterSet")
+    several = stated is not None and not isinstance(stated, str) and not all(stated)
+    if several or not all(text.isascii() for text in texts):
+        for header in headers:
+            header.decode()
+            header.SpecificCharacterSet = "ISO_IR 192"
+    return headers[0].get("SpecificCharacterSet")
+
+
 def _check_provenance(labels: LabelMap) -> None:
     """Raise `WriteError` unless every K index has its file and its SOPInstanceUID."""
     source, slices = labels.provenance, labels.grid.shape[2]
     if source.format != "dicom" or len(source.files) != slices:
         raise WriteError(
-            ".dcm (DICOM SEG) needs labels of a scan read from DICOM, these come from"
+            "a DICOM result needs labels of a scan read from DICOM, these come from"
             f" '{source.format}'; write .nii.gz instead",
             code="NO_DICOM_SOURCE",
         )
     if len(source.instance_uids) != slices or not all(source.instance_uids):
         raise WriteError(
-            "the source has blank SOPInstanceUIDs, so a DICOM SEG could not refer to its slices;"
+            "the source has blank SOPInstanceUIDs, so a DICOM result could not refer to its slices;"
             " write .nii.gz instead",
             code="BLANK_UIDS",
         )
@@ -91,8 +115,8 @@ def _header(path: Path, uid: str) -> Dataset:
         same = str(header.get("SOPInstanceUID", "")) == uid
     except (OSError, InvalidDicomError) as error:
         raise WriteError(
-            f"the source slice {path.name} cannot be read any more; a DICOM SEG needs it, write"
-            " .nii.gz instead",
+            f"the source slice {path.name} cannot be read any more; a DICOM result needs it,"
+            " write .nii.gz instead",
             code="SOURCE_MISSING",
         ) from error
     if not same or not header.get("SOPClassUID"):

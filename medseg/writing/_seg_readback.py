@@ -34,7 +34,7 @@ def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> N
     Parameters
     ----------
     path : Path
-        A binary DICOM SEG.
+        A DICOM SEG, binary or a label map.
     labels : LabelMap
         What it was made from.
     values : sequence of int
@@ -50,11 +50,22 @@ def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> N
     dataset = dcmread(path)
     columns, rows, slices = labels.grid.shape
     voxels = np.zeros((slices, rows, columns), labels.values.dtype)
+    value_of = np.array([0, *values], labels.values.dtype)
     for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
         k = _slice_of(frame, labels)
-        segment = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        voxels[k][_bits(dataset.PixelData, number, rows, columns)] = values[segment - 1]
+        if dataset.SegmentationType == "LABELMAP":
+            voxels[k] = value_of[_numbers(dataset, number)]
+            continue
+        segment = _segment_of(frame, dataset)
+        voxels[k][_bits(dataset.PixelData, number, rows, columns)] = value_of[segment]
     check_read_back(labels.values, from_kji(voxels), labels.grid, _affine(dataset, labels))
+
+
+def _segment_of(frame: Dataset, dataset: Dataset) -> int:
+    """Segment number of a frame; what all frames share stands once, in the shared groups."""
+    groups = (frame, dataset.SharedFunctionalGroupsSequence[0])
+    own = next(group for group in groups if "SegmentIdentificationSequence" in group)
+    return int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
 def _slice_of(frame: Dataset, labels: LabelMap) -> int:
@@ -93,6 +104,16 @@ def _bits(packed: bytes, number: int, rows: int, columns: int) -> npt.NDArray[np
     chunk = np.frombuffer(packed, np.uint8)[first // 8 : -(-(first + count) // 8)]
     bits = np.unpackbits(chunk, bitorder="little")[first % 8 : first % 8 + count]
     return bits.reshape(rows, columns).astype(bool)
+
+
+def _numbers(dataset: Dataset, number: int) -> npt.NDArray[Any]:
+    """Segment numbers of frame `number` of a label map; shape (J, I)."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    pixels: npt.NDArray[Any]
+    pixels, _ = decoder.as_array(dataset, index=number, raw=True, decoding_plugin="pylibjpeg")
+    return pixels
 
 
 def _affine(dataset: Dataset, labels: LabelMap) -> npt.NDArray[Any]:

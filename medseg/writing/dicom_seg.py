@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,25 +13,33 @@ from medseg import __version__
 from medseg.errors import WriteError
 from medseg.volume import Code, Label, LabelMap
 from medseg.volume.conventions import dicom_from_affine, from_kji
-from medseg.volume.label_map import present_values
 from medseg.writing._atomic import atomic
-from medseg.writing._dicom_source import source_headers, stable_uid
+from medseg.writing._dicom_source import common_charset, source_headers
+from medseg.writing._seg_identity import (
+    STRUCTURE,
+    TISSUE,
+    WITH_EMPTY_FRAMES_BYTES,
+    chosen_encoding,
+    identity,
+    object_uids,
+    segments_of,
+    tracking_id,
+    tracking_uid,
+)
 from medseg.writing._seg_readback import check_segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 suffixes = (".dcm",)
+encodings = ("binary", "labelmap", "auto")
 
-_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
-_TISSUE = Code("85756007", "SCT", "Tissue")
 _NAME = "medseg"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
-_WITH_EMPTY_FRAMES_BYTES = 1 << 28
 
 
-def write_labels(labels: LabelMap, path: Path) -> None:
-    """Write a binary DICOM SEG; one segment per label that the map holds.
+def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> None:
+    """Write a DICOM SEG; one segment per label that the map holds.
 
     Parameters
     ----------
@@ -41,6 +48,10 @@ def write_labels(labels: LabelMap, path: Path) -> None:
         any label gives segments without any voxel: a negative result is a result.
     path : Path
         Ends in .dcm.
+    encoding : {"binary", "labelmap", "auto"}, default "binary"
+        One bit per voxel and segment, which every viewer and archive takes; or one number per
+        voxel, compressed without loss, far smaller and read by programs of 2025 and later. "auto"
+        is "labelmap" for more than eight segments.
 
     Raises
     ------
@@ -54,42 +65,33 @@ def write_labels(labels: LabelMap, path: Path) -> None:
     again gives the same object. Empty frames are written too, as older viewers need them, unless
     that would take more than 256 MiB.
     """
-    segments = _segments(labels)
+    segments = segments_of(labels)
+    encoding = chosen_encoding(encoding, segments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
-        dataset = _segmentation(labels, segments, source_headers(labels))
+        dataset = _segmentation(labels, segments, source_headers(labels), encoding)
         with atomic(path, suffix=".dcm") as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
             check_segmentation(temporary, labels, [label.value for label in segments])
 
 
-def _segments(labels: LabelMap) -> list[Label]:
-    """Labels that some voxel holds; of a map without any, those of the table that fit."""
-    present = set(present_values(labels.values))
-    held = [label for label in labels.table if label.value in present]
-    if held:
-        return held
-    if not labels.table.labels:
-        raise WriteError("a DICOM SEG needs at least one label in the table; name one")
-    most = max(1, _WITH_EMPTY_FRAMES_BYTES * 8 // labels.values.size)
-    return list(labels.table)[:most]
-
-
-def _segmentation(labels: LabelMap, segments: Sequence[Label], headers: list[Dataset]) -> Any:
+def _segmentation(
+    labels: LabelMap, segments: Sequence[Label], headers: list[Dataset], encoding: str
+) -> Any:
     """The SEG object, not yet saved."""
-    from highdicom.seg import Segmentation, SegmentationTypeValues
+    from highdicom.seg import Segmentation
 
-    key = _key(labels)
-    charset = _common_charset(headers, segments)
+    key = identity(labels)
+    instance_uid, series_uid = object_uids(key, encoding)
+    charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
     try:
         dataset = Segmentation(
             source_images=headers,
             pixel_array=_numbered(labels, segments),
-            segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[_described(n, one, key) for n, one in enumerate(segments, 1)],
-            series_instance_uid=stable_uid("series", *key),
+            series_instance_uid=series_uid,
             series_number=300,
-            sop_instance_uid=stable_uid("instance", *key),
+            sop_instance_uid=instance_uid,
             instance_number=1,
             manufacturer=_NAME,
             manufacturer_model_name=_NAME,
@@ -98,7 +100,7 @@ def _segmentation(labels: LabelMap, segments: Sequence[Label], headers: list[Dat
             content_label="SEGMENTATION",
             content_description="Automatic segmentation",
             series_description="Segmentation",
-            omit_empty_frames=labels.values.size * len(segments) // 8 > _WITH_EMPTY_FRAMES_BYTES,
+            **_encoded(encoding, labels.values.size * len(segments) // 8),
             **_planes(labels, headers),
         )
     except (AttributeError, KeyError, ValueError, TypeError) as error:
@@ -109,14 +111,28 @@ def _segmentation(labels: LabelMap, segments: Sequence[Label], headers: list[Dat
         ) from error
     if charset:
         dataset.SpecificCharacterSet = charset
+    if encoding == "labelmap":
+        _compress(dataset)
     return dataset
 
 
-def _key(labels: LabelMap) -> tuple[str, ...]:
-    """What makes two results the same: source slices, voxels, names."""
-    source = labels.provenance
-    voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
-    return (source.series_uid, *source.instance_uids, voxels, *map(str, labels.table))
+def _compress(dataset: Dataset) -> None:
+    """Run-length encode the frames; GDCM's encoder ends the process at odd row lengths."""
+    from pydicom.uid import RLELossless
+
+    dataset.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+
+
+def _encoded(encoding: str, binary_bytes: int) -> dict[str, Any]:
+    """Segmentation type, and whether empty frames are left out."""
+    from highdicom.seg import SegmentationTypeValues
+
+    if encoding == "labelmap":
+        return {"segmentation_type": SegmentationTypeValues.LABELMAP, "omit_empty_frames": False}
+    return {
+        "segmentation_type": SegmentationTypeValues.BINARY,
+        "omit_empty_frames": binary_bytes > WITH_EMPTY_FRAMES_BYTES,
+    }
 
 
 def _numbered(labels: LabelMap, segments: Sequence[Label]) -> Any:
@@ -136,14 +152,14 @@ def _described(number: int, label: Label, key: tuple[str, ...]) -> Any:
     return SegmentDescription(
         segment_number=number,
         segment_label=label.name[:_LONG_STRING],
-        segmented_property_category=_coded(_STRUCTURE if label.code else _TISSUE),
-        segmented_property_type=_coded(label.code or _TISSUE),
+        segmented_property_category=_coded(STRUCTURE if label.code else TISSUE),
+        segmented_property_type=_coded(label.code or TISSUE),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=_NAME, family=codes.cid7162.ArtificialIntelligence, version=__version__
         ),
-        tracking_uid=stable_uid("tracking", *key, label.name),
-        tracking_id=f"{_NAME} label {label.value}",
+        tracking_uid=tracking_uid(label, key),
+        tracking_id=tracking_id(label),
         display_color=CIELabColor.from_rgb(*label.color),
     )
 
@@ -174,14 +190,3 @@ def _planes(labels: LabelMap, headers: list[Dataset]) -> dict[str, Any]:
             pixel_spacing=spacing, slice_thickness=depth, spacing_between_slices=depth
         ),
     }
-
-
-def _common_charset(headers: list[Dataset], segments: Sequence[Label]) -> Any:
-    """The source's character set; UTF-8 for all of it when a name needs that, or the library."""
-    stated = headers[0].get("SpecificCharacterSet")
-    several = stated is not None and not isinstance(stated, str) and not all(stated)
-    if several or not all(f"{label.name}{label.code}".isascii() for label in segments):
-        for header in headers:
-            header.decode()
-            header.SpecificCharacterSet = "ISO_IR 192"
-    return headers[0].get("SpecificCharacterSet")

@@ -1,7 +1,8 @@
 """What a file format must offer to be written: a file in this folder with these names.
 
 `write_labels` and `write_scan` are both optional, but one of them must be there. The file name is
-the public name of the format, and the room finds it without a registry.
+the public name of the format, and the room finds it without a registry. A format that can store
+labels in several ways lists them in `encodings`, and its `write_labels` takes one as `encoding`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Writer(Protocol):
 class LabelWriter(Writer, Protocol):
     """A format that holds label maps."""
 
-    def write_labels(self, labels: LabelMap, path: Path) -> None:
+    def write_labels(self, labels: LabelMap, path: Path, **options: str) -> None:
         """Write a label map, check it by reading it back, and only then give it its name.
 
         Parameters
@@ -30,6 +31,8 @@ class LabelWriter(Writer, Protocol):
             What to write.
         path : Path
             Where; ends in one of `suffixes`.
+        **options : str
+            ``encoding``, of the formats that have several.
 
         Raises
         ------

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.inference import Predictor
 from medseg.measuring import volumes_ml
 from medseg.modelpack import find_package
-from medseg.reading import ScanSource, find_scans, read_scan
+from medseg.reading import Policies, ScanSource, find_scans, read_scan
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 from medseg.writing import write_labels
@@ -44,12 +44,15 @@ class BatchOptions:
         Stacks with fewer slices than this (scouts) are skipped.
     device : str
         See :func:`medseg.runtime.device.choose_device`.
+    policies : Policies
+        What may be repaired in a DICOM series.
     """
 
     formats: tuple[Format, ...] = ("nifti",)
     overwrite: bool = False
     min_slices: int = 4
     device: str = "auto"
+    policies: Policies = field(default_factory=Policies)
 
     def files(self, folder: Path, name: str) -> tuple[Path, ...]:
         """The label maps of a scan called `name`, one for each format."""
@@ -185,17 +188,19 @@ def _work(
 ) -> Iterator[Outcome]:
     """The outcome of each job; the next scan is read while one is segmented."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="medseg-reading") as pool:
-        coming = [pool.submit(_read, job) for job in jobs[:1]]
+        coming = [pool.submit(_read, job, options.policies) for job in jobs[:1]]
         for number, job in enumerate(jobs):
             scan = coming.pop()
-            coming = [pool.submit(_read, later) for later in jobs[number + 1 : number + 2]]
+            following = jobs[number + 1 : number + 2]
+            coming = [pool.submit(_read, later, options.policies) for later in following]
             share = _Share(progress, number, len(jobs))
             share(0, 1, "")
             yield _one(job, scan, predictor, options, share)
 
 
-def _read(job: _Job) -> Scan:
-    scan = read_scan(job.source.path, series=job.source.series_uid or None)
+def _read(job: _Job, policies: Policies) -> Scan:
+    source = job.source
+    scan = read_scan(source.path, series=source.series_uid or None, policies=policies)
     scan.check_finite()
     return scan
 

@@ -5,7 +5,7 @@ Only click is imported here, so that help is instant; each command imports its j
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
 
 if TYPE_CHECKING:
+    from medseg.reading._policies import Irregular, Missing
     from medseg_pipelines.batch import Format
     from medseg_pipelines.screen import Screen
 
@@ -80,6 +81,19 @@ _device = click.option(
 _Path = click.Path(path_type=Path)
 
 
+def _policies(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what may be repaired in a DICOM series."""
+    irregular = click.option(
+        "--irregular", type=click.Choice(["refuse", "resample"]), default="refuse",
+        show_default=True, help="DICOM slices at uneven distances.",
+    )  # fmt: skip
+    missing = click.option(
+        "--missing", type=click.Choice(["refuse", "interpolate"]), default="refuse",
+        show_default=True, help="Missing DICOM slices.",
+    )  # fmt: skip
+    return irregular(missing(command))
+
+
 @click.group(cls=_Door, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="medseg")
 def medseg() -> None:
@@ -93,13 +107,22 @@ def medseg() -> None:
     "--output", required=True, type=_Path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@_policies
 @_device
-def segment(*, scan: Path, model: str, output: Path, series: str | None, device: str) -> None:
+def segment(
+    *, scan: Path, model: str, output: Path, series: str | None, irregular: Irregular,
+    missing: Missing, device: str,
+) -> None:  # fmt: skip
     """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
+    from medseg.reading import Policies
     from medseg_pipelines.segment import segment_scan
 
+    policies = Policies(irregular=irregular, missing=missing)
     with _screen() as screen:
-        segment_scan(scan, model=model, output=output, series=series, device=device, screen=screen)
+        segment_scan(
+            scan, model=model, output=output, series=series, policies=policies, device=device,
+            screen=screen,
+        )  # fmt: skip
 
 
 @medseg.command()
@@ -115,18 +138,21 @@ def segment(*, scan: Path, model: str, output: Path, series: str | None, device:
     "--min-slices", type=click.IntRange(1), default=4, show_default=True,
     help="Skip stacks with fewer slices, such as scouts.",
 )  # fmt: skip
+@_policies
 @_device
 @click.pass_context
 def batch(
     ctx: click.Context, *, folder: Path, model: str, output: Path, formats: tuple[Format, ...],
-    overwrite: bool, min_slices: int, device: str,
+    overwrite: bool, min_slices: int, irregular: Irregular, missing: Missing, device: str,
 ) -> None:  # fmt: skip
     """Segment every scan below FOLDER; run again to continue where it stopped."""
+    from medseg.reading import Policies
     from medseg_pipelines.batch import BatchOptions, segment_folder
 
     options = BatchOptions(
-        formats=formats, overwrite=overwrite, min_slices=min_slices, device=device
-    )
+        formats=formats, overwrite=overwrite, min_slices=min_slices, device=device,
+        policies=Policies(irregular=irregular, missing=missing),
+    )  # fmt: skip
     with _screen() as screen:
         outcomes = segment_folder(
             folder, model=model, output=output, options=options, screen=screen
@@ -222,12 +248,39 @@ def model_info(name_or_folder: str) -> None:
 @medseg.command()
 @click.argument("path", type=_Path)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def inspect(*, path: Path, as_json: bool) -> None:
-    """Show the scans found in PATH: size, spacing, orientation, notes."""
+@click.option("--pixels", is_flag=True, help="Decode all DICOM pixels, not only headers.")
+@_policies
+def inspect(
+    *, path: Path, as_json: bool, pixels: bool, irregular: Irregular, missing: Missing
+) -> None:  # fmt: skip
+    """Report on the scans in PATH: where they lie, what is wrong with them, what to do."""
+    from medseg.reading import Policies
     from medseg_pipelines.inspect import inspect_scans
 
+    policies = Policies(irregular=irregular, missing=missing)
     with _screen() as screen:
-        inspect_scans(path, as_json=as_json, screen=screen)
+        inspect_scans(path, policies=policies, pixels=pixels, as_json=as_json, screen=screen)
+
+
+@medseg.command()
+@click.argument("path", metavar="IN", type=_Path)
+@click.argument("output", metavar="OUT", type=_Path)
+@click.option("--like", type=_Path, help="The scan that was labelled: use its grid, refer to it.")
+@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option(
+    "--kind", type=click.Choice(["auto", "labels", "scan"]), default="auto", show_default=True,
+    help="What IN is, where its format does not tell.",
+)  # fmt: skip
+@click.option(
+    "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
+)
+@click.option("--label", "names", multiple=True, metavar="NAME", help="Keep this label only.")
+def convert(*, path: Path, output: Path, **chosen: Any) -> None:
+    """Convert IN, a label map or a scan, to the format that the ending of OUT names."""
+    from medseg_pipelines.convert import convert_file
+
+    with _screen() as screen:
+        convert_file(path, output, screen=screen, **chosen)
 
 
 @medseg.command()

@@ -1,60 +1,41 @@
-"""Journey: what scans are in a file or folder, before anything is done with them."""
+"""Journey: what scans are in a file or folder, and whether they can be trusted."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.table import Table
 
-from medseg.errors import InputError, MedsegError
-from medseg.reading import ScanSource, find_scans, read_scan
-from medseg.volume import Scan
-from medseg.volume.conventions import obliquity_degrees, orientation_letters
+from medseg.errors import InputError
+from medseg.reading import Policies
+from medseg.reading.integrity import StackReport, look
 from medseg_pipelines.screen import Screen
 
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A scan that was found, or why it cannot be read.
-
-    Parameters
-    ----------
-    name, series_uid, modality, orientation : str
-        Of the scan; empty where unknown.
-    shape : tuple of int
-        Voxels along I, J, K.
-    spacing_mm : tuple of float
-        Along I, J, K.
-    channels : int
-        Of the voxels.
-    oblique_degrees : float
-        Largest angle between a voxel axis and its closest anatomical axis.
-    notes : tuple of str
-        What is worth knowing.
-    error : str
-        Why it cannot be used; empty when it can.
-    """
-
-    name: str
-    series_uid: str = ""
-    modality: str = ""
-    shape: tuple[int, ...] = ()
-    spacing_mm: tuple[float, ...] = ()
-    channels: int = 0
-    orientation: str = ""
-    oblique_degrees: float = 0.0
-    notes: tuple[str, ...] = ()
-    error: str = ""
+_TITLES = (
+    "scan", "kind", "voxels", "spacing (mm)", "axes grow to", "tilt", "slices", "volume",
+    "encoding", "verdict",
+)  # fmt: skip
 
 
-def inspect_scans(path: Path, *, as_json: bool = False, screen: Screen) -> list[Finding]:
-    """Read every scan of a file or folder and show where its voxels lie.
+def inspect_scans(
+    path: Path,
+    *,
+    policies: Policies | None = None,
+    pixels: bool = False,
+    as_json: bool = False,
+    screen: Screen,
+) -> tuple[StackReport, ...]:
+    """Report on every volume of a file or folder: where it lies, what is wrong, what to do.
 
     Parameters
     ----------
     path : Path
         File or folder.
+    policies : Policies, optional
+        What may be repaired; nothing when not given.
+    pixels : bool, default False
+        Whether to decode every DICOM pixel, not only to read headers.
     as_json : bool, default False
         Whether to print JSON in place of a table.
     screen : Screen
@@ -62,63 +43,60 @@ def inspect_scans(path: Path, *, as_json: bool = False, screen: Screen) -> list[
 
     Returns
     -------
-    list of Finding
+    tuple of StackReport
 
     Raises
     ------
     InputError
         When `path` is missing or holds no scan.
     """
-    if not path.exists():
-        raise InputError(f"there is no '{path}'; check the path")
-    sources = find_scans(path) if path.is_dir() else [ScanSource(path, "", path.name)]
-    if not sources:
+    with screen.progress("reading headers") as progress:
+        reports = look(path, policies=policies or Policies(), pixels=pixels, progress=progress)
+    if not reports:
         raise InputError(f"'{path}' holds no scan")
-    findings = []
-    with screen.progress("reading") as progress:
-        for number, source in enumerate(sources):
-            progress(number, len(sources), "reading")
-            findings.append(_look(source))
     if as_json:
-        screen.say(msgspec.json.format(msgspec.json.encode(findings)).decode())
+        screen.say(msgspec.json.format(msgspec.json.encode(reports)).decode())
     else:
-        screen.show(_table(findings))
-    return findings
+        screen.show(_table(reports))
+    return reports
 
 
-def _look(source: ScanSource) -> Finding:
-    try:
-        scan = read_scan(source.path, series=source.series_uid or None)
-    except MedsegError as error:
-        return Finding(name=source.name, series_uid=source.series_uid, error=str(error))
-    return _found(source, scan)
-
-
-def _found(source: ScanSource, scan: Scan) -> Finding:
-    return Finding(
-        name=source.name,
-        series_uid=scan.provenance.series_uid,
-        modality=scan.modality,
-        shape=scan.grid.shape,
-        spacing_mm=scan.grid.spacing_mm,
-        channels=scan.channels,
-        orientation=orientation_letters(scan.grid),
-        oblique_degrees=obliquity_degrees(scan.grid),
-        notes=scan.provenance.notes,
-    )
-
-
-def _table(findings: list[Finding]) -> Table:
+def _table(reports: tuple[StackReport, ...]) -> Table:
     table = Table(title="Scans")
-    titles = ("scan", "modality", "voxels", "spacing (mm)", "axes grow to", "oblique", "notes")
-    for title in titles:
+    for title in _TITLES:
         table.add_column(title)
     table.add_column("series UID", overflow="fold", min_width=32)
-    for found in findings:
-        row: list[Any] = [found.name, found.modality]
-        row.append(" x ".join(str(count) for count in found.shape))
-        row.append(" x ".join(f"{mm:.3g}" for mm in found.spacing_mm))
-        row += [found.orientation, f"{found.oblique_degrees:.1f} deg" if found.shape else ""]
-        row.append(" ".join([found.error, *found.notes]).strip())
-        table.add_row(*row, found.series_uid)
+    for report in reports:
+        table.add_row(*_row(report), report.series_uid)
     return table
+
+
+def _row(report: StackReport) -> list[str]:
+    """What the table says of a volume, without its series UID."""
+    several = report.volumes > 1
+    verdict = report.verdict
+    return [
+        report.name,
+        " ".join([report.modality, report.image_type]).strip(),
+        " x ".join(str(count) for count in report.shape),
+        " x ".join(f"{mm:.3g}" for mm in report.spacing_mm),
+        f"{report.orientation} {_degrees(report.oblique_degrees, 'oblique')}".strip(),
+        _degrees(report.tilt_degrees),
+        _slices(report),
+        f"{report.volume} of {report.volumes}" if several else "",
+        report.transfer_syntax,
+        " ".join([verdict.outcome, verdict.code, verdict.why, *report.notes]),
+    ]
+
+
+def _degrees(angle: float, word: str = "") -> str:
+    return f"{angle:.1f} deg {word}".strip() if angle >= 0.1 else ""
+
+
+def _slices(report: StackReport) -> str:
+    """Images found, and what is wrong with their number or distances."""
+    parts = [str(report.slices or "")]
+    parts += [f"{report.missing} missing"] if report.missing else []
+    parts += [f"{report.duplicates} twice"] if report.duplicates else []
+    parts += [f"uneven by {report.irregular_mm:.2f} mm"] if report.irregular_mm else []
+    return ", ".join(parts)

@@ -11,7 +11,7 @@ from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
 from medseg.measuring import volumes_ml
 from medseg.modelpack import find_package
-from medseg.reading import read_scan
+from medseg.reading import Policies, read_scan
 from medseg.volume import LabelMap, Scan
 from medseg.writing import write_labels
 from medseg_pipelines.destination import check_holds_series, check_label_file
@@ -24,6 +24,7 @@ def segment_scan(
     model: str | Path,
     output: Path,
     series: str | None = None,
+    policies: Policies | None = None,
     device: str = "auto",
     screen: Screen,
 ) -> Path:
@@ -39,6 +40,8 @@ def segment_scan(
         Its suffix chooses the format.
     series : str, optional
         SeriesInstanceUID when the folder holds several.
+    policies : Policies, optional
+        What may be repaired in a DICOM series; nothing when not given.
     device : str, default "auto"
         See :func:`medseg.runtime.device.choose_device`.
     screen : Screen
@@ -62,7 +65,7 @@ def segment_scan(
         raise InputError(f"the output '{output}' is the scan itself; choose another file")
     package = find_package(model)
     with screen.progress("reading") as progress:
-        scan = read_scan(path, series=series, progress=progress)
+        scan = read_scan(path, series=series, policies=policies or Policies(), progress=progress)
     scan.check_finite()
     check_holds_series(scan, output)
     screen.say(f"Scan:   {describe(scan)}")

@@ -52,15 +52,30 @@ def test_liver_of_dcmqi_equals_its_nrrd(shared_data):
     assert labels.grid.same_as(read_scan(folder / "ct-3slice").grid)
 
 
-def test_overlap_is_refused(shared_data):
-    with pytest.raises(LabelError, match="overlap") as caught:
+def test_overlap_is_refused_and_the_pairs_are_listed(shared_data):
+    with pytest.raises(LabelError, match="first segment and second segment") as caught:
         read_labels(shared_data / "dicom_seg_rtstruct/highdicom/seg_image_ct_binary_overlap.dcm")
     assert caught.value.code == "OVERLAP"
 
 
-def test_fractional_is_refused(shared_data):
-    with pytest.raises(ReadError, match="fractional"):
-        read_labels(shared_data / "dicom_seg_rtstruct/highdicom/seg_image_ct_true_fractional.dcm")
+def test_fractions_of_half_and_more_are_kept(shared_data):
+    path = shared_data / "dicom_seg_rtstruct/highdicom/seg_image_ct_true_fractional.dcm"
+    labels, ds = read_labels(path), pydicom.dcmread(path)
+    for pixels, item in zip(ds.pixel_array, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+        k = round(labels.grid.to_index(position * [-1, -1, 1])[2])
+        assert np.array_equal(labels.values[:, :, k] > 0, pixels.T >= 127.5)
+    assert "fractional" in labels.provenance.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_two_fractional_segments(tmp_path):
+    shares = np.random.default_rng(0).random((6, 9, 7, 2)).astype(np.float32) * 0.5
+    shares[..., 0] = np.where(shares[..., 1] < 0.25, 0.9, 0.1)
+    shares[..., 1] = np.where(shares[..., 0] > 0.5, 0.0, 0.8)
+    segmentation(tmp_path, shares, "FRACTIONAL", fractional_type="PROBABILITY")
+    labels = read_labels(tmp_path / "seg.dcm")
+    assert np.array_equal(labels.values, shares.argmax(-1).transpose(2, 1, 0) + 1)
 
 
 def test_frames_land_on_the_slices_they_refer_to(shared_data):

@@ -41,7 +41,6 @@ REFUSED = {
     "dicom_vendor_qa/mr_siemens_mosaic_jpeg2000/In": "MOSAIC",
     "dicom_vendor_qa/mr_siemens_mosaic_orientation/In/cor": "MOSAIC",
     "dicom2nifti_tests/failing/sliceincrement/001": "MISSING_SLICE",
-    "dicom2nifti_tests/generic/rgb/001": "COLOUR",
     "dicom2nifti_tests/failing/sliceorientation/001": "NEEDS_SELECTION",
     "dicom_vendor_qa/mr_enhanced_siemens_xa10/In": "NEEDS_SELECTION",
 }
@@ -162,6 +161,15 @@ def test_philips_magnitude_correlates_with_the_reference(shared_data):
         flips = tuple(slice(None, None, 1 if at < 1 else -1) for at in np.round(index[0]))
         correlations.append(np.corrcoef(scan.voxels[0].ravel(), truth[flips].ravel())[0, 1])
     assert max(correlations) > 0.999
+
+
+def test_colour_slices_are_as_pydicom_decodes_them(shared_data):
+    (stack,) = list_stacks(shared_data / "dicom2nifti_tests/generic/rgb/001")
+    scan = read_stack(stack)
+    assert scan.channels == 3
+    for k, path in enumerate(stack.paths):
+        pixels = pydicom.dcmread(path).pixel_array
+        assert np.array_equal(scan.voxels[..., k], pixels.transpose(2, 1, 0))
 
 
 def test_agfa_copy_equals_the_original(shared_data):

@@ -32,6 +32,27 @@ def test_slicer_fields(tmp_path):
     ]
 
 
+def test_header_is_what_slicer_expects(tmp_path):
+    """The plain text of the header, parsed without ITK."""
+    affine = np.diag([-1.0, -2, 3, 1])
+    affine[:3, 3] = 10, 20, 30
+    path = write_labels(LabelMap(VALUES, Grid((3, 4, 5), affine), TABLE), tmp_path / "a.seg.nrrd")
+    lines = path.read_bytes().split(b"\n\n", 1)[0].decode().splitlines()
+    lines = [line for line in lines[1:] if not line.startswith("#")]
+    fields = dict(line.split(":=" if ":=" in line else ": ", 1) for line in lines)
+    assert fields["space"] == "left-posterior-superior"
+    assert fields["space directions"] == "(1,0,0) (0,2,0) (0,0,3)"
+    assert fields["space origin"] == "(-10,-20,30)"
+    assert fields["encoding"] == "gzip"
+    assert fields["Segmentation_ContainedRepresentationNames"] == "Binary labelmap|"
+    assert fields["Segment0_Color"] == "1.000000 0.000000 0.200000"
+    for tags, kind in ((fields["Segment0_Tags"], "Liver"), (fields["Segment1_Tags"], "Tissue")):
+        entry = tags.removeprefix("TerminologyEntry:").removesuffix("|").split("~")
+        assert len(entry) == 7
+        assert all(word.count("^") == 2 for word in (*entry[1:4], *entry[5:]))
+        assert entry[2].endswith(kind)
+
+
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
 def test_sheared_grid_is_refused(tmp_path, ending):
     affine = np.eye(4)

@@ -1,0 +1,65 @@
+"""A process that decodes frames and nothing else; run as a script by `_decoding_crew`.
+
+It knows no patient: bytes of one frame come in, values go out. Its memory is limited, so that
+hostile bytes can end this process but not the one that reads the scan. It imports nothing of
+medseg, so that it starts quickly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+from typing import Any, BinaryIO
+
+MOST_MEMORY = 1 << 30
+
+
+def main() -> None:
+    """Decode frames from standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads the scan
+    _limit_memory()
+    source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # codecs may print
+    while head := source.read(8):
+        options_length, frame_length = struct.unpack("<II", head)
+        options = json.loads(source.read(options_length))
+        _answer(target, options, source.read(frame_length))
+
+
+def _limit_memory() -> None:
+    """Let no decoder ask for more than 1 GiB, where the system can keep it from that."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        return
+
+
+def _answer(target: BinaryIO, options: dict[str, Any], frame: bytes) -> None:
+    """Write the kind of the values, their shape and their bytes; or the kind of the failure."""
+    try:
+        from pydicom.encaps import encapsulate
+        from pydicom.pixels.decoders.base import get_decoder
+        from pydicom.uid import UID
+
+        decoder = get_decoder(UID(options.pop("syntax")))
+        plugin = options.pop("plugin")
+        array, _ = decoder.as_array(
+            encapsulate([frame], has_bot=False), index=0, decoding_plugin=plugin, **options
+        )
+        content = array.tobytes()
+        head = {"dtype": array.dtype.str, "shape": array.shape, "length": len(content)}
+    except Exception as error:  # noqa: BLE001 - decoders raise of every kind; told to the reader
+        content, head = b"", {"fault": type(error).__name__, "length": 0}
+    line = json.dumps(head).encode()
+    target.write(struct.pack("<I", len(line)) + line + content)
+    target.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What a DICOM SEG of a label map is called: objects that refer to it compute the same names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from medseg.errors import WriteError
+from medseg.volume import Code, Label, LabelMap
+from medseg.volume.label_map import present_values
+from medseg.writing._dicom_source import stable_uid
+
+STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+"""Category of a label with a code."""
+
+TISSUE = Code("85756007", "SCT", "Tissue")
+"""Category and type of a label without one."""
+
+WITH_EMPTY_FRAMES_BYTES = 1 << 28
+"""Empty frames of a binary SEG are left out above this size."""
+
+_MOST_BINARY_SEGMENTS = 8  # of "auto"; above it a binary SEG grows into hundreds of megabytes
+
+
+def segments_of(labels: LabelMap) -> list[Label]:
+    """Labels that some voxel holds; of a map without any, those of the table that fit.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        Of which a SEG is made.
+
+    Returns
+    -------
+    list of Label
+        Of segments 1, 2, 3...
+
+    Raises
+    ------
+    WriteError
+        When the table is empty.
+    """
+    present = set(present_values(labels.values))
+    held = [label for label in labels.table if label.value in present]
+    if held:
+        return held
+    if not labels.table.labels:
+        raise WriteError("a DICOM SEG needs at least one label in the table; name one")
+    most = max(1, WITH_EMPTY_FRAMES_BYTES * 8 // labels.values.size)
+    return list(labels.table)[:most]
+
+
+def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
+    """Binary or labelmap; "auto" goes by the number of segments."""
+    if encoding != "auto":
+        return encoding
+    return "labelmap" if len(segments) > _MOST_BINARY_SEGMENTS else "binary"
+
+
+def identity(labels: LabelMap) -> tuple[str, ...]:
+    """What makes two results the same: source slices, voxels, names."""
+    source = labels.provenance
+    voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
+    return (source.series_uid, *source.instance_uids, voxels, *map(str, labels.table))
+
+
+def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:
+    """SOPInstanceUID and SeriesInstanceUID of the SEG with this identity."""
+    return stable_uid("instance", encoding, *key), stable_uid("series", encoding, *key)
+
+
+def tracking_uid(label: Label, key: Sequence[str]) -> str:
+    """Tracking UID of a segment."""
+    return stable_uid("tracking", *key, label.name)
+
+
+def tracking_id(label: Label) -> str:
+    """Tracking ID of a segment; it keeps the label's value, which segments do not have."""
+    return f"medseg label {label.value}"

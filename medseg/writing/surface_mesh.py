@@ -1,0 +1,178 @@
+"""Closed surfaces of the structures, in patient millimetres: STL for printing, PLY with colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import WriteError
+from medseg.volume import Grid, Label, LabelMap
+from medseg.volume.conventions import flip_lps_ras_points
+from medseg.volume.grid import FloatArray
+from medseg.volume.label_map import present_values
+from medseg.writing._atomic import atomic
+
+suffixes = (".stl", ".ply")
+
+_CORNERS = (np.arange(8)[:, None] >> np.arange(3)) & 1
+_EDGES = tuple(
+    (one, two)
+    for one in range(8)
+    for two in range(one + 1, 8)
+    if np.abs(_CORNERS[one] - _CORNERS[two]).sum() == 1
+)
+_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+_POINT = np.dtype([("place", "<f4", 3), ("color", "u1", 3)])
+_FACE = np.dtype([("count", "u1"), ("points", "<i4", 3)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """Points (N, 3) in LPS+ mm, and triangles (M, 3) of their rows, outwards by the right hand."""
+
+    points: FloatArray
+    triangles: npt.NDArray[np.intp]
+    label: Label
+
+
+def write_labels(labels: LabelMap, path: Path) -> None:
+    """Write the surfaces of all structures that some voxel holds into one file.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        What to write; give one label to have one organ.
+    path : Path
+        Ends in .stl (binary, surfaces only) or .ply (binary, with the labels' colours).
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written or does not read back equal; nothing is left behind.
+
+    Notes
+    -----
+    Coordinates are LPS+ millimetres, as DICOM has them and 3D Slicer expects them; the header says
+    ``SPACE=LPS``. Every surface is closed. The points are those of surface nets: the mean of the
+    places where a cell of eight voxel centres is cut, halfway between in and out.
+
+    References
+    ----------
+    Gibson, Constrained elastic surface nets, MICCAI 1998.
+    """
+    present = set(present_values(labels.values))
+    surfaces = [_surface(labels, label) for label in labels.table if label.value in present]
+    content = _stl(surfaces) if path.name.lower().endswith(".stl") else _ply(surfaces)
+    with atomic(path, suffix=path.suffix.lower()) as temporary:
+        temporary.write_bytes(content)
+        if temporary.read_bytes() != content:
+            raise WriteError("the file did not read back equal and was removed", code="SELF_CHECK")
+
+
+def _surface(labels: LabelMap, label: Label) -> _Surface:
+    """The closed surface of one structure."""
+    mask = labels.values == label.value
+    first, mask = _cropped(mask)
+    padded = np.pad(mask, 1)
+    cells, rows = _cut_cells(padded)
+    index = cells + _centres(padded, cells) + (first - 1)
+    triangles = _triangles(padded, rows)
+    if _mirrored(labels.grid):
+        triangles = triangles[:, ::-1]
+    return _Surface(flip_lps_ras_points(labels.grid.to_world(index)), triangles, label)
+
+
+def _cropped(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """First index of the mask's extent, and the mask within it."""
+    spans = []
+    for axis in range(3):
+        others = tuple(one for one in range(3) if one != axis)
+        held = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(held[0], held[-1] + 1))
+    return np.array([span.start for span in spans]), mask[tuple(spans)]
+
+
+def _cut_cells(padded: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Cells of eight neighbours, some in and some out: their indices (N, 3), and rows by cell."""
+    shape = tuple(count - 1 for count in padded.shape)
+    inside = np.zeros(shape, np.uint8)
+    for i, j, k in _CORNERS:
+        inside += padded[i : i + shape[0], j : j + shape[1], k : k + shape[2]]
+    cut = (inside > 0) & (inside < 8)
+    rows = np.full(shape, -1, np.intp)
+    rows[cut] = np.arange(cut.sum())
+    return np.argwhere(cut), rows
+
+
+def _centres(padded: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]) -> FloatArray:
+    """Mean of the middles of the edges that the surface cuts, from each cell's first corner."""
+    held = np.stack([padded[tuple((cells + corner).T)] for corner in _CORNERS], axis=1)
+    total, count = np.zeros((len(cells), 3)), np.zeros((len(cells), 1))
+    for one, two in _EDGES:
+        cut = (held[:, one] != held[:, two])[:, None]
+        total += cut * (_CORNERS[one] + _CORNERS[two]) / 2
+        count += cut
+    centres: FloatArray = total / count
+    return centres
+
+
+def _triangles(
+    padded: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:  # fmt: skip
+    """Two triangles for every pair of neighbours in and out, outwards where I, J, K are right."""
+    found = []
+    for axis in range(3):
+        here = np.moveaxis(padded, axis, 0)
+        step = here[1:].astype(np.int8) - here[:-1]
+        one, two = np.eye(3, dtype=np.intp)[[(axis + 1) % 3, (axis + 2) % 3]]
+        for leaving in (True, False):
+            voxels = np.argwhere(np.moveaxis(step, 0, axis) == (-1 if leaving else 1))
+            around = [voxels - one - two, voxels - two, voxels, voxels - one]
+            quad = np.stack([rows[tuple(cell.T)] for cell in around], axis=1)
+            quad = quad if leaving else quad[:, ::-1]
+            found += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
+    return np.concatenate(found)
+
+
+def _mirrored(grid: Grid) -> bool:
+    """Whether I, J, K are a left-handed frame (RAS+ and LPS+ agree on hands)."""
+    return bool(np.linalg.det(grid.affine[:3, :3]) < 0)
+
+
+def _stl(surfaces: list[_Surface]) -> bytes:
+    """A binary STL file."""
+    corners = [surface.points[surface.triangles] for surface in surfaces]
+    places = np.concatenate(corners) if corners else np.zeros((0, 3, 3))
+    stored: npt.NDArray[Any] = np.zeros(len(places), _TRIANGLE)
+    across = np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0])
+    length = np.linalg.norm(across, axis=1, keepdims=True)
+    stored["normal"] = across / np.where(length > 0, length, 1.0)
+    stored["corners"] = places
+    header = b"medseg SPACE=LPS UNIT=mm".ljust(80)
+    return header + len(places).to_bytes(4, "little") + stored.tobytes()
+
+
+def _ply(surfaces: list[_Surface]) -> bytes:
+    """A binary PLY file."""
+    points = np.zeros(sum(len(surface.points) for surface in surfaces), _POINT)
+    faces = np.zeros(sum(len(surface.triangles) for surface in surfaces), _FACE)
+    faces["count"] = 3
+    point = face = 0
+    for one in surfaces:
+        points["place"][point : point + len(one.points)] = one.points
+        points["color"][point : point + len(one.points)] = one.label.color
+        faces["points"][face : face + len(one.triangles)] = one.triangles + point
+        point, face = point + len(one.points), face + len(one.triangles)
+    lines = [
+        "ply", "format binary_little_endian 1.0", "comment SPACE=LPS", "comment UNIT=mm",
+        f"element vertex {point}", *(f"property float {axis}" for axis in "xyz"),
+        *(f"property uchar {color}" for color in ("red", "green", "blue")),
+        f"element face {face}", "property list uchar int vertex_indices", "end_header",
+    ]  # fmt: skip
+    return (
+        "".join(f"{line}\n" for line in lines).encode("ascii") + points.tobytes() + faces.tobytes()
+    )
