@@ -8,9 +8,10 @@ from pathlib import Path
 
 from medseg.errors import InputError, WriteError
 from medseg.volume import Scan
+from medseg.writing import label_suffixes
 
-LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha", ".dcm")
-"""What label maps can be written as, longest suffix first where two fit."""
+LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha", ".rtstruct.dcm", ".dcm")
+"""What label maps are read from, the longest suffix first where two fit."""
 
 
 def check_label_file(path: Path) -> None:
@@ -23,10 +24,11 @@ def check_label_file(path: Path) -> None:
     WriteError
         When nothing can be written there.
     """
-    if not path.name.lower().endswith(LABEL_SUFFIXES):
+    known = label_suffixes()
+    if not path.name.lower().endswith(known):
         raise InputError(
             f"cannot tell the format of the output '{path.name}'; end it in one of:"
-            f" {', '.join(LABEL_SUFFIXES)}"
+            f" {', '.join(known)}"
         )
     check_file(path)
 
