@@ -25,6 +25,7 @@ from dicom_phantom import Series, random_stored, rotation, save
 from medseg.errors import MedsegError
 from medseg.reading import read_labels, read_scan
 from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.rtstruct import read_labels_on
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels, write_scan
 
@@ -223,6 +224,40 @@ def test_segmentations_lie_on_the_slices(count):
         assert np.array_equal(back.values, values)
         assert back.grid.same_as(scan.grid, tolerance_mm=1e-3)
         assert_lies_at(found, one, scan, values)
+
+
+def _from_segmentation(path, scan):
+    del scan
+    return read_labels(path, table=TABLE)
+
+
+def _from_structures(path, scan):
+    return read_labels_on(path, scan=scan, table=TABLE)
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "encoding", "read_back"),
+    [("a.dcm", "labelmap", _from_segmentation), ("a.rtstruct.dcm", None, _from_structures)],
+)
+def test_label_maps_and_contours_come_back_equal(name, encoding, read_back, count):
+    """Lone voxels, holes and touching labels, on oblique, tilted and shuffled series."""
+
+    @for_all(count, one=series(), seed=st.integers(0, 2**16))
+    def holds(one, seed):
+        plain = replace(one, slopes=(1.0,))
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place, "dicom")
+            folder.mkdir()
+            write_shuffled(plain, folder, ExplicitVRLittleEndian, seed)
+            scan = read_scan(folder)
+            values = np.random.default_rng(seed).choice([0, 2, 7], scan.grid.shape)
+            assume(values.any())
+            labels = LabelMap(values.astype(np.uint8), scan.grid, TABLE, scan.provenance)
+            path = write_labels(labels, Path(place, name), encoding=encoding)
+            back = read_back(path, scan)
+        assert np.array_equal(back.values, values)
+        assert back.grid.same_as(scan.grid, tolerance_mm=1e-3)
 
 
 def assert_lies_at(found, one, scan, values):

@@ -145,7 +145,7 @@ def test_itk_scans(suffix, count):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("suffix", ITK)
+@pytest.mark.parametrize("suffix", [*ITK, ".seg.nrrd"])
 def test_itk_labels(suffix, count):
     @for_all(count, grid=grids(largest=5), seed=SEEDS)
     def holds(grid, seed):

@@ -250,6 +250,15 @@ def test_truncation_anywhere(tmp_path, syntax):
             read_scan(tmp_path)
 
 
+def test_truncation_at_every_single_byte(tmp_path):
+    paths = Series(random_stored((2, 4, 3))).write(tmp_path)
+    whole = paths[1].read_bytes()
+    for length in range(len(whole)):
+        paths[1].write_bytes(whole[:length])
+        with pytest.raises(MedsegError):
+            read_scan(tmp_path)
+
+
 @pytest.mark.parametrize("implicit", [True, False])
 def test_a_cut_file_without_preamble_is_not_passed_over(tmp_path, implicit):
     """The last slice: without it the others would be a volume, and a shorter one."""
