@@ -1,11 +1,12 @@
-"""Processes that decode compressed frames, started when the first one comes.
+"""Processes that decode compressed frames, started as soon as a header says that some will come.
 
 See docs/decisions for why: what a codec does with hostile bytes ends such a process and no other,
-and several of them decode at once.
+and several of them decode at once. No process decodes for two series.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import struct
@@ -14,6 +15,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +26,7 @@ _SCRIPT = Path(__file__).with_name("_decoding_worker.py")
 _MOST_WORKERS = 4
 _FRAME_SECONDS = 10.0
 _START_SECONDS = 60.0
+_UNUSED_SECONDS = 10.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Options = Mapping[str, str | int]
@@ -39,6 +42,7 @@ class Crew:
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._workers: list[_Worker] = []
+        self._free: list[_Worker] = []
         self._own = threading.local()
 
     @property
@@ -63,14 +67,25 @@ class Crew:
         """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_processes(), "medseg-decoding")
+            self._workers = _waiting.take()
+            self._free = list(self._workers)
         return self._pool.submit(self._decode, frame, options)
 
     def _decode(self, frame: bytes, options: Options) -> npt.NDArray[Any]:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.is_alive():
-            worker = self._own.worker = _Worker()
-            self._workers.append(worker)
+            worker = self._own.worker = self._another()
         return worker.decode(frame, options)
+
+    def _another(self) -> _Worker:
+        """A worker that waits already, or a new one."""
+        with suppress(IndexError):
+            while not (worker := self._free.pop()).is_alive():
+                continue
+            return worker
+        worker = _Worker()
+        self._workers.append(worker)
+        return worker
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +98,45 @@ class Crew:
             self._pool.shutdown(wait=True)
         for worker in self._workers:
             worker.end()
+
+
+class _Waiting:
+    """Workers that were started before their series is read; ended when none is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
+        self._ending: threading.Timer | None = None
+
+    def start_one(self) -> None:
+        """Start a worker where there are not as many as can work at once."""
+        with self._lock, suppress(OSError):  # then the crew tries again, and tells
+            if len(self._workers) >= _processes():
+                return
+            self._workers.append(_Worker())
+            if self._ending is None:
+                self._ending = threading.Timer(_UNUSED_SECONDS, self.end)
+                self._ending.daemon = True
+                self._ending.start()
+
+    def take(self) -> list[_Worker]:
+        """All of them; they are the caller's to end."""
+        with self._lock:
+            if self._ending is not None:
+                self._ending.cancel()
+            taken, self._workers, self._ending = self._workers, [], None
+        return taken
+
+    def end(self) -> None:
+        """End those that nobody took."""
+        for worker in self.take():
+            worker.end()
+
+    def forget(self) -> None:
+        """In a forked process: leave them to the one that started them."""
+        for worker in self._workers:
+            worker.forget()
+        self._lock, self._workers, self._ending = threading.Lock(), [], None
 
 
 class _Worker:
@@ -134,6 +188,13 @@ class _Worker:
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._close()
+
+    def forget(self) -> None:
+        self._process.returncode = 0  # so that nothing waits for another's child
+        self._close()
+
+    def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
                 try:
@@ -149,3 +210,22 @@ def _processes() -> int:
     except AttributeError:  # not on macOS or Windows
         cores = os.cpu_count() or 1
     return max(1, min(_MOST_WORKERS, cores))
+
+
+_waiting = _Waiting()
+atexit.register(_waiting.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waiting.forget)
+
+
+def expect_frames() -> None:
+    """Start one more process, up to those that work at once, for frames that will come soon.
+
+    They end after some seconds without a series to decode.
+    """
+    _waiting.start_one()
+
+
+def expect_none() -> None:
+    """End the processes that wait for frames."""
+    _waiting.end()

@@ -2,7 +2,7 @@
 
 It knows no patient: bytes of one frame come in, values go out. Its memory is limited, so that
 hostile bytes can end this process but not the one that reads the scan. It imports nothing of
-medseg, so that it starts quickly.
+medseg, so that it starts quickly, and what it needs at once, while headers are still being read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def main() -> None:
     _limit_memory()
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # codecs may print
+    _import_decoders()
     while head := source.read(8):
         options_length, frame_length = struct.unpack("<II", head)
         options = json.loads(source.read(options_length))
@@ -38,6 +39,13 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
         return
+
+
+def _import_decoders() -> None:
+    """Import pydicom's decoders, without what it would download test files with."""
+    absent: Any = None
+    sys.modules.setdefault("requests", absent)
+    import pydicom.pixels.decoders.base  # noqa: F401
 
 
 def _answer(target: BinaryIO, options: dict[str, Any], frame: bytes) -> None:
@@ -57,7 +65,8 @@ def _answer(target: BinaryIO, options: dict[str, Any], frame: bytes) -> None:
     except Exception as error:  # noqa: BLE001 - decoders raise of every kind; told to the reader
         content, head = b"", {"fault": type(error).__name__, "length": 0}
     line = json.dumps(head).encode()
-    target.write(struct.pack("<I", len(line)) + line + content)
+    target.write(struct.pack("<I", len(line)) + line)
+    target.write(content)
     target.flush()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._decoding_crew import Crew, DecodingError
+from medseg.reading._codestream_size import stated_size
+from medseg.reading._decoding_crew import Crew, DecodingError, expect_frames
 from medseg.reading._dicom_frames import Frame
 from medseg.reading._dicom_headers import (
     PIXEL_FIELDS,
@@ -67,6 +68,19 @@ class Encoded:
                 extended_offsets=table,
             )
         )
+
+
+def expect_pixels(file: DicomFile) -> None:
+    """Start what decodes a file's pixels, where they are compressed, before they are read.
+
+    Parameters
+    ----------
+    file : DicomFile
+        Only its header is looked at.
+    """
+    with suppress(ValueError):  # what the header states is no transfer syntax; reading tells
+        if transfer_syntax(file.header).is_encapsulated:
+            expect_frames()
 
 
 def encoded(file: DicomFile) -> Encoded:
@@ -140,8 +154,11 @@ def _begun(source: Encoded, frame: Frame, shape: tuple[int, int], crew: Crew) ->
     syntax = transfer_syntax(source.header)
     if not syntax.is_encapsulated:
         return functools.partial(_unpacked, source, frame.number)
+    fragment = source.fragments[frame.number]
+    if stated_size(fragment) not in (None, shape):
+        raise ValueError("the compressed image has another size than the header")
     options = {**_options(source.header), "syntax": syntax, "plugin": _plugin(syntax)}
-    return crew.decode(source.fragments[frame.number], options).result
+    return crew.decode(fragment, options).result
 
 
 def _ended(
@@ -188,10 +205,18 @@ def _unpacked(source: Encoded, frame: int) -> npt.NDArray[Any]:
 
 def _plugin(syntax: Any) -> str:
     """The one plugin that decodes `syntax`, so that results do not depend on what is installed."""
-    from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, RLELossless
+    from pydicom.uid import (
+        HTJ2K,
+        HTJ2KLossless,
+        HTJ2KLosslessRPCL,
+        JPEGLSTransferSyntaxes,
+        RLELossless,
+    )
 
     if not syntax.is_encapsulated:
         return ""
+    if syntax in JPEGLSTransferSyntaxes:
+        return "pyjpegls"
     by_pylibjpeg = (RLELossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
     return "pylibjpeg" if syntax in by_pylibjpeg else "gdcm"
 

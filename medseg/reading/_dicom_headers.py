@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,9 @@ def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
     return value if isinstance(value, MutableSequence) else ()
 
 
-def find_images(folder: Path, progress: Progress) -> tuple[list[DicomFile], dict[Path, ReadError]]:
+def find_images(
+    folder: Path, progress: Progress, seen: Callable[[DicomFile], None] = lambda _: None
+) -> tuple[list[DicomFile], dict[Path, ReadError]]:
     """Every DICOM image below `folder`, nested or not, whatever the files are called.
 
     Parameters
@@ -165,6 +167,8 @@ def find_images(folder: Path, progress: Progress) -> tuple[list[DicomFile], dict
         Where to look; each file's header is read once.
     progress : Progress
         Called after each file.
+    seen : callable, optional
+        Called with each image as soon as its header is read.
 
     Returns
     -------
@@ -181,7 +185,9 @@ def find_images(folder: Path, progress: Progress) -> tuple[list[DicomFile], dict
         except ReadError as error:
             faults[path] = error
         else:
-            images += [image] if image and _not_a_scan(image) is None else []
+            if image and _not_a_scan(image) is None:
+                images.append(image)
+                seen(image)
         progress(done, len(paths), "reading headers")
     return images, faults
 

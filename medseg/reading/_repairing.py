@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medseg.errors import GeometryError
 from medseg.reading._dicom_frames import Frame
 from medseg.reading._dicom_geometry import check_repaired, depths_mm
-from medseg.volume import Grid
+from medseg.volume import Grid, NativeSlices
 from medseg.volume.conventions import affine_from_dicom
 from medseg.volume.grid import FloatArray
 
@@ -114,6 +114,33 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
     shifts = (positions - positions[0] - levels[:, None] * step) @ axes.T
     check_repaired(frames, grid, levels, shifts)
     return Repair(grid, levels, shifts, _note(levels, np.diff(depths), count, refusal.code))
+
+
+def native_slices_of(frames: Sequence[Frame]) -> NativeSlices:
+    """Where frames lie by their own headers, for results that must lie there too.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        At least two, sorted along their normal.
+
+    Returns
+    -------
+    NativeSlices
+        Each as deep as the usual distance between slices.
+    """
+    depth = float(np.median(np.diff(depths_mm(frames))))
+    return NativeSlices(
+        tuple(_own_grid(frame, depth) for frame in frames),
+        tuple(frame.file.path for frame in frames),
+        tuple(frame.file.instance_uid for frame in frames),
+    )
+
+
+def _own_grid(frame: Frame, depth_mm: float) -> Grid:
+    step = depth_mm * np.cross(frame.orientation[:3], frame.orientation[3:])
+    affine = affine_from_dicom(frame.orientation, frame.pixel_spacing_mm, frame.position_mm, step)
+    return Grid((frame.file.count("Columns"), frame.file.count("Rows"), 1), affine)
 
 
 def _note(levels: FloatArray, gaps: FloatArray, count: int, code: str) -> str:

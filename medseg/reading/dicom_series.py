@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from medseg.errors import GeometryError, InputError, ReadError
+from medseg.reading._dicom_decoding import expect_pixels
 from medseg.reading._dicom_flat import has_no_place
 from medseg.reading._dicom_geometry import check_corners
 from medseg.reading._dicom_headers import DicomFile, find_images, read_header, read_image, sniff
@@ -14,7 +15,7 @@ from medseg.reading._dicom_selection import choose
 from medseg.reading._dicom_stacks import Stack, stacks_of
 from medseg.reading._naming import naming
 from medseg.reading._policies import REFUSE, Policies
-from medseg.reading._repairing import repair_of
+from medseg.reading._repairing import native_slices_of, repair_of
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Provenance, Scan
 
@@ -74,8 +75,8 @@ def read_by_policy(
     Returns
     -------
     Scan
-        Its provenance says what was repaired; a repaired scan names no instances, as its slices
-        are not those of the files.
+        Its provenance says what was repaired; a repaired scan, whose slices are not those of
+        the files, has those as ``provenance.native`` and names no instances of its own.
     """
     stack, notes = choose(list_stacks(path, progress=progress), series, path)
     scan = read_stack(stack, policies=policies, progress=progress)
@@ -108,7 +109,7 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     """
     place = Path(folder)
     if place.is_dir():
-        images, faults = find_images(place, progress)
+        images, faults = find_images(place, progress, seen=expect_pixels)
         for fault in faults.values():
             raise fault
         return stacks_of(images)
@@ -169,9 +170,15 @@ def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:
         raise refusal
     repair = repair_of(stack.frames, refusal)
     voxels, notes = read_voxels(stack.frames, progress=progress)
-    notes.append("its slices are not those of the files: no DICOM SEG can refer to them")
+    notes.append(
+        "its slices are not those of the files: DICOM results carry the labels to the files' slices"
+    )
     provenance = Provenance(
-        "dicom", stack.paths, stack.series_uid, (), (*stack.notes, repair.note, *notes)
+        "dicom",
+        stack.paths,
+        stack.series_uid,
+        notes=(*stack.notes, repair.note, *notes),
+        native=native_slices_of(stack.frames),
     )
     return Scan(repair.apply(voxels), repair.grid, stack.modality, provenance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def read_labels_on(
         values, more = _drawn(regions, scan.grid, cropped=cropped)
         old = scan.provenance
         notes = (*old.notes, *notes, *more)
-        source = Provenance(old.format, old.files, old.series_uid, old.instance_uids, notes)
+        source = dataclasses.replace(old, notes=notes)
         return LabelMap(values, scan.grid, table or _table(regions), source)
 
 

@@ -94,6 +94,7 @@ def read_by_policy(
         scan.provenance,
         files=(path,),
         instance_uids=(),
+        native=None,
         notes=(*scan.provenance.notes, *more, note),
     )
     return dataclasses.replace(scan, provenance=source)

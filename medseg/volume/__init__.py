@@ -3,6 +3,7 @@
 from medseg.volume.grid import Grid
 from medseg.volume.label_map import LabelMap
 from medseg.volume.label_table import Code, Label, LabelTable
+from medseg.volume.native_slices import NativeSlices
 from medseg.volume.scan import Provenance, Scan
 
-__all__ = ["Code", "Grid", "Label", "LabelMap", "LabelTable", "Provenance", "Scan"]
+__all__ = ["Code", "Grid", "Label", "LabelMap", "LabelTable", "NativeSlices", "Provenance", "Scan"]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from medseg.errors import GeometryError, InputError
 from medseg.volume.grid import Grid
+from medseg.volume.native_slices import NativeSlices
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Provenance:
         SOPInstanceUID per K index for DICOM, else empty.
     notes : tuple of str
         What was repaired or is worth knowing, one sentence each.
+    native : NativeSlices or None
+        The files' own slices, where a repaired scan has others; DICOM results lie on them.
     """
 
     format: str = "memory"
@@ -36,6 +39,7 @@ class Provenance:
     series_uid: str = ""
     instance_uids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    native: NativeSlices | None = None
 
 
 @dataclass(frozen=True, eq=False)

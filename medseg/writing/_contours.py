@@ -9,13 +9,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import LabelMap
+from medseg.writing._native_labels import NativeLabels
 
 Ring = npt.NDArray[np.float64]
 """A closed polygon, its first point not repeated; shape (N, 2) or (N, 3)."""
 
 
-def outlines(labels: LabelMap, value: int) -> Iterator[tuple[int, Ring]]:
+def outlines(labels: NativeLabels, value: int) -> Iterator[tuple[int, Ring]]:
     """Rings around every piece of one structure.
 
     A ring passes halfway between the centres of neighbouring pixels of which one belongs to the
@@ -24,8 +24,8 @@ def outlines(labels: LabelMap, value: int) -> Iterator[tuple[int, Ring]]:
 
     Parameters
     ----------
-    labels : LabelMap
-        Whose slices are outlined, one by one along K.
+    labels : NativeLabels
+        Whose slices are outlined, one by one.
     value : int
         The structure's label value.
 
@@ -40,7 +40,7 @@ def outlines(labels: LabelMap, value: int) -> Iterator[tuple[int, Ring]]:
     ----------
     DICOM PS3.3 C.8.8.6.3, inner and outer contours.
     """
-    for k in range(labels.grid.shape[2]):
+    for k in range(labels.values.shape[2]):
         mask = labels.values[:, :, k] == value
         if mask.any():
             yield from ((k, ring) for ring in _rings(mask))

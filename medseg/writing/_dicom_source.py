@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import WriteError
-from medseg.volume import Grid, LabelMap
+from medseg.volume import Grid
 from medseg.volume.conventions import dicom_from_affine
+from medseg.writing._native_labels import NativeLabels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,7 +32,7 @@ def stable_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
 
 
-def source_headers(labels: LabelMap) -> list[Dataset]:
+def source_headers(labels: NativeLabels) -> list[Dataset]:
     """Headers of the labelled slices in K order, or of the one multi-frame file.
 
     Fields that every result must repeat and that the source lacks are filled in, in memory: empty
@@ -39,8 +40,8 @@ def source_headers(labels: LabelMap) -> list[Dataset]:
 
     Parameters
     ----------
-    labels : LabelMap
-        Its provenance names the slices.
+    labels : NativeLabels
+        Its slices have files.
 
     Returns
     -------
@@ -50,18 +51,16 @@ def source_headers(labels: LabelMap) -> list[Dataset]:
     Raises
     ------
     WriteError
-        When the labels do not come from DICOM, the source has blank UIDs, or its files have
-        changed or gone.
+        When the files have changed or gone.
     """
-    _check_provenance(labels)
-    source = labels.provenance
+    source = labels.slices
     headers: dict[Path, Dataset] = {}
     for path, uid in zip(source.files, source.instance_uids, strict=True):
         if path not in headers:
             headers[path] = _header(path, uid)
     for header in headers.values():
         _complete(header)
-        _complete_geometry(header, labels.grid)
+        _complete_geometry(header, source.grids[0])
     return list(headers.values())
 
 
@@ -86,23 +85,6 @@ def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
             header.decode()
             header.SpecificCharacterSet = "ISO_IR 192"
     return headers[0].get("SpecificCharacterSet")
-
-
-def _check_provenance(labels: LabelMap) -> None:
-    """Raise `WriteError` unless every K index has its file and its SOPInstanceUID."""
-    source, slices = labels.provenance, labels.grid.shape[2]
-    if source.format != "dicom" or len(source.files) != slices:
-        raise WriteError(
-            "a DICOM result needs labels of a scan read from DICOM, these come from"
-            f" '{source.format}'; write .nii.gz instead",
-            code="NO_DICOM_SOURCE",
-        )
-    if len(source.instance_uids) != slices or not all(source.instance_uids):
-        raise WriteError(
-            "the source has blank SOPInstanceUIDs, so a DICOM result could not refer to its slices;"
-            " write .nii.gz instead",
-            code="BLANK_UIDS",
-        )
 
 
 def _header(path: Path, uid: str) -> Dataset:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import WriteError
-from medseg.volume import LabelMap
+from medseg.volume import NativeSlices
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.volume.grid import FloatArray
+from medseg.writing._native_labels import NativeLabels
 from medseg.writing._selfcheck import check_read_back
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 _OFF_PLANE = 0.01  # of the distance between slices
 
 
-def check_structures(path: Path, labels: LabelMap) -> None:
+def check_structures(path: Path, labels: NativeLabels) -> None:
     """Raise `WriteError` unless the contours hold the labels' pixels and no others.
 
     Parameters
     ----------
     path : Path
         A structure set.
-    labels : LabelMap
+    labels : NativeLabels
         What it was made from.
 
     Raises
@@ -37,14 +38,13 @@ def check_structures(path: Path, labels: LabelMap) -> None:
     """
     from pydicom import dcmread
 
-    voxels = np.zeros_like(labels.values)
+    voxels, first = np.zeros_like(labels.values), labels.slices.grids[0]
     for region in dcmread(path).ROIContourSequence:
         for contour in region.get("ContourSequence") or []:
-            index = labels.grid.to_index(flip_lps_ras_points(_points(contour)))
-            k = _plane(index, labels.grid.shape[2])
+            k, index = _placed(flip_lps_ras_points(_points(contour)), labels.slices)
             plane, ring = _around(voxels[:, :, k], index[:, :2])
             plane[_inside(ring, plane.shape)] += voxels.dtype.type(region.ReferencedROINumber)
-    check_read_back(labels.values, voxels, labels.grid, labels.grid.affine)
+    check_read_back(labels.values, voxels, first, first.affine)
 
 
 def _points(contour: Dataset) -> FloatArray:
@@ -56,15 +56,16 @@ def _points(contour: Dataset) -> FloatArray:
     return points
 
 
-def _plane(index: FloatArray, slices: int) -> int:
-    """The slice that all points of a ring lie on."""
-    k = round(float(index[:, 2].mean()))
-    if not 0 <= k < slices or np.abs(index[:, 2] - k).max() > _OFF_PLANE:
+def _placed(points_mm: FloatArray, slices: NativeSlices) -> tuple[int, FloatArray]:
+    """The slice that all points of a ring (RAS+ mm) lie on, and their indices in it."""
+    k = slices.nearest(points_mm.mean(axis=0))
+    index = slices.grids[k].to_index(points_mm)
+    if np.abs(index[:, 2]).max() > _OFF_PLANE:
         raise WriteError(
             "a contour came back off its slice, so the file was removed; write .nii.gz instead",
             code="SELF_CHECK",
         )
-    return k
+    return k, index
 
 
 def _around(

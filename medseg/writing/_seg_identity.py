@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, LabelMap
+from medseg.volume import Code, Label
 from medseg.volume.label_map import present_values
 from medseg.writing._dicom_source import stable_uid
+from medseg.writing._native_labels import NativeLabels
 
 STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 """Category of a label with a code."""
@@ -24,12 +25,12 @@ WITH_EMPTY_FRAMES_BYTES = 1 << 28
 _MOST_BINARY_SEGMENTS = 8  # of "auto"; above it a binary SEG grows into hundreds of megabytes
 
 
-def segments_of(labels: LabelMap) -> list[Label]:
+def segments_of(labels: NativeLabels) -> list[Label]:
     """Labels that some voxel holds; of a map without any, those of the table that fit.
 
     Parameters
     ----------
-    labels : LabelMap
+    labels : NativeLabels
         Of which a SEG is made.
 
     Returns
@@ -59,11 +60,10 @@ def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
     return "labelmap" if len(segments) > _MOST_BINARY_SEGMENTS else "binary"
 
 
-def identity(labels: LabelMap) -> tuple[str, ...]:
+def identity(labels: NativeLabels) -> tuple[str, ...]:
     """What makes two results the same: source slices, voxels, names."""
-    source = labels.provenance
     voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
-    return (source.series_uid, *source.instance_uids, voxels, *map(str, labels.table))
+    return (labels.series_uid, *labels.slices.instance_uids, voxels, *map(str, labels.table))
 
 
 def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:

@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import WriteError
-from medseg.volume import LabelMap
-from medseg.volume.conventions import (
-    affine_from_dicom,
-    dicom_from_affine,
-    flip_lps_ras_points,
-    from_kji,
-)
+from medseg.volume import Grid
+from medseg.volume.conventions import affine_from_dicom, dicom_from_affine, from_kji
+from medseg.writing._native_labels import NativeLabels
 from medseg.writing._selfcheck import check_read_back
 
 if TYPE_CHECKING:
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 _TOLERANCE_MM = 0.1
 
 
-def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> None:
+def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) -> None:
     """Raise `WriteError` unless the file holds the labels at their places.
 
     Every frame is put where its own plane position says, and must refer to the source slice that
@@ -35,7 +31,7 @@ def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> N
     ----------
     path : Path
         A DICOM SEG, binary or a label map.
-    labels : LabelMap
+    labels : NativeLabels
         What it was made from.
     values : sequence of int
         The label value of segment 1, 2, 3...
@@ -48,17 +44,19 @@ def check_segmentation(path: Path, labels: LabelMap, values: Sequence[int]) -> N
     from pydicom import dcmread
 
     dataset = dcmread(path)
-    columns, rows, slices = labels.grid.shape
+    columns, rows, slices = labels.values.shape
     voxels = np.zeros((slices, rows, columns), labels.values.dtype)
     value_of = np.array([0, *values], labels.values.dtype)
     for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        k = _slice_of(frame, labels)
+        k = _slice_of(frame, dataset, labels)
         if dataset.SegmentationType == "LABELMAP":
             voxels[k] = value_of[_numbers(dataset, number)]
             continue
         segment = _segment_of(frame, dataset)
         voxels[k][_bits(dataset.PixelData, number, rows, columns)] = value_of[segment]
-    check_read_back(labels.values, from_kji(voxels), labels.grid, _affine(dataset, labels))
+    first = labels.slices.grids[0]
+    position = dicom_from_affine(first.affine)[2]
+    check_read_back(labels.values, from_kji(voxels), first, _affine(dataset, position, first))
 
 
 def _segment_of(frame: Dataset, dataset: Dataset) -> int:
@@ -68,16 +66,14 @@ def _segment_of(frame: Dataset, dataset: Dataset) -> int:
     return int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
-def _slice_of(frame: Dataset, labels: LabelMap) -> int:
-    """K index at a frame's position, whose source slice the frame must refer to."""
-    position = flip_lps_ras_points(frame.PlanePositionSequence[0].ImagePositionPatient)
-    k = round(float(labels.grid.to_index(position)[2]))
-    known = 0 <= k < labels.grid.shape[2]
-    off = np.linalg.norm(labels.grid.to_world((0, 0, k)) - position)
-    if (
-        not known
-        or off > _TOLERANCE_MM
-        or not _refers_to(frame, labels.provenance.instance_uids[k])
+def _slice_of(frame: Dataset, dataset: Dataset, labels: NativeLabels) -> int:
+    """Number of the slice at a frame's position, which the frame must refer to."""
+    position, slices = frame.PlanePositionSequence[0].ImagePositionPatient, labels.slices
+    place = _affine(dataset, position, slices.grids[0])
+    k = slices.nearest(place[:3, 3])
+    own = slices.grids[k]
+    if not own.same_as(Grid(own.shape, place), tolerance_mm=_TOLERANCE_MM) or not _refers_to(
+        frame, slices.instance_uids[k]
     ):
         raise WriteError(
             "a frame of the DICOM SEG came back at another place or slice, so the file was"
@@ -116,13 +112,12 @@ def _numbers(dataset: Dataset, number: int) -> npt.NDArray[Any]:
     return pixels
 
 
-def _affine(dataset: Dataset, labels: LabelMap) -> npt.NDArray[Any]:
-    """The file's own in-plane axes with the steps that the frames' positions have confirmed."""
+def _affine(dataset: Dataset, position: npt.ArrayLike, like: Grid) -> npt.NDArray[Any]:
+    """A slice at `position` (LPS+ mm) with the file's own in-plane axes, as deep as `like`."""
     shared = dataset.SharedFunctionalGroupsSequence[0]
-    _, _, first, step = dicom_from_affine(labels.grid.affine)
     return affine_from_dicom(
         shared.PlaneOrientationSequence[0].ImageOrientationPatient,
         shared.PixelMeasuresSequence[0].PixelSpacing,
-        first,
-        step,
+        position,
+        dicom_from_affine(like.affine)[3],
     )

@@ -15,6 +15,7 @@ from medseg.volume import Code, Label, LabelMap
 from medseg.volume.conventions import dicom_from_affine, from_kji
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers
+from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._seg_identity import (
     STRUCTURE,
     TISSUE,
@@ -35,6 +36,8 @@ suffixes = (".dcm",)
 encodings = ("binary", "labelmap", "auto")
 
 _NAME = "medseg"
+_AUTOMATIC = "Automatic segmentation"
+_CARRIED = "Automatic segmentation, carried from a repaired volume"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
 
 
@@ -61,22 +64,26 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
 
     Notes
     -----
+    Labels of a repaired scan are carried to the slices of the files: each pixel takes the voxel
+    that holds it, see :meth:`medseg.volume.NativeSlices.carried`. ContentDescription says so.
+
     All UIDs follow from the source series, the voxels and the names: writing the same result
     again gives the same object. Empty frames are written too, as older viewers need them, unless
     that would take more than 256 MiB.
     """
-    segments = segments_of(labels)
+    native = on_native_slices(labels)
+    segments = segments_of(native)
     encoding = chosen_encoding(encoding, segments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
-        dataset = _segmentation(labels, segments, source_headers(labels), encoding)
+        dataset = _segmentation(native, segments, source_headers(native), encoding)
         with atomic(path, suffix=".dcm") as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
-            check_segmentation(temporary, labels, [label.value for label in segments])
+            check_segmentation(temporary, native, [label.value for label in segments])
 
 
 def _segmentation(
-    labels: LabelMap, segments: Sequence[Label], headers: list[Dataset], encoding: str
+    labels: NativeLabels, segments: Sequence[Label], headers: list[Dataset], encoding: str
 ) -> Any:
     """The SEG object, not yet saved."""
     from highdicom.seg import Segmentation
@@ -98,7 +105,7 @@ def _segmentation(
             software_versions=__version__,
             device_serial_number="0",
             content_label="SEGMENTATION",
-            content_description="Automatic segmentation",
+            content_description=_CARRIED if labels.carried else _AUTOMATIC,
             series_description="Segmentation",
             **_encoded(encoding, labels.values.size * len(segments) // 8),
             **_planes(labels, headers),
@@ -135,7 +142,7 @@ def _encoded(encoding: str, binary_bytes: int) -> dict[str, Any]:
     }
 
 
-def _numbered(labels: LabelMap, segments: Sequence[Label]) -> Any:
+def _numbered(labels: NativeLabels, segments: Sequence[Label]) -> Any:
     """Segment numbers 1, 2, 3... in place of label values; shape (K, J, I)."""
     number_of_value = np.zeros(65536, np.uint8 if len(segments) < 256 else np.uint16)
     number_of_value[[label.value for label in segments]] = np.arange(1, len(segments) + 1)
@@ -170,20 +177,21 @@ def _coded(code: Code) -> Any:
     return CodedConcept(code.value, code.scheme, code.meaning[:_LONG_STRING])
 
 
-def _planes(labels: LabelMap, headers: list[Dataset]) -> dict[str, Any]:
+def _planes(labels: NativeLabels, headers: list[Dataset]) -> dict[str, Any]:
     """Plane geometry of a multi-frame source; single slices lend theirs, word by word."""
     if (
-        len(headers) == labels.grid.shape[2]
+        len(headers) == labels.values.shape[2]
         and "PerFrameFunctionalGroupsSequence" not in headers[0]
     ):
         return {}
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 
-    orientation, spacing, first, step = dicom_from_affine(labels.grid.affine)
+    places = [dicom_from_affine(grid.affine) for grid in labels.slices.grids]
+    orientation, spacing, _, step = places[0]
     depth = float(np.linalg.norm(step))
     return {
         "plane_positions": [
-            PlanePositionSequence("PATIENT", first + k * step) for k in range(labels.grid.shape[2])
+            PlanePositionSequence("PATIENT", position) for _, _, position, _ in places
         ],
         "plane_orientation": PlaneOrientationSequence("PATIENT", orientation),
         "pixel_measures": PixelMeasuresSequence(

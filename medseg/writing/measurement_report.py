@@ -15,6 +15,7 @@ from medseg.errors import WriteError
 from medseg.volume import Code, Label, LabelMap
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
+from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._seg_identity import (
     STRUCTURE,
     TISSUE,
@@ -66,12 +67,13 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     ----------
     DICOM PS3.16, TID 1500 and TID 1411.
     """
-    segments = segments_of(labels)
+    native = on_native_slices(labels)
+    segments = segments_of(native)
     volumes = _volumes_ml(labels, segments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
         encoding = chosen_encoding(encoding, segments)
-        report = _report(labels, segments, volumes, encoding)
+        report = _report(native, segments, volumes, encoding)
         with atomic(path, suffix=".dcm") as temporary:
             report.save_as(temporary, enforce_file_format=True)
             _check(temporary, volumes)
@@ -85,7 +87,7 @@ def _volumes_ml(labels: LabelMap, segments: Sequence[Label]) -> list[float]:
 
 
 def _report(
-    labels: LabelMap, segments: Sequence[Label], volumes_ml: Sequence[float], encoding: str
+    labels: NativeLabels, segments: Sequence[Label], volumes_ml: Sequence[float], encoding: str
 ) -> Any:
     """The SR object, not yet saved."""
     from highdicom.sr import Comprehensive3DSR, MeasurementReport

@@ -16,6 +16,7 @@ from medseg.volume.conventions import flip_lps_ras_points
 from medseg.writing._atomic import atomic
 from medseg.writing._contours import Ring, outlines
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
+from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
 from medseg.writing._seg_identity import identity
 
@@ -51,20 +52,22 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 
     Notes
     -----
-    Contours are CLOSED_PLANAR and lie on the source slices, also of tilted and oblique series. A
-    hole is part of the contour around it, by a keyhole. Every pixel centre of a structure lies
-    inside its contours and every other outside, so that nothing is lost; the outlined area is a
-    little less than the pixels' at convex corners. ROINumber is the label's value.
+    Contours are CLOSED_PLANAR and lie on the source slices, also of tilted and oblique series;
+    labels of a repaired scan are carried there as :mod:`medseg.writing.dicom_seg` does. A hole is
+    part of the contour around it, by a keyhole. Every pixel centre of a structure lies inside its
+    contours and every other outside, so that nothing is lost; the outlined area is a little less
+    than the pixels' at convex corners. ROINumber is the label's value.
     """
+    native = on_native_slices(labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library's warnings quote patient names
-        dataset = _structure_set(labels, source_headers(labels))
+        dataset = _structure_set(native, source_headers(native))
         with atomic(path, suffix=".dcm") as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
-            check_structures(temporary, labels)
+            check_structures(temporary, native)
 
 
-def _structure_set(labels: LabelMap, headers: list[Dataset]) -> Dataset:
+def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
     """The whole object, not yet saved."""
     charset = common_charset(headers, (f"{label.name}{label.code}" for label in labels.table))
     dataset, source, now = _begun(), headers[0], dt.datetime.now().astimezone()
@@ -80,6 +83,8 @@ def _structure_set(labels: LabelMap, headers: list[Dataset]) -> Dataset:
     dataset.InstanceCreationTime = dataset.StructureSetTime = now.strftime("%H%M%S")
     dataset.FrameOfReferenceUID = source.FrameOfReferenceUID
     dataset.PositionReferenceIndicator = ""
+    if labels.carried:
+        dataset.StructureSetDescription = "Carried from a repaired volume to the source slices"
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(headers)]
     frame_uid = str(source.FrameOfReferenceUID)
     images = _references(labels, headers)
@@ -124,9 +129,9 @@ def _referenced_frame(headers: list[Dataset]) -> Dataset:
     return _item(FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study])
 
 
-def _references(labels: LabelMap, headers: list[Dataset]) -> list[Dataset] | None:
-    """The image of each K index; None for a multi-frame file, whose frames need no naming."""
-    if len(headers) != labels.grid.shape[2] or "PerFrameFunctionalGroupsSequence" in headers[0]:
+def _references(labels: NativeLabels, headers: list[Dataset]) -> list[Dataset] | None:
+    """The image of each slice; None for a multi-frame file, whose frames need no naming."""
+    if len(headers) != labels.values.shape[2] or "PerFrameFunctionalGroupsSequence" in headers[0]:
         return None
     return [_reference(header) for header in headers]
 
@@ -164,7 +169,7 @@ def _observation(number: int, label: Label) -> Dataset:
     return item
 
 
-def _contours(labels: LabelMap, label: Label, images: list[Dataset] | None) -> Dataset:
+def _contours(labels: NativeLabels, label: Label, images: list[Dataset] | None) -> Dataset:
     """The region's colour and contours; without contours when no voxel holds the label."""
     item = _item(ReferencedROINumber=label.value, ROIDisplayColor=list(label.color))
     contours = list(_planar(labels, label.value, images))
@@ -173,10 +178,10 @@ def _contours(labels: LabelMap, label: Label, images: list[Dataset] | None) -> D
     return item
 
 
-def _planar(labels: LabelMap, value: int, images: list[Dataset] | None) -> Iterator[Dataset]:
+def _planar(labels: NativeLabels, value: int, images: list[Dataset] | None) -> Iterator[Dataset]:
     for number, (k, ring) in enumerate(outlines(labels, value), start=1):
-        depth = np.full((len(ring), 1), float(k))
-        points = flip_lps_ras_points(labels.grid.to_world(np.hstack([ring, depth])))
+        index = np.pad(ring, ((0, 0), (0, 1)))
+        points = flip_lps_ras_points(labels.slices.grids[k].to_world(index))
         item = _item(
             ContourGeometricType="CLOSED_PLANAR",
             NumberOfContourPoints=len(points),

@@ -62,10 +62,11 @@ def check_folder(folder: Path) -> None:
 
 def check_holds_series(scan: Scan, output: Path) -> None:
     """Raise `InputError` when a DICOM SEG is wanted of a scan that is no DICOM series."""
-    if output.name.lower().endswith(".dcm") and not scan.provenance.instance_uids:
+    source = scan.provenance
+    if output.name.lower().endswith(".dcm") and not (source.instance_uids or source.native):
         raise InputError(
             f"a DICOM SEG ('{output.name}') must refer to a DICOM series, and this scan was read"
-            f" from {scan.provenance.format}; write .nii.gz instead"
+            f" from {source.format}; write .nii.gz instead"
         )
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pydicom
 import pytest
 
 from medseg.reading import read_labels, read_scan
@@ -31,6 +32,26 @@ def test_a_dicom_series_becomes_a_dicom_seg(run, series, model, tmp_path):
     assert set(labels.table.names) <= {
         "liver", "spleen", "left_kidney", "right_kidney", "stomach", "aorta"
     } or labels.values.any()  # fmt: skip
+
+
+def test_an_uneven_series_becomes_a_dicom_seg_on_its_own_slices(run, series, model, tmp_path):
+    heights = {}
+    for path in (path for path in series.rglob("*") if path.is_file()):
+        source = pydicom.dcmread(path)
+        x, y, z = source.ImagePositionPatient
+        source.ImagePositionPatient = [x, y, round(z + 4 * np.sin(z), 3)]
+        source.save_as(path)
+        heights[source.SOPInstanceUID] = source.ImagePositionPatient[2]
+    output = tmp_path / "out.dcm"
+    result = run("segment", series, "--model", model, "--output", output, "--irregular", "resample")
+    assert result.exit_code == 0, result.output
+    frames = pydicom.dcmread(output).PerFrameFunctionalGroupsSequence
+    found = {
+        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID:
+        frame.PlanePositionSequence[0].ImagePositionPatient[2]
+        for frame in frames
+    }  # fmt: skip
+    assert found == heights
 
 
 @pytest.mark.parametrize(

@@ -235,10 +235,18 @@ def _from_structures(path, scan):
     return read_labels_on(path, scan=scan, table=TABLE)
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.slow)])
+LABEL_MAP = ("a.dcm", "labelmap", _from_segmentation)
+STRUCTURES = ("a.rtstruct.dcm", None, _from_structures)
+
+
 @pytest.mark.parametrize(
-    ("name", "encoding", "read_back"),
-    [("a.dcm", "labelmap", _from_segmentation), ("a.rtstruct.dcm", None, _from_structures)],
+    ("name", "encoding", "read_back", "count"),
+    [
+        (*LABEL_MAP, 8),
+        (*STRUCTURES, 8),
+        pytest.param(*LABEL_MAP, 100, marks=pytest.mark.slow),  # starts a process for each
+        pytest.param(*STRUCTURES, 500, marks=pytest.mark.slow),
+    ],
 )
 def test_label_maps_and_contours_come_back_equal(name, encoding, read_back, count):
     """Lone voxels, holes and touching labels, on oblique, tilted and shuffled series."""

@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from dicom_phantom import Series, random_stored, save
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError, MedsegError, ReadError
 from medseg.reading import _decoding_crew, read_scan
 from medseg.reading._dicom_pixels import read_voxels
 from medseg.reading.dicom_series import list_stacks, read_stack
@@ -167,14 +167,17 @@ def test_bombs_are_refused_in_time(tmp_path, bomb, beside):
 
 
 MEASURE = """
-import resource, sys
+import sys
+from pathlib import Path
 from medseg.errors import MedsegError
 from medseg.reading import read_scan
 try:
     read_scan(sys.argv[1])
 except MedsegError as error:
-    print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    peak = next(line for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
+    print(error.code, peak.split()[1])
 """
+"""The peak of this process alone: ru_maxrss also counts what the parent held when it forked."""
 
 
 @pytest.mark.parametrize("bomb", [deflated_bomb, lying_jpeg2000, lying_rle, nested_sequences])
@@ -207,6 +210,7 @@ def test_the_next_series_is_read_after_a_decoder_died(tmp_path):
 def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
     script = tmp_path / "hang.py"
     script.write_text("import time; time.sleep(60)")
+    _decoding_crew.expect_none()
     monkeypatch.setattr(_decoding_crew, "_SCRIPT", script)
     monkeypatch.setattr(_decoding_crew, "_START_SECONDS", 0.3)
     (tmp_path / "ct").mkdir()
@@ -225,11 +229,51 @@ def test_decoders_end_when_reading_stops(tmp_path):
 
     with pytest.raises(RuntimeError):
         read_voxels(stack.frames, progress=stop)
+    assert decoders() == 0
+
+
+def decoders():
+    """How many decoding processes this process has."""
     children = subprocess.run(
         ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True,
         check=False,
     ).stdout  # fmt: skip
-    assert "_decoding_worker" not in children
+    return children.count("_decoding_worker")
+
+
+def test_decoders_wait_for_a_listed_series_but_not_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(_decoding_crew, "_UNUSED_SECONDS", 1.0)
+    _decoding_crew.expect_none()
+    for k in range(2):
+        save(compressed(JPEG2000Lossless, ImagePositionPatient=[0, 0, k]), tmp_path / str(k))
+    list_stacks(tmp_path)
+    assert decoders() > 0
+    deadline = time.monotonic() + 30
+    while decoders() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert decoders() == 0
+
+
+def test_no_decoder_waits_for_an_uncompressed_series(tmp_path):
+    _decoding_crew.expect_none()
+    Series(random_stored((3, 64, 48))).write(tmp_path)
+    list_stacks(tmp_path)
+    assert decoders() == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_leaves_the_decoders_to_its_parent(tmp_path):
+    _decoding_crew.expect_none()
+    save(compressed(JPEG2000Lossless), tmp_path / "1")
+    (stack,) = list_stacks(tmp_path)
+    child = os.fork()
+    if child == 0:
+        os._exit(len(_decoding_crew._waiting.take()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert decoders() == 1
+    assert read_stack(stack).voxels.shape == (1, 48, 64, 1)
+    assert decoders() == 0
 
 
 @pytest.mark.parametrize("syntax", [None, JPEG2000Lossless, RLELossless, JPEGLSLossless])
@@ -248,6 +292,19 @@ def test_truncation_anywhere(tmp_path, syntax):
         paths[2].write_bytes(whole[:length])
         with pytest.raises(MedsegError):
             read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_rows_and_columns_exchanged_are_noticed(tmp_path, syntax):
+    """The product is right, so a decoder that trusts the header would shear the pixels."""
+    series = Series(random_stored((2, 64, 48)))
+    for path in series.write(tmp_path):
+        ds = dcmread(path)
+        ds.compress(syntax, generate_instance_uid=False)
+        ds.Rows, ds.Columns = ds.Columns, ds.Rows
+        save(ds, path)
+    with pytest.raises(ReadError, match="cannot be decoded"):
+        read_scan(tmp_path)
 
 
 def test_truncation_at_every_single_byte(tmp_path):
@@ -294,7 +351,7 @@ def test_hostile_uids_are_only_text(tmp_path, uid):
     assert set(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
 def test_flipped_bytes_never_end_the_process(tmp_path, syntax):
     random = np.random.default_rng(1)
     ds = compressed(syntax)

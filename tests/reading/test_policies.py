@@ -48,6 +48,10 @@ def test_uneven_slices_land_where_they_lie(tmp_path, tilt_mm):
     np.testing.assert_allclose(scan.voxels[0][2:-2, 2:-2], truth, atol=3.0)
     assert any("irregular=resample" in note for note in scan.provenance.notes)
     assert scan.provenance.instance_uids == ()
+    native = scan.provenance.native
+    assert len(set(native.instance_uids)) == 7
+    origins = np.array([grid.origin_mm for grid in native.grids]) * [-1, -1, 1]
+    np.testing.assert_allclose(origins, positions, atol=1e-6)
 
 
 def test_missing_slices_are_filled_and_named(tmp_path):
