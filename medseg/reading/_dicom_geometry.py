@@ -200,11 +200,12 @@ def _uneven(gaps: FloatArray, off_mm: float) -> GeometryError:
     if steps.max() > 1 and steps.min() >= 1 and np.abs(gaps - steps * usual).max() < tolerance:
         missing = int((steps - 1).sum())
         return GeometryError(
-            f"{where}: {missing} slice(s) seem to be missing; export the whole series again",
+            f"{where}: {missing} slice(s) seem to be missing; export the whole series again,"
+            " or allow --missing interpolate",
             code="MISSING_SLICE",
         )
     return GeometryError(
         f"{where} (up to {off_mm:.2f} mm from an even stack): an unevenly spaced series cannot be"
-        " segmented as one volume; reconstruct or export it with even spacing",
+        " read as one volume; export it with even spacing, or allow --irregular resample",
         code="IRREGULAR",
     )

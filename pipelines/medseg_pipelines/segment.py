@@ -10,7 +10,7 @@ from rich.table import Table
 from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
 from medseg.measuring import volumes_ml
-from medseg.modelpack import find_package
+from medseg.modelpack import ModelPackage, find_package
 from medseg.reading import Policies, read_scan
 from medseg.volume import LabelMap, Scan
 from medseg.writing import write_labels
@@ -71,6 +71,7 @@ def segment_scan(
     screen.say(f"Scan:   {describe(scan)}")
     predictor = Predictor.load(package, device=device)
     screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
+    warn_of_another_modality(package, scan, screen)
     try:
         with screen.progress("segmenting") as progress:
             labels = predictor.predict(scan, progress=progress)
@@ -81,6 +82,17 @@ def segment_scan(
     screen.show(volume_table(labels))
     screen.say(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
+
+
+def warn_of_another_modality(package: ModelPackage, scan: Scan, screen: Screen) -> None:
+    """Say so when a model is used on scans of a kind it was not trained on."""
+    expected = package.manifest.card.modality
+    if expected and scan.modality and expected != scan.modality:
+        screen.say(
+            f"Warning: {package.manifest.name} was trained on {expected}, this scan is"
+            f" {scan.modality}; its labels mean nothing here unless you know better.",
+            style="bold",
+        )
 
 
 def describe(scan: Scan) -> str:

@@ -79,3 +79,11 @@ def test_an_unknown_device_names_those_there_are(run, scan_file, model, tmp_path
     )
     assert result.exit_code == 2
     assert "cpu" in result.stderr
+
+
+def test_a_model_for_another_modality_is_warned_about(run, series, model, tmp_path):
+    manifest = model / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"modality": "CT"', '"modality": "MR"'))
+    result = run("segment", series, "--model", model, "--output", tmp_path / "a.nii.gz")
+    assert result.exit_code == 0, result.output
+    assert "trained on MR, this scan is CT" in " ".join(result.output.split())
