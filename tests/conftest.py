@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW_SECONDS = 1500
 _WINDOW_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "qapp", "qtbot"}
 
 
@@ -23,7 +24,13 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that need a window where none can be opened (Qt would end the whole process)."""
+    """Give slow tests their time, and skip those that need a window where none can be opened.
+
+    Qt would end the whole process there.
+    """
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     if _window_possible() or os.environ.get("CI"):
         return
     skip = pytest.mark.skip(reason="no display and no Xvfb; scripts/system_packages.sh has it")

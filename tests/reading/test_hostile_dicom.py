@@ -235,7 +235,7 @@ def test_decoders_end_when_reading_stops(tmp_path):
 def decoders():
     """How many decoding processes this process has."""
     children = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True,
+        ["ps", "-ww", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True,
         check=False,
     ).stdout  # fmt: skip
     return children.count("_decoding_worker")
