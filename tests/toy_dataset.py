@@ -23,6 +23,15 @@ def write_toy(folder: Path, *, cases: int = 6) -> Path:
     return folder
 
 
+def write_toy_regions(folder: Path, *, cases: int = 6) -> Path:
+    """The same boxes, the outer one being a region that holds the core; returns `folder`."""
+    write_toy(folder, cases=cases)
+    (folder / "labels.json").write_text(
+        '{"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}'
+    )
+    return folder
+
+
 def toy_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels of shape (20, 20, 20)."""
     rng = np.random.default_rng(seed)

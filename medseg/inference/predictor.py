@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medseg.errors import PlanError
 from medseg.inference.blending import gaussian
+from medseg.inference.refined_stream import RefinedStream
 from medseg.inference.streaming import LabelStream, LogitsWindow
 from medseg.inference.tiling import tile_starts
 from medseg.modelpack import ModelPackage, find_package
-from medseg.planning import Plan
+from medseg.planning import Choice, Plan
 from medseg.preparing import prepare_image
+from medseg.preparing.placement import Placement
+from medseg.refining import UNREFINED, Refining, build_refining
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
@@ -31,18 +35,42 @@ class Predictor:
     plan : Plan
         From raw scan to network input.
     labels : LabelTable
-        Meaning of classes 1, 2... in order.
+        Meaning of classes 1, 2... in order. With regions in the plan, each is the part of one
+        region that is in no smaller one.
     device : Device
         Where it computes.
+    refining : Refining
+        Steps after the network. One on probabilities needs those of the whole volume in memory.
+
+    Raises
+    ------
+    PlanError
+        When a step works on probabilities of classes and the network gives those of regions, or
+        there are not as many labels as regions.
     """
 
     network: nn.Module
     plan: Plan
     labels: LabelTable
     device: Device
+    refining: Refining = UNREFINED
+
+    def __post_init__(self) -> None:
+        self.plan.outputs(self.labels)
+        if self.plan.regions and self.refining.on_probabilities:
+            raise PlanError(
+                "a step on probabilities needs classes that exclude each other and this model gives"
+                " regions; leave the step out, or take steps on labels such as components or holes"
+            )
 
     @classmethod
-    def load(cls, package: ModelPackage | str | Path, *, device: str = "auto") -> Predictor:
+    def load(
+        cls,
+        package: ModelPackage | str | Path,
+        *,
+        device: str = "auto",
+        refining: tuple[Choice, ...] | None = None,
+    ) -> Predictor:
         """A predictor from a model package, its folder, or the name of a shipped model.
 
         Parameters
@@ -51,6 +79,8 @@ class Predictor:
             See :func:`medseg.modelpack.find_package`.
         device : str, default "auto"
             See :func:`medseg.runtime.device.choose_device`.
+        refining : tuple of Choice, optional
+            Steps after the network, in place of the model's own; none when empty.
 
         Returns
         -------
@@ -61,13 +91,16 @@ class Predictor:
         PackageError
             When the package is unknown, incomplete or altered.
         InputError
-            When the device is not there.
+            When the device is not there, or a step of `refining` is unknown or does not suit the
+            model.
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
         chosen = choose_device(device)
+        manifest = package.manifest
+        steps = build_refining(manifest.refining if refining is None else refining)
         network = package.load_network().to(chosen.torch_device)
-        return cls(network, package.manifest.plan, package.manifest.labels, chosen)
+        return cls(network, manifest.plan, manifest.labels, chosen, steps)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -92,32 +125,45 @@ class Predictor:
             When the voxels did not come to lie where the plan puts them (a fault in medseg).
         """
         image_CIJK, placement = prepare_image(scan, self.plan)
-        classes = self._classes(image_CIJK, placement.home_shape, progress)
+        found = self._classes(image_CIJK, placement, progress)
+        spacing_mm = placement.reorientation.target.spacing_mm
+        classes = self.refining.labels(found, spacing_mm=spacing_mm)
         values = np.array((0, *self.labels.values))
         lookup = values.astype(np.uint8 if values.max() < 256 else np.uint16)
         home = np.ascontiguousarray(placement.bring_home(lookup[classes]))
         return LabelMap(home, scan.grid, self.labels, scan.provenance)
 
-    def _classes(
-        self, image_CIJK: Tensor, home_shape: tuple[int, int, int], progress: Progress
-    ) -> np.ndarray:
-        """Class index of every voxel of `home_shape`."""
+    def _classes(self, image_CIJK: Tensor, placement: Placement, progress: Progress) -> np.ndarray:
+        """Class index of every voxel of the placement's home shape."""
         padded, before = _pad(image_CIJK, self.plan.patch)
         shape, inner = _extent(padded), _extent(image_CIJK)
         starts = tile_starts(shape, self.plan.patch, self.plan.overlap)
         window = LogitsWindow(
-            len(self.labels) + 1, shape, gaussian(self.plan.patch, self.device.torch_device)
+            self.plan.outputs(self.labels),
+            shape,
+            gaussian(self.plan.patch, self.device.torch_device),
         )
-        stream = LabelStream(inner, home_shape)
+        own = [region[0] for region in self.plan.regions]
+        stream = LabelStream(inner, placement.home_shape, regions=own)
+        rows = self._rows(stream, image_CIJK, placement)
         crop = _Crop(before, inner)
         for done, start in enumerate(starts):
             progress(done, len(starts), "segmenting")
             if start[0] > window.first:
-                stream.feed(crop(window.advance(start[0]), stop=start[0]))
+                rows.feed(crop(window.advance(start[0]), stop=start[0]))
             window.add(self._logits(padded, start), start)
-        stream.feed(crop(window.advance(shape[0]), stop=shape[0]))
+        rows.feed(crop(window.advance(shape[0]), stop=shape[0]))
         progress(len(starts), len(starts), "segmenting")
         return stream.classes
+
+    def _rows(
+        self, stream: LabelStream, image_CIJK: Tensor, placement: Placement
+    ) -> LabelStream | RefinedStream:
+        """Where rows of logits go: to the labels at once, or first through the refining."""
+        if not self.refining.on_probabilities:
+            return stream
+        spacing_mm = placement.prepared.spacing_mm
+        return RefinedStream(stream, self.refining, image_CIJK, spacing_mm=spacing_mm)
 
     @torch.inference_mode()
     def _logits(self, image_CIJK: Tensor, start: tuple[int, int, int]) -> Tensor:

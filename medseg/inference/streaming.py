@@ -7,6 +7,8 @@ at once, on the scan's own voxels, one class at a time with a running maximum (`
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -73,14 +75,20 @@ class LabelStream:
         Voxels of the logits' volume.
     home_shape : tuple of int
         Voxels of the result, covering the same box edge to edge.
+    regions : sequence of int, optional
+        When channels are regions that hold one another: the class each of them writes. Without it
+        channels are the classes 0, 1, 2...
 
     Notes
     -----
     Logits are interpolated linearly, then the largest wins, which is what interpolating all
-    classes and taking `argmax` gives; only the order of work differs.
+    classes and taking `argmax` gives; only the order of work differs. A region is where its logit
+    is positive, its probability being above one half, and later regions overwrite earlier ones, as
+    in nnU-Net.
     """
 
-    def __init__(self, shape: Triple, home_shape: Triple) -> None:
+    def __init__(self, shape: Triple, home_shape: Triple, *, regions: Sequence[int] = ()) -> None:
+        self.regions = regions
         self.classes = np.zeros(home_shape, np.uint8)
         self.same = tuple(shape) == tuple(home_shape)
         where = (np.arange(home_shape[0]) + 0.5) * shape[0] / home_shape[0] - 0.5
@@ -110,27 +118,42 @@ class LabelStream:
     def _reduce(
         self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.uint8]:
-        """Class with the largest interpolated logit at rows `positions` of the volume."""
+        """Class of every voxel of the result at rows `positions` of the volume."""
+        values = self._interpolated(logits_LIJK, positions)
+        winner = _written(values, self.regions) if self.regions else _largest(values)
+        labels: npt.NDArray[np.uint8] = winner.cpu().numpy()
+        return labels
+
+    def _interpolated(
+        self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]
+    ) -> Iterator[Tensor]:
+        """One channel after another at rows `positions`, on the result's own voxels."""
         lower = torch.from_numpy(np.floor(positions).astype(np.int64) - self.first)
         share = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
         upper = (lower + 1).clamp_max(logits_LIJK.shape[1] - 1)
         size = self.classes.shape[1:]
-        best, winner = None, None
-        for index, logits_IJK in enumerate(logits_LIJK):
+        for logits_IJK in logits_LIJK:
             rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], share[:, None, None])
-            value = rows if self.same else _in_plane(rows, size)
-            if best is None or winner is None:
-                best, winner = (
-                    value,
-                    torch.zeros(value.shape, dtype=torch.uint8, device=value.device),
-                )
-                continue
-            winner.masked_fill_(value > best, index)
-            best = torch.maximum(best, value)
-        if winner is None:
-            raise ValueError("logits without a class")
-        labels: npt.NDArray[np.uint8] = winner.cpu().numpy()
-        return labels
+            yield rows if self.same else _in_plane(rows, size)
+
+
+def _largest(values: Iterator[Tensor]) -> Tensor:
+    """Index of the channel with the largest value at each voxel, the first among equals."""
+    best = next(values)
+    winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for index, value in enumerate(values, start=1):
+        winner.masked_fill_(value > best, index)
+        best = torch.maximum(best, value)
+    return winner
+
+
+def _written(values: Iterator[Tensor], regions: Sequence[int]) -> Tensor:
+    """Class of the last channel with a positive value at each voxel, 0 where there is none."""
+    first = next(values)
+    winner = (first > 0).to(torch.uint8) * regions[0]
+    for region, value in zip(regions[1:], values, strict=True):
+        winner.masked_fill_(value > 0, region)
+    return winner
 
 
 def _in_plane(rows_IJK: Tensor, size: tuple[int, int]) -> Tensor:

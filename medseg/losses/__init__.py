@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from medseg.planning.plan import Plan, settings_of
+from medseg.errors import PlanError
+from medseg.planning.plan import Choice, Plan, Regions, settings_of
 from medseg.runtime import catalogue
+from medseg.volume.label_table import IGNORED_CLASS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,16 +16,75 @@ if TYPE_CHECKING:
     Loss = Callable[[Tensor, Tensor], Tensor]
 
 ROOM = "medseg.losses"
+IGNORE = IGNORED_CLASS
+"""Class index of voxels that do not count: no loss, no gradient."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of the losses there are."""
+    return catalogue.names(ROOM)
+
+
+def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
+    """The loss called `name`, with its own default settings, as a plan writes it.
+
+    Parameters
+    ----------
+    name : str
+        File name in this room.
+    regions : tuple of tuple of int, optional
+        Class indices of each channel of the network, when its channels are regions.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    PlanError
+        When there is no such loss, or it knows no regions and there are some; the message lists
+        those that would do.
+    """
+    catalogue.load(ROOM, name)
+    if regions and not _knows_regions(name):
+        known = ", ".join(other for other in names() if _knows_regions(other))
+        raise PlanError(f"loss '{name}' cannot learn regions; choose one that can: {known}")
+    return Choice(name=name)
+
+
+def _knows_regions(name: str) -> bool:
+    """Whether a loss has the setting `regions`."""
+    return "regions" in catalogue.load(ROOM, name).Settings.__struct_fields__
 
 
 def build_loss(plan: Plan) -> Loss:
     """The loss a plan asks for: ``loss(logits_BLIJK, labels_BIJK)`` gives a scalar.
 
+    Parameters
+    ----------
+    plan : Plan
+        Its ``loss`` names a file of this room and that file's settings; its ``regions``, if it has
+        any, become one of them.
+
+    Returns
+    -------
+    callable
+        Takes logits of any floating type and class indices of any type, in 2-D or 3-D. Voxels
+        labelled `IGNORE` do not count.
+
     Raises
     ------
     PlanError
-        When the name or a setting is unknown.
+        When the name or a setting is unknown, or the loss knows no regions and the plan has some.
     """
     part = catalogue.load(ROOM, plan.loss.name)
-    loss: Loss = part.build(settings_of(plan.loss, part.Settings, room=ROOM))
+    loss: Loss = part.build(settings_of(_with_regions(plan), part.Settings, room=ROOM))
     return loss
+
+
+def _with_regions(plan: Plan) -> Choice:
+    """The plan's loss, its settings completed by the plan's regions."""
+    if not plan.regions:
+        return plan.loss
+    loss_choice(plan.loss.name, regions=plan.regions)
+    return Choice(name=plan.loss.name, settings={**plan.loss.settings, "regions": plan.regions})

@@ -1,7 +1,15 @@
-"""Numbers about label maps: overlap with the truth, volumes, and their summary over cases."""
+"""Numbers about label maps: overlap and surface distance to the truth, volumes, summaries."""
 
 from medseg.measuring.overlap import LabelOverlap, overlap
 from medseg.measuring.scores import summarise
+from medseg.measuring.surface import SurfaceDistance, surface_distances
 from medseg.measuring.volumes import volumes_ml
 
-__all__ = ["LabelOverlap", "overlap", "summarise", "volumes_ml"]
+__all__ = [
+    "LabelOverlap",
+    "SurfaceDistance",
+    "overlap",
+    "summarise",
+    "surface_distances",
+    "volumes_ml",
+]

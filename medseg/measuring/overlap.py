@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
+from medseg.measuring.ignoring import leave_out_ignored
 from medseg.volume import LabelMap, LabelTable
 
 
@@ -38,7 +39,7 @@ def overlap(prediction: LabelMap, truth: LabelMap) -> dict[str, LabelOverlap]:
     """Overlap of every label in the truth's table.
 
     Labels are matched by value. Predicted values that the truth's table does not know count as
-    background.
+    background. Voxels that the truth labels "ignore" do not count in any number.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def overlap(prediction: LabelMap, truth: LabelMap) -> dict[str, LabelOverlap]:
     Returns
     -------
     dict of str to LabelOverlap
-        One entry per label of `truth.table`, by name, in the order of their values.
+        One entry per structure of `truth.table`, by name, in the order of their values.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def overlap(prediction: LabelMap, truth: LabelMap) -> dict[str, LabelOverlap]:
     -----
     Dice (1945) and Jaccard (1901), both taken from one joint histogram of the two maps.
     """
-    _check_same_grid(prediction, truth)
+    check_same_grid(prediction, truth)
+    prediction, truth = leave_out_ignored(prediction, truth)
     joint = _joint_histogram(prediction.values, truth.values, truth.table)
     ml_per_voxel = truth.grid.voxel_volume_mm3 / 1000.0
     shared = joint.diagonal()
@@ -105,7 +107,7 @@ def _slabs(
     yield from zip(np.moveaxis(first, axis, 0), np.moveaxis(second, axis, 0), strict=True)
 
 
-def _check_same_grid(prediction: LabelMap, truth: LabelMap) -> None:
+def check_same_grid(prediction: LabelMap, truth: LabelMap) -> None:
     """Raise `GeometryError` naming both shapes, or the distance between the corners."""
     if prediction.grid.same_as(truth.grid):
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from medseg.planning.plan import Plan
+from medseg.planning.plan import Choice, Plan
 from medseg.volume.label_table import LabelTable
 
 
@@ -64,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         What the network's classes 1, 2... mean, in the order of the table.
     card : Card
         For people.
+    refining : tuple of Choice
+        Steps of ``medseg.refining`` after the network, in order; mostly none.
     scores : dict of str to float
         Measured mean Dice by label name (and ``"foreground"``) on held-out cases.
     provenance : dict of str to str
@@ -78,6 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plan: Plan
     labels: LabelTable
     card: Card = Card()
+    refining: tuple[Choice, ...] = ()
     scores: dict[str, float] = {}
     provenance: dict[str, str] = {}
     weights: Weights

@@ -65,13 +65,16 @@ class ModelPackage:
         ------
         PackageError
             When the weights are missing, altered, or do not fit the network.
+        PlanError
+            When labels do not fit the plan's regions.
         """
         from safetensors.torch import load
 
         from medseg.networks import build_network
         from medseg.runtime.device import channels_last
 
-        network = build_network(self.manifest.plan, classes=len(self.manifest.labels) + 1)
+        plan = self.manifest.plan
+        network = build_network(plan, classes=plan.outputs(self.manifest.labels))
         weights = {name: value.float() for name, value in load(self._verified()).items()}
         try:
             network.load_state_dict(weights)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from medseg.planning.plan import Plan, settings_of
+import msgspec
+
+from medseg.errors import PlanError
+from medseg.planning.plan import Choice, Plan, settings_of
+from medseg.planning.stages import Stages
 from medseg.runtime import catalogue
 
 if TYPE_CHECKING:
@@ -16,6 +21,49 @@ ROOM = "medseg.networks"
 def names() -> tuple[str, ...]:
     """Names of the networks there are."""
     return catalogue.names(ROOM)
+
+
+def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[[Stages], Choice]:
+    """How an architecture turns the planner's stages into its settings.
+
+    Parameters
+    ----------
+    name : str
+        Of a file of this room.
+    changes : mapping, optional
+        Settings a person wants otherwise; dots reach into structures (``"encoder.name"``).
+
+    Returns
+    -------
+    callable
+        Takes `Stages`, gives a `Choice`; raises `PlanError` when a change does not fit.
+
+    Raises
+    ------
+    PlanError
+        When the name is unknown.
+    """
+    part = catalogue.load(ROOM, name)
+
+    def choose(stages: Stages) -> Choice:
+        settings = msgspec.json.decode(msgspec.json.encode(part.suggest(stages)))
+        for key, value in (changes or {}).items():
+            _change(settings, key, value)
+        choice = Choice(name=name, settings=settings)
+        settings_of(choice, part.Settings, room=ROOM)
+        return choice
+
+    return choose
+
+
+def _change(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set one value, in place; an unknown key stays in, for the strict decoding to name."""
+    *path, last = key.split(".")
+    for step in path:
+        settings = settings.setdefault(step, {})
+        if not isinstance(settings, dict):
+            raise PlanError(f"setting '{key}' of a network: '{step}' holds no further settings")
+    settings[last] = value
 
 
 def build_network(plan: Plan, *, classes: int) -> nn.Module:
@@ -32,16 +80,24 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
     -------
     torch.nn.Module
         Takes ``image_BCIJK``, gives ``logits_BLIJK`` (a list of them while training with deep
-        supervision).
+        supervision). With a plane in the plan it is a 2-D network that expects one voxel across.
 
     Raises
     ------
     PlanError
-        When the name or a setting is unknown.
+        When the name or a setting is unknown, or does not suit the plan's patch.
     """
+    from medseg.networks.slice_wise import SliceWise
+
     part = catalogue.load(ROOM, plan.network.name)
     settings = settings_of(plan.network, part.Settings, room=ROOM)
+    if hasattr(part, "check_patch"):
+        seen = (n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis)
+        part.check_patch(settings, tuple(seen))
     network: nn.Module = part.build(
-        settings, spatial_dims=3, in_channels=len(plan.channels), out_channels=classes
+        settings,
+        spatial_dims=plan.spatial_dims,
+        in_channels=len(plan.channels),
+        out_channels=classes,
     )
-    return network
+    return network if plan.slice_axis is None else SliceWise(network, plan.slice_axis)

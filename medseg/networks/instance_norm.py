@@ -8,6 +8,7 @@ The backward pass here is the textbook formula in three passes over memory
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,12 +24,21 @@ class InstanceNorm(nn.GroupNorm):
         Channels of the input ``x_BCIJK`` (or ``x_BCIJ``).
     eps : float, default 1e-5
         Added to the variance.
+
+    Notes
+    -----
+    A map of one voxel has no variance: normalised, nothing would be left of it. It is scaled and
+    shifted only.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__(channels, channels, eps=eps)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        if math.prod(input.shape[2:]) == 1:
+            form = (1, -1, *(1 for _ in input.shape[2:]))
+            shift_1C = self.bias.to(input.dtype).view(form)
+            return torch.addcmul(shift_1C, input, self.weight.to(input.dtype).view(form))
         if input.device.type == "cpu" and torch.is_grad_enabled():
             normed: Tensor = _ChannelsLastNorm.apply(  # type: ignore[no-untyped-call]
                 input, self.weight, self.bias, self.eps

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from medseg.planning.stages import Axes, Stages
+
 
 class Architecture(Protocol):
     """A module of ``medseg.networks``.
@@ -21,4 +23,58 @@ class Architecture(Protocol):
     def build(
         self, settings: Any, *, spatial_dims: int, in_channels: int, out_channels: int
     ) -> nn.Module:
-        """A freshly initialised network."""
+        """A freshly initialised network.
+
+        Parameters
+        ----------
+        settings : Settings
+            What the plan chose.
+        spatial_dims : int
+            2 or 3.
+        in_channels, out_channels : int
+            Channels of the image; classes including background.
+
+        Returns
+        -------
+        torch.nn.Module
+            From ``image_BCIJK`` (or ``image_BCIJ``) of any size to ``logits_BLIJK`` of the same
+            size; while training perhaps a list of logits, the final ones first.
+
+        Raises
+        ------
+        PlanError
+            When settings do not fit together.
+        """
+
+    def suggest(self, stages: Stages) -> Any:
+        """Settings that suit a patch and its stages, of about the cost of a plain U-Net.
+
+        Parameters
+        ----------
+        stages : Stages
+            What the planner found for the dataset and the budget.
+
+        Returns
+        -------
+        Settings
+        """
+
+
+class ChecksPatch(Protocol):
+    """What a module may offer besides: settings that do not suit every patch."""
+
+    def check_patch(self, settings: Any, patch: Axes) -> None:
+        """Refuse settings that cannot work on a patch.
+
+        Parameters
+        ----------
+        settings : Settings
+            What the plan chose.
+        patch : tuple of int
+            Voxels along each axis the network convolves along.
+
+        Raises
+        ------
+        PlanError
+            When they cannot.
+        """

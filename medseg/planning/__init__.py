@@ -1,8 +1,9 @@
 """From a dataset's fingerprint to a plan: every choice made before anything trains."""
 
 from medseg.planning.fingerprint import Fingerprint, take_fingerprint
-from medseg.planning.plan import Choice, Normalisation, Plan, read_plan
+from medseg.planning.plan import Choice, Normalisation, Plan, Plane, read_plan
 from medseg.planning.planner import Budget, make_plan
+from medseg.planning.stages import Stages
 
 __all__ = [
     "Budget",
@@ -10,6 +11,8 @@ __all__ = [
     "Fingerprint",
     "Normalisation",
     "Plan",
+    "Plane",
+    "Stages",
     "make_plan",
     "read_plan",
     "take_fingerprint",

@@ -93,7 +93,10 @@ def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -
 
 def _foreground(scan: Scan, truth: LabelMap, rng: np.random.Generator) -> np.ndarray:
     """Intensities, shape (C, n), at up to `SAMPLES_PER_CASE` labelled voxels (any if none is)."""
-    places = np.flatnonzero(truth.values)
+    labelled = truth.values != 0
+    if truth.table.ignored is not None:
+        labelled &= truth.values != truth.table.ignored
+    places = np.flatnonzero(labelled)
     if places.size == 0:
         places = np.arange(truth.values.size)
     chosen = rng.choice(places, min(SAMPLES_PER_CASE, places.size), replace=False)

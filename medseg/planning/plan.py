@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from medseg.errors import PlanError
+from medseg.volume.label_table import LabelTable
 
 Three = tuple[float, float, float]
+Plane = Literal["axial", "coronal", "sagittal"]
+Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], ...]
 Kind = TypeVar("Kind")
 SCHEMA_VERSION = 1
+_NORMALS: dict[str, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
+"""Letters of the two directions across each plane."""
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +78,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Axes along which training mirrors patches.
     overlap : float
         Share of a patch by which neighbouring tiles overlap at inference.
+    plane : {"axial", "coronal", "sagittal"} or None
+        The network is 2-D and sees slices in this plane, one voxel of the patch across it (a
+        picture is one axial slice). None: the network is 3-D.
+    regions : tuple of tuple of int
+        When structures hold one another: for each channel of the network the class indices that
+        its region is made of, outer regions before inner ones. The first index is the region's own:
+        what a label map holds where this region is and no later one. Empty when structures exclude
+        each other.
 
     Raises
     ------
@@ -91,6 +104,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     loss: Choice = Choice(name="dice_ce")
     mirror_axes: tuple[int, ...] = (0, 1, 2)
     overlap: float = 0.5
+    plane: Plane | None = None
+    regions: Regions = ()
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -108,6 +123,76 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise PlanError(f"spacing must be positive, got {self.spacing_mm} mm")
         if not 0 <= self.overlap < 1:
             raise PlanError(f"overlap must lie in 0..1 (1 excluded), got {self.overlap}")
+        if self.slice_axis is not None and self.patch[self.slice_axis] != 1:
+            raise PlanError(
+                f"a plan for {self.plane} slices needs a patch of 1 voxel along axis"
+                f" {self.slice_axis}, got {self.patch}"
+            )
+        _check_regions(self.regions)
+
+    @property
+    def slice_axis(self) -> int | None:
+        """Axis across the slices a 2-D network sees; None for a 3-D network."""
+        if self.plane is None:
+            return None
+        return slice_axis(self.plane, orientation=self.orientation)
+
+    @property
+    def spatial_dims(self) -> int:
+        """Axes the network convolves along: 2 or 3."""
+        return 3 if self.plane is None else 2
+
+    def outputs(self, labels: LabelTable) -> int:
+        """Channels of the network: its regions, or the background and every label.
+
+        Parameters
+        ----------
+        labels : LabelTable
+            What the network learns to tell.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        PlanError
+            When there are regions, but not as many as labels.
+        """
+        if self.regions and len(self.regions) != len(labels):
+            raise PlanError(
+                f"the plan has {len(self.regions)} regions and there are {len(labels)} labels"
+                f" ({', '.join(labels.names)}); give one region for each label"
+            )
+        return len(self.regions) or len(labels) + 1
+
+
+def _check_regions(regions: Regions) -> None:
+    """Raise `PlanError` when a label map could not show the regions."""
+    own = [region[0] if region else 0 for region in regions]
+    if sorted(own) != list(range(1, len(regions) + 1)):
+        raise PlanError(
+            f"regions {regions} must each begin with a class of their own, 1 to {len(regions)} in"
+            f" any order, got {own}"
+        )
+    for row, region in enumerate(regions):
+        for later in regions[row + 1 :]:
+            if set(region) & set(later) and not set(later) <= set(region[1:]):
+                raise PlanError(
+                    f"region {later} shares classes with the earlier region {region} but does not"
+                    " lie inside it; list outer regions before inner ones"
+                )
+        if not set(region) <= set(own[row:]) or len(set(region)) < len(region):
+            raise PlanError(
+                f"region {region} holds a class twice, or one that is not its own and begins no"
+                f" later region of {regions}; list outer regions before inner ones"
+            )
+
+
+def slice_axis(plane: Plane, *, orientation: str = "RAS") -> int:
+    """Axis across a plane in voxels of an orientation: 2 for axial slices in ``"RAS"``."""
+    letters = _NORMALS[plane]
+    return next(axis for axis, letter in enumerate(orientation) if letter in letters)
 
 
 def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 
+from medseg.errors import PlanError
 from medseg.planning.fingerprint import Fingerprint, Intensities
-from medseg.planning.plan import Choice, Normalisation, Plan
+from medseg.planning.plan import Choice, Normalisation, Plan, Plane, slice_axis
+from medseg.planning.stages import Axes, Stages
 from medseg.volume.label_table import LabelTable
 
 SMALLEST_EDGE = 4
 """Voxels an axis keeps at the coarsest stage."""
+
+LEFT_RIGHT = 0
+"""The axis of RAS voxels from left to right."""
+
+_SIDES = {"l", "r", "lt", "rt", "lh", "rh", "lk", "rk", "sin", "dex", "sinistra", "dextra"}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+"""Words of a name: ``ParotidL`` has two."""
 
 Triple = tuple[int, int, int]
 
@@ -46,8 +56,9 @@ def make_plan(
     fingerprint: Fingerprint,
     *,
     budget: Budget,
-    network: str = "unet",
+    network: Callable[[Stages], Choice],
     labels: LabelTable | None = None,
+    plane: Plane | None = None,
 ) -> Plan:
     """Choose spacing, normalisation, patch, batch and network stages.
 
@@ -57,42 +68,77 @@ def make_plan(
         Of the training cases.
     budget : Budget
         What a step may cost.
-    network : str
-        Name in ``medseg.networks``.
+    network : callable
+        What an architecture makes of the stages; see :func:`medseg.networks.suggestion`.
     labels : LabelTable, optional
         What will be learnt: where left and right are told apart, patches are not mirrored so.
+    plane : {"axial", "coronal", "sagittal"}, optional
+        Train a 2-D network on the slices of this plane. Pictures need no word: they are flat.
 
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    PlanError
+        When slices of `plane` are one voxel wide.
     """
     spacing = _target_spacing(fingerprint)
-    median_shape = _median_shape(fingerprint, spacing)
-    patch, strides, kernels = _fit_patch(median_shape, spacing, budget.voxels // 2)
-    batch = max(2, round(budget.voxels / math.prod(patch)))
-    features = [
-        min(budget.features * 2**stage, budget.most_features) for stage in range(len(strides))
-    ]
+    shape = _median_shape(fingerprint, spacing)
+    plane = plane or _flat_plane(fingerprint)
+    seen = _axes_seen(shape, plane)
+    share = 2 if plane is None else 4
+    stages = _fit_stages(
+        [shape[axis] for axis in seen], [spacing[axis] for axis in seen], budget, share=share
+    )
+    patch = [1, 1, 1]
+    for axis, voxels in zip(seen, stages.patch, strict=True):
+        patch[axis] = voxels
+    sides = labels is not None and _has_sides(labels)
     return Plan(
         spacing_mm=spacing,
         channels=_channel_names(fingerprint),
         normalisation=tuple(
             _normalisation(fingerprint.modality, channel) for channel in fingerprint.intensities
         ),
-        patch=patch,
-        batch=min(batch, 16),
-        network=Choice(
-            name=network,
-            settings={"features": features, "strides": strides, "kernels": kernels},
-        ),
-        mirror_axes=(1, 2) if labels is not None and _has_sides(labels) else (0, 1, 2),
+        patch=(patch[0], patch[1], patch[2]),
+        batch=min(max(share, round(budget.voxels / math.prod(stages.patch))), 16),
+        network=network(stages),
+        mirror_axes=tuple(axis for axis in seen if not (sides and axis == LEFT_RIGHT)),
+        plane=plane,
     )
 
 
+def _flat_plane(fingerprint: Fingerprint) -> Plane | None:
+    """The plane in which every case lies as a single slice, as pictures do."""
+    thin = np.asarray(fingerprint.shapes).max(axis=0) == 1
+    if thin.sum() != 1:
+        return None
+    planes: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+    return planes[int(np.argmax(thin))]
+
+
+def _axes_seen(shape: Triple, plane: Plane | None) -> tuple[int, ...]:
+    """Axes of RAS voxels that the network convolves along."""
+    if plane is None:
+        return (0, 1, 2)
+    seen = tuple(axis for axis in range(3) if axis != slice_axis(plane))
+    if min(shape[axis] for axis in seen) < 2:
+        raise PlanError(
+            f"{plane} slices of these scans are one voxel wide ({shape} voxels); choose another"
+            " plane"
+        )
+    return seen
+
+
 def _has_sides(labels: LabelTable) -> bool:
-    """Whether a label's name says left or right, as a word or as a lone L or R."""
-    words = {word for name in labels.names for word in re.split(r"[^a-z]+", name.lower())}
-    return not words.isdisjoint({"left", "right", "l", "r", "lt", "rt"})
+    """Whether a label's name says left or right: anywhere in full, or short as a word."""
+    names = [name.lower() for name in labels.names]
+    if any(side in name for name in names for side in ("left", "right")):
+        return True
+    words = {word.lower() for name in labels.names for word in _WORD.findall(name)}
+    return not words.isdisjoint(_SIDES)
 
 
 def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
@@ -114,25 +160,34 @@ def _median_shape(fingerprint: Fingerprint, spacing_mm: tuple[float, ...]) -> Tr
     return int(i), int(j), int(k)
 
 
-def _fit_patch(
-    median_shape: Triple, spacing_mm: tuple[float, ...], most_voxels: int
-) -> tuple[Triple, list[Triple], list[Triple]]:
-    """Largest patch in the budget, cut first along the axis longest in mm, with its stages."""
-    patch = list(median_shape)
+def _fit_stages(
+    shape: Sequence[int], spacing_mm: Sequence[float], budget: Budget, *, share: int
+) -> Stages:
+    """Stages of the largest patch of at most 1 / `share` of the budget, cut where longest in mm."""
+    size = list(shape)
     while True:
-        strides, kernels = _stages(patch, spacing_mm)
+        strides, kernels = _halvings(size, spacing_mm)
         multiple = np.prod(strides, axis=0)
-        i, j, k = (math.ceil(n / m) * int(m) for n, m in zip(patch, multiple, strict=True))
-        if i * j * k <= most_voxels or max(patch) <= SMALLEST_EDGE:
-            return (i, j, k), strides, kernels
-        widest = int(np.argmax([n * mm for n, mm in zip((i, j, k), spacing_mm, strict=True)]))
-        patch[widest] = max((i, j, k)[widest] - int(multiple[widest]), SMALLEST_EDGE)
+        patch = [math.ceil(n / m) * int(m) for n, m in zip(size, multiple, strict=True)]
+        if math.prod(patch) <= budget.voxels // share or max(size) <= SMALLEST_EDGE:
+            break
+        lengths = [
+            n * mm if n > SMALLEST_EDGE else 0.0 for n, mm in zip(size, spacing_mm, strict=True)
+        ]
+        widest = int(np.argmax(lengths))
+        smaller = min(patch[widest] - int(multiple[widest]), size[widest] - 1)
+        size[widest] = max(smaller, SMALLEST_EDGE)
+    most = budget.most_features * (1 if len(size) == 3 else 2)
+    features = tuple(min(budget.features * 2**stage, most) for stage in range(len(strides)))
+    return Stages(
+        patch=tuple(patch), features=features, strides=tuple(strides), kernels=tuple(kernels)
+    )
 
 
-def _stages(patch: list[int], spacing_mm: tuple[float, ...]) -> tuple[list[Triple], list[Triple]]:
+def _halvings(patch: Sequence[int], spacing_mm: Sequence[float]) -> tuple[list[Axes], list[Axes]]:
     """Strides and kernels: halve every axis that is long enough and not yet too coarse."""
     size, spacing = np.array(patch, float), np.array(spacing_mm, float)
-    strides: list[Triple] = [(1, 1, 1)]
+    strides: list[Axes] = [(1,) * len(patch)]
     kernels = [_kernel(spacing)]
     while len(strides) < 6:
         long = size >= 2 * SMALLEST_EDGE
@@ -140,15 +195,14 @@ def _stages(patch: list[int], spacing_mm: tuple[float, ...]) -> tuple[list[Tripl
             break
         step = np.where(long & (spacing < 2 * spacing[long].min()), 2, 1)
         size, spacing = np.ceil(size / step), spacing * step
-        strides.append((int(step[0]), int(step[1]), int(step[2])))
+        strides.append(tuple(step.tolist()))
         kernels.append(_kernel(spacing))
     return strides, kernels
 
 
-def _kernel(spacing: np.ndarray) -> Triple:
+def _kernel(spacing: np.ndarray) -> Axes:
     """3 along fine axes, 1 along an axis still twice as coarse as the finest."""
-    i, j, k = (3 if mm < 2 * spacing.min() else 1 for mm in spacing)
-    return i, j, k
+    return tuple(3 if mm < 2 * spacing.min() else 1 for mm in spacing)
 
 
 def _normalisation(modality: str, channel: Intensities) -> Normalisation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from monai.transforms import (
     Compose,
@@ -31,30 +32,38 @@ class Augmentation:
     Parameters
     ----------
     plan : Plan
-        Patch size, mirrored axes, and the spacing that says about which axes turning is safe.
+        Patch size, mirrored axes, plane, and the spacing that says about which axes turning is
+        safe.
     """
 
     def __init__(self, plan: Plan) -> None:
-        i, j, k = (n + 2 * math.ceil(MARGIN * n) for n in plan.patch)
+        i, j, k = (n + 2 * math.ceil(MARGIN * n) if n > 1 else 1 for n in plan.patch)
         self.region = (i, j, k)
+        self.slice_axis = plan.slice_axis
+        seen = [axis for axis in range(3) if axis != plan.slice_axis]
+        spacing = [plan.spacing_mm[axis] for axis in seen]
         both = ["image", "label"]
         self.compose = Compose([
             RandAffined(
                 both,
                 prob=0.5,
-                spatial_size=plan.patch,
-                rotate_range=_turns(plan.spacing_mm),
-                scale_range=(0.15, 0.15, 0.15),
+                spatial_size=[plan.patch[axis] for axis in seen],
+                rotate_range=_turns(spacing),
+                scale_range=(0.15,) * len(seen),
                 mode=("bilinear", "nearest"),
                 padding_mode="zeros",
             ),
-            *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in plan.mirror_axes),
+            *(RandFlipd(both, prob=0.5, spatial_axis=seen.index(axis))
+              for axis in plan.mirror_axes if axis in seen),
             RandGaussianNoised("image", prob=0.1, std=0.1),
             RandGaussianSmoothd(
                 "image", prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)
             ),
             RandScaleIntensityd("image", prob=0.15, factors=0.25),
-            RandSimulateLowResolutiond("image", prob=0.1, zoom_range=(0.5, 1.0)),
+            RandSimulateLowResolutiond(
+                "image", prob=0.1, zoom_range=(0.5, 1.0),
+                upsample_mode="trilinear" if len(seen) == 3 else "bilinear",
+            ),
             RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.5), retain_stats=True),
         ])  # fmt: skip
 
@@ -78,17 +87,24 @@ class Augmentation:
             Of the plan's patch size.
         """
         self.compose.set_random_state(seed=seed)
-        changed = self.compose({"image": image_CIJK, "label": label_IJK[None].float()})
-        label = changed["label"].as_tensor()[0].round().long()
-        return changed["image"].as_tensor(), label
+        pair = {"image": image_CIJK, "label": label_IJK[None].float()}
+        if self.slice_axis is not None:
+            pair = {key: value.squeeze(self.slice_axis + 1) for key, value in pair.items()}
+        changed = self.compose(pair)
+        image, label = changed["image"].as_tensor(), changed["label"].as_tensor()
+        if self.slice_axis is not None:
+            image, label = (x.unsqueeze(self.slice_axis + 1) for x in (image, label))
+        return image, label[0].round().long()
 
 
-def _turns(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+def _turns(spacing_mm: Sequence[float]) -> tuple[float, ...]:
     """Largest angle about each axis; small where it would mix axes of unlike spacing."""
-    i, j, k = (
-        TURN if max(others) < 1.5 * min(others) else SMALL_TURN
-        for others in (
-            [mm for other, mm in enumerate(spacing_mm) if other != axis] for axis in range(3)
-        )
-    )
-    return i, j, k
+    if len(spacing_mm) == 2:
+        return (_turn(spacing_mm),)
+    others = ([mm for other, mm in enumerate(spacing_mm) if other != axis] for axis in range(3))
+    return tuple(_turn(pair) for pair in others)
+
+
+def _turn(pair_mm: Sequence[float]) -> float:
+    """Largest angle in a plane of two spacings."""
+    return TURN if max(pair_mm) < 1.5 * min(pair_mm) else SMALL_TURN

@@ -5,18 +5,32 @@ Formats are the files of this folder; see :mod:`medseg.reading.protocol` to add 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from medseg.errors import ReadError
+from medseg.reading._naming import naming
+from medseg.reading._placing import placed_on
 from medseg.reading._policies import REFUSE, Policies
-from medseg.reading._sources import ScanSource, find_scans
-from medseg.reading.protocol import LabelReader, Recogniser, RepairingReader, ScanReader
+from medseg.reading._segment_choice import Overlaps, SegmentChoice, kept
+from medseg.reading._sources import ScanSource, Survey, find_scans, survey
+from medseg.reading.protocol import (
+    ChoosingLabelReader,
+    DrawnLabelReader,
+    LabelReader,
+    Recogniser,
+    RepairingReader,
+    ScanReader,
+)
 from medseg.runtime import catalogue
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
-__all__ = ["Policies", "ScanSource", "find_scans", "read_labels", "read_scan"]
+__all__ = [
+    "Policies", "ScanSource", "SegmentChoice", "Survey", "find_scans", "read_labels", "read_scan",
+    "survey",
+]  # fmt: skip
 
 
 def read_scan(
@@ -63,16 +77,34 @@ def read_scan(
     return reader.read(place, series=series, progress=progress)
 
 
-def read_labels(path: str | Path, *, table: LabelTable | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path,
+    *,
+    table: LabelTable | None = None,
+    like: Scan | None = None,
+    segments: Sequence[int | str] = (),
+    overlaps: Overlaps = "refuse",
+) -> LabelMap:
     """Read a label map.
 
     Parameters
     ----------
     path : str or Path
-        A NIfTI, NRRD, MetaImage, GIPL or DICOM SEG file.
+        A NIfTI, NRRD, MetaImage, GIPL, DICOM SEG or RT Structure Set file, or a PNG or TIFF mask.
     table : LabelTable, optional
         What the values mean. Without it names come from the file where it has them, else they
         are "label 1", "label 2"...
+    like : Scan, optional
+        The scan that was labelled. The map is put on its grid, voxel by voxel, and has its
+        provenance, so that DICOM results can be written of it. Without it an RT Structure Set is
+        read on the images in its folder, and other formats on their own grid.
+    segments : sequence of int or str, optional
+        Numbers (of DICOM SEG and RT Structure Set the file's own, else the values) or names of the
+        labels to take; all when empty.
+    overlaps : {"refuse", "first", "last"}, optional
+        What a voxel becomes that several segments of a DICOM SEG or RT Structure Set hold: the
+        first or last of them, in the order of `segments` or else of the file. A note in the
+        provenance tells what overlapped.
 
     Returns
     -------
@@ -84,11 +116,34 @@ def read_labels(path: str | Path, *, table: LabelTable | None = None) -> LabelMa
     ReadError
         When the path does not exist, is damaged or is no format that can be read.
     LabelError
-        When a value is fractional, negative, above 65535 or not in `table`.
+        When a value is fractional, negative, above 65535 or not in `table`, there is no such
+        segment, or segments overlap.
+    GeometryError
+        When labels do not lie on the voxels of `like`.
     """
     place = _existing(path)
-    reader = cast(LabelReader, _reader(place, "read_labels"))
-    return reader.read_labels(place, table=table)
+    choice = SegmentChoice(segments=tuple(segments), overlaps=overlaps)
+    reader = _reader(place, "read_labels")
+    if like is not None and hasattr(reader, "read_labels_on"):
+        drawn = cast(DrawnLabelReader, reader)
+        return drawn.read_labels_on(place, scan=like, table=table, choice=choice)
+    labels = _chosen(reader, place, table, choice)
+    if like is None:
+        return labels
+    with naming(place):
+        return placed_on(labels, like)
+
+
+def _chosen(
+    reader: Recogniser, path: Path, table: LabelTable | None, choice: SegmentChoice
+) -> LabelMap:
+    """The wanted labels, chosen while reading where they may overlap, else afterwards."""
+    if hasattr(reader, "read_labels_by_choice"):
+        choosing = cast(ChoosingLabelReader, reader)
+        return choosing.read_labels_by_choice(path, table=table, choice=choice)
+    labels = cast(LabelReader, reader).read_labels(path, table=table)
+    with naming(path):
+        return kept(labels, choice)
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""The size that compressed pixels themselves state, which the header must not contradict.
+"""What compressed pixels themselves state: their size, and how far they are from what was encoded.
 
 Decoders hand out rows times columns values and take the header's word for which is which, so a
 header with the two exchanged would give sheared pixels without a word.
@@ -7,10 +7,12 @@ header with the two exchanged would give sheared pixels without a word.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
 _START_OF_SCAN = 0xDA
+_START_OF_JPEG_LS = 0xF7
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 
 
@@ -40,20 +42,53 @@ def stated_size(fragment: bytes) -> tuple[int, int] | None:
     return rows - top, columns - left
 
 
+def near_lossless(fragment: bytes) -> tuple[int, int] | None:
+    """Precision and NEAR of a JPEG-LS frame: by how much values may differ from those encoded.
+
+    Parameters
+    ----------
+    fragment : bytes
+        One compressed frame.
+
+    Returns
+    -------
+    tuple of int or None
+        Bits of a value, and the largest difference; None where the frame is no JPEG-LS or is cut
+        short.
+
+    References
+    ----------
+    ITU-T T.87, C.1.1 (SOF55) and C.2.3 (start of scan).
+    """
+    bits = 0
+    for marker, at in _segments(fragment):
+        if marker == _START_OF_JPEG_LS:
+            bits = fragment[at + 4]
+        near_at = at + 5 + 2 * fragment[at + 4]
+        if marker == _START_OF_SCAN and bits and near_at < len(fragment):
+            return bits, fragment[near_at]
+    return None
+
+
 def _jpeg_size(fragment: bytes) -> tuple[int, int] | None:
     """From the first frame header before the pixels."""
-    at = 2
-    while at + 9 <= len(fragment) and fragment[at] == 0xFF:
-        marker = fragment[at + 1]
+    for marker, at in _segments(fragment):
         if marker in _START_OF_FRAME:
             rows, columns = struct.unpack_from(">2H", fragment, at + 5)
             return rows, columns
-        if marker == _START_OF_SCAN:
-            return None
+    return None
+
+
+def _segments(fragment: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of every segment up to the first scan."""
+    at = 2 if fragment[:2] == b"\xff\xd8" else len(fragment)
+    while at + 9 <= len(fragment) and fragment[at] == 0xFF:
+        marker = fragment[at + 1]
         if marker == 0xFF:
             at += 1
-        elif marker in _WITHOUT_LENGTH:
-            at += 2
-        else:
-            at += 2 + struct.unpack_from(">H", fragment, at + 2)[0]
-    return None
+            continue
+        yield marker, at
+        if marker == _START_OF_SCAN:
+            return
+        long = marker not in _WITHOUT_LENGTH
+        at += 2 + (struct.unpack_from(">H", fragment, at + 2)[0] if long else 0)

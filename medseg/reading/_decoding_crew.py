@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ _MOST_WORKERS = 4
 _FRAME_SECONDS = 10.0
 _START_SECONDS = 60.0
 _UNUSED_SECONDS = 10.0
+_PIPE_BYTES = 1 << 20
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Options = Mapping[str, str | int]
@@ -74,16 +75,16 @@ class Crew:
     def _decode(self, frame: bytes, options: Options) -> npt.NDArray[Any]:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.is_alive():
-            worker = self._own.worker = self._another()
+            worker = self._own.worker = self._another(str(options["syntax"]))
         return worker.decode(frame, options)
 
-    def _another(self) -> _Worker:
+    def _another(self, syntax: str) -> _Worker:
         """A worker that waits already, or a new one."""
         with suppress(IndexError):
             while not (worker := self._free.pop()).is_alive():
                 continue
             return worker
-        worker = _Worker()
+        worker = _Worker(syntax)
         self._workers.append(worker)
         return worker
 
@@ -108,12 +109,12 @@ class _Waiting:
         self._workers: list[_Worker] = []
         self._ending: threading.Timer | None = None
 
-    def start_one(self) -> None:
+    def start_one(self, syntax: str) -> None:
         """Start a worker where there are not as many as can work at once."""
         with self._lock, suppress(OSError):  # then the crew tries again, and tells
             if len(self._workers) >= _processes():
                 return
-            self._workers.append(_Worker())
+            self._workers.append(_Worker(syntax))
             if self._ending is None:
                 self._ending = threading.Timer(_UNUSED_SECONDS, self.end)
                 self._ending.daemon = True
@@ -140,17 +141,19 @@ class _Waiting:
 
 
 class _Worker:
-    """One process; killed when a frame takes too long."""
+    """One process, quickest with frames of one syntax; killed when a frame takes too long."""
 
-    def __init__(self) -> None:
+    def __init__(self, syntax: str) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-P", str(_SCRIPT)],
+            [sys.executable, "-P", str(_SCRIPT), syntax],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **_ONE_THREAD},
         )
         self._patience = _START_SECONDS
+        for pipe in (self._process.stdin, self._process.stdout):
+            _widen(pipe)
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -203,6 +206,17 @@ class _Worker:
                     continue
 
 
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold a frame, where the system can, so that nobody waits for its halves."""
+    try:
+        import fcntl
+
+        if pipe is not None and sys.platform == "linux":
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (ImportError, OSError):
+        return
+
+
 def _processes() -> int:
     """How many processes work at once."""
     try:
@@ -218,12 +232,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_waiting.forget)
 
 
-def expect_frames() -> None:
+def expect_frames(syntax: str) -> None:
     """Start one more process, up to those that work at once, for frames that will come soon.
 
     They end after some seconds without a series to decode.
+
+    Parameters
+    ----------
+    syntax : str
+        Transfer syntax of the frames.
     """
-    _waiting.start_one()
+    _waiting.start_one(syntax)
 
 
 def expect_none() -> None:

@@ -38,7 +38,7 @@ PIXEL_FIELDS = (
 _FIELDS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PixelSpacing",
     "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ImagerPixelSpacing",
-    "PixelSpacingCalibrationType", "SequenceOfUltrasoundRegions",
+    "PixelSpacingCalibrationType", "SequenceOfUltrasoundRegions", "FrameIncrementPointer",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PIXEL_FIELDS, *MARKS,
 ]  # fmt: skip
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._dicom_decoding import Encoded, encoded, stored_frames
+from medseg.reading._dicom_decoding import stored_frames
+from medseg.reading._dicom_encoded import Encoded, encoded
 from medseg.reading._dicom_frames import Frame
 from medseg.reading._dicom_headers import DicomFile, as_numbers, as_text
 from medseg.runtime.progress import Progress
@@ -152,7 +153,7 @@ def _as_stored(number: float, dtype: np.dtype[Any]) -> int:
 
 
 def _rescaled(stored: npt.NDArray[Any], dataset: Dataset, frame: Frame) -> npt.NDArray[Any]:
-    """Modality values of a frame, shape (J, I): int32 when exact, else float64.
+    """Modality values of a frame, shape (J, I): the smallest whole numbers, else float64.
 
     References
     ----------
@@ -171,11 +172,25 @@ def _rescaled(stored: npt.NDArray[Any], dataset: Dataset, frame: Frame) -> npt.N
         )
     if not (slope.is_integer() and intercept.is_integer()):
         return stored * slope + intercept
-    largest = 2.0 ** (8 * stored.dtype.itemsize) * abs(slope) + abs(intercept)
-    values: Any = stored.astype(np.int32 if largest < 2**31 else np.int64)
-    values *= int(slope)
-    values += int(intercept)
+    kind = _exact_kind(stored, int(slope), int(intercept))
+    values: Any = stored.astype(kind)
+    if slope != 1:
+        values *= kind(slope)
+    values += kind(intercept)
     return np.asarray(values)
+
+
+def _exact_kind(stored: npt.NDArray[Any], slope: int, intercept: int) -> type[Any]:
+    """The smallest kind of number that holds every rescaled value and both factors.
+
+    What goes beyond it on the way comes back: whole numbers of n bits are exact modulo 2 ** n.
+    """
+    ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
+    largest = max(abs(number) for number in (*ends, slope, intercept))
+    for kind in (np.int16, np.int32, np.int64):
+        if largest <= np.iinfo(kind).max:
+            return kind
+    return np.float64
 
 
 def _stated_rescale(dataset: Dataset) -> tuple[float, float]:

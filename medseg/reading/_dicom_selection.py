@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import ReadError, SelectionError
+from medseg.reading._dicom_flat import is_cine
 from medseg.reading._dicom_stacks import Stack
 
 
@@ -68,5 +70,18 @@ def _asked_for(stacks: Sequence[Stack], series: str) -> Stack:
 
 
 def _listing(stacks: Sequence[Stack]) -> str:
-    """One line per stack, numbered from 1."""
-    return "".join(f"\n  {number}  {s.describe()}" for number, s in enumerate(stacks, start=1))
+    """One line per stack, numbered from 1; one for all the frames of a cine."""
+    lines = []
+    for _, run in itertools.groupby(enumerate(stacks, start=1), key=_cine_of):
+        (number, first), *more = run
+        numbers = f"{number} to {more[-1][0]}" if more else f"{number}"
+        frames = f", frames 1 to {len(more) + 1} of a cine" if more else ""
+        lines.append(f"\n  {numbers}  {first.describe()}{frames}")
+    return "".join(lines)
+
+
+def _cine_of(numbered: tuple[int, Stack]) -> object:
+    """What the frames of a cine have in common and no other stack has."""
+    number, stack = numbered
+    file = stack.frames[0].file
+    return file if is_cine(file) else number

@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.reading._dicom_duplicates import without_duplicates
-from medseg.reading._dicom_flat import in_own_plane, is_flat
+from medseg.reading._dicom_flat import in_own_plane, is_cine, is_flat
 from medseg.reading._dicom_frames import Frame, frames_of
 from medseg.reading._dicom_geometry import SAME_POSITION_MM, depths_mm, grid_of
 from medseg.reading._dicom_headers import DicomFile
@@ -105,6 +105,7 @@ def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
     -----
     Frames of one stack share SeriesInstanceUID, SOPClassUID, FrameOfReferenceUID, Rows, Columns,
     orientation (within 1e-3) and PixelSpacing (within 1e-4 mm); a multi-frame file is on its own.
+    Each frame of a cine is a stack.
     """
     buckets: dict[tuple[str, ...], list[Frame]] = {}
     for file in files:
@@ -124,7 +125,8 @@ def _in_bucket(frames: list[Frame]) -> list[Stack]:
     placed = [frame for frame in frames if frame.has_geometry]
     lost = [frame for frame in frames if not frame.has_geometry]
     if not placed and all(is_flat(frame) for frame in lost):
-        return [_flat(frame) for frame in lost]
+        flat = [_flat(frame) for frame in lost]
+        return _cine(flat[0]) if is_cine(lost[0].file) else flat
     if not placed:
         return [Stack(tuple(frames), None, _refusal_by_kind(frames) or _no_geometry(frames, 0))]
     groups: list[list[Frame]] = []
@@ -141,6 +143,23 @@ def _flat(frame: Frame) -> Stack:
     placed, notes = in_own_plane(frame)
     stack = _as_stack([placed], notes)
     return replace(stack, notes=(*notes, "its depth of 1 mm is assumed")) if stack.grid else stack
+
+
+def _cine(first: Stack) -> list[Stack]:
+    """A stack for each frame of a cine, all on the grid of the first; one when it is refused."""
+    if first.refusal:
+        return [first]
+    (frame,) = first.frames
+    count = frame.file.count("NumberOfFrames")
+    return [
+        replace(
+            first,
+            frames=(replace(frame, number=number - 1),),
+            notes=(f"frame {number} of {count} of a cine", *first.notes),
+            volume=(number, count),
+        )
+        for number in range(1, count + 1)
+    ]
 
 
 def _group_like(frame: Frame, groups: list[list[Frame]]) -> list[Frame]:
@@ -258,7 +277,8 @@ def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
             f"{name} is a colour picture, not a scan; give a series of grey images",
             code="COLOUR",
         )
-    if file.is_multiframe and not any(frame.has_geometry for frame in frames):
+    placed = any(frame.has_geometry for frame in frames)
+    if file.is_multiframe and not placed and not is_cine(file):
         return GeometryError(
             f"{name} holds {file.count('NumberOfFrames', 1)} frames but does not say where each"
             " lies (no complete functional groups); export it as single slices",

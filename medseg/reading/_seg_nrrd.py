@@ -1,12 +1,14 @@
-"""Label names in the header of a NRRD file, as 3D Slicer writes them (.seg.nrrd)."""
+"""Names, colours and codes of labels in a NRRD header, as 3D Slicer writes them (.seg.nrrd)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
 
-from medseg.volume import Label
+from medseg.volume import Code, Label
 from medseg.volume.label_table import default_color
+
+_TISSUE = "SCT^85756007^Tissue"
 
 
 def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
@@ -26,8 +28,8 @@ def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
     labels: dict[int, Label] = {}
     for number in itertools.count():
         prefix = f"Segment{number}_"
-        name = metadata.get(f"{prefix}Name", "").strip()
-        if not name:
+        name = metadata.get(f"{prefix}Name", "")
+        if not name.strip():
             break
         if metadata.get(f"{prefix}Layer", "0") != "0":
             return ()
@@ -36,9 +38,26 @@ def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
         if name in {label.name for label in labels.values()}:
             name = f"{name} {value}"
         color = _color(metadata.get(f"{prefix}Color", ""), number)
+        code = _code(metadata.get(f"{prefix}Tags", ""))
         if 1 <= value <= 65535 and value not in labels:
-            labels[value] = Label(value=value, name=name, color=color)
+            labels[value] = Label(value=value, name=name, color=color, code=code)
     return tuple(labels[value] for value in sorted(labels))
+
+
+def _code(tags: str) -> Code | None:
+    """The type in a terminology entry; None for some tissue, which stands for no code at all.
+
+    Its words are context, category, type, type modifier and three about the region; each code is
+    scheme, value and meaning.
+    """
+    entries = (one.partition(":") for one in tags.split("|"))
+    entry = next((text for key, _, text in entries if key.strip() == "TerminologyEntry"), "")
+    words = entry.split("~")
+    parts = words[2].split("^") if len(words) > 2 else []
+    if len(parts) != 3 or not all(parts[:2]) or words[1] == words[2] == _TISSUE:
+        return None
+    scheme, value, meaning = parts
+    return Code(value, scheme, meaning)
 
 
 def _color(text: str, row: int) -> tuple[int, int, int]:

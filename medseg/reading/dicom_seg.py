@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError, ReadError
-from medseg.reading._dicom_decoding import Encoded, stored_frames, transfer_syntax
+from medseg.reading._dicom_decoding import stored_frames
+from medseg.reading._dicom_encoded import Encoded, transfer_syntax
 from medseg.reading._dicom_frames import Frame, frames_of
 from medseg.reading._dicom_headers import DicomFile, as_numbers, as_text, class_uid
 from medseg.reading._dicom_opening import dataset_of
 from medseg.reading._naming import naming
+from medseg.reading._overlapping import Canvas
 from medseg.reading._seg_grid import grid_of_sparse
+from medseg.reading._segment_choice import EVERYTHING, SegmentChoice
 from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
 from medseg.volume.conventions import from_kji
 from medseg.volume.label_table import default_color
@@ -25,7 +29,6 @@ from medseg.volume.label_table import default_color
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_MOST_PAIRS = 10
 _BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 
 
@@ -37,19 +40,10 @@ def recognises(path: Path) -> bool:
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     """Read a segmentation on the slices it stores.
 
-    Parameters
-    ----------
-    path : Path
-        A DICOM SEG file, of type BINARY, FRACTIONAL or LABELMAP.
-    table : LabelTable or None
-        What the values mean; None takes names, colours and codes from the segments.
-
-    Returns
-    -------
-    LabelMap
-        The value of a voxel is its segment's number; of medseg's own files, the label's value.
-        The grid reaches from the first to the last slice that the file stores, which may be fewer
-        than the source series has.
+    The form is that of :class:`medseg.reading.protocol.LabelReader`; `path` is a DICOM SEG of type
+    BINARY, FRACTIONAL or LABELMAP. The value of a voxel is its segment's number; of medseg's own
+    files, the label's value. The grid reaches from the first to the last slice that the file
+    stores, which may be fewer than the source series has.
 
     Raises
     ------
@@ -61,29 +55,63 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         Code ``OVERLAP``, when segments overlap: one voxel can hold one label only. The pairs are
         listed.
     """
+    return read_labels_by_choice(path, table=table, choice=EVERYTHING)
+
+
+def read_labels_by_choice(
+    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+) -> LabelMap:  # fmt: skip
+    """Read as :func:`read_labels` does, but only the segments that are wanted.
+
+    The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are
+    the values that the labels have in the label map. The grid is the same, whichever segments are
+    taken.
+
+    Raises
+    ------
+    LabelError
+        When there is no such segment; or as :func:`read_labels`.
+    """
     with naming(path):
-        try:
-            dataset = dataset_of(path)
-            labels = [_label(item) for item in dataset.SegmentSequence]
-        except Exception as error:  # parsers raise of every kind on damaged bytes
-            kind = type(error).__name__
-            raise ReadError(f"damaged DICOM SEG ({kind}); copy or export it again") from error
+        dataset, labels = _opened(path)
         notes = _notes(dataset)
+        number_of = {label.value: number for number, label in labels.items()}
+        if len(number_of) < len(labels):
+            raise LabelError("several of its segments have one of the values; export it again")
+        values_wanted = choice.numbers({label.value: label.name for label in labels.values()})
+        wanted = [number_of[value] for value in values_wanted]
+        taken = [labels[number] for number in wanted]
+        own = LabelTable(tuple(sorted(taken, key=lambda label: label.value)))
+        value_of = {number: labels[number].value for number in wanted}
         frames = frames_of(DicomFile(path, dataset))
         grid, slices = grid_of_sparse(frames)
-        volume = np.zeros((grid.shape[2], grid.shape[1], grid.shape[0]), np.uint16)
-        value_of = {number: label.value for number, label in labels}
+        canvas = Canvas(grid.shape[::-1], taken, choice.overlaps)
         stored = _stored(dataset, frames)
-        overlaps: set[tuple[int, int]] = set()
         for frame, k, pixels in zip(frames, slices, stored, strict=True):
-            overlaps |= _put(volume[k], _label_values(dataset, frame, pixels, value_of))
-        _refuse(overlaps, {label.value: label.name for _, label in labels})
-        return LabelMap(
-            _narrow(from_kji(volume)),
-            grid,
-            table or _table([label for _, label in labels]),
-            Provenance("dicom-seg", (path,), as_text(dataset, "SeriesInstanceUID"), notes=notes),
-        )
+            canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
+        values, decided = canvas.finished()
+        uid, notes = as_text(dataset, "SeriesInstanceUID"), (*notes, *decided)
+        source = Provenance("dicom-seg", (path,), uid, notes=notes)
+        return LabelMap(from_kji(values), grid, table or own, source)
+
+
+def _opened(path: Path) -> tuple[Dataset, dict[int, Label]]:
+    """The file, and the label of each segment by its number; background is left out."""
+    try:
+        dataset = dataset_of(path)
+        numbered = [_label(item) for item in dataset.SegmentSequence]
+    except Exception as error:  # parsers raise of every kind on damaged bytes
+        kind = type(error).__name__
+        raise ReadError(f"damaged DICOM SEG ({kind}); copy or export it again") from error
+    labels = dict(numbered)
+    if len(labels) < len(numbered):
+        raise LabelError("several of its segments have one number; export it again")
+    times = Counter(label.name for label in labels.values())
+    return dataset, {
+        number: label if times[label.name] == 1 else _renamed(label)
+        for number, label in labels.items()
+        if label.value > 0
+    }
 
 
 def _notes(dataset: Dataset) -> tuple[str, ...]:
@@ -127,18 +155,8 @@ def _code(item: Dataset) -> Code | None:
     return None
 
 
-def _table(labels: Sequence[Label]) -> LabelTable:
-    """A table in ascending order, names made unique by their values; background is left out."""
-    names = [label.name for label in labels]
-    unique = [
-        label if names.count(label.name) == 1 else _renamed(label)
-        for label in labels
-        if label.value > 0
-    ]
-    return LabelTable(tuple(sorted(unique, key=lambda label: label.value)))
-
-
 def _renamed(label: Label) -> Label:
+    """The label with its value in its name, which others share."""
     name = f"{label.name} {label.value}"
     return Label(value=label.value, name=name, color=label.color, code=label.code)
 
@@ -176,11 +194,24 @@ def _bits(dataset: Dataset, frame: Frame, shape: tuple[int, int]) -> npt.NDArray
     """
     count = shape[0] * shape[1]
     first = frame.number * count
+    if count < 8:
+        _check_gapless(dataset, count)
     chunk = np.frombuffer(dataset.PixelData, np.uint8)[first // 8 : -(-(first + count) // 8)]
     bits = np.unpackbits(chunk, bitorder="little")[first % 8 : first % 8 + count]
     if bits.size < count:
         raise ReadError("truncated: pixels are missing; copy or export it again", code="TRUNCATED")
     return bits.reshape(shape)
+
+
+def _check_gapless(dataset: Dataset, count: int) -> None:
+    """Raise `ReadError` when frames of `count` pixels, less than a byte, have a byte each."""
+    bits = count * int(dataset.get("NumberOfFrames") or 1)
+    if len(dataset.PixelData) > 2 * math.ceil(bits / 16):
+        raise ReadError(
+            "there is padding between its frames of fewer than 8 pixels, against the standard;"
+            " export it again with another program",
+            code="DAMAGED",
+        )
 
 
 def _segment_number(dataset: Dataset, frame: int) -> int:
@@ -191,32 +222,3 @@ def _segment_number(dataset: Dataset, frame: int) -> int:
         for item in group.get("SegmentIdentificationSequence") or []:
             return int(item.ReferencedSegmentNumber)
     raise ReadError(f"frame {frame + 1} does not say which segment it belongs to")
-
-
-def _put(
-    plane: npt.NDArray[np.uint16], values: npt.NDArray[np.uint16]
-) -> set[tuple[int, int]]:  # fmt: skip
-    """Write the labels of a frame into its slice; the pairs of labels that meet in a voxel."""
-    held = values > 0
-    twice = held & (plane > 0) & (plane != values)
-    pairs = np.unique(np.stack([plane[twice], values[twice]]), axis=1).T
-    plane[held] = values[held]
-    return {(min(one, two), max(one, two)) for one, two in pairs.tolist()}
-
-
-def _refuse(overlaps: set[tuple[int, int]], names: dict[int, str]) -> None:
-    """Raise `LabelError` that lists the pairs of segments that overlap, if there are any."""
-    if not overlaps:
-        return
-    shown = [f"{names[one]} and {names[two]}" for one, two in sorted(overlaps)[:_MOST_PAIRS]]
-    rest = len(overlaps) - len(shown)
-    raise LabelError(
-        f"segments overlap ({'; '.join(shown)}{f'; {rest} more pairs' if rest else ''}), and a"
-        " voxel of a label map holds one label only: export them apart",
-        code="OVERLAP",
-    )
-
-
-def _narrow(values: npt.NDArray[np.uint16]) -> npt.NDArray[Any]:
-    """The same labels as uint8 when they fit."""
-    return values.astype(np.uint8) if values.max(initial=0) < 256 else values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,14 +11,15 @@ import msgspec
 import numpy as np
 
 from medseg.errors import GeometryError, InputError, MedsegError, ReadError
-from medseg.reading._dicom_decoding import check_promise, transfer_syntax
+from medseg.reading import zip_archive
+from medseg.reading._dicom_encoded import check_promise, transfer_syntax
 from medseg.reading._dicom_geometry import depths_mm
 from medseg.reading._dicom_headers import harmless, sniff
 from medseg.reading._dicom_stacks import Stack
 from medseg.reading._naming import naming
 from medseg.reading._policies import REFUSE, Policies
 from medseg.reading._repairing import repair_of
-from medseg.reading._sources import ScanSource, sources_below
+from medseg.reading._sources import Found, ScanSource, sources_below
 from medseg.reading.dicom_series import list_stacks, read_stack
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
@@ -112,7 +115,7 @@ def look(
     pixels: bool = False,
     progress: Progress = silent,
 ) -> tuple[StackReport, ...]:
-    """Report on every volume in a file or below a folder.
+    """Report on every volume in a file, in a zip archive of DICOM or below a folder.
 
     Of DICOM only headers are read, each file once, unless `pixels` asks for more; files of other
     formats are read whole.
@@ -120,7 +123,7 @@ def look(
     Parameters
     ----------
     path : str or Path
-        A file or a folder.
+        A file or a folder; archives and pictures in it are looked at too.
     policies : Policies, optional
         What may be repaired.
     pixels : bool, default False
@@ -141,22 +144,16 @@ def look(
     place = Path(path)
     if not place.exists():
         raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
-    reports = []
-    for source, what in _found(place, progress):
-        if isinstance(what, Stack):
-            reports.append(_of_stack(source, what, policies, pixels=pixels))
-        elif isinstance(what, MedsegError):
-            reports.append(StackReport(name=source.name, format="dicom", verdict=_refused(what)))
-        else:
-            reports.append(_of_file(source))
-    return tuple(reports)
+    seen = functools.partial(_of_stack, policies=policies, pixels=pixels)
+    return tuple(_report(source, what) for source, what in _found(place, seen, progress))
 
 
 def _found(
-    place: Path, progress: Progress
-) -> list[tuple[ScanSource, Stack | ReadError | None]]:  # fmt: skip
-    if place.is_dir():
-        return sources_below(place, pictures=True, progress=progress)
+    place: Path, seen: Callable[[Stack], StackReport], progress: Progress
+) -> list[Found[StackReport]]:
+    """Every volume, with the report on it where it is a DICOM stack."""
+    if place.is_dir() or zip_archive.recognises(place):
+        return sources_below(place, pictures=True, seen=seen, progress=progress)[0]
     one = ScanSource(place, "", place.name)
     if sniff(place) not in ("dicom", "guess"):
         return [(one, None)]
@@ -164,7 +161,15 @@ def _found(
         stacks = list_stacks(place, progress=progress)
     except InputError:
         return [(one, None)]
-    return [(ScanSource(place, stack.selector, place.name), stack) for stack in stacks]
+    return [(ScanSource(place, stack.selector, place.name), seen(stack)) for stack in stacks]
+
+
+def _report(source: ScanSource, what: StackReport | InputError | None) -> StackReport:
+    """The report on a volume, under its name."""
+    if isinstance(what, InputError):
+        known = "zip" if zip_archive.recognises(source.path) else "dicom"
+        return StackReport(name=source.name, format=known, verdict=_refused(what))
+    return msgspec.structs.replace(what or _of_file(source), name=source.name)
 
 
 def _of_file(source: ScanSource) -> StackReport:
@@ -178,7 +183,7 @@ def _of_file(source: ScanSource) -> StackReport:
     except MedsegError as error:
         return StackReport(name=source.name, verdict=_refused(error))
     return msgspec.structs.replace(
-        _of_grid(source, scan.grid),
+        _of_grid(scan.grid),
         format=scan.provenance.format,
         modality=scan.modality,
         channels=scan.channels,
@@ -188,10 +193,8 @@ def _of_file(source: ScanSource) -> StackReport:
     )
 
 
-def _of_stack(
-    source: ScanSource, stack: Stack, policies: Policies, *, pixels: bool
-) -> StackReport:  # fmt: skip
-    """Report on a DICOM stack, from its headers (and its pixels)."""
+def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> StackReport:
+    """Report on a DICOM stack, from its headers (and its pixels), still without a name."""
     notes, refusal, grid, repairs = list(stack.notes), stack.refusal, stack.grid, []
     if stack.copies:
         repairs.append(f"{stack.copies} copies of slices were left out")
@@ -205,7 +208,7 @@ def _of_stack(
         refusal = error
     if scan is not None:
         notes = [note for note in scan.provenance.notes if note not in repairs]
-    report = _of_grid(source, grid) if grid else StackReport(name=source.name, verdict=_OK)
+    report = _of_grid(grid) if grid else StackReport(name="", verdict=_OK)
     missing, irregular_mm = _gaps(stack)
     return msgspec.structs.replace(
         report,
@@ -230,10 +233,9 @@ def _of_stack(
 _OK = Verdict(outcome="ok")
 
 
-def _of_grid(source: ScanSource, grid: Grid) -> StackReport:
+def _of_grid(grid: Grid) -> StackReport:
     return StackReport(
-        name=source.name,
-        series_uid=source.series_uid,
+        name="",
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
         orientation=orientation_letters(grid),

@@ -39,25 +39,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     """Read a scan; vector components, or a fourth axis, become the channels.
 
-    Parameters
-    ----------
-    path : Path
-        A .nrrd, .nhdr, .mha, .mhd or .gipl file; .mha, .nrrd and .gipl may be gzipped.
-    series : str or None
-        Not used: the file holds one image.
-    progress : Progress
-        Called when done.
-
-    Returns
-    -------
-    Scan
-
-    Raises
-    ------
-    ReadError
-        When the file is truncated or damaged, or has more than four axes.
-    GeometryError
-        When its axes are singular.
+    The form is that of :class:`medseg.reading.protocol.ScanReader`; .mha, .nrrd and .gipl files may
+    be gzipped.
     """
     voxels, affine, metadata = _load(path)
     with naming(path):
@@ -76,23 +59,8 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     """Read a label map; names come from `table`, else from 3D Slicer's fields in a NRRD header.
 
-    Parameters
-    ----------
-    path : Path
-        A .nrrd, .nhdr, .mha, .mhd or .gipl file; .mha, .nrrd and .gipl may be gzipped.
-    table : LabelTable or None
-        What the values mean.
-
-    Returns
-    -------
-    LabelMap
-
-    Raises
-    ------
-    ReadError
-        When the file is truncated or damaged.
-    LabelError
-        When a value is not a label or not in `table`.
+    The form is that of :class:`medseg.reading.protocol.LabelReader`; codes come from Slicer's
+    terminology entries.
     """
     voxels, affine, metadata = _load(path)
     with naming(path):

@@ -44,27 +44,9 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     """Read a scan; a fourth axis (time or channels) becomes the channels.
 
-    Parameters
-    ----------
-    path : Path
-        A .nii or .nii.gz file.
-    series : str or None
-        Not used: the file holds one image.
-    progress : Progress
-        Called when done.
-
-    Returns
-    -------
-    Scan
-        Integers when the header asks for no scaling, else float32. The affine is the sform's
-        where it is set, else the qform's.
-
-    Raises
-    ------
-    ReadError
-        When the file is truncated, damaged or has more than four axes.
-    GeometryError
-        When the affine is singular or not finite.
+    The form is that of :class:`medseg.reading.protocol.ScanReader`. Voxels (C, I, J, K) are
+    integers when the header asks for no scaling, else float32; the affine is the sform's where it
+    is set, else the qform's.
     """
     image, raw = _load(path)
     with naming(path):
@@ -80,23 +62,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     """Read a label map; names come from `table`, else from medseg's header extension.
 
-    Parameters
-    ----------
-    path : Path
-        A .nii or .nii.gz file.
-    table : LabelTable or None
-        What the values mean.
-
-    Returns
-    -------
-    LabelMap
-
-    Raises
-    ------
-    ReadError
-        When the file is truncated or damaged.
-    LabelError
-        When a value is not a label or not in `table`.
+    The form is that of :class:`medseg.reading.protocol.LabelReader`.
     """
     image, raw = _load(path)
     with naming(path):
@@ -213,10 +179,20 @@ def _geometry_notes(header: Any, grid: Grid) -> list[str]:
         apart = _corner_distance_mm(grid, qform, sform)
         if apart > _DISAGREEMENT_MM:
             notes.append(f"sform and qform lie up to {apart:.2f} mm apart; the sform is used")
+    if qcode and not scode and _is_near_half_turn(header):
+        notes.append(
+            "the qform is within 0.07 degrees of a half turn; its numbers cannot tell by how much"
+        )
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         notes.append(f"the header gives lengths in {unit}; they are taken as mm")
     return notes
+
+
+def _is_near_half_turn(header: Any) -> bool:
+    """Whether the quaternion's missing number is lost in the rounding of the other three."""
+    stored = np.array([float(header[f"quatern_{letter}"]) for letter in "bcd"])
+    return bool(0 < abs(1 - stored @ stored) < abs(header.quaternion_threshold))
 
 
 def _corner_distance_mm(grid: Grid, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:

@@ -43,24 +43,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     """Read a picture; colours become the channels, an alpha channel is left out.
 
-    Parameters
-    ----------
-    path : Path
-        A .png, .jpg or .tif file.
-    series : str or None
-        Not used: the file holds one picture.
-    progress : Progress
-        Called when done.
-
-    Returns
-    -------
-    Scan
-        Voxels (C, I, J, K), K the pages of a TIFF; I along the rows, J downwards.
-
-    Raises
-    ------
-    ReadError
-        When the file is truncated, damaged or too large.
+    The form is that of :class:`medseg.reading.protocol.ScanReader`. Of the voxels (C, I, J, K), I
+    runs along the rows, J downwards, and K is the page of a TIFF.
     """
     voxels, notes = _load(path)
     with naming(path):
@@ -74,23 +58,12 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     """Read a mask: a grey PNG or TIFF whose values are labels.
 
-    Parameters
-    ----------
-    path : Path
-        A .png or .tif file.
-    table : LabelTable or None
-        What the values mean.
-
-    Returns
-    -------
-    LabelMap
+    The form is that of :class:`medseg.reading.protocol.LabelReader`.
 
     Raises
     ------
-    ReadError
-        When the file is truncated, damaged or too large.
     LabelError
-        When it is a JPEG, in colour, or a value is no label.
+        When it is a JPEG or in colour, too.
     """
     voxels, notes = _load(path)
     with naming(path):

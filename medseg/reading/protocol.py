@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from medseg.reading._policies import Policies
+from medseg.reading._segment_choice import SegmentChoice
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, LabelTable, Scan
 
@@ -111,5 +112,57 @@ class LabelReader(Recogniser, Protocol):
             When the file is damaged or holds something else.
         LabelError
             When a value is not a whole number or not in `table`.
+        """
+        ...
+
+
+class ChoosingLabelReader(LabelReader, Protocol):
+    """A format whose segments may overlap, so that some must be chosen while reading."""
+
+    def read_labels_by_choice(
+        self, path: Path, *, table: LabelTable | None, choice: SegmentChoice
+    ) -> LabelMap:
+        """Read a label map of the segments that are wanted.
+
+        Parameters
+        ----------
+        path : Path
+            A path that `recognises` accepts.
+        table : LabelTable or None
+            What the values mean.
+        choice : SegmentChoice
+            Which segments, and what becomes of voxels that several of them hold.
+
+        Returns
+        -------
+        LabelMap
+            What was decided stands in its provenance.
+        """
+        ...
+
+
+class DrawnLabelReader(ChoosingLabelReader, Protocol):
+    """A format without voxels, whose structures are drawn on a scan."""
+
+    def read_labels_on(
+        self, path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentChoice
+    ) -> LabelMap:
+        """Read a label map on the grid of a scan.
+
+        Parameters
+        ----------
+        path : Path
+            A path that `recognises` accepts.
+        scan : Scan
+            What the structures were drawn on.
+        table : LabelTable or None
+            What the values mean.
+        choice : SegmentChoice
+            Which structures, and what becomes of voxels that several of them hold.
+
+        Returns
+        -------
+        LabelMap
+            With the scan's provenance.
         """
         ...

@@ -16,7 +16,9 @@ from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.reading._dicom_headers import as_numbers, as_text, class_uid, find_images
 from medseg.reading._dicom_stacks import Stack, stacks_of
 from medseg.reading._naming import naming
+from medseg.reading._overlapping import Canvas
 from medseg.reading._polygon_filling import filled
+from medseg.reading._segment_choice import EVERYTHING, Overlaps, SegmentChoice
 from medseg.runtime.progress import silent
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import flip_lps_ras_points
@@ -47,17 +49,10 @@ def recognises(path: Path) -> bool:
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     """Read a structure set on the image series that lies in its folder or below.
 
-    Parameters
-    ----------
-    path : Path
-        A structure set beside the images that it refers to.
-    table : LabelTable or None
-        ROIs to read, by name, and their values; None reads all, their values being their numbers.
-
-    Returns
-    -------
-    LabelMap
-        On the grid of the images, with their provenance.
+    The form is that of :class:`medseg.reading.protocol.LabelReader`; `path` lies beside the images
+    that it refers to, and `table` names the ROIs to read and gives their values. Without it all
+    are read, their values being their numbers. The map lies on the grid of the images and has
+    their provenance.
 
     Raises
     ------
@@ -74,20 +69,42 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     slice, or on one of them; so holes may be contours of their own or keyholes. ROIs may be empty.
     Slices without contours are empty: nothing is made up between slices.
     """
+    return read_labels_by_choice(path, table=table, choice=EVERYTHING)
+
+
+def read_labels_by_choice(
+    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+) -> LabelMap:  # fmt: skip
+    """Read as :func:`read_labels` does, but only the ROIs that are wanted.
+
+    The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are the values
+    that the ROIs have in the map.
+
+    Raises
+    ------
+    LabelError
+        When there is no such ROI; or as :func:`read_labels`.
+    """
     with naming(path):
         dataset, regions, notes = _load(path, table)
         stack = _images(dataset, path.parent)
         if stack.grid is None:
             raise stack.refusal or ReadError("its images have no grid")
+        regions = _taken(regions, choice)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
-        values, more = _drawn(regions, stack.grid, cropped=False)
+        values, more = _drawn(regions, stack.grid, choice.overlaps, cropped=False)
         notes = (*stack.notes, *notes, *more)
         source = Provenance("dicom", stack.paths, stack.series_uid, uids, notes)
-        return LabelMap(values, stack.grid, table or _table(regions), source)
+        return LabelMap(values, stack.grid, _known(table, regions), source)
 
 
 def read_labels_on(
-    path: Path, *, scan: Scan, table: LabelTable | None = None, cropped: bool = False
+    path: Path,
+    *,
+    scan: Scan,
+    table: LabelTable | None = None,
+    choice: SegmentChoice = EVERYTHING,
+    cropped: bool = False,
 ) -> LabelMap:
     """Read a structure set on a scan that is given, whichever files it came from.
 
@@ -99,6 +116,8 @@ def read_labels_on(
         Its K axis must run across the planes of the contours.
     table : LabelTable, optional
         As for :func:`read_labels`.
+    choice : SegmentChoice, optional
+        As for :func:`read_labels_by_choice`.
     cropped : bool, default False
         Whether contours beyond the first and last slice are left out, with a note, instead of
         refused.
@@ -111,15 +130,15 @@ def read_labels_on(
     Raises
     ------
     ReadError, GeometryError, LabelError
-        As :func:`read_labels`.
+        As :func:`read_labels_by_choice`.
     """
     with naming(path):
         _, regions, notes = _load(path, table)
-        values, more = _drawn(regions, scan.grid, cropped=cropped)
+        regions = _taken(regions, choice)
+        values, more = _drawn(regions, scan.grid, choice.overlaps, cropped=cropped)
         old = scan.provenance
-        notes = (*old.notes, *notes, *more)
-        source = dataclasses.replace(old, notes=notes)
-        return LabelMap(values, scan.grid, table or _table(regions), source)
+        source = dataclasses.replace(old, notes=(*old.notes, *notes, *more))
+        return LabelMap(values, scan.grid, _known(table, regions), source)
 
 
 def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region], tuple[str, ...]]:
@@ -237,9 +256,17 @@ def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
     return [_Region(label, by_name[label.name].contours) for label in table]
 
 
-def _table(regions: Sequence[_Region]) -> LabelTable:
+def _taken(regions: Sequence[_Region], choice: SegmentChoice) -> list[_Region]:
+    """The regions that the user chose, in that order."""
+    by_value = {region.label.value: region for region in regions}
+    wanted = choice.numbers({value: region.label.name for value, region in by_value.items()})
+    return [by_value[value] for value in wanted]
+
+
+def _known(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
+    """The table that was given, or that of the regions, in ascending order."""
     labels = (region.label for region in regions)
-    return LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
+    return table or LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
 
 
 def _images(dataset: Dataset, folder: Path) -> Stack:
@@ -272,10 +299,10 @@ def _referenced(dataset: Dataset) -> set[str]:
 
 
 def _drawn(
-    regions: Sequence[_Region], grid: Grid, *, cropped: bool
+    regions: Sequence[_Region], grid: Grid, overlaps: Overlaps, *, cropped: bool
 ) -> tuple[npt.NDArray[Any], list[str]]:
     """Label values (I, J, K) of the regions, and notes about what did not fit."""
-    values = np.zeros(grid.shape, np.uint16)
+    canvas = Canvas(grid.shape, [region.label for region in regions], overlaps)
     outside = 0
     for region in regions:
         on_slice = defaultdict(list)
@@ -287,15 +314,17 @@ def _drawn(
             else:
                 outside += 1
         for k, rings in on_slice.items():
-            _put(values[:, :, k], filled(rings, grid.shape[:2]), region.label)
+            inside = filled(rings, grid.shape[:2])
+            canvas.draw((..., k), inside * np.uint16(region.label.value))
     if outside and not cropped:
         raise GeometryError(
             f"{outside} of its contours lie beyond the first or last slice of the images; add the"
             " slices that are missing",
             code="OUTSIDE_IMAGE",
         )
+    values, decided = canvas.finished()
     notes = [f"{outside} contour(s) beyond the scan's slices were left out"] if outside else []
-    return values.astype(np.uint8) if values.max(initial=0) < 256 else values, notes
+    return values, [*notes, *decided]
 
 
 def _slice(index: FloatArray) -> int:
@@ -309,14 +338,3 @@ def _slice(index: FloatArray) -> int:
             code="OFF_SLICE",
         )
     return k
-
-
-def _put(plane: npt.NDArray[np.uint16], inside: npt.NDArray[np.bool_], label: Label) -> None:
-    """Write a label into its slice (I, J), refusing to overwrite another."""
-    if (plane[inside] > 0).any():
-        raise LabelError(
-            f"ROI {label.name} overlaps another, and a voxel of a label map holds one label only;"
-            " choose ROIs that do not overlap with a label table",
-            code="OVERLAP",
-        )
-    plane[inside] = label.value

@@ -38,22 +38,10 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
-    """Read one stack of the DICOM files in an archive.
+    """Read one stack of the DICOM files in an archive, as of a folder of them.
 
-    Parameters
-    ----------
-    path : Path
-        A .zip file.
-    series : str or None
-        As for a folder of DICOM files.
-    progress : Progress
-        Called after each entry, each header and each slice.
-
-    Returns
-    -------
-    Scan
-        Its provenance names the archive and no instances: to write DICOM SEG, unpack the archive
-        and give the folder.
+    The form is that of :class:`medseg.reading.protocol.ScanReader`. The provenance names the
+    archive and no instances: to write DICOM SEG, unpack the archive and give the folder.
 
     Raises
     ------
@@ -71,20 +59,7 @@ def read_by_policy(
 ) -> Scan:
     """Read as :func:`read` does, and repair what the user allows.
 
-    Parameters
-    ----------
-    path : Path
-        A .zip file.
-    series : str or None
-        As for a folder of DICOM files.
-    policies : Policies
-        What may be repaired.
-    progress : Progress
-        Called after each entry, each header and each slice.
-
-    Returns
-    -------
-    Scan
+    The form is that of :class:`medseg.reading.protocol.RepairingReader`.
     """
     with unpacked(path, progress=progress) as folder:
         stack, more = choose(list_stacks(folder, progress=progress), series, path)

@@ -9,7 +9,8 @@ from types import ModuleType
 from medseg.errors import PlanError
 
 _FURNITURE = {
-    "protocol", "layers", "instance_norm", "encoders", "integrity", "monai_reader",
+    "protocol", "layers", "instance_norm", "cost", "slice_wise", "encoders", "integrity",
+    "monai_reader", "pretrained", "fitting",
 }  # fmt: skip
 
 

@@ -100,8 +100,11 @@ def _cpu_has_fast_bfloat16() -> bool:
 
 def channels_last(network: nn.Module) -> nn.Module:
     """`network` with its weights in channels-last order, the faster one for convolutions."""
-    moved: nn.Module = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return moved
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in network.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
+    return network
 
 
 def keep_pages() -> None:

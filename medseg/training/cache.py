@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medseg.errors import LabelError
+from medseg.losses import IGNORE
 from medseg.planning import Plan
 from medseg.preparing import prepare_image, prepare_labels
 from medseg.training.dataset import Case, Dataset
+from medseg.volume import LabelTable
 
 PLACES_PER_LABEL = 5_000
 
@@ -26,7 +29,8 @@ class Prepared:
     image : ndarray of float32, shape (C, I, J, K)
         Mapped from disk.
     labels : ndarray of uint8, shape (I, J, K)
-        Class indices (0, 1, 2... in the order of the label table), mapped from disk.
+        Class indices (0, 1, 2... in the order of the label table), or `IGNORE` where nobody
+        judged; mapped from disk.
     places : tuple of ndarray, each of shape (n, 3)
         For each class but the background some of its voxels; empty when it is absent.
     """
@@ -58,7 +62,7 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
     if not (image_file.is_file() and label_file.is_file()):
         scan, truth = dataset.read(case)
         image, _ = prepare_image(scan, plan)
-        classes = class_indices(prepare_labels(truth, plan), dataset.labels.values)
+        classes = class_indices(prepare_labels(truth, plan), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)
         _save(image_file, image.numpy())
         _save(label_file, classes)
@@ -70,10 +74,34 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
     )
 
 
-def class_indices(values: npt.NDArray[Any], known: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Label values as class indices 0, 1, 2... in the order of `known`."""
-    lookup = np.zeros(max(known) + 1, np.uint8)
+def class_indices(values: npt.NDArray[Any], table: LabelTable) -> npt.NDArray[np.uint8]:
+    """Label values as class indices.
+
+    Parameters
+    ----------
+    values : ndarray
+        Label values of `table`, and 0.
+    table : LabelTable
+        What they mean.
+
+    Returns
+    -------
+    ndarray of uint8
+        1, 2... in the order of the table's structures, 0 for the background, and `IGNORE` for the
+        label named "ignore".
+
+    Raises
+    ------
+    LabelError
+        When there are more structures than class indices.
+    """
+    known = table.structures.values
+    if len(known) >= IGNORE:
+        raise LabelError(f"{len(known)} labels are too many; a network learns {IGNORE - 1} at most")
+    lookup = np.zeros(max(table.values) + 1, np.uint8)
     lookup[list(known)] = np.arange(1, len(known) + 1)
+    if table.ignored is not None:
+        lookup[table.ignored] = IGNORE
     return np.asarray(lookup[values])
 
 

@@ -11,12 +11,15 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.reading import read_labels, read_scan
-from medseg.training.label_file import Json, label_table, read_json
+from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
+from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, read_folds
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.volume.label_map import present_values
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Taken only where no label map is a volume: beside volumes they are previews."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,28 @@ class Dataset:
         Of the dataset.
     cases : tuple of Case
         Sorted by name.
-    labels : LabelTable
-        Of all cases.
+    annotated : LabelTable
+        What the label maps hold: structures, and perhaps a label named "ignore". With regions,
+        the part of each that is in no smaller one.
     modality : str
         DICOM modality word of all scans, or ``""`` to take each file's own.
     folds : tuple of Fold
         Never empty.
+    regions : tuple of Region
+        Structures that hold one another, outer ones first; empty when labels exclude each other.
     """
 
     name: str
     cases: tuple[Case, ...]
-    labels: LabelTable
+    annotated: LabelTable
     modality: str
     folds: tuple[Fold, ...]
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def labels(self) -> LabelTable:
+        """The structures to be learnt."""
+        return self.annotated.structures
 
     def fold(self, number: int | None) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
         """Cases to train on and cases held out; everything and nothing for None.
@@ -95,18 +107,29 @@ class Dataset:
         first = scans[0]
         for path, scan in zip(case.images[1:], scans[1:], strict=True):
             _check_same(first, scan.grid, f"channel '{path.name}'")
-        truth = read_labels(case.label, table=self.labels)
+        truth = self._truth(case)
         _check_same(first, truth.grid, f"label map '{case.label.name}'")
         voxels = np.concatenate([scan.voxels for scan in scans]) if scans[1:] else first.voxels
         scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
         return scan, truth
+
+    def _truth(self, case: Case) -> LabelMap:
+        """The label map of a case; values of regions become that of the innermost one."""
+        if not self.regions:
+            return read_labels(case.label, table=self.annotated)
+        found = read_labels(case.label, table=value_table(self.regions, self.annotated))
+        parts = part_of_value(self.regions)
+        lookup = np.arange(int(found.values.max(initial=0)) + 1, dtype=found.values.dtype)
+        for value in set(parts) & set(range(len(lookup))):
+            lookup[value] = parts[value]
+        return replace(found, values=lookup[found.values], table=self.annotated)
 
 
 def open_dataset(
     path: str | Path,
     *,
     splits: str | Path | None = None,
-    labels: LabelTable | Mapping[int, str] | None = None,
+    labels: LabelTable | Mapping[int, str] | Path | None = None,
     modality: str | None = None,
 ) -> Dataset:
     """Find the cases of a dataset folder; no voxel is read beyond what names the labels.
@@ -120,8 +143,8 @@ def open_dataset(
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
-    labels : LabelTable or mapping of int to str, optional
-        What the label values mean, in place of what the folder says.
+    labels : LabelTable or mapping of int to str or Path, optional
+        What the label values mean, or a JSON file that tells it, in place of what the folder says.
     modality : str, optional
         DICOM modality word of all scans (``"CT"``, ``"MR"``), in place of what the folder says.
 
@@ -139,18 +162,22 @@ def open_dataset(
     about = read_json(root / "dataset.json")
     cases = _pair(images, truths, nnunet="channel_names" in about and images.name == "imagesTr")
     names = [case.name for case in cases]
+    meaning = _given(labels) if labels else _meaning(root, about, cases)
     return Dataset(
         name=str(about.get("name") or root.resolve().name),
         cases=cases,
-        labels=_given(labels) if labels else _label_table(root, about, cases),
+        annotated=meaning.table,
         modality=_modality(about) if modality is None else modality,
         folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
+        regions=meaning.regions,
     )
 
 
-def _given(labels: LabelTable | Mapping[int, str]) -> LabelTable:
-    """What a person gave, as a table."""
-    return labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels))
+def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:
+    """What a person gave."""
+    if isinstance(labels, Path):
+        return read_meaning(labels)
+    return Meaning(labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels)))
 
 
 def _folders(root: Path) -> tuple[Path, Path]:
@@ -165,11 +192,11 @@ def _folders(root: Path) -> tuple[Path, Path]:
     )
 
 
-def _stem(path: Path) -> str | None:
+def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
     """File name without its image suffix, folder name for a DICOM folder, None for others."""
     if path.is_dir():
         return path.name
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         if path.name.endswith(suffix) and not path.name.startswith("."):
             return path.name.removesuffix(suffix)
     return None
@@ -177,12 +204,9 @@ def _stem(path: Path) -> str | None:
 
 def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
     """Match images to labels by name; nnU-Net's ``_0000`` counts channels."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(images.iterdir()):
-        stem = _stem(path)
-        if stem is not None:
-            found.setdefault(stem[:-5] if nnunet else stem, []).append(path)
-    truths = {stem: path for path in sorted(labels.iterdir()) if (stem := _stem(path))}
+    suffixes = VOLUMES if any(_stem(path, VOLUMES) for path in labels.iterdir()) else PICTURES
+    found = _by_stem(images, suffixes, channels=nnunet)
+    truths = _by_stem(labels, suffixes, channels=False)
     lonely = sorted(set(found) ^ set(truths))
     if lonely:
         raise InputError(
@@ -190,21 +214,39 @@ def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
             f" in '{images.parent}'; add the missing files or move these away"
         )
     if not found:
-        raise InputError(f"no images ({', '.join(SUFFIXES)}) in '{images}'")
-    return tuple(Case(name, tuple(found[name]), truths[name]) for name in sorted(found))
+        raise InputError(f"no images ({', '.join(VOLUMES + PICTURES)}) in '{images}'")
+    return tuple(Case(name, tuple(found[name]), truths[name][0]) for name in sorted(found))
 
 
-def _label_table(root: Path, about: Json, cases: tuple[Case, ...]) -> LabelTable:
+def _by_stem(folder: Path, suffixes: tuple[str, ...], *, channels: bool) -> dict[str, list[Path]]:
+    """Files of each case; several only where they are channels."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        stem = _stem(path, suffixes)
+        if stem is None:
+            continue
+        paths = found.setdefault(stem[:-5] if channels else stem, [])
+        paths.append(path)
+        if len(paths) > 1 and not channels:
+            raise InputError(
+                f"'{paths[0].name}' and '{path.name}' in '{folder}' would be one case; keep one of"
+                " them"
+            )
+    return found
+
+
+def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
     """Labels from labels.json or dataset.json, else from the values of every label map."""
-    plain = read_json(root / "labels.json") or about.get("labels")
-    if isinstance(plain, dict):
-        return label_table(plain, where=root)
+    if plain := read_json(root / "labels.json"):
+        return meaning_of(plain, where=root / "labels.json")
+    if isinstance(about.get("labels"), dict):
+        return meaning_of(about, where=root / "dataset.json")
     values: set[int] = set()
     for case in cases:
         values |= set(read_labels(case.label).table.values) & set(
             present_values(read_labels(case.label).values)
         )
-    return LabelTable.of({value: f"label {value}" for value in values if value > 0})
+    return Meaning(LabelTable.of({value: f"label {value}" for value in values if value > 0}))
 
 
 def _modality(about: Json) -> str:

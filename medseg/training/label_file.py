@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,28 @@ import msgspec
 
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
-from medseg.volume import Label, LabelTable
-from medseg.volume.label_table import default_color
+from medseg.training.regions import ORDER, Region, part_table, read_regions
+from medseg.volume import LabelTable
+from medseg.volume.label_table import IGNORE
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What label values mean.
+
+    Parameters
+    ----------
+    table : LabelTable
+        Single values, perhaps with one named "ignore"; for regions see
+        :func:`medseg.training.regions.part_table`.
+    regions : tuple of Region
+        Empty when labels exclude each other.
+    """
+
+    table: LabelTable
+    regions: tuple[Region, ...] = ()
 
 
 def read_json(path: Path) -> Json:
@@ -45,7 +64,7 @@ def read_json(path: Path) -> Json:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Labels of a JSON file; see :func:`label_table` for its forms.
+    """Labels of a JSON file; see :func:`meaning_of` for its forms.
 
     Parameters
     ----------
@@ -61,39 +80,70 @@ def read_label_table(path: Path) -> LabelTable:
     InputError
         When the file is missing or holds something else.
     """
+    return read_meaning(path).table
+
+
+def read_meaning(path: Path) -> Meaning:
+    """Labels of a JSON file, and how they make up regions; see :func:`meaning_of` for its forms.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Meaning
+
+    Raises
+    ------
+    InputError
+        When the file is missing or holds something else.
+    """
     if not path.is_file():
         raise InputError(f"no label file '{path}'")
-    return label_table(read_json(path), where=path)
+    return meaning_of(read_json(path), where=path)
 
 
-def label_table(plain: Json, *, where: Path) -> LabelTable:
-    """A table from one of the forms in which datasets write labels.
+def meaning_of(plain: Json, *, where: Path) -> Meaning:
+    """What label values mean, from one of the forms in which datasets write it.
 
     Parameters
     ----------
     plain : dict
         ``{"1": "liver"}`` (Decathlon), ``{"liver": 1}`` (nnU-Net), or ``{"labels": [...]}`` with
         values, names, colours and codes as a model's manifest has them; or a ``dataset.json``
-        with one of these under "labels".
+        with one of these under "labels". The name "ignore" is for voxels that nobody judged:
+        they are no structure, and count neither in training nor in scores. With a list of values,
+        as in ``{"whole tumor": [1, 2, 3], "tumor core": [2, 3]}``, labels are regions, and
+        "regions_class_order" gives the value that is written for each.
     where : Path
         For messages.
 
     Returns
     -------
-    LabelTable
+    Meaning
 
     Raises
     ------
     LabelError
-        When a label is a region of several values, or is no number.
+        When a label is no number, or regions cannot be told apart in a label map.
     """
     inner = plain.get("labels")
-    if isinstance(inner, dict):
-        return label_table(inner, where=where)
     if isinstance(inner, list):
-        return decode(msgspec.json.encode(plain), LabelTable, where=str(where))
+        return Meaning(decode(msgspec.json.encode(plain), LabelTable, where=str(where)))
+    named = inner if isinstance(inner, dict) else plain
+    names = {name: value for name, value in named.items() if name != ORDER}
+    if not any(isinstance(value, list) for value in names.values()):
+        return Meaning(_table(names, where))
+    regions = read_regions(names, plain.get(ORDER), where=str(where))
+    return Meaning(part_table(regions, ignored=_ignored(names, regions, where)), regions)
+
+
+def _table(names: Json, where: Path) -> LabelTable:
+    """A table from names and single values, either of which may be the key."""
     rows: dict[int, str] = {}
-    for key, value in plain.items():
+    for key, value in names.items():
         text, number = (value, key) if key.isdigit() else (key, value)
         if not isinstance(number, int | str) or not str(number).isdigit():
             raise LabelError(
@@ -101,7 +151,18 @@ def label_table(plain: Json, *, where: Path) -> LabelTable:
             )
         rows[int(number)] = str(text)
     rows.pop(0, None)
-    return LabelTable(tuple(
-        Label(value=value, name=name, color=default_color(row))
-        for row, (value, name) in enumerate(sorted(rows.items()))
-    ))  # fmt: skip
+    return LabelTable.of(rows)
+
+
+def _ignored(names: Json, regions: tuple[Region, ...], where: Path) -> int | None:
+    """Value of the label "ignore" beside regions."""
+    value = names.get(IGNORE)
+    if value is None:
+        return None
+    taken = {one for region in regions for one in region.values}
+    if not isinstance(value, int) or value in taken:
+        raise LabelError(
+            f"label '{IGNORE}' of '{where}' has the value {value}; give one whole number that no"
+            " region holds"
+        )
+    return value

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from medseg.errors import InputError
+from medseg.losses import loss_choice
+from medseg.planning import Plane
 
 
 class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +24,20 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Held-out fold; None trains on every case and measures nothing.
     network : str
         Name in ``medseg.networks``.
+    settings : dict
+        Settings of the network in place of those suggested; dots reach into structures
+        (``{"encoder.name": "resnet50"}``).
+    plane : {"axial", "coronal", "sagittal"} or None
+        Train a 2-D network on the slices of volumes; see :class:`medseg.planning.Plan`.
+    pretrained : str or None
+        File of weights for the network's encoder; see :mod:`medseg.networks.pretrained`.
+    inflate : bool
+        Whether 2-D weights of that file may become 3-D ones.
+    loss : str
+        Name in ``medseg.losses``.
+    refine : bool
+        Whether steps after the network are chosen on held-out cases; see
+        :mod:`medseg.refining.fitting`. Needs a fold.
     seed : int
         Of initial weights, sampling and augmentation.
     device : str
@@ -36,6 +54,12 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     minutes: float | None = None
     fold: int | None = 0
     network: str = "unet"
+    settings: dict[str, Any] = {}
+    plane: Plane | None = None
+    pretrained: str | None = None
+    inflate: bool = False
+    loss: str = "dice_ce"
+    refine: bool = False
     seed: int = 0
     device: str = "auto"
     name: str | None = None
@@ -43,9 +67,15 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     validations: int = 10
 
     def __post_init__(self) -> None:
+        loss_choice(self.loss)
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if self.minutes is not None and self.minutes <= 0:
             raise InputError(f"minutes must be positive, got {self.minutes:g}")
+        if self.refine and self.fold is None:
+            raise InputError(
+                "steps after the network are chosen on held-out cases, and training on all leaves"
+                " none; name a fold"
+            )
         if self.learning_rate <= 0:
             raise InputError(f"the learning rate must be positive, got {self.learning_rate:g}")

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
+from msgspec import structs
+from torch import nn
 
 from medseg import __version__
-from medseg.errors import InputError
+from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
+from medseg.losses import loss_choice
 from medseg.modelpack import Card, Manifest, save_package
 from medseg.modelpack.package import UNSAVED
-from medseg.networks import build_network
+from medseg.networks import build_network, suggestion
+from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import Fingerprint, Plan, make_plan, read_plan, take_fingerprint
 from medseg.planning.plan import decode, encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
@@ -23,11 +27,14 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
 from medseg.training.options import TrainingOptions
-from medseg.training.trainer import Trainer
+from medseg.training.refining_choice import RefiningChoice, choose_refining
+from medseg.training.regions import class_regions
+from medseg.training.trainer import CHECKPOINT, Trainer
 from medseg.training.validation import mean_dice
 
 PLAN = "plan.json"
 OPTIONS = "options.json"
+PRETRAINED = "pretrained.json"
 CASES_ON_THE_WAY = 8
 """Held-out cases looked at while training; all of them at the end."""
 
@@ -71,6 +78,8 @@ def train(
     MedsegError
         Whatever a case, a plan or the loss gives rise to.
     """
+    if not resume:
+        _check_regions(dataset, options, plan)
     options = _enter(run, options, plan, resume=resume)
     with _alone(run):
         return _train(dataset, run, options, progress)
@@ -81,9 +90,11 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     training, held_out = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
-    prepared = _prepare(dataset, training, plan, run, progress)
     torch.manual_seed(options.seed)
-    network = build_network(plan, classes=len(dataset.labels) + 1)
+    network = build_network(plan, classes=plan.outputs(dataset.labels))
+    if options.pretrained and not (run / CHECKPOINT).is_file():
+        _start_from(network, Path(options.pretrained), run, inflate=options.inflate)
+    prepared = _prepare(dataset, training, plan, run, progress)
     predictor = Predictor(network, plan, dataset.labels, device)
 
     def on_the_way() -> dict[str, float]:
@@ -95,7 +106,11 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     network.eval()
     scores = mean_dice(predictor, dataset, held_out, progress=progress)
     manifest = _manifest(dataset, plan, options, scores, trainer.state.step, len(training))
-    return save_package(run / "model", manifest, network).folder
+    package = save_package(run / "model", manifest, network)
+    if options.refine:
+        choice = choose_refining(predictor, dataset, held_out, progress=progress)
+        package = save_package(run / "model", _refined(manifest, choice), network)
+    return package.folder
 
 
 @contextmanager
@@ -134,6 +149,23 @@ def _enter(
     return options
 
 
+def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None) -> None:
+    """Refuse what cannot go with the dataset's regions, before anything is made."""
+    regions = class_regions(dataset.regions)
+    if plan is not None and plan.regions != regions:
+        raise PlanError(
+            f"the plan has the regions {plan.regions} and the dataset '{dataset.name}' has"
+            f" {regions} (class indices); put the dataset's into the plan, or plan again"
+        )
+    loss_choice(plan.loss.name if plan else options.loss, regions=regions)
+    if regions and options.refine:
+        raise InputError(
+            f"steps after the network cannot be chosen for the regions of '{dataset.name}', which"
+            " have no probabilities of classes; train without refining and name steps when you"
+            " segment"
+        )
+
+
 def _plan(
     dataset: Dataset, cases: tuple[Case, ...], run: Path, options: TrainingOptions,
     device: Device, progress: Progress,
@@ -149,10 +181,32 @@ def _plan(
 
     fingerprint: Fingerprint = take_fingerprint(look(case, n) for n, case in enumerate(cases))
     budget = CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET
-    plan = make_plan(fingerprint, budget=budget, network=options.network, labels=dataset.labels)
+    plan = make_plan(
+        fingerprint,
+        budget=budget,
+        network=suggestion(options.network, options.settings),
+        labels=dataset.labels,
+        plane=options.plane,
+    )
+    regions = class_regions(dataset.regions)
+    plan = structs.replace(plan, loss=loss_choice(options.loss, regions=regions), regions=regions)
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
     stored.write_bytes(encode(plan))
     return plan
+
+
+def _start_from(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
+    """Give the network's encoder the weights of a file; what did and did not fit is kept."""
+    from medseg.networks.pretrained import load_pretrained
+
+    encoder = next((part for part in network.modules() if isinstance(part, Encoder)), None)
+    if encoder is None:
+        raise PlanError(
+            f"this network has no encoder that could take the weights of '{path}'; choose one over"
+            " an encoder, such as deeplab, pspnet, fcn or encoder_unet"
+        )
+    report = load_pretrained(encoder, path, inflate=inflate)
+    (run / PRETRAINED).write_bytes(encode(report))
 
 
 def _prepare(
@@ -164,6 +218,18 @@ def _prepare(
         progress(done, len(cases), "preparing")
         prepared.append(prepare_case(dataset, case, plan, run / "cache"))
     return prepared
+
+
+def _refined(manifest: Manifest, choice: RefiningChoice) -> Manifest:
+    """The manifest with the steps that were chosen, and what they did."""
+    told = {"refining": ", ".join(step.name for step in choice.refining) or "no step helped"}
+    if choice.dice_without is not None and choice.dice_with is not None:
+        told["refining on other cases"] = (
+            f"Dice {choice.dice_without:.4f} without, {choice.dice_with:.4f} with"
+        )
+    return structs.replace(
+        manifest, refining=choice.refining, provenance={**manifest.provenance, **told}
+    )
 
 
 def _manifest(

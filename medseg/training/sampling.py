@@ -40,7 +40,7 @@ def draw_batch(
     image_BCIJK : torch.Tensor
         float32.
     labels_BIJK : torch.Tensor
-        int64 class indices.
+        int64 class indices, or `medseg.losses.IGNORE`; what lies outside the scan is background.
     """
     images, labels = [], []
     for place in range(plan.batch):

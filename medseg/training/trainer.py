@@ -26,7 +26,10 @@ from medseg.training.options import TrainingOptions
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 
+CHECKPOINT = "checkpoint.safetensors"
 DEFAULT_STEPS = 2_000
+SEEDS_APART = 1_000_003
+"""Between two runs' seeds of what is random inside a network, one for each step."""
 CALIBRATION = (5, 50)
 """Steps whose time says how many fit in the minutes asked for."""
 CALIBRATION_SHARE = 0.05
@@ -86,7 +89,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint file."""
-        return self.run / "checkpoint.safetensors"
+        return self.run / CHECKPOINT
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -130,6 +133,7 @@ class Trainer:
     def _step(self, image_BCIJK: Tensor, labels_BIJK: Tensor) -> float:
         """One optimiser step; the loss."""
         self.module.train()
+        torch.manual_seed(self.options.seed * SEEDS_APART + self.state.step)  # dropout's numbers
         state, peak = self.state, self.options.learning_rate
         rate = learning_rate(state.step, state.total_steps or DEFAULT_STEPS, peak)
         for group in self.optimizer.param_groups:

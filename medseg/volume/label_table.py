@@ -9,6 +9,11 @@ import msgspec
 
 from medseg.errors import LabelError
 
+IGNORE = "ignore"
+"""Name of the label that stands for no structure: its voxels count neither for nor against."""
+IGNORED_CLASS = 255
+"""Class index of voxels under that label."""
+
 
 class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A coded concept, usually of SNOMED CT (scheme ``"SCT"``).
@@ -104,6 +109,16 @@ class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def values(self) -> tuple[int, ...]:
         """The label values, ascending, without the background."""
         return tuple(label.value for label in self.labels)
+
+    @property
+    def ignored(self) -> int | None:
+        """Value of the label named "ignore": of voxels that nobody judged; None without one."""
+        return next((label.value for label in self.labels if label.name == IGNORE), None)
+
+    @property
+    def structures(self) -> LabelTable:
+        """The table without the label named "ignore"."""
+        return LabelTable(tuple(label for label in self.labels if label.name != IGNORE))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from medseg.runtime import catalogue
 from medseg.volume import LabelMap, Scan
 from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
 
-__all__ = ["label_suffixes", "scan_suffixes", "write_labels", "write_scan"]
+__all__ = ["check_encoding", "label_suffixes", "scan_suffixes", "write_labels", "write_scan"]
 
 
 def label_suffixes() -> tuple[str, ...]:
@@ -24,6 +24,25 @@ def label_suffixes() -> tuple[str, ...]:
 def scan_suffixes() -> tuple[str, ...]:
     """Endings of the files that scans can be written to, sorted."""
     return tuple(sorted(_owners("write_scan")))
+
+
+def check_encoding(path: str | Path, encoding: str | None) -> None:
+    """Raise unless a label map could be written to `path` in this encoding.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its suffix says the format; nothing is written.
+    encoding : str or None
+        As for :func:`write_labels`.
+
+    Raises
+    ------
+    WriteError
+        When the suffix is unknown, or its format does not have the encoding.
+    """
+    place, writer = _writer(path, "write_labels", overwrite=True)
+    _options(encoding, place, writer)
 
 
 def write_labels(
@@ -56,8 +75,7 @@ def write_labels(
         When it cannot be written; nothing half-written is left behind.
     """
     place, writer = _writer(path, "write_labels", overwrite=overwrite)
-    options = {} if encoding is None else {"encoding": _known_encoding(encoding, place, writer)}
-    cast(LabelWriter, writer).write_labels(labels, place, **options)
+    cast(LabelWriter, writer).write_labels(labels, place, **_options(encoding, place, writer))
     return place
 
 
@@ -88,13 +106,15 @@ def write_scan(scan: Scan, path: str | Path, *, overwrite: bool = True) -> Path:
     return place
 
 
-def _known_encoding(encoding: str, path: Path, writer: Writer) -> str:
-    """`encoding`, or `WriteError` when the format does not have it."""
+def _options(encoding: str | None, path: Path, writer: Writer) -> dict[str, str]:
+    """What the writer is told of `encoding`, or `WriteError` when the format does not have it."""
+    if encoding is None:
+        return {}
     known: tuple[str, ...] = getattr(writer, "encodings", ())
     if encoding not in known:
         choice = f"known are {', '.join(known)}" if known else "this format has no choice of it"
         raise WriteError(f"'{path.name}' has no encoding '{encoding}'; {choice}", code="ENCODING")
-    return encoding
+    return {"encoding": encoding}
 
 
 def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, Writer]:

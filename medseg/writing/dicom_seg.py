@@ -39,6 +39,7 @@ _NAME = "medseg"
 _AUTOMATIC = "Automatic segmentation"
 _CARRIED = "Automatic segmentation, carried from a repaired volume"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
+_BYTE = 8  # one-bit pixels
 
 
 def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> None:
@@ -120,6 +121,8 @@ def _segmentation(
         dataset.SpecificCharacterSet = charset
     if encoding == "labelmap":
         _compress(dataset)
+    elif int(dataset.Rows) * int(dataset.Columns) < _BYTE:
+        _close_up(dataset)
     return dataset
 
 
@@ -128,6 +131,21 @@ def _compress(dataset: Dataset) -> None:
     from pydicom.uid import RLELossless
 
     dataset.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+
+
+def _close_up(dataset: Dataset) -> None:
+    """Pack frames of less than a byte without gaps; highdicom 0.28 gives each a byte of its own.
+
+    References
+    ----------
+    DICOM PS3.5 8.1.1.
+    """
+    frames = int(dataset.NumberOfFrames)
+    padded = np.frombuffer(dataset.PixelData, np.uint8)[:frames, None]
+    count = int(dataset.Rows) * int(dataset.Columns)
+    bits = np.unpackbits(padded, axis=1, count=count, bitorder="little")
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    dataset.PixelData = packed + bytes(len(packed) % 2)
 
 
 def _encoded(encoding: str, binary_bytes: int) -> dict[str, Any]:

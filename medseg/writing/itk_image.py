@@ -19,23 +19,20 @@ suffixes = (".nrrd", ".mha")
 
 _STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 _TISSUE = Code("85756007", "SCT", "Tissue")
-_WORD = re.compile(r"[\^~|\n]")  # what separates words in a terminology entry
+_SEPARATOR = re.compile(r"[\^~|\r\n]")  # of the words in a terminology entry
+_KINDS = "Segmentation category and type - 3D Slicer General Anatomy list"
+_PLACES = "Anatomic codes - DICOM master list"
 
 
 def write_labels(labels: LabelMap, path: Path) -> None:
-    """Write a label map; .seg.nrrd files open as segmentations in 3D Slicer, names included.
+    """Write a label map; .seg.nrrd files open as segmentations in 3D Slicer, with names and codes.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        What to write.
-    path : Path
-        Ends in .nrrd or .mha.
+    The form is that of :class:`medseg.writing.protocol.LabelWriter`.
 
     Raises
     ------
     WriteError
-        When the grid is sheared, or the file cannot be written or does not read back equal.
+        When the grid is sheared, or NRRD cannot hold a name or code, too.
     """
     fields = _segment_fields(labels) if path.name.lower().endswith(".nrrd") else {}
     _write(labels.values[np.newaxis], labels.grid, path, fields)
@@ -44,17 +41,13 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 def write_scan(scan: Scan, path: Path) -> None:
     """Write a scan; several channels become the components of its voxels.
 
-    Parameters
-    ----------
-    scan : Scan
-        What to write. bool is stored as uint8, float16 as float32.
-    path : Path
-        Ends in .nrrd or .mha.
+    The form is that of :class:`medseg.writing.protocol.ScanWriter`. bool is stored as uint8,
+    float16 as float32.
 
     Raises
     ------
     WriteError
-        When the grid is sheared, or the file cannot be written or does not read back equal.
+        When the grid is sheared, too.
     """
     kinds = {"bool": np.uint8, "float16": np.float32}
     voxels = scan.voxels.astype(kinds.get(scan.voxels.dtype.name, scan.voxels.dtype), copy=False)
@@ -80,6 +73,19 @@ def _write(
             ) from error
         affine = affine_from_itk(stored.GetSpacing(), stored.GetOrigin(), stored.GetDirection())
         check_read_back(voxels, _channels_first(stored), grid, affine)
+        _check_fields(fields, stored)
+
+
+def _check_fields(fields: dict[str, str], stored: Any) -> None:
+    """Raise `WriteError` unless every text came back as it was."""
+    held = set(stored.GetMetaDataKeys())
+    for key, text in fields.items():
+        if key not in held or stored.GetMetaData(key) != text:
+            raise WriteError(
+                f"{text!r} ({key}) did not read back equal, so the file was removed; leave out its"
+                " unusual characters, or write .nii.gz instead",
+                code="SELF_CHECK",
+            )
 
 
 def _image(voxels: npt.NDArray[Any], grid: Grid) -> Any:
@@ -134,8 +140,18 @@ def _segment_fields(labels: LabelMap) -> dict[str, str]:
 
 
 def _terminology(label: Label) -> str:
-    """Slicer's terminology entry of a label's code; without a code it is some tissue."""
+    """3D Slicer's terminology entry of a label's code; without a code it is some tissue."""
     category = _STRUCTURE if label.code else _TISSUE
-    kind = label.code or _TISSUE
-    words = (f"{one.scheme}^{one.value}^{_WORD.sub(' ', one.meaning)}" for one in (category, kind))
-    return f"TerminologyEntry:medseg~{'~'.join(words)}~^^~Anatomic codes~^^~^^|"
+    words = "~".join(_word(one) for one in (category, label.code or _TISSUE))
+    return f"TerminologyEntry:{_KINDS}~{words}~^^~{_PLACES}~^^~^^|"
+
+
+def _word(code: Code) -> str:
+    """A code in a terminology entry, which knows no way to hold its own separators."""
+    if _SEPARATOR.search(code.scheme + code.value):
+        raise WriteError(
+            f"the code '{code.scheme} {code.value}' has characters that separate codes in NRRD;"
+            " correct it, or write .nii.gz instead",
+            code="CODE",
+        )
+    return f"{code.scheme}^{code.value}^{_SEPARATOR.sub(' ', code.meaning)}"

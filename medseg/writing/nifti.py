@@ -25,17 +25,7 @@ _WRITABLE = ("uint8", "int16", "int32", "float32", "int8", "uint16", "uint32", "
 def write_labels(labels: LabelMap, path: Path) -> None:
     """Write a label map; readers see integers with the intent "label", medseg sees names too.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        What to write.
-    path : Path
-        Ends in .nii or .nii.gz.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written or does not read back equal; nothing is left behind.
+    The form is that of :class:`medseg.writing.protocol.LabelWriter`.
     """
     image = _image(labels.values, labels.grid)
     image.header.set_intent("label")
@@ -46,17 +36,8 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 def write_scan(scan: Scan, path: Path) -> None:
     """Write a scan; several channels become the fourth axis.
 
-    Parameters
-    ----------
-    scan : Scan
-        What to write. float64 and float16 are stored as float32.
-    path : Path
-        Ends in .nii or .nii.gz.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written or does not read back equal; nothing is left behind.
+    The form is that of :class:`medseg.writing.protocol.ScanWriter`. float64 and float16 are stored
+    as float32.
     """
     voxels = scan.voxels if scan.voxels.dtype.name in _WRITABLE else _storable(scan.voxels)
     array = voxels[0] if scan.channels == 1 else np.moveaxis(voxels, 0, 3)

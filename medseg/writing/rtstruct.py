@@ -37,18 +37,8 @@ _REPEATED = (
 def write_labels(labels: LabelMap, path: Path) -> None:
     """Write a structure set; one ROI per label of the table, empty ones included.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        Labels of a scan that was read from DICOM; the files must still be there.
-    path : Path
-        Ends in .rtstruct.dcm.
-
-    Raises
-    ------
-    WriteError
-        When the labels do not come from DICOM, the source has blank UIDs or has changed, or the
-        file does not read back equal; nothing is left behind.
+    The form is that of :class:`medseg.writing.protocol.LabelWriter`. The labels are those of a
+    scan that was read from DICOM, and its files must still be there and be the same.
 
     Notes
     -----

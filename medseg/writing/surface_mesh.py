@@ -42,17 +42,8 @@ class _Surface:
 def write_labels(labels: LabelMap, path: Path) -> None:
     """Write the surfaces of all structures that some voxel holds into one file.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        What to write; give one label to have one organ.
-    path : Path
-        Ends in .stl (binary, surfaces only) or .ply (binary, with the labels' colours).
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written or does not read back equal; nothing is left behind.
+    The form is that of :class:`medseg.writing.protocol.LabelWriter`; give one label to have one
+    organ. Both .stl and .ply are binary, and .ply has the labels' colours.
 
     Notes
     -----

@@ -22,22 +22,8 @@ _COLUMNS = ("value", "label", "voxels", "volume_ml", "scheme", "code")
 def write_labels(labels: LabelMap, path: Path) -> None:
     """Write one row per label of the table, empty ones included.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        What to measure.
-    path : Path
-        Ends in .csv or .json.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written; nothing is left behind.
-
-    Notes
-    -----
-    The columns are value, label, voxels, volume_ml, scheme and code. JSON is
-    ``{"labels": [{column: cell}]}``.
+    The form is that of :class:`medseg.writing.protocol.LabelWriter`. The columns are value,
+    label, voxels, volume_ml, scheme and code. JSON is ``{"labels": [{column: cell}]}``.
     """
     rows = _rows(labels)
     as_json = path.name.lower().endswith(".json")

@@ -16,7 +16,8 @@ from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.inference import Predictor
 from medseg.measuring import volumes_ml
 from medseg.modelpack import find_package
-from medseg.reading import Policies, ScanSource, find_scans, read_scan
+from medseg.planning import Choice
+from medseg.reading import Policies, ScanSource, read_scan, survey
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 from medseg.writing import write_labels
@@ -28,6 +29,7 @@ Format = Literal["nifti", "dicom-seg", "nrrd"]
 SUFFIX: dict[Format, str] = {"nifti": ".nii.gz", "dicom-seg": ".dcm", "nrrd": ".seg.nrrd"}
 SUMMARY = "summary.csv"
 _FINE = 100  # steps of the progress bar per scan
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,11 @@ class BatchOptions:
     overwrite : bool
         Whether label maps that are there are computed again.
     min_slices : int
-        Stacks with fewer slices than this (scouts) are skipped.
+        Stacks with fewer slices than this (scouts) are skipped; 1 takes pictures too.
     device : str
         See :func:`medseg.runtime.device.choose_device`.
+    refining : tuple of Choice or None
+        Steps after the network, in place of the model's own.
     policies : Policies
         What may be repaired in a DICOM series.
     """
@@ -52,6 +56,7 @@ class BatchOptions:
     overwrite: bool = False
     min_slices: int = 4
     device: str = "auto"
+    refining: tuple[Choice, ...] | None = None
     policies: Policies = field(default_factory=Policies)
 
     def files(self, folder: Path, name: str) -> tuple[Path, ...]:
@@ -89,7 +94,7 @@ def segment_folder(
     Parameters
     ----------
     folder : Path
-        Files and DICOM folders, at any depth.
+        Files, DICOM folders and zip archives of DICOM, at any depth; or one such archive.
     model : str or Path
         Name of a shipped model, or its folder.
     output : Path
@@ -119,8 +124,8 @@ def segment_folder(
     start = time.monotonic()
     check_folder(output)
     package = find_package(model)
-    jobs = _jobs(folder, output, options)
-    predictor = Predictor.load(package, device=options.device)
+    jobs = _jobs(folder, output, options, screen)
+    predictor = Predictor.load(package, device=options.device, refining=options.refining)
     screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     screen.say(f"Scans:  {len(jobs)} below {folder}")
     outcomes = _kept(jobs, options, read_volumes(output / SUMMARY))
@@ -156,14 +161,27 @@ def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _jobs(folder: Path, output: Path, options: BatchOptions) -> list[_Job]:
-    """One job per scan."""
-    sources = find_scans(folder)
-    if not sources:
+def _jobs(folder: Path, output: Path, options: BatchOptions, screen: Screen) -> list[_Job]:
+    """One job per scan; what is passed over is told."""
+    found = survey(folder, pictures=options.min_slices == 1)
+    if found.passed_over:
+        screen.say(f"Note:   {_passed_over(found.passed_over)}")
+    if not found.scans:
         raise InputError(
             f"'{folder}' holds no scan; give a folder with DICOM, NIfTI, NRRD or MHA files"
         )
-    return [_Job(one, one.name, options.files(output, one.name)) for one in sources]
+    return [_Job(one, one.name, options.files(output, one.name)) for one in found.scans]
+
+
+def _passed_over(paths: Sequence[Path]) -> str:
+    """One line about files that were not taken for scans."""
+    shown = ", ".join(path.name for path in paths[:_MOST_NAMED])
+    rest = len(paths) - _MOST_NAMED
+    more = f" and {rest} more" if rest > 0 else ""
+    return (
+        f"passed over {shown}{more}: pictures are taken with --min-slices 1, archives only when"
+        " they hold DICOM"
+    )
 
 
 def _kept(

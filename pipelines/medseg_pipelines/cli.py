@@ -5,6 +5,8 @@ Only click is imported here, so that help is instant; each command imports its j
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,9 @@ from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
 
 if TYPE_CHECKING:
+    from medseg.planning import Choice
     from medseg.reading._policies import Irregular, Missing
+    from medseg.reading._segment_choice import Overlaps
     from medseg_pipelines.batch import Format
     from medseg_pipelines.screen import Screen
 
@@ -72,12 +76,49 @@ def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
     return None
 
 
+def _settings(
+    ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    """Settings from KEY=VALUE: values are JSON where they can be, else words."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"'{pair}' is not KEY=VALUE", ctx, option)
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings
+
+
+def _steps(
+    ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Choice, ...] | None:
+    """Refining steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
+    from medseg.planning import Choice
+
+    steps = []
+    for text in texts:
+        name, _, rest = text.partition(":")
+        pairs = tuple(re.split(r",(?=\w+=)", rest)) if rest else ()
+        steps.append(Choice(name=name, settings=_settings(ctx, option, pairs)))
+    return tuple(step for step in steps if step.name != "none") if texts else None
+
+
 _model = click.option(
     "--model", required=True, metavar="NAME_OR_FOLDER", help="A shipped model or its folder."
 )
 _device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
 )
+_encoding = click.option(
+    "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
+)
+_refine = click.option(
+    "--refine", "refining", multiple=True, metavar="STEP[:KEY=VALUE,...]", callback=_steps,
+    help="Step after the network in place of the model's own, or none; may be given several times.",
+)  # fmt: skip
 _Path = click.Path(path_type=Path)
 
 
@@ -107,11 +148,12 @@ def medseg() -> None:
     "--output", required=True, type=_Path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@_encoding
+@_refine
 @_policies
 @_device
 def segment(
-    *, scan: Path, model: str, output: Path, series: str | None, irregular: Irregular,
-    missing: Missing, device: str,
+    *, scan: Path, irregular: Irregular, missing: Missing, **chosen: Any
 ) -> None:  # fmt: skip
     """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
     from medseg.reading import Policies
@@ -119,10 +161,7 @@ def segment(
 
     policies = Policies(irregular=irregular, missing=missing)
     with _screen() as screen:
-        segment_scan(
-            scan, model=model, output=output, series=series, policies=policies, device=device,
-            screen=screen,
-        )  # fmt: skip
+        segment_scan(scan, policies=policies, screen=screen, **chosen)
 
 
 @medseg.command()
@@ -138,12 +177,14 @@ def segment(
     "--min-slices", type=click.IntRange(1), default=4, show_default=True,
     help="Skip stacks with fewer slices, such as scouts.",
 )  # fmt: skip
+@_refine
 @_policies
 @_device
 @click.pass_context
 def batch(
     ctx: click.Context, *, folder: Path, model: str, output: Path, formats: tuple[Format, ...],
     overwrite: bool, min_slices: int, irregular: Irregular, missing: Missing, device: str,
+    refining: tuple[Choice, ...] | None,
 ) -> None:  # fmt: skip
     """Segment every scan below FOLDER; run again to continue where it stopped."""
     from medseg.reading import Policies
@@ -151,7 +192,7 @@ def batch(
 
     options = BatchOptions(
         formats=formats, overwrite=overwrite, min_slices=min_slices, device=device,
-        policies=Policies(irregular=irregular, missing=missing),
+        refining=refining, policies=Policies(irregular=irregular, missing=missing),
     )  # fmt: skip
     with _screen() as screen:
         outcomes = segment_folder(
@@ -175,7 +216,26 @@ def batch(
 @click.option("--plan", type=_Path, help="A plan.json to train by, such as one you edited.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
-@click.option("--network", default="unet", show_default=True, help="Name of the architecture.")
+@click.option(
+    "--network", default="unet", show_default=True,
+    help="Name of the architecture; `medseg networks list` shows them.",
+)  # fmt: skip
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
+    help="A setting of the network, such as encoder.name=resnet50; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--plane", type=click.Choice(["axial", "coronal", "sagittal"]),
+    help="Train a 2-D network on the slices of this plane (pictures need none).",
+)  # fmt: skip
+@click.option(
+    "--pretrained", metavar="FILE", help="Weights for the network's encoder (ImageNet, MedicalNet)."
+)
+@click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
+@click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
+@click.option(
+    "--refine", is_flag=True, help="Choose steps after the network on the held-out cases."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
@@ -245,6 +305,20 @@ def model_info(name_or_folder: str) -> None:
         show_model(name_or_folder, screen=screen)
 
 
+@medseg.group()
+def networks() -> None:
+    """Show the architectures that can be trained."""
+
+
+@networks.command("list")
+def list_networks() -> None:
+    """List networks and encoders with their sizes."""
+    from medseg_pipelines.networks import show_networks
+
+    with _screen() as screen:
+        show_networks(screen=screen)
+
+
 @medseg.command()
 @click.argument("path", type=_Path)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -271,16 +345,25 @@ def inspect(
     "--kind", type=click.Choice(["auto", "labels", "scan"]), default="auto", show_default=True,
     help="What IN is, where its format does not tell.",
 )  # fmt: skip
+@_encoding
 @click.option(
-    "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
-)
-@click.option("--label", "names", multiple=True, metavar="NAME", help="Keep this label only.")
-def convert(*, path: Path, output: Path, **chosen: Any) -> None:
+    "--segments", "--label", "segments", multiple=True, metavar="NUMBER_OR_NAME",
+    help="Take this segment or label only; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--overlaps", type=click.Choice(["refuse", "first", "last"]), default="refuse",
+    show_default=True, help="Which segment wins where several overlap.",
+)  # fmt: skip
+def convert(
+    *, path: Path, output: Path, segments: tuple[str, ...], overlaps: Overlaps, **chosen: Any
+) -> None:
     """Convert IN, a label map or a scan, to the format that the ending of OUT names."""
+    from medseg.reading import SegmentChoice
     from medseg_pipelines.convert import convert_file
 
+    choice = SegmentChoice(segments=segments, overlaps=overlaps)
     with _screen() as screen:
-        convert_file(path, output, screen=screen, **chosen)
+        convert_file(path, output, choice=choice, screen=screen, **chosen)
 
 
 @medseg.command()

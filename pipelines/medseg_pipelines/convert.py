@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from medseg.errors import GeometryError, InputError, MedsegError, WriteError
-from medseg.reading import dicom_seg, read_labels, read_scan, rtstruct
-from medseg.volume import LabelMap, LabelTable, Scan
-from medseg.volume.conventions import Reorientation, orientation_letters
+from medseg.errors import InputError, MedsegError, WriteError
+from medseg.reading import SegmentChoice, dicom_seg, read_labels, read_scan, rtstruct
+from medseg.volume import LabelMap, Scan
 from medseg.writing import label_suffixes, scan_suffixes, write_labels, write_scan
 from medseg_pipelines.destination import check_file
 from medseg_pipelines.screen import Screen
@@ -23,7 +19,6 @@ Kind = Literal["auto", "labels", "scan"]
 
 _PICTURE = ".png"
 _DICOM = ".dcm"
-_VOXEL = 0.01  # voxels; how far from whole steps two grids may lie apart to share voxels
 
 
 def convert_file(
@@ -34,7 +29,7 @@ def convert_file(
     series: str | None = None,
     kind: Kind = "auto",
     encoding: str | None = None,
-    names: tuple[str, ...] = (),
+    choice: SegmentChoice | None = None,
     screen: Screen,
 ) -> Path:
     """Convert a label map to any format that label maps have, or a scan to NIfTI, NRRD or MHA.
@@ -55,8 +50,8 @@ def convert_file(
         when the file names its labels.
     encoding : str, optional
         Of a DICOM SEG.
-    names : tuple of str, default ()
-        Labels to keep; all when empty.
+    choice : SegmentChoice, optional
+        Labels to take, and what becomes of overlaps; all, which must not overlap, when not given.
     screen : Screen
         Told what was read, what was unusual, and what was written.
 
@@ -71,7 +66,8 @@ def convert_file(
         When something given cannot be used; nothing is written then.
     """
     _check_output(path, output)
-    labels = None if kind == "scan" else _labels(path, output, like, series, kind)
+    labelled = None if like is None or kind == "scan" else read_scan(like, series=series)
+    labels = _labels(path, output, labelled, choice or SegmentChoice(), kind)
     if labels is None:
         with screen.progress("reading") as progress:
             scan = read_scan(path, series=series, progress=progress)
@@ -80,11 +76,10 @@ def convert_file(
         output.parent.mkdir(parents=True, exist_ok=True)
         written = write_scan(scan, output)
     else:
-        kept = _kept(labels, names)
-        screen.say(f"Labels: {', '.join(kept.table.names) or 'none'}")
+        screen.say(f"Labels: {', '.join(labels.table.names) or 'none'}")
         _say_notes(labels.provenance.notes, screen)
         output.parent.mkdir(parents=True, exist_ok=True)
-        written = _write(kept, output, like, series, encoding)
+        written = _write(labels, output, labelled, encoding)
     screen.say(f"Wrote {written}.")
     return written
 
@@ -109,22 +104,20 @@ def _say_notes(notes: tuple[str, ...], screen: Screen) -> None:
 
 
 def _labels(
-    path: Path, output: Path, like: Path | None, series: str | None, kind: Kind
-) -> LabelMap | None:
+    path: Path, output: Path, labelled: Scan | None, choice: SegmentChoice, kind: Kind
+) -> LabelMap | None:  # fmt: skip
     """The label map in `path`; None when it is a scan."""
-    if kind == "auto" and not _surely_labels(path, output, like):
+    if kind == "scan":
+        return None
+    sure = labelled is not None or bool(choice.segments) or _surely_labels(path, output)
+    if kind == "auto" and not sure:
         return _named_labels(path)
-    if like is None:
-        return read_labels(path)
-    scan = read_scan(like, series=series)
-    if path.exists() and rtstruct.recognises(path):
-        return rtstruct.read_labels_on(path, scan=scan)
-    return _on(read_labels(path), scan)
+    return read_labels(path, like=labelled, segments=choice.segments, overlaps=choice.overlaps)
 
 
-def _surely_labels(path: Path, output: Path, like: Path | None) -> bool:
-    """Whether a format, or a scan to put it on, says that `path` is a label map."""
-    if like is not None or not output.name.lower().endswith(scan_suffixes()):
+def _surely_labels(path: Path, output: Path) -> bool:
+    """Whether a format says that `path` is a label map."""
+    if not output.name.lower().endswith(scan_suffixes()):
         return True
     if any(name.lower().endswith(".seg.nrrd") for name in (path.name, output.name)):
         return True
@@ -141,62 +134,12 @@ def _named_labels(path: Path) -> LabelMap | None:
     return labels if named else None
 
 
-def _on(labels: LabelMap, scan: Scan) -> LabelMap:
-    """The same labels on the scan's grid, of which theirs may be a part, in any axis order.
-
-    Raises
-    ------
-    GeometryError
-        When voxels of the two do not coincide, or labels lie beyond the scan.
-    """
-    turn = Reorientation.towards(labels.grid, orientation_letters(scan.grid))
-    corners = turn.target.corners_mm()
-    index = scan.grid.to_index(corners)
-    first = np.round(index[0])
-    steps = (np.arange(8)[:, None] >> np.arange(3)) & 1
-    expected = first + steps * (np.asarray(turn.target.shape) - 1)
-    off = float(np.abs(index - expected).max())
-    if off > _VOXEL:
-        raise GeometryError(
-            f"the labels' voxels lie up to {off:.2g} voxels away from the scan's; give the scan"
-            " that was labelled",
-            code="GRIDS_DIFFER",
-        )
-    values = np.zeros(scan.grid.shape, labels.values.dtype)
-    held = np.argwhere(turned := turn.apply(labels.values))
-    place = held + first.astype(int)
-    if ((place < 0) | (place >= scan.grid.shape)).any():
-        raise GeometryError(
-            "labels lie beyond the scan; give the scan that was labelled", code="OUTSIDE_IMAGE"
-        )
-    values[tuple(place.T)] = turned[tuple(held.T)]
-    notes = (*scan.provenance.notes, *labels.provenance.notes)
-    return LabelMap(values, scan.grid, labels.table, replace(scan.provenance, notes=notes))
-
-
-def _kept(labels: LabelMap, names: tuple[str, ...]) -> LabelMap:
-    """Only the labels with these names; all of them when there are none."""
-    if not names:
-        return labels
-    unknown = [name for name in names if name not in labels.table.names]
-    if unknown:
-        raise InputError(
-            f"there is no label '{unknown[0]}'; there are: {', '.join(labels.table.names)}",
-            code="UNKNOWN_LABEL",
-        )
-    rows = tuple(label for label in labels.table if label.name in names)
-    keep = np.isin(labels.values, [label.value for label in rows])
-    return LabelMap(
-        np.where(keep, labels.values, 0), labels.grid, LabelTable(rows), labels.provenance
-    )
-
-
 def _write(
-    labels: LabelMap, output: Path, like: Path | None, series: str | None, encoding: str | None
-) -> Path:
+    labels: LabelMap, output: Path, labelled: Scan | None, encoding: str | None
+) -> Path:  # fmt: skip
     ending = output.name.lower()
     if ending.endswith(_PICTURE):
-        return _draw(labels, output, like, series)
+        return _draw(labels, output, labelled)
     if ending.endswith(_DICOM) and labels.provenance.format != "dicom":
         raise InputError(
             f"a DICOM result ('{output.name}') must refer to the series that was labelled; give it"
@@ -206,13 +149,13 @@ def _write(
     return write_labels(labels, output, encoding=encoding)
 
 
-def _draw(labels: LabelMap, output: Path, like: Path | None, series: str | None) -> Path:
+def _draw(labels: LabelMap, output: Path, labelled: Scan | None) -> Path:
     """A picture of three planes through the labels."""
-    if like is None:
+    if labelled is None:
         raise InputError("a picture shows labels over their scan; give the scan with --like")
     from medseg_pipelines.pictures import overlay
 
-    picture = overlay(read_scan(like, series=series), labels)
+    picture = overlay(labelled, labels)
     scratch = output.with_name(f".{uuid.uuid4().hex[:12]}{_PICTURE}")
     try:
         with scratch.open("xb") as file:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from medseg.errors import Cancelled, InputError
+from medseg.networks import suggestion
 from medseg.phantoms.abdomen import ABDOMEN_LABELS
 from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
 from medseg.planning import Choice, Plan, make_plan, take_fingerprint
@@ -228,7 +229,7 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
     usual = make_plan(
         take_fingerprint(data.read(case) for case in training),
         budget=CPU_BUDGET,
-        network=options.network,
+        network=suggestion(options.network),
         labels=data.labels,
     )
     stages = len(_FEATURES)

@@ -11,9 +11,10 @@ from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
 from medseg.measuring import volumes_ml
 from medseg.modelpack import ModelPackage, find_package
+from medseg.planning import Choice
 from medseg.reading import Policies, read_scan
 from medseg.volume import LabelMap, Scan
-from medseg.writing import write_labels
+from medseg.writing import check_encoding, write_labels
 from medseg_pipelines.destination import check_holds_series, check_label_file
 from medseg_pipelines.screen import Screen, duration
 
@@ -24,8 +25,10 @@ def segment_scan(
     model: str | Path,
     output: Path,
     series: str | None = None,
+    encoding: str | None = None,
     policies: Policies | None = None,
     device: str = "auto",
+    refining: tuple[Choice, ...] | None = None,
     screen: Screen,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
@@ -40,10 +43,14 @@ def segment_scan(
         Its suffix chooses the format.
     series : str, optional
         SeriesInstanceUID when the folder holds several.
+    encoding : {"binary", "labelmap", "auto"}, optional
+        Of a DICOM SEG; see :func:`medseg.writing.write_labels`.
     policies : Policies, optional
         What may be repaired in a DICOM series; nothing when not given.
     device : str, default "auto"
         See :func:`medseg.runtime.device.choose_device`.
+    refining : tuple of Choice, optional
+        Steps after the network, in place of the model's own.
     screen : Screen
         Told device, scan, progress, volumes and place.
 
@@ -61,6 +68,7 @@ def segment_scan(
     """
     start = time.monotonic()
     check_label_file(output)
+    check_encoding(output, encoding)
     if output.exists() and path.exists() and output.samefile(path):
         raise InputError(f"the output '{output}' is the scan itself; choose another file")
     package = find_package(model)
@@ -69,7 +77,7 @@ def segment_scan(
     scan.check_finite()
     check_holds_series(scan, output)
     screen.say(f"Scan:   {describe(scan)}")
-    predictor = Predictor.load(package, device=device)
+    predictor = Predictor.load(package, device=device, refining=refining)
     screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     warn_of_another_modality(package, scan, screen)
     try:
@@ -78,7 +86,7 @@ def segment_scan(
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     output.parent.mkdir(parents=True, exist_ok=True)
-    written = write_labels(labels, output)
+    written = write_labels(labels, output, encoding=encoding)
     screen.show(volume_table(labels))
     screen.say(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written

@@ -9,14 +9,16 @@ from rich.table import Table
 
 from medseg.errors import Cancelled, InputError
 from medseg.modelpack import ModelPackage, find_package
+from medseg.networks.pretrained import PretrainedReport
 from medseg.planning import Plan, read_plan
+from medseg.planning.plan import decode
 from medseg.training import (
     Dataset,
     TrainingOptions,
     open_dataset,
-    read_label_table,
     train,
 )
+from medseg.training.run import PRETRAINED
 from medseg_pipelines.destination import check_folder
 from medseg_pipelines.screen import Screen, duration
 
@@ -68,8 +70,7 @@ def train_model(
         When the person stopped it; the run can be resumed.
     """
     _check_run(run, resume=resume)
-    table = read_label_table(labels) if labels else None
-    data = open_dataset(dataset, splits=splits, labels=table, modality=modality)
+    data = open_dataset(dataset, splits=splits, labels=labels, modality=modality)
     chosen = read_plan(plan) if plan else None
     return train_on(data, run=run, options=options, plan=chosen, resume=resume, screen=screen)
 
@@ -95,11 +96,30 @@ def train_on(
             f"the checkpoint is in '{run}'; run the same command with --resume to continue"
         ) from stop
     package = find_package(folder)
+    _say_pretrained(run, options, screen)
     if package.manifest.scores:
         screen.show(score_table(package))
     screen.say(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     screen.say(f"The model is in {folder}")
     return package
+
+
+def _say_pretrained(run: Path, options: TrainingOptions, screen: Screen) -> None:
+    """Tell how many weights of the file found a place, and which did not."""
+    if options.pretrained is None:
+        return
+    stored = (run / PRETRAINED).read_bytes()
+    report = decode(stored, PretrainedReport, where=str(run / PRETRAINED))
+    screen.say(f"Of {Path(options.pretrained).name}, {len(report.loaded)} weights were taken over.")
+    for words, keys in (
+        ("Not in the file", report.missing),
+        ("Not in the encoder", report.unexpected),
+        ("Of another shape", report.wrong_shape),
+        ("Without a place under instance norm", report.homeless),
+    ):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            screen.say(f"{words}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
 
 
 def score_table(package: ModelPackage) -> Table:

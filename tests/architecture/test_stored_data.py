@@ -10,6 +10,7 @@ from architecture.house import PACKAGES, nodes, place
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
+HARMLESS = {"UnpicklingError"}
 METHODS = {  # receiver, method
     ("torch", "load"), ("torch", "save"), ("jit", "load"), ("jit", "save"), ("fabric", "load"),
     ("fabric", "save"), ("yaml", "load"), ("pydoc", "locate"),
@@ -21,11 +22,18 @@ def runs_what_it_reads(node: ast.AST) -> bool:
     if isinstance(node, ast.Import):
         return any(alias.name.split(".")[0] in MODULES for alias in node.names)
     if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in MODULES
+        names = {alias.name for alias in node.names}
+        return (node.module or "").split(".")[0] in MODULES and not names <= HARMLESS
     if not isinstance(node, ast.Call):
         return False
+    return _calls_what_it_reads(node)
+
+
+def _calls_what_it_reads(node: ast.Call) -> bool:
     if any(_is_true(word, "allow_pickle") for word in node.keywords):
         return True
+    if any(_is_true(word, "weights_only") for word in node.keywords):
+        return False
     if isinstance(node.func, ast.Name):
         return node.func.id in BUILTINS
     return isinstance(node.func, ast.Attribute) and _method(node.func) in METHODS
@@ -45,14 +53,21 @@ def _method(function: ast.Attribute) -> tuple[str, str]:
     "code",
     [
         "import pickle", "from joblib import load", "torch.load(path)", "self.fabric.load(path)",
-        "torch.save(model, path)", "np.load(path, allow_pickle=True)", "eval(text)",
+        "torch.save(model, path)", "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)", "eval(text)",
     ],
 )  # fmt: skip
 def test_the_rule_sees(code):
     assert any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
 
 
-@pytest.mark.parametrize("code", ["model.eval()", "np.load(path)", "re.compile(text)"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model.eval()", "np.load(path)", "re.compile(text)", "torch.load(path, weights_only=True)",
+        "from pickle import UnpicklingError",
+    ],
+)  # fmt: skip
 def test_the_rule_lets_pass(code):
     assert not any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
 

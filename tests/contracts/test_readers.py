@@ -26,7 +26,12 @@ def test_the_formats_are_there():
 
 def test_calling_form(reader):
     assert list(inspect.signature(reader.recognises).parameters) == ["path"]
-    forms = {"read": ["path", "series", "progress"], "read_labels": ["path", "table"]}
+    forms = {
+        "read": ["path", "series", "progress"],
+        "read_by_policy": ["path", "series", "policies", "progress"],
+        "read_labels": ["path", "table"],
+        "read_labels_by_choice": ["path", "table", "choice"],
+    }
     offered = [name for name in forms if hasattr(reader, name)]
     assert offered
     for name in offered:

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from msgspec import structs
 
-from medseg.errors import Cancelled, InputError
+from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
 from medseg.planning import Choice, Normalisation, Plan
+from medseg.refining import build_refining
 from medseg.runtime.device import choose_device
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from strategies import grids
@@ -19,6 +21,14 @@ class Threshold(torch.nn.Module):
     def forward(self, image):
         x = image.float()
         return torch.cat((torch.zeros_like(x), x - 0.5, 2 * x - 2), dim=1)
+
+
+class Nested(torch.nn.Module):
+    """Two regions: what is above 0.5, and in it what is above 1.5."""
+
+    def forward(self, image):
+        x = image.float()
+        return torch.cat((x - 0.5, x - 1.5), dim=1)
 
 
 def predictor(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0)):
@@ -58,6 +68,32 @@ def test_a_ball_keeps_its_place_and_volume_through_resampling():
     assert np.linalg.norm(grid.to_world(np.argwhere(mask)).mean(0) - centre) < 0.1
     volume = mask.sum() * grid.voxel_volume_mm3
     assert volume == pytest.approx(4 / 3 * np.pi * 15.5**3, rel=0.03)
+
+
+def test_regions_are_written_with_the_values_of_their_labels():
+    plan = structs.replace(predictor().plan, regions=((2, 1), (1,)))
+    table = LabelTable.of({3: "core", 300: "whole without core"})
+    image = np.zeros((9, 9, 9), np.float32)
+    image[2:7, 2:7, 2:7] = 1
+    image[4, 4, 4] = 2
+    network = Nested()
+    found = Predictor(network, plan, table, choose_device("cpu")).predict(
+        Scan(image[None], Grid(image.shape, np.eye(4)))
+    )
+    assert np.array_equal(found.values, np.array([0, 300, 3])[image.astype(int)])
+
+
+def test_as_many_labels_as_regions():
+    plan = structs.replace(predictor().plan, regions=((1,),))
+    with pytest.raises(PlanError, match="1 regions and there are 2 labels"):
+        Predictor(Nested(), plan, TABLE, choose_device("cpu"))
+
+
+def test_probabilities_of_regions_are_not_refined():
+    plan = structs.replace(predictor().plan, regions=((1, 2), (2,)))
+    steps = build_refining((Choice(name="crf"),))
+    with pytest.raises(PlanError, match="components or holes"):
+        Predictor(Nested(), plan, TABLE, choose_device("cpu"), steps)
 
 
 def test_cancel_stops_within_a_tile():

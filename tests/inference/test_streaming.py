@@ -48,6 +48,33 @@ def test_streamed_labels_are_argmax_of_interpolated_logits(shape, home, tile, se
     assert clear.mean() > 0.95
 
 
+def test_later_regions_overwrite_earlier_ones_where_they_are_positive():
+    logits = torch.full((3, 5, 1, 1), -1.0)
+    logits[0, 1:4] = 1.0
+    logits[1, 2] = 0.1  # far below the first region, and yet positive
+    logits[2, 4] = 2.0  # an inner region without the outer one
+    logits[2, 3] = 0.0  # no more than doubtful
+    stream = LabelStream((5, 1, 1), (5, 1, 1), regions=(2, 1, 3))
+    for part in (logits[:, :2], logits[:, 2:]):
+        stream.feed(part)
+    assert stream.classes.ravel().tolist() == [0, 2, 1, 2, 3]
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIZES, SIZES, st.integers(0, 99))
+def test_streamed_regions_are_the_signs_of_interpolated_logits(shape, home, seed):
+    torch.manual_seed(seed)
+    logits = torch.randn(2, *shape)
+    stream = LabelStream(shape, home, regions=(1, 2))
+    for row in range(shape[0]):
+        stream.feed(logits[:, row : row + 1])
+    grown = torch.nn.functional.interpolate(logits[None], size=home, mode="trilinear")[0]
+    clear = (grown.abs().amin(0) > 1e-3).numpy()
+    expected = torch.where(grown[1] > 0, 2, (grown[0] > 0).int()).numpy()
+    assert np.array_equal(stream.classes[clear], expected[clear])
+    assert clear.mean() > 0.9
+
+
 def test_the_window_is_all_that_is_held():
     weight = gaussian((8, 16, 16), torch.device("cpu"))
     window = LogitsWindow(3, (400, 16, 16), weight)

@@ -43,6 +43,16 @@ def test_one_bad_file_does_not_stop_the_rest(run, folder, model, tmp_path):
     assert names == {"one.nii.gz", "two.nii.gz", "summary.csv"}
 
 
+def test_pictures_and_archives_without_dicom_are_named(run, folder, model, tmp_path):
+    (folder / "broken.nii.gz").unlink()
+    (folder / "deep" / "two.nii.gz").unlink()
+    (folder / "shot.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = run("batch", folder, "--model", model, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "passed over shot.png" in " ".join(result.output.split())
+    assert "shot" not in rows(tmp_path / "out")
+
+
 def test_running_again_keeps_what_is_there(run, folder, model, tmp_path):
     output = tmp_path / "out"
     (folder / "broken.nii.gz").unlink()

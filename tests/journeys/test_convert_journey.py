@@ -105,6 +105,20 @@ def test_one_label_only(converted, tmp_path, truth_file):
     assert back.table.names == ("liver",)
 
 
+def test_segments_that_overlap(run, converted, tmp_path, shared_data):
+    path = shared_data / "dicom_seg_rtstruct/highdicom/seg_image_ct_binary_overlap.dcm"
+    result = run("convert", path, tmp_path / "a.nii.gz")
+    assert result.exit_code == 2
+    assert "--segments" in result.stderr
+    assert "--overlaps" in result.stderr
+    back = read_labels(converted(path, tmp_path / "a.nii.gz", "--segments", "second segment"))
+    assert back.table.names == ("second segment",)
+    result = run("convert", path, tmp_path / "b.nii.gz", "--overlaps", "first")
+    assert result.exit_code == 0
+    assert "Note:" in result.output
+    assert read_labels(tmp_path / "b.nii.gz").table.values == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [

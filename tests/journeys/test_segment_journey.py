@@ -34,6 +34,24 @@ def test_a_dicom_series_becomes_a_dicom_seg(run, series, model, tmp_path):
     } or labels.values.any()  # fmt: skip
 
 
+@pytest.mark.parametrize(("encoding", "kind"), [("labelmap", "LABELMAP"), ("binary", "BINARY")])
+def test_the_encoding_of_a_dicom_seg(run, series, model, tmp_path, encoding, kind):
+    output = tmp_path / "out.dcm"
+    result = run("segment", series, "--model", model, "--output", output, "--encoding", encoding)
+    assert result.exit_code == 0, result.output
+    assert pydicom.dcmread(output, stop_before_pixels=True).SegmentationType == kind
+
+
+def test_an_encoding_of_another_format_is_refused_before_computing(
+    run, scan_file, model, tmp_path
+):  # fmt: skip
+    output = tmp_path / "out.nii.gz"
+    result = run("segment", scan_file, "--model", model, "--output", output, "--encoding", "auto")
+    assert result.exit_code == 2
+    assert "encoding" in result.stderr
+    assert "Model:" not in result.stdout
+
+
 def test_an_uneven_series_becomes_a_dicom_seg_on_its_own_slices(run, series, model, tmp_path):
     heights = {}
     for path in (path for path in series.rglob("*") if path.is_file()):

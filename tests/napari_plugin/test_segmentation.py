@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ pytest.importorskip("napari")
 
 from medseg.modelpack import Card, Manifest, ModelPackage, save_package
 from medseg.modelpack.package import UNSAVED
-from medseg.networks import build_network
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.networks import build_network, suggestion
+from medseg.planning import Choice, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
 from medseg_napari.jobs import Alive, Done, Job, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
@@ -56,6 +58,29 @@ def test_a_real_predictor_runs_in_a_job(request_for) -> None:
     assert attributes["name"] == "scan: toy"
     assert attributes["translate"] == request_for.attributes["translate"]
     assert list(attributes["features"]["name"]) == ["background", "a", "b"]
+
+
+@pytest.mark.parametrize("name", ["fcn", "deeplab", "pspnet", "resenc_unet", "segresnet"])
+@pytest.mark.parametrize("plane", [None, "axial"])
+def test_every_network_runs_here_with_no_word_of_its_own(request_for, tmp_path, name, plane):
+    dims = 3 if plane is None else 2
+    stages = Stages(
+        patch=(16,) * dims, features=(8, 16), strides=((1,) * dims, (2,) * dims),
+        kernels=((3,) * dims,) * 2,
+    )  # fmt: skip
+    plan = msgspec.structs.replace(
+        PLAN, network=suggestion(name)(stages), plane=plane, mirror_axes=(0, 1),
+        patch=(16, 16, 16) if plane is None else (16, 16, 1),
+    )  # fmt: skip
+    manifest = Manifest(
+        name=name, plan=plan, labels=LabelTable.of({1: "a", 2: "b"}), weights=UNSAVED
+    )
+    package = save_package(tmp_path / name, manifest, build_network(plan, classes=3))
+    request = replace(request_for, package=package)
+    job = Job(lambda progress: Runner().run(request, progress))
+    last = list(job.events())[-1]
+    assert isinstance(last, Done), last
+    assert last.result[0].shape == request.data.shape
 
 
 def test_a_job_stops_between_tiles(request_for) -> None:

@@ -3,12 +3,14 @@ import numpy as np
 import pytest
 
 from medseg.errors import InputError, PlanError
+from medseg.networks import suggestion
 from medseg.planning import Choice, Fingerprint, Normalisation, Plan, make_plan, take_fingerprint
 from medseg.planning.fingerprint import Intensities
 from medseg.planning.plan import decode, encode, settings_of
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
+UNET = suggestion("unet")
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0),
     channels=("MR",),
@@ -30,27 +32,74 @@ def fingerprint(shape, spacing, *, modality="MR", cases=5):
 
 
 def test_hippocampus_gets_the_plan_nnunets_rules_give():
-    plan = make_plan(fingerprint((36, 50, 35), (1.0, 1.0, 1.0)), budget=CPU_BUDGET)
+    plan = make_plan(fingerprint((36, 50, 35), (1.0, 1.0, 1.0)), budget=CPU_BUDGET, network=UNET)
     assert plan.patch == (40, 56, 40)
     assert plan.network.settings["features"] == [32, 64, 128, 128]
-    assert plan.network.settings["strides"][1:] == [(2, 2, 2)] * 3
+    assert plan.network.settings["strides"][1:] == [[2, 2, 2]] * 3
     assert plan.batch == 4
     assert plan.normalisation[0].scheme == "zscore"
 
 
 def test_thick_slices_are_not_halved_before_the_plane_caught_up():
-    plan = make_plan(fingerprint((320, 320, 20), (0.6, 0.6, 3.6)), budget=GPU_BUDGET)
-    assert plan.network.settings["strides"][1] == (2, 2, 1)
-    assert plan.network.settings["kernels"][0] == (3, 3, 1)
+    plan = make_plan(fingerprint((320, 320, 20), (0.6, 0.6, 3.6)), budget=GPU_BUDGET, network=UNET)
+    assert plan.network.settings["strides"][1] == [2, 2, 1]
+    assert plan.network.settings["kernels"][0] == [3, 3, 1]
     assert plan.patch[2] <= 24
 
 
 @pytest.mark.parametrize("budget", [CPU_BUDGET, GPU_BUDGET])
 def test_a_large_ct_stays_in_the_budget(budget):
-    plan = make_plan(fingerprint((512, 512, 300), (0.75, 0.75, 1.5), modality="CT"), budget=budget)
+    large = fingerprint((512, 512, 300), (0.75, 0.75, 1.5), modality="CT")
+    plan = make_plan(large, budget=budget, network=UNET)
     assert np.prod(plan.patch) * plan.batch <= 1.1 * budget.voxels
     assert plan.normalisation[0].scheme == "clip_zscore"
     assert plan.normalisation[0].low == -160
+
+
+def test_pictures_get_a_flat_plan():
+    plan = make_plan(fingerprint((960, 999, 1), (1.0,) * 3), budget=CPU_BUDGET, network=UNET)
+    assert (plan.plane, plan.slice_axis, plan.spatial_dims) == ("axial", 2, 2)
+    assert plan.patch[2] == 1
+    assert plan.patch[0] * plan.patch[1] <= CPU_BUDGET.voxels // 4
+    assert plan.batch >= 4
+    assert plan.mirror_axes == (0, 1)
+    assert all(len(step) == 2 for step in plan.network.settings["strides"])
+    assert plan.network.settings["features"][-1] == 2 * CPU_BUDGET.most_features
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
+def test_a_plane_makes_a_volume_into_slices(plane, axis):
+    volumes = fingerprint((100, 120, 80), (1.0, 1.0, 1.0))
+    labels = LabelTable.of({1: "left lung", 2: "right lung"})
+    plan = make_plan(volumes, budget=CPU_BUDGET, network=UNET, labels=labels, plane=plane)
+    assert plan.patch[axis] == 1
+    assert plan.patch[axis - 1] > 64
+    assert axis not in plan.mirror_axes
+    assert 0 not in plan.mirror_axes
+    assert decode(encode(plan), Plan, where="plan.json").slice_axis == axis
+
+
+def test_the_planes_follow_the_orientation():
+    other = msgspec.structs.replace(PLAN, orientation="ASL", plane="axial", patch=(16, 1, 16))
+    assert other.slice_axis == 1
+    with pytest.raises(PlanError, match="1 voxel along axis 1"):
+        msgspec.structs.replace(other, patch=(16, 16, 1))
+
+
+def test_pictures_have_no_coronal_slices():
+    with pytest.raises(PlanError, match="coronal slices"):
+        make_plan(
+            fingerprint((96, 99, 1), (1.0,) * 3), budget=CPU_BUDGET, network=UNET, plane="coronal"
+        )
+
+
+def test_settings_can_be_changed_by_name():
+    shapes = fingerprint((36, 50, 35), (1.0, 1.0, 1.0))
+    plan = make_plan(shapes, budget=CPU_BUDGET, network=suggestion("unet", {"convolutions": 1}))
+    assert plan.network.settings["convolutions"] == 1
+    for changes in ({"convolution": 1}, {"convolutions": 9}, {"convolutions.deep": 1}):
+        with pytest.raises(PlanError, match="convolution"):
+            make_plan(shapes, budget=CPU_BUDGET, network=suggestion("unet", changes))
 
 
 def test_a_plan_survives_its_file():
@@ -96,3 +145,29 @@ def test_the_fingerprint_measures_the_foreground_only():
 def test_no_case_no_plan():
     with pytest.raises(InputError, match="no case"):
         take_fingerprint([])
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((400, 400, 4), (0.1, 0.1, 6.0)), ((1500, 1500, 3), (0.1, 0.1, 20.0))]
+)
+@pytest.mark.parametrize("budget", [CPU_BUDGET, GPU_BUDGET])
+def test_a_few_thick_fine_slices_end_in_a_plan(shape, spacing, budget):
+    plan = make_plan(fingerprint(shape, spacing), budget=budget, network=UNET)
+    assert plan.patch[2] <= 4
+    assert np.prod(plan.patch) * plan.batch <= 1.1 * budget.voxels
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"),
+    [
+        (("liver", "spleen"), True), (("LeftKidney",), False), (("ParotidL", "ParotidR"), False),
+        (("kidney_left",), False), (("lh hippocampus",), False), (("LK",), False),
+        (("Lung L",), False), (("LV", "RV"), True), (("clot",), True),
+    ],
+)  # fmt: skip
+def test_patches_are_not_mirrored_where_names_tell_sides_apart(names, mirrored):
+    labels = LabelTable.of(dict(enumerate(names, start=1)))
+    plan = make_plan(
+        fingerprint((64, 64, 64), (1.0,) * 3), budget=CPU_BUDGET, network=UNET, labels=labels
+    )
+    assert (0 in plan.mirror_axes) is mirrored

@@ -282,13 +282,16 @@ def assert_lies_at(found, one, scan, values):
 NEIGHBOURS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), axis=-1).reshape(-1, 3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="SEG frames of fewer than 8 pixels do not read back: refused"
-)
-def test_segmentations_of_tiny_images(tmp_path):
-    Series(random_stored((2, 2, 2))).write(tmp_path / "dicom")
+@pytest.mark.parametrize("encoding", ["binary", "labelmap"])
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 1, 3), (5, 1, 1), (3, 3, 2), (2, 7, 1)])
+def test_segmentations_of_tiny_images(tmp_path, shape, encoding):
+    """Frames of fewer than 8 pixels follow each other within a byte."""
+    Series(random_stored(shape)).write(tmp_path / "dicom")
     scan = read_scan(tmp_path / "dicom")
-    values = np.array([[[2, 0], [7, 2]], [[0, 7], [7, 0]]], np.uint8)
+    values = np.random.default_rng(0).choice([0, 2, 7], scan.grid.shape).astype(np.uint8)
+    values[0, 0, 0] = 2
     labels = LabelMap(values, scan.grid, TABLE, scan.provenance)
-    back = read_labels(write_labels(labels, tmp_path / "a.dcm"))
-    assert np.array_equal(back.values, values)
+    path = write_labels(labels, tmp_path / "a.dcm", encoding=encoding)
+    assert np.array_equal(read_labels(path).values, values)
+    pixels = np.reshape(pydicom.dcmread(path).pixel_array, (-1, *shape[1:]))
+    assert np.count_nonzero(pixels) == np.count_nonzero(values)

@@ -12,6 +12,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     JPEG2000Lossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -127,6 +128,71 @@ def test_every_encoding_gives_the_same_values(tmp_path, syntax):
     assert np.array_equal(read_scan(tmp_path).voxels[0], series.values())
 
 
+def near_lossless(path, low, high, *, near, bits, signed=True):
+    """A slice of random values from `low` to `high`, encoded to within `near`; the values."""
+    values = np.random.default_rng(2).integers(low, high + 1, (1, 64, 48))
+    values[0, 0, :2] = low, high
+    stored = values.astype(np.int16 if signed else np.uint16)
+    tags = {"BitsStored": bits, "HighBit": bits - 1}
+    ds = Series(stored, intercept=0, tags=tags).slice(0)
+    ds.compress(JPEGLSNearLossless, generate_instance_uid=False, jls_error=near)
+    save(ds, path)
+    return values[0].T
+
+
+@pytest.mark.parametrize("near", [1, 3])
+@pytest.mark.parametrize(
+    ("low", "high", "bits", "signed"),
+    [(-1000, 2000, 12, True), (-2042, 2041, 12, True), (-3, 3, 12, True), (-9000, 9000, 16, True),
+     (0, 4095, 12, False), (0, 65535, 16, False)],
+)  # fmt: skip
+def test_loss_stays_within_what_was_asked_for(tmp_path, low, high, bits, near, signed):
+    truth = near_lossless(tmp_path / "1", low, high, near=near, bits=bits, signed=signed)
+    found = read_scan(tmp_path / "1").voxels[0, ..., 0]
+    assert np.abs(found.astype(int) - truth).max() <= near
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2048, 0), (0, 2047), (-2048, 2047), (-2047, -2040)])
+def test_signs_that_loss_may_have_changed_are_refused(tmp_path, low, high):
+    """JPEG-LS has no sign: 2047 and -2048 are neighbours in it, and 2 off may be the other."""
+    near_lossless(tmp_path / "1", low, high, near=2, bits=12)
+    with pytest.raises(ReadError) as caught:
+        read_scan(tmp_path / "1")
+    assert caught.value.code == "SIGN_LOST"
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored_bits"),
+    [(np.uint8, 8), (np.int8, 8), (np.int16, 12), (np.int16, 16), (np.uint16, 16)],
+)
+def test_run_lengths_of_every_width(tmp_path, kind, stored_bits):
+    low = 0 if np.dtype(kind).kind == "u" else -(1 << (stored_bits - 1))
+    values = np.random.default_rng(5).integers(low, low + (1 << stored_bits), (2, 34, 22))
+    tags = {
+        "BitsAllocated": 8 * np.dtype(kind).itemsize, "BitsStored": stored_bits,
+        "HighBit": stored_bits - 1, "PixelRepresentation": int(low < 0),
+    }  # fmt: skip
+    series = Series(values.astype(kind), intercept=0, tags=tags)
+    for path in series.write(tmp_path):
+        rewrite(path, lambda ds: ds.compress(RLELossless, encoding_plugin="pydicom"))
+    assert np.array_equal(read_scan(tmp_path).voxels[0], series.values())
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(1.0, 0.0), (3.0, -32768.0), (-1.0, 7.0), (70000.0, 5.0), (1.0, 3e9)]
+)
+def test_whole_factors_are_exact(tmp_path, slope, intercept):
+    """As int16 where every value fits, else as float32, whatever passes through on the way."""
+    stored = random_stored((2, 9, 7)) * np.uint16(5)
+    series = Series(stored, slopes=(slope,), intercept=intercept)
+    series.write(tmp_path)
+    truth = series.values()
+    fits = truth.min() >= -32768 and truth.max() <= 32767
+    scan = read_scan(tmp_path)
+    assert scan.voxels.dtype == (np.int16 if fits else np.float32)
+    assert np.array_equal(scan.voxels[0], truth.astype(scan.voxels.dtype))
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:End of file")
 @pytest.mark.parametrize("syntax", [None, RLELossless], ids=["raw", "RLE"])
 def test_truncation_never_gives_pixels(tmp_path, syntax):
@@ -154,6 +220,7 @@ def test_mosaic_is_refused(tmp_path):
     with pytest.raises(GeometryError) as caught:
         read_scan(tmp_path)
     assert caught.value.code == "MOSAIC"
+    assert "convert it with dcm2niix and give the NIfTI file" in str(caught.value)
 
 
 def test_colour_without_a_place_is_refused(tmp_path):

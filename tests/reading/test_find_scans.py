@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from dicom_phantom import CANARY, Series, random_stored
 from medseg.errors import GeometryError, ReadError
-from medseg.reading import find_scans, read_scan
+from medseg.reading import find_scans, read_scan, survey
+from medseg.reading.integrity import look
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
 
@@ -68,6 +70,22 @@ def test_what_will_be_refused_is_listed_too(tmp_path):
         read_scan(gap.path, series=gap.series_uid)
     with pytest.raises(ReadError):
         read_scan(torn.path)
+
+
+def test_pictures_are_found_when_asked_for_and_named_when_not(tmp_path):
+    put(tmp_path / "one.nii.gz")
+    names = ["a.png", "b.jpg", "c.tif"]
+    for name in names:
+        picture = SimpleITK.GetImageFromArray(np.full((4, 5), 7, np.uint8))
+        SimpleITK.WriteImage(picture, str(tmp_path / name))
+    (tmp_path / "words.png").write_text("no picture")
+    found = survey(tmp_path, pictures=False)
+    assert [one.name for one in found.scans] == ["one"]
+    assert [path.name for path in found.passed_over] == names
+    every = find_scans(tmp_path, pictures=True)
+    assert [one.name for one in every] == ["a", "b", "c", "one"]
+    assert [read_scan(one.path).grid.shape[2] for one in every[:3]] == [1, 1, 1]
+    assert [one.format for one in look(tmp_path)] == ["picture"] * 3 + ["nifti"]
 
 
 def test_names_hold_no_patient_text(tmp_path):

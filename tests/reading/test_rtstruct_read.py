@@ -149,6 +149,19 @@ def test_overlap_is_refused_and_a_table_chooses(tmp_path):
         read_labels(path, table=LabelTable.of({9: "spleen"}))
 
 
+def test_regions_that_overlap_are_chosen_or_decided(tmp_path):
+    path = structure_set(
+        tmp_path / "a", {"body": [square(0.5, 9.5, 0)], "liver": [square(2.5, 4.5, 0)]}
+    )
+    body, liver = filled(1, 9), filled(3, 4)
+    assert np.array_equal(read_labels(path, segments=["body"]).values[:, :, 0], body * 1)
+    assert np.array_equal(read_labels(path, overlaps="last").values[:, :, 0], body * 1 + liver)
+    first = read_labels(path, segments=[2, 1], overlaps="first", like=read_scan(tmp_path / "a"))
+    assert np.array_equal(first.values[:, :, 0], body * 1 + liver)
+    assert "body and liver" in first.provenance.notes[-1]
+    assert "4 voxels" in first.provenance.notes[-1]
+
+
 def test_a_structure_set_alone_needs_its_images(tmp_path):
     path = structure_set(tmp_path / "a", {"one": [square(1.5, 4.5, 2)]})
     (tmp_path / "b").mkdir()

@@ -12,7 +12,8 @@ import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.errors import InputError, ReadError, SelectionError
-from medseg.reading import Policies, read_scan
+from medseg.reading import Policies, find_scans, read_scan, survey
+from medseg.reading.integrity import look
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,58 @@ def test_series_and_policies(tmp_path):
     assert read_scan(path, series=two.uid).grid.shape == (8, 6, 3)
     policies = Policies(missing="interpolate")
     assert read_scan(path, series=one.uid, policies=policies).grid.shape == (4, 5, 5)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A study of two series as an archive, in a folder of its own."""
+    one, two = Series(random_stored((5, 5, 4))), Series(random_stored((3, 6, 8)))
+    files = series_files(tmp_path, one, "a", skip=(2,)) + series_files(tmp_path, two, "b")
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    return packed(tmp_path / "in" / "deep" / "study.zip", files), one.uid, two.uid
+
+
+@pytest.mark.parametrize("up", [0, 1, 2])
+def test_each_stack_of_an_archive_is_found(archive, up):
+    """Given itself, in its folder, in the folder above."""
+    path, gapped, whole = archive
+    sources = find_scans((path, *path.parents)[up])
+    assert {(one.path, one.series_uid) for one in sources} == {(path, gapped), (path, whole)}
+    assert len({one.name for one in sources}) == 2
+    scans = {one.series_uid: one for one in sources}
+    assert read_scan(path, series=scans[whole].series_uid).grid.shape == (8, 6, 3)
+
+
+def test_reports_on_an_archive_are_those_of_its_folder(archive):
+    path, *_ = archive
+    folder = path.parents[2] / "unpacked"
+    with zipfile.ZipFile(path) as packed_files:
+        packed_files.extractall(folder)
+    for pixels in (False, True):
+        here, there = (look(place, pixels=pixels) for place in (path, folder))
+        told = [
+            {
+                one.series_uid: (one.verdict.outcome, one.verdict.code, one.shape, one.modality)
+                for one in reports
+            }
+            for reports in (here, there)
+        ]
+        assert told[0] == told[1]
+        assert sorted(one.verdict.code for one in here) == ["", "MISSING_SLICE"]
+        assert {one.name for one in here} == {one.name for one in find_scans(path)}
+
+
+def test_archives_that_are_damaged_or_of_other_things_are_named(tmp_path, archive):
+    path, *_ = archive
+    path.write_bytes(path.read_bytes()[:2000])
+    other = packed(path.with_name("notes.zip"), [("notes.txt", b"words")])
+    found = survey(path.parent, pictures=False)
+    assert found.passed_over == (other,)
+    (damaged,) = found.scans
+    with pytest.raises(ReadError):
+        read_scan(damaged.path)
+    (report,) = look(path)
+    assert (report.format, report.verdict.code) == ("zip", "DAMAGED")
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,17 @@ def test_folds_of_the_real_dataset(shared_data):
     dataset = open_dataset(shared_data / "hippocampus", labels={1: "anterior", 2: "posterior"})
     train, held_out = dataset.fold(0)
     assert (len(train), len(held_out)) == (166, 42)
+
+
+def test_pictures_beside_volumes_are_previews(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    for part in ("images", "labels"):
+        (folder / part / "c0.png").write_bytes(b"no picture at all")
+    assert [case.label.name for case in open_dataset(folder).cases] == ["c0.nii.gz", "c1.nii.gz"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    (folder / "labels" / "c1.nrrd").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"c1.*would be one case"):
+        open_dataset(folder)

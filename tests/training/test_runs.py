@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from medseg.errors import Cancelled, InputError, MedsegError, ReadError
 from medseg.inference import Predictor
+from medseg.networks.encoders import EncoderSettings, build_encoder
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.history import read_history
 from medseg.volume import Grid, Scan
@@ -91,6 +92,53 @@ def test_cancel_keeps_the_work_and_resume_ends_the_same(dataset, undisturbed, tm
     assert max(record["step"] for record in read_history(run)) == 10
     train(dataset, run, options=options, resume=True)
     assert_same(undisturbed, run)
+
+
+def test_dropout_resumes_where_it_stopped(dataset, tmp_path):
+    def stop_at_two(done, total, message):
+        if done == 2 and message.startswith("training"):
+            raise Cancelled("enough")
+
+    options = TrainingOptions(steps=4, validations=0, network="pspnet", device="cpu")
+    train(dataset, tmp_path / "whole", options=options)
+    with pytest.raises(Cancelled):
+        train(dataset, tmp_path / "run", options=options, progress=stop_at_two)
+    train(dataset, tmp_path / "run", options=options, resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_path):
+    encoder = build_encoder(EncoderSettings(), spatial_dims=3, in_channels=1)
+    weights = {name: torch.full_like(value, 0.01) for name, value in encoder.state_dict().items()}
+    save_file(weights, tmp_path / "weights.safetensors")
+
+    def stop_while_preparing(done, total, message):
+        if message == "preparing":
+            raise Cancelled("enough")
+
+    options = TrainingOptions(
+        steps=1, validations=0, network="deeplab", device="cpu", learning_rate=1e-9,
+        settings={"encoder.width": 1.0}, pretrained=str(tmp_path / "weights.safetensors"),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(dataset, run, options=options, progress=stop_while_preparing)
+    train(dataset, run, options=options, resume=True)
+    found = [value for name, value in load_file(run / "model" / "weights.safetensors").items()
+             if "encoder.layer1.0.conv1" in name]  # fmt: skip
+    assert found
+    assert all(torch.allclose(value.float(), torch.tensor(0.01), atol=1e-4) for value in found)
+
+
+def test_a_model_is_packed_whatever_comes_of_the_refining(dataset, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise MedsegError("no step")
+
+    monkeypatch.setattr("medseg.training.run.choose_refining", fails)
+    options = TrainingOptions(steps=1, validations=0, device="cpu", refine=True)
+    with pytest.raises(MedsegError, match="no step"):
+        train(dataset, tmp_path / "run", options=options)
+    assert (tmp_path / "run" / "model" / "manifest.json").is_file()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a POSIX signal")

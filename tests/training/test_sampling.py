@@ -1,5 +1,6 @@
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from medseg.preparing.augmentation import Augmentation
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
+from medseg.volume import LabelTable
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
@@ -32,6 +34,23 @@ def test_patches_have_the_planned_size_and_show_the_label(shape):
     assert (labels[0] == 1).any()
 
 
+@pytest.mark.parametrize(
+    ("plane", "patch"), [("sagittal", (1, 12, 8)), ("coronal", (16, 1, 8)), ("axial", (16, 12, 1))]
+)
+def test_slices_are_cut_one_voxel_thick_and_show_the_label(plane, patch):
+    axis = patch.index(1)
+    plan = msgspec.structs.replace(PLAN, plane=plane, patch=patch)
+    augment = Augmentation(plan)
+    assert augment.region[axis] == 1
+    for step in range(4):
+        image, labels = draw_batch([case((40, 30, 20))], plan, augment=augment, seed=0, step=step)
+        assert image.shape == (4, 1, *patch)
+        assert labels.shape == (4, *patch)
+        assert (labels[0] == 1).any()
+        bright = image[0, 0][labels[0] == 1].mean() - image[0, 0][labels[0] == 0].mean()
+        assert bright > 2
+
+
 def test_a_step_is_the_same_whenever_it_is_drawn():
     cases, augment = [case((30, 30, 30), seed) for seed in range(3)], Augmentation(PLAN)
     first = draw_batch(cases, PLAN, augment=augment, seed=1, step=7)
@@ -53,7 +72,8 @@ def test_image_and_labels_are_turned_together():
 
 
 def test_class_indices_follow_the_table():
-    assert class_indices(np.array([0, 7, 300, 7]), (7, 300)).tolist() == [0, 1, 2, 1]
+    table = LabelTable.of({7: "a", 300: "b"})
+    assert class_indices(np.array([0, 7, 300, 7]), table).tolist() == [0, 1, 2, 1]
 
 
 def test_the_rate_rises_then_falls_to_zero():

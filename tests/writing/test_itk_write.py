@@ -27,9 +27,37 @@ def test_slicer_fields(tmp_path):
     assert image.GetMetaData("Segment0_Extent") == "0 2 0 3 0 4"
     assert "SCT^10200004^Liver" in image.GetMetaData("Segment0_Tags")
     back = read_labels(tmp_path / "a.seg.nrrd")
-    assert [(one.name, one.value, one.color) for one in back.table] == [
-        (one.name, one.value, one.color) for one in TABLE
-    ]
+    assert back.table == TABLE
+
+
+def test_codes_as_slicer_writes_them(tmp_path):
+    """Other tags before the entry, a type modifier, a region; and an entry that is no such."""
+    entry = (
+        "Segmentation category and type - 3D Slicer General Anatomy list"
+        "~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney~SCT^7771000^Left"
+        "~Anatomic codes - DICOM master list~^^~^^"
+    )
+    image = SimpleITK.GetImageFromArray(VALUES)
+    tags = (f"Segmentation.Status:inprogress|TerminologyEntry:{entry}|", "TerminologyEntry:~~")
+    for number, value in enumerate((1, 4)):
+        image.SetMetaData(f"Segment{number}_Name", f"n{value}")
+        image.SetMetaData(f"Segment{number}_LabelValue", str(value))
+        image.SetMetaData(f"Segment{number}_Tags", tags[number])
+    SimpleITK.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
+    table = read_labels(tmp_path / "a.seg.nrrd").table
+    assert [one.code for one in table] == [Code("64033007", "SCT", "Kidney"), None]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("a\rb", None), ("liver", Code("1^2", "SCT", "")), ("\0a", None)]
+)
+def test_texts_that_nrrd_cannot_hold_are_refused(tmp_path, name, code):
+    table = LabelTable((Label(value=1, name=name, color=(0, 0, 0), code=code),))
+    labels = LabelMap(np.minimum(VALUES, 1), Grid((3, 4, 5), np.eye(4)), table)
+    with pytest.raises(WriteError, match=r"\.nii\.gz") as caught:
+        write_labels(labels, tmp_path / "a.seg.nrrd")
+    assert "\r" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_header_is_what_slicer_expects(tmp_path):

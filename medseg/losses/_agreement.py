@@ -1,0 +1,222 @@
+"""The few sums all overlap losses are made of, taken without one-hot labels.
+
+For each class they are the probability shared with the truth, the probability given out and the
+true voxels; beside them the log-probability of the truth at each voxel, which is all that
+cross-entropy and focal loss need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from medseg.errors import PlanError
+from medseg.losses import IGNORE
+
+Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=IGNORE)], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far logits and labels agree, ignored voxels left out.
+
+    Parameters
+    ----------
+    shared : torch.Tensor, shape (B, L)
+        Probability of each class summed over its true voxels, for each patch.
+    predicted : torch.Tensor, shape (B, L)
+        Probability of each class summed over all voxels that count.
+    true : torch.Tensor, shape (B, L)
+        Voxels of each class.
+    log_truth : torch.Tensor
+        Log-probability of what is true, 0 at ignored voxels; of shape (B, I, J, K), or
+        (B, R, I, J, K) for regions.
+    decisions : torch.Tensor
+        How many entries of `log_truth` count; a scalar, at least 1.
+    """
+
+    shared: Tensor
+    predicted: Tensor
+    true: Tensor
+    log_truth: Tensor
+    decisions: Tensor
+
+    def sums(self, *, batch: bool, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Shared, predicted and true sums of the classes from `first` on.
+
+        Parameters
+        ----------
+        batch : bool
+            Whether to add up the patches of the batch; the sums then have shape (1, L).
+        first : int, default 0
+            1 leaves the background out.
+
+        Returns
+        -------
+        tuple of torch.Tensor, each of shape (B, L) or (1, L)
+        """
+        every = (self.shared, self.predicted, self.true)
+        shared, predicted, true = (
+            (one.sum(0, keepdim=True) if batch else one)[:, first:] for one in every
+        )
+        return shared, predicted, true
+
+    def cross_entropy(self, *, gamma: float = 0.0) -> Tensor:
+        """Mean over voxels of ``-(1 - p)^gamma log p``, p being the truth's probability.
+
+        Parameters
+        ----------
+        gamma : float, default 0
+            0 is cross-entropy; from 1 on it is focal loss (Lin et al., ICCV 2017), in which
+            voxels that are already right weigh little.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+        """
+        surprise = -self.log_truth
+        if gamma:
+            surprise = surprise * (-self.log_truth.expm1()) ** gamma
+        return surprise.sum() / self.decisions
+
+
+def agreement(logits_BLIJK: Tensor, labels_BIJK: Tensor, *, regions: Regions = ()) -> Agreement:
+    """Compare logits with labels.
+
+    Parameters
+    ----------
+    logits_BLIJK : torch.Tensor
+        Of any floating type, in 2-D or 3-D.
+    labels_BIJK : torch.Tensor
+        Class indices, or `IGNORE`.
+    regions : tuple of tuple of int, optional
+        Class indices each region is made of. Channels are then regions that may overlap, each
+        with a probability of its own (sigmoid); without regions they are classes that exclude
+        each other (softmax).
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    PlanError
+        When there are not as many channels as regions.
+    """
+    labels = labels_BIJK.long()
+    ignored = labels == IGNORE
+    labels = labels.masked_fill(ignored, 0)
+    if regions:
+        return _of_regions(logits_BLIJK.float(), region_masks(labels, regions), ignored)
+    return _of_classes(logits_BLIJK.float(), labels, ignored)
+
+
+def first_structure(regions: Regions) -> int:
+    """The first channel that is no background: 1 among classes, 0 among regions."""
+    return 0 if regions else 1
+
+
+def region_masks(labels_BIJK: Tensor, regions: Regions) -> Tensor:
+    """Where each region is, of shape (B, R, I, J, K), as bool.
+
+    Parameters
+    ----------
+    labels_BIJK : torch.Tensor
+        int64 class indices.
+    regions : tuple of tuple of int
+        Class indices each region is made of.
+
+    Returns
+    -------
+    torch.Tensor
+    """
+    table = torch.zeros((IGNORE, len(regions)), dtype=torch.bool)
+    for row, members in enumerate(regions):
+        table[list(members), row] = True
+    return table.to(labels_BIJK.device)[labels_BIJK].movedim(-1, 1)
+
+
+def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor) -> Agreement:
+    """Each channel a decision of its own."""
+    if logits_BRIJK.shape[1] != masks_BRIJK.shape[1]:
+        raise PlanError(
+            f"the network gives {logits_BRIJK.shape[1]} channels and the loss has"
+            f" {masks_BRIJK.shape[1]} regions; give as many regions as channels"
+        )
+    counts = ~ignored_BIJK[:, None]
+    truth = masks_BRIJK & counts
+    space = tuple(range(2, logits_BRIJK.ndim))
+    probability = logits_BRIJK.sigmoid() * counts
+    towards_truth = torch.where(masks_BRIJK, logits_BRIJK, -logits_BRIJK)
+    log_truth = torch.nn.functional.logsigmoid(towards_truth).masked_fill(~counts, 0)
+    return Agreement(
+        shared=(probability * truth).sum(space),
+        predicted=probability.sum(space),
+        true=truth.sum(space),
+        log_truth=log_truth,
+        decisions=(counts.sum() * masks_BRIJK.shape[1]).clamp_min(1),
+    )
+
+
+def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor) -> Agreement:
+    """Channels that exclude each other; no tensor but the probabilities has L channels."""
+    batch, classes = logits_BLIJK.shape[:2]
+    log_truth, predicted_BL = _SoftmaxSums.apply(  # type: ignore[no-untyped-call]
+        logits_BLIJK, labels_BIJK, ignored_BIJK
+    )
+    first_row = classes * torch.arange(batch, device=labels_BIJK.device)
+    rows = labels_BIJK.flatten(1) + first_row[:, None]
+    rows = rows.masked_fill(ignored_BIJK.flatten(1), batch * classes).flatten()
+    true = torch.bincount(rows, minlength=batch * classes + 1)
+    exact = torch.float32 if logits_BLIJK.device.type == "mps" else torch.float64
+    shared = torch.zeros(true.shape, dtype=exact, device=rows.device)
+    shared = shared.index_add(0, rows, log_truth.exp().flatten().to(exact))
+    return Agreement(
+        shared=shared[:-1].view(batch, classes),
+        predicted=predicted_BL,
+        true=true[:-1].view(batch, classes),
+        log_truth=log_truth,
+        decisions=true[:-1].sum().clamp_min(1),
+    )
+
+
+class _SoftmaxSums(torch.autograd.Function):
+    """Log-probability of the true class at each voxel, and probability of each class in all.
+
+    Written out because autograd would keep three tensors as large as the logits, and walk them
+    eight times; this keeps one. With p the softmax, ``h`` the gradient of the log-probability and
+    ``g`` that of the sums, the gradient at class l is ``p_l (g_l - sum_m p_m g_m - h)``, plus
+    ``h`` at the true class.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        log_p = logits_BLIJK.log_softmax(1)
+        log_truth = log_p.gather(1, labels_BIJK[:, None])[:, 0]
+        p = log_p.exp_()
+        if ignored_BIJK.any():
+            p.masked_fill_(ignored_BIJK[:, None], 0)
+            log_truth.masked_fill_(ignored_BIJK, 0)
+        ctx.save_for_backward(p, labels_BIJK, ignored_BIJK)
+        return log_truth, p.sum(tuple(range(2, p.ndim)))
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_log_truth_BIJK: Tensor, of_sums_BL: Tensor
+    ) -> tuple[Tensor, None, None]:
+        p, labels_BIJK, ignored_BIJK = ctx.saved_tensors
+        h = of_log_truth_BIJK.masked_fill(ignored_BIJK, 0)
+        gradient = p * of_sums_BL[(..., *(None,) * (p.ndim - 2))]
+        everywhere = gradient.sum(1).add_(h).neg_()
+        gradient.addcmul_(p, everywhere[:, None])
+        gradient.scatter_add_(1, labels_BIJK[:, None], h[:, None])
+        return gradient, None, None

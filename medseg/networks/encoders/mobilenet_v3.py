@@ -1,0 +1,45 @@
+"""MobileNetV3, the large one (Howard et al., Searching for MobileNetV3, ICCV 2019).
+
+Each level ends before the next block that strides; the last one behind the 960-channel layer.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from medseg.networks.encoders._blocks import Kit, multiple_of_8
+from medseg.networks.encoders._inverted import Cell, Form, InvertedEncoder, inverted_encoder
+from medseg.networks.encoders.protocol import Layout
+
+RE, HS = nn.ReLU, nn.Hardswish
+
+# Table 1 of the paper.
+CELLS = (
+    Cell(0, 3, 16, 16, 16, RE),
+    Cell(1, 3, 16, 64, 24, RE),
+    Cell(1, 3, 24, 72, 24, RE),
+    Cell(2, 5, 24, 72, 40, RE, squeeze=True),
+    Cell(2, 5, 40, 120, 40, RE, squeeze=True),
+    Cell(2, 5, 40, 120, 40, RE, squeeze=True),
+    Cell(3, 3, 40, 240, 80, HS),
+    Cell(3, 3, 80, 200, 80, HS),
+    Cell(3, 3, 80, 184, 80, HS),
+    Cell(3, 3, 80, 184, 80, HS),
+    Cell(3, 3, 80, 480, 112, HS, squeeze=True),
+    Cell(3, 3, 112, 672, 112, HS, squeeze=True),
+    Cell(4, 5, 112, 672, 160, HS, squeeze=True),
+    Cell(4, 5, 160, 960, 160, HS, squeeze=True),
+    Cell(4, 5, 160, 960, 160, HS, squeeze=True),
+)
+
+
+def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
+    """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
+    kit = Kit(layout.spatial_dims, width, norm, eps=1e-3, momentum=0.01)
+    form = Form("block", squeezed=_squeezed, gate=nn.Hardsigmoid)
+    return inverted_encoder(kit, layout, CELLS, form=form, in_channels=in_channels, last=(960, HS))
+
+
+def _squeezed(_into: int, hidden: int) -> int:
+    """A quarter of the hidden channels, to a multiple of 8."""
+    return multiple_of_8(hidden // 4)

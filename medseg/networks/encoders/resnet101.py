@@ -1,0 +1,13 @@
+"""ResNet-101 (He et al., Deep residual learning for image recognition, CVPR 2016)."""
+
+from __future__ import annotations
+
+from medseg.networks.encoders._blocks import Kit
+from medseg.networks.encoders._resnet import Bottleneck, ResNet
+from medseg.networks.encoders.protocol import Layout
+
+
+def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> ResNet:
+    """Make the encoder; see :class:`~medseg.networks.encoders._resnet.ResNet`."""
+    kit = Kit(layout.spatial_dims, width, norm)
+    return ResNet(layout, kit, in_channels=in_channels, block=Bottleneck, depths=(3, 4, 23, 3))

@@ -1,0 +1,210 @@
+"""Choose a model's steps by what they do to held-out cases.
+
+Of each kind of step one after another is tried, and kept only where the mean Dice rises: first the
+CRF, one setting at a time, then the steps on labels, label by label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import InputError
+from medseg.measuring import overlap, summarise
+from medseg.planning.plan import Choice
+from medseg.refining import build_refining
+from medseg.refining.protocol import Three
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Grid, LabelMap, LabelTable
+from medseg.volume.label_table import IGNORE, IGNORED_CLASS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CRF_SETTINGS: Mapping[str, tuple[float, ...]] = {
+    "smoothness_weight": (0.0, 0.5, 1.0, 3.0),
+    "appearance_weight": (0.0, 0.5, 1.0, 2.0, 5.0),
+    "intensity": (0.25, 0.5, 1.0),
+    "appearance_mm": (2.0, 4.0, 8.0),
+    "smoothness_mm": (1.0, 2.0),
+}
+"""What is tried for each setting of the CRF, in this order."""
+LABEL_STEPS: tuple[Choice, ...] = (
+    Choice(name="components"),
+    Choice(name="minimum_volume", settings={"smallest_mm3": 10.0}),
+    Choice(name="minimum_volume", settings={"smallest_mm3": 100.0}),
+    Choice(name="holes"),
+)
+"""Steps on labels that are tried, in this order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What a network said about a held-out case, and the truth.
+
+    Parameters
+    ----------
+    probabilities_LIJK : torch.Tensor
+        Of each class.
+    image_CIJK : torch.Tensor
+        What the network saw.
+    truth_IJK : ndarray of integers
+        True class of each voxel, on the same grid; 255 where it does not count.
+    spacing_mm : tuple of float
+        Of the three axes, in mm.
+    """
+
+    probabilities_LIJK: Tensor  # noqa: N815 - axes in the name, as everywhere
+    image_CIJK: Tensor  # noqa: N815
+    truth_IJK: npt.NDArray[Any]  # noqa: N815
+    spacing_mm: Three
+
+
+class Fitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Steps for a model, and what they did to the cases they were chosen on.
+
+    Parameters
+    ----------
+    refining : tuple of Choice
+        For the manifest; empty when nothing helped.
+    dice_without, dice_with : float
+        Mean over labels of the mean Dice over cases, 0 to 1.
+    """
+
+    refining: tuple[Choice, ...]
+    dice_without: float
+    dice_with: float
+
+
+def fit(
+    examples: Sequence[Example], *, least_gain: float = 5e-4, progress: Progress = silent
+) -> Fitting:
+    """The steps that raise the mean Dice of some held-out cases.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        Cases the network was not trained on.
+    least_gain : float, default 5e-4
+        Rise in mean Dice below which a step is not worth its time.
+    progress : Progress, optional
+        Called before every trial; may raise `Cancelled`.
+
+    Returns
+    -------
+    Fitting
+        Never worse on `examples` than no step at all. Dice on them is a little flattering, since
+        the steps were chosen there.
+
+    Raises
+    ------
+    InputError
+        When no example holds a label, neither truly nor by the network.
+    """
+    search = _Search(examples, least_gain, progress)
+    start = _State((), [_classes(one.probabilities_LIJK) for one in examples]).scored(search)
+    best = search.label_steps(search.crf(start))
+    return Fitting(refining=best.choices, dice_without=start.dice, dice_with=best.dice)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Steps so far, and what they make of each example."""
+
+    choices: tuple[Choice, ...]
+    maps: list[npt.NDArray[Any]]
+    dice: float = 0.0
+
+    def scored(self, search: _Search) -> _State:
+        return replace(self, dice=search.mean_dice(self.maps))
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    examples: Sequence[Example]
+    least_gain: float
+    progress: Progress
+
+    def crf(self, start: _State) -> _State:
+        """The best CRF, or no CRF: one setting is changed at a time, the others stay."""
+        best = start
+        settings: dict[str, Any] = {}
+        trials = sum(map(len, CRF_SETTINGS.values()))
+        done = 0
+        for name, values in CRF_SETTINGS.items():
+            tried = []
+            for value in values:
+                self.progress(done, trials, "fitting the CRF")
+                done += 1
+                tried.append(self._with_crf({**settings, name: value}))
+            winner = max(tried, key=lambda state: state.dice)
+            settings = dict(winner.choices[0].settings)
+            best = max(best, winner, key=lambda state: state.dice)
+        return best if best.dice - start.dice >= self.least_gain else start
+
+    def label_steps(self, start: _State) -> _State:
+        """The state after every step on labels that helps, each on the labels it helps."""
+        best = start
+        for step in LABEL_STEPS:
+            self.progress(0, 1, f"fitting {step.name}")
+            labels = [
+                label for label in self._labels()
+                if self._with_step(best, step, (label,)).dice > best.dice
+            ]  # fmt: skip
+            found = self._with_step(best, step, tuple(labels)) if labels else best
+            best = found if found.dice - best.dice >= self.least_gain else best
+        return best
+
+    def mean_dice(self, maps: Sequence[npt.NDArray[Any]]) -> float:
+        """Mean over labels of the mean Dice over examples."""
+        names = {label: str(label) for label in self._labels()}
+        table = LabelTable.of({**names, IGNORED_CLASS: IGNORE})
+        rows = {}
+        for number, (one, found) in enumerate(zip(self.examples, maps, strict=True)):
+            grid = Grid(found.shape, np.diag((*one.spacing_mm, 1.0)))
+            truth = LabelMap(one.truth_IJK, grid, table)
+            rows[str(number)] = overlap(LabelMap(found, grid, table), truth)
+        dice = summarise(rows)["mean"]["foreground"]["dice"] if rows else None
+        if dice is None:
+            raise InputError("no example holds a label, so no step can be chosen; give others")
+        return float(dice)
+
+    def _labels(self) -> range:
+        classes = max((len(one.probabilities_LIJK) for one in self.examples), default=1)
+        return range(1, classes)
+
+    def _with_crf(self, settings: dict[str, Any]) -> _State:
+        choice = Choice(name="crf", settings=settings)
+        try:
+            return _State((choice,), list(self._refined(choice))).scored(self)
+        except InputError:  # kernels too narrow for these images: as good as none
+            return _State((choice,), [])
+
+    def _refined(self, choice: Choice) -> Iterator[npt.NDArray[Any]]:
+        refining = build_refining((choice,))
+        for one in self.examples:
+            yield _classes(
+                refining.probabilities(
+                    one.probabilities_LIJK, one.image_CIJK, spacing_mm=one.spacing_mm
+                )
+            )
+
+    def _with_step(self, state: _State, step: Choice, labels: tuple[int, ...]) -> _State:
+        choice = Choice(name=step.name, settings={**step.settings, "labels": list(labels)})
+        refining = build_refining((choice,))
+        maps = [
+            refining.labels(found, spacing_mm=one.spacing_mm)
+            for one, found in zip(self.examples, state.maps, strict=True)
+        ]
+        return _State((*state.choices, choice), maps).scored(self)
+
+
+def _classes(probabilities_LIJK: Tensor) -> npt.NDArray[np.uint8]:
+    """The most probable class of each voxel."""
+    classes: npt.NDArray[Any] = probabilities_LIJK.argmax(dim=0).cpu().numpy()
+    return classes.astype(np.uint8)
