@@ -29,10 +29,13 @@ _PAPER, _INK = "#111418", "#e8eaed"
 def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> bytes:
     """Three planes through the labels, in radiological orientation, with true proportions.
 
+    A flat scan, such as a picture, has one plane. Letters stand only where the file says which
+    side is which.
+
     Parameters
     ----------
     scan : Scan
-        Its first channel is shown.
+        Its first channel is shown; three channels of 8 bits are shown as colours.
     labels : LabelMap
         Shown in the colours of its table, on the grid of `scan`.
     truth : LabelMap, optional
@@ -44,25 +47,44 @@ def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> b
         A PNG file.
     """
     turn = Reorientation.towards(scan.grid, _RADIOLOGICAL)
-    image = turn.apply(scan.voxels[0])
+    image = _shown(scan, turn)
     values = turn.apply(labels.values)
     outlines = None if truth is None else turn.apply(truth.values)
-    low, high = _window(scan)
-    sizes = [_size_mm(turn.target, across) for _, across, _ in _PLANES]
-    figure = _figure(11.0, 11.0 * max(h for _, h in sizes) / sum(w for w, _ in sizes) + 0.35)
-    axes = figure.subplots(1, 3, width_ratios=[width for width, _ in sizes])
-    for panel, (name, across, letters), size in zip(axes, _PLANES, sizes, strict=True):
+    flat = [plane for plane in _PLANES if values.shape[plane[1]] == 1]
+    planes = flat or _PLANES
+    sizes = [_size_mm(turn.target, across) for _, across, _ in planes]
+    most = 11.0 if len(planes) > 1 else 7.0
+    figure = _figure(most, most * max(h for _, h in sizes) / sum(w for w, _ in sizes) + 0.35)
+    axes = np.atleast_1d(figure.subplots(1, len(planes), width_ratios=[w for w, _ in sizes]))
+    for panel, (name, across, letters), size in zip(axes, planes, sizes, strict=True):
         index = best_slice(values if outlines is None else outlines, across)
         extent = (0.0, size[0], size[1], 0.0)
-        panel.imshow(_plane(image, across, index), cmap="gray", vmin=low, vmax=high, extent=extent)
+        panel.imshow(_plane(image, across, index), cmap="gray", vmin=0, vmax=1, extent=extent)
         colours = paint(_plane(values, across, index), labels.table)
         panel.imshow(colours, extent=extent, interpolation="nearest")
         if outlines is not None:
             _outline(panel, _plane(outlines, across, index), size)
-        _letter(panel, letters)
-        panel.set_title(f"{name}, slice {index + 1}", color=_INK, fontsize=9)
+        if _tells_sides(scan):
+            _letter(panel, letters)
+        if not flat:
+            panel.set_title(f"{name}, slice {index + 1}", color=_INK, fontsize=9)
         panel.set_axis_off()
     return _png(figure)
+
+
+def _shown(scan: Scan, turn: Reorientation) -> Picture:
+    """Brightness from 0 to 1, shape (I, J, K), or of three colours, shape (I, J, K, 3)."""
+    low, high = _window(scan)
+    coloured = scan.channels == 3 and scan.voxels.dtype == np.uint8
+    channels = scan.voxels if coloured else scan.voxels[:1]
+    turned = [turn.apply(channel).astype(np.float32) for channel in channels]
+    bright: Picture = np.clip((np.stack(turned, axis=-1) - low) / (high - low), 0, 1)
+    return bright if coloured else bright[..., 0]
+
+
+def _tells_sides(scan: Scan) -> bool:
+    """Whether the file says which side of the patient is which."""
+    return not any("left and right are not known" in note for note in scan.provenance.notes)
 
 
 def best_slice(values: Picture, across: int) -> int:
@@ -150,14 +172,14 @@ def _window(scan: Scan) -> tuple[float, float]:
     """Darkest and brightest value to show: a soft-tissue window for CT, else percentiles."""
     if scan.modality == "CT":
         return _CT_WINDOW
-    low, high = np.percentile(scan.voxels[0], (1, 99.5))
+    low, high = np.percentile(scan.voxels, (1, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
 def _plane(array: Picture, across: int, index: int) -> Picture:
     """A slice with rows downwards and columns to the right; `array` has axes L, P, I."""
     plane: Picture = np.take(array, index, axis=across)
-    return plane.T
+    return plane.swapaxes(0, 1)
 
 
 def _size_mm(grid: Grid, across: int) -> tuple[float, float]:

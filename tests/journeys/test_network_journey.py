@@ -11,10 +11,19 @@ from safetensors.torch import save_file
 from medseg.modelpack import ModelPackage
 from medseg.networks import names
 from medseg.networks.encoders import EncoderSettings, build_encoder
+from medseg.planning import Budget
 from medseg.reading import read_labels, read_scan
 from toy_dataset import write_toy
 
 FEW = ("--steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch):
+    """Plans of the usual kind that cost a tenth of the usual."""
+    monkeypatch.setattr(
+        "medseg.training.run.CPU_BUDGET", Budget(voxels=32_000, features=8, most_features=32)
+    )
 
 
 @pytest.fixture(scope="module")

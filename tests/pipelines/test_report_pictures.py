@@ -9,7 +9,7 @@ import pytest
 from medseg.measuring import overlap, summarise
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
-from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg_pipelines.pictures import best_slice, curves, overlay, paint
 from medseg_pipelines.report import Report, ReportCase, write_report
 
@@ -46,6 +46,26 @@ def test_pictures_are_radiological_whatever_the_grid(signs):
         rows, columns = np.nonzero(panel)
         assert rows.mean() < panel.shape[0] / 2  # anterior or superior is on top
         assert columns.mean() < panel.shape[1] / 2  # right, or anterior, is on the left
+
+
+def test_a_picture_has_one_plane_its_colours_and_no_letters():
+    grid = Grid((40, 30, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    voxels = np.zeros((3, *grid.shape), np.uint8)
+    voxels[0, :20] = 200
+    values = np.zeros(grid.shape, np.uint8)
+    values[30:, 20:] = 1
+    labels = LabelMap(values, grid, LabelTable.of({1: "spot"}))
+    told = Provenance("picture", notes=("PIXELS_ONLY: left and right are not known",))
+    image = pixels(overlay(Scan(voxels, grid, provenance=told), labels))
+    lettered = pixels(overlay(Scan(voxels, grid), labels))
+    rows, columns = image.shape[:2]
+    assert rows / columns == pytest.approx(30 / 40, abs=0.1)
+    red = image[rows // 2, columns // 4]
+    assert red[0] > 0.9
+    assert red[1] < 0.1
+    assert not np.array_equal(image, lettered)
+    yellow = (image[..., 0] > 0.9) & (image[..., 1] > 0.75) & (image[..., 2] < 0.5)
+    assert not yellow.any()
 
 
 def test_pictures_have_true_proportions():
