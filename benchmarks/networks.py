@@ -1,0 +1,138 @@
+"""FCN, U-Net, DeepLab and PSPNet by one recipe in the same time: Dice, cost, speed, with CRF.
+
+    python benchmarks/networks.py [--task hippocampus ...] [--network unet ...] [--minutes 12]
+
+Every network trains from nothing for the task's minutes on this machine, in a process of its own,
+and is then measured on the held-out cases, on their own grids, with the packed model. What was
+measured already (the same minutes) is not measured again, and an interrupted training goes on,
+so the script can be stopped and started. Results: benchmarks/results/networks.json and .md.
+Needs ../shared/data for all tasks but the phantom.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks.datasets import TASKS, retina_second_observer
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+NETWORKS = ("unet", "resenc_unet", "deeplab", "pspnet", "fcn")
+COLUMNS = {
+    "network": "network",
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95_mm": "HD95",
+    "half_plain": "half: plain",
+    "half_crf": "half: CRF",
+    "half_fitted": "half: fitted",
+    "parameters_m": "params, M",
+    "gflops": "GFLOP a patch",
+    "ms_patch": "ms a patch",
+    "steps_s": "steps/s",
+    "steps": "steps",
+    "peak_gib": "peak GiB",
+}
+
+
+def main() -> None:
+    """Measure what is asked for and not there, then print and keep the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--network", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--minutes", type=float, help="of training, in place of the task's")
+    parser.add_argument("--runs", type=Path, default=Path("runs/networks"))
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        measure_one(arguments)
+        return
+    for task in arguments.task:
+        for network in arguments.network:
+            minutes = arguments.minutes or TASKS[task].minutes
+            measure_if_new(arguments.runs, task, network, minutes)
+    keep(arguments.runs)
+
+
+def measure_if_new(runs: Path, task: str, network: str, minutes: float) -> None:
+    """Start a process for one row, unless the row is there."""
+    target = row_file(runs, task, network, minutes)
+    if target.is_file():
+        return
+    print(f"== {task}, {network}, {minutes:g} min", flush=True)
+    subprocess.run(
+        [sys.executable, __file__, "--one", target, "--task", task, "--network", network,
+         "--minutes", f"{minutes:g}", "--runs", runs],
+        check=True,
+    )  # fmt: skip
+
+
+def row_file(runs: Path, task: str, network: str, minutes: float) -> Path:
+    """Where one row is kept until the table is made."""
+    return runs / task / f"{network}-{minutes:g}min.json"
+
+
+def measure_one(arguments: argparse.Namespace) -> None:
+    """Train and measure one network on one task; the row becomes a file."""
+    from tasks.measuring import measure
+
+    (task,), (network,) = arguments.task, arguments.network
+    dataset = TASKS[task].make(arguments.runs / task / "dataset")
+    run = arguments.one.with_suffix("")
+    row = measure(dataset, run, network=network, minutes=arguments.minutes)
+    arguments.one.write_text(json.dumps({"network": network, **row}, indent=1) + "\n")
+
+
+def keep(runs: Path) -> None:
+    """Print and write all rows that were ever measured."""
+    tables = {}
+    for task in TASKS:
+        rows = [json.loads(path.read_text()) for path in sorted((runs / task).glob("*min.json"))]
+        if rows:
+            tables[task] = {"title": TASKS[task].title, "rows": rows}
+    if "retina" in tables:
+        tables["retina"]["second_observer_dice"] = retina_second_observer()
+    text = "\n".join(markdown(table) for table in tables.values())
+    print(text)
+    (RESULTS / "networks.json").write_text(json.dumps(tables, indent=1) + "\n")
+    (RESULTS / "networks.md").write_text(text)
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """One task's rows, best Dice first."""
+    lines = [f"### {table['title']}", ""]
+    lines += [
+        "| " + " | ".join(["min", *COLUMNS.values()]) + " |",
+        "|---" * (1 + len(COLUMNS)) + "|",
+    ]
+    order = sorted(table["rows"], key=lambda row: (-row["minutes"], -row["dice"]["foreground"]))
+    for row in order:
+        cells = [cell(row, key) for key in COLUMNS]
+        lines.append(f"| {row['minutes']:g} | " + " | ".join(cells) + " |")
+    if "second_observer_dice" in table:
+        lines += ["", f"The second observer's Dice: {table['second_observer_dice']:.3f}."]
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: dict[str, Any], key: str) -> str:
+    """One number as text; means over labels for the scores."""
+    value = row[key]
+    if key == "dice":
+        each = "/".join(f"{dice:.3f}" for name, dice in value.items() if name != "foreground")
+        return f"{value['foreground']:.3f}" + (f" ({each})" if len(value) == 3 else "")
+    if key in {"iou", "hd95_mm"}:
+        return f"{value['foreground']:.3f}" if key == "iou" else f"{value['foreground']:.1f}"
+    if key == "half_fitted" and value is None:
+        return "no step helped"
+    if key.startswith("half"):
+        return f"{value:.4f}"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""One row of benchmarks/networks.py: train, pack, segment the held-out cases, count the cost."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from medseg.inference import Predictor
+from medseg.measuring import overlap, surface_distances
+from medseg.networks.cost import cost_of
+from medseg.planning import Choice
+from medseg.refining import build_refining
+from medseg.refining.fitting import Example, fit
+from medseg.training import Dataset, TrainingOptions, train
+from medseg.training.history import read_history
+from medseg.training.refining_choice import held_out_example
+from medseg.training.validation import mean_dice
+
+FITTED_VOXELS = 500_000
+"""Held-out voxels after which no further case is used to fit steps after the network."""
+
+
+def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dict[str, Any]:
+    """Train for `minutes` (or go on) and measure on the held-out cases.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its fold 0 is held out.
+    run : Path
+        Folder of the run.
+    network : str
+        Name in ``medseg.networks``.
+    minutes : float
+        Of training.
+
+    Returns
+    -------
+    dict
+        One row of the table.
+    """
+    options = TrainingOptions(minutes=minutes, network=network, device="cpu", validations=4)
+    train(dataset, run, options=options, resume=run.exists(), progress=Printer())
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    history = read_history(run)
+    predictor = Predictor.load(run / "model", device="cpu")
+    steps, seconds = history[-1]["step"], step_seconds(history)
+    return {
+        "minutes": minutes,
+        **scores(predictor, dataset),
+        **cost(predictor),
+        **refined(predictor, dataset),
+        "steps": steps,
+        "steps_s": 1 / seconds,
+        "training_seconds": history[-1]["seconds"],
+        "peak_gib": peak_gib,
+        "threads": torch.get_num_threads(),
+        "device": predictor.device.description,
+    }
+
+
+def step_seconds(history: list[dict[str, Any]]) -> float:
+    """Median time between two steps."""
+    marks = [(r["step"], r["seconds"]) for r in history if "loss" in r]
+    return statistics.median(b[1] - a[1] for a, b in itertools.pairwise(marks))
+
+
+def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """Mean Dice, IoU and HD95 by label and over labels."""
+    held_out = dataset.fold(0)[1]
+    rows: dict[str, dict[str, list[float]]] = {"dice": {}, "iou": {}, "hd95_mm": {}}
+    for case in held_out:
+        scan, truth = dataset.read(case)
+        found = predictor.predict(scan)
+        surfaces = surface_distances(found, truth)
+        for name, one in overlap(found, truth).items():
+            values = {"dice": one.dice, "iou": one.iou, "hd95_mm": surfaces[name].hd95_mm}
+            for key, value in values.items():
+                if value is not None:
+                    rows[key].setdefault(name, []).append(value)
+    means = {
+        key: {name: statistics.mean(values) for name, values in labels.items()}
+        for key, labels in rows.items()
+    }
+    for labels in means.values():
+        labels["foreground"] = statistics.mean(labels.values())
+    return means
+
+
+def refined(predictor: Predictor, dataset: Dataset) -> dict[str, Any]:
+    """Dice on every other held-out case: without steps, with a CRF, with what was fitted."""
+    held_out = dataset.fold(0)[1]
+    examples: list[Example] = []
+    while not examples or sum(one.truth_IJK.size for one in examples) < FITTED_VOXELS:
+        if len(examples) == len(held_out[::2]):
+            break
+        examples.append(held_out_example(predictor, dataset, held_out[::2][len(examples)]))
+    chosen = fit(examples, progress=Printer()).refining
+
+    def dice(*steps: Choice) -> float:
+        model = replace(predictor, refining=build_refining(steps))
+        return mean_dice(model, dataset, held_out[1::2])["foreground"]
+
+    return {
+        "half_plain": dice(),
+        "half_crf": dice(Choice(name="crf")),
+        "half_fitted": dice(*chosen) if chosen else None,
+        "fitted": [msgspec.to_builtins(step) for step in chosen],
+    }
+
+
+def cost(predictor: Predictor) -> dict[str, float]:
+    """Parameters, floating-point operations of a patch, and its median time."""
+    plan = predictor.plan
+    counted = cost_of(predictor.network, channels=len(plan.channels), size=plan.patch)
+    image = torch.zeros(len(plan.channels), *plan.patch)
+    times = []
+    for _ in range(12):
+        start = time.perf_counter()
+        predictor._logits(image, (0, 0, 0))  # noqa: SLF001 - one tile, as predict runs it
+        times.append(time.perf_counter() - start)
+    return {
+        "parameters_m": counted.parameters / 1e6,
+        "gflops": counted.gflops,
+        "ms_patch": statistics.median(times[2:]) * 1e3,
+    }
+
+
+class Printer:
+    """One line every minute."""
+
+    def __init__(self) -> None:
+        self.next = 0.0
+
+    def __call__(self, done: int, total: int, message: str, /) -> None:
+        """Print when it is time."""
+        if time.monotonic() >= self.next:
+            self.next = time.monotonic() + 60
+            print(f"{time.strftime('%H:%M:%S')} {message} {done}/{total}", flush=True)
