@@ -91,13 +91,13 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
 
     part = catalogue.load(ROOM, plan.network.name)
     settings = settings_of(plan.network, part.Settings, room=ROOM)
-    if hasattr(part, "check_patch"):
-        seen = (n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis)
-        part.check_patch(settings, tuple(seen))
     network: nn.Module = part.build(
         settings,
         spatial_dims=plan.spatial_dims,
         in_channels=len(plan.channels),
         out_channels=classes,
     )
+    if hasattr(part, "check_patch"):
+        seen = (n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis)
+        part.check_patch(settings, tuple(seen))
     return network if plan.slice_axis is None else SliceWise(network, plan.slice_axis)
