@@ -188,6 +188,7 @@ def test_torch_export_gives_the_same_logits(name, dims):
 
 @pytest.mark.parametrize(("name", "dims"), EXPORTED)
 def test_onnx_gives_the_same_logits(name, dims, tmp_path):
+    """To 1e-4 of the largest logit: the runtime sums in another order, in float32."""
     pytest.importorskip("onnxscript", reason="torch writes ONNX with the package onnxscript")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime runs the exported network")
     case, file = trained(name, dims), tmp_path / "network.onnx"
@@ -196,7 +197,7 @@ def test_onnx_gives_the_same_logits(name, dims, tmp_path):
     found = session.run(None, {session.get_inputs()[0].name: case.image.numpy()})[0]
     with torch.no_grad():
         wanted = case.network(case.image).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * max(1, np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
