@@ -25,7 +25,11 @@ def normal(name: str) -> str:
 
 
 BASE = {normal(requirement) for requirement in PROJECT["dependencies"]}
-NAPARI = {normal(requirement) for requirement in PROJECT["optional-dependencies"]["napari"]}
+EXTRAS = {
+    extra: {normal(requirement) for requirement in requirements}
+    for extra, requirements in PROJECT["optional-dependencies"].items()
+}
+NAPARI = EXTRAS["napari"]
 
 
 def imported(*folders):
@@ -52,7 +56,14 @@ def undeclared(declared, *folders):
 
 
 def test_the_library_and_the_command_line_import_only_what_they_declare():
-    assert not undeclared(BASE, LIBRARY, PIPELINES)
+    journeys = [path for path in PIPELINES.iterdir() if path.stem not in {"cluster", "pacs"}]
+    assert not undeclared(BASE, LIBRARY, *journeys)
+
+
+@pytest.mark.parametrize("extra", ["cluster", "pacs"])
+def test_a_journey_with_an_extra_of_its_own_imports_only_that(extra):
+    home = PIPELINES / extra
+    assert not undeclared(BASE | EXTRAS[extra], home, home.with_suffix(".py"))
 
 
 def test_the_plugin_imports_only_what_it_or_napari_declares():
@@ -89,4 +100,4 @@ def test_constraints_pin_every_declared_dependency():
         if "==" in line and not line.startswith("#")
     }
     development = {normal(name) for name in PROJECT["optional-dependencies"]["dev"]} - {"medseg"}
-    assert not (BASE | NAPARI | development) - pinned
+    assert not (BASE | development).union(*(EXTRAS[x] for x in EXTRAS if x != "dev")) - pinned
