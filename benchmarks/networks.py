@@ -2,10 +2,12 @@
 
     python benchmarks/networks.py [--task hippocampus ...] [--network unet ...] [--minutes 12]
 
-Every network trains from nothing for the task's minutes on this machine, in a process of its own,
-and is then measured on the held-out cases, on their own grids, with the packed model. What was
-measured already (the same minutes) is not measured again, and an interrupted training goes on,
-so the script can be stopped and started. Results: benchmarks/results/networks.json and .md.
+Every network trains from nothing for the task's minutes of *processor time* on one core, in a
+process of its own, and is then measured on the held-out cases, on their own grids, with the packed
+model. Processor time and not the clock, so that other work on the machine takes nothing from any
+network. What was measured already (the same minutes) is not measured again, and an interrupted
+training goes on, so the script can be stopped and started, and run once for each core.
+Results: benchmarks/results/networks.json and .md (`--table` makes them anew from what is there).
 Needs ../shared/data for all tasks but the phantom.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,14 +48,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--network", nargs="+", default=list(NETWORKS))
-    parser.add_argument("--minutes", type=float, help="of training, in place of the task's")
+    parser.add_argument(
+        "--minutes", type=float, help="of processor time for training, in place of the task's"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/networks"))
+    parser.add_argument("--table", action="store_true", help="measure nothing, make the table")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         measure_one(arguments)
         return
-    for task in arguments.task:
+    for task in () if arguments.table else arguments.task:
         for network in arguments.network:
             minutes = arguments.minutes or TASKS[task].minutes
             measure_if_new(arguments.runs, task, network, minutes)
@@ -68,7 +74,7 @@ def measure_if_new(runs: Path, task: str, network: str, minutes: float) -> None:
     subprocess.run(
         [sys.executable, __file__, "--one", target, "--task", task, "--network", network,
          "--minutes", f"{minutes:g}", "--runs", runs],
-        check=True,
+        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 

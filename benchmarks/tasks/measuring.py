@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import resource
+import shutil
 import statistics
 import time
 from dataclasses import replace
@@ -12,11 +13,13 @@ from typing import Any
 
 import msgspec
 import torch
+from msgspec import structs
 
+from medseg.errors import Cancelled
 from medseg.inference import Predictor
 from medseg.measuring import overlap, surface_distances
 from medseg.networks.cost import cost_of
-from medseg.planning import Choice
+from medseg.planning import Choice, Plan
 from medseg.refining import build_refining
 from medseg.refining.fitting import Example, fit
 from medseg.training import Dataset, TrainingOptions, train
@@ -24,12 +27,15 @@ from medseg.training.history import read_history
 from medseg.training.refining_choice import held_out_example
 from medseg.training.validation import mean_dice
 
+COUNTED_STEPS = 24
+"""Training steps whose median says how many fit."""
+
 FITTED_VOXELS = 500_000
 """Held-out voxels after which no further case is used to fit steps after the network."""
 
 
 def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dict[str, Any]:
-    """Train for `minutes` (or go on) and measure on the held-out cases.
+    """Train for `minutes` of processor time (or go on) and measure on the held-out cases.
 
     Parameters
     ----------
@@ -40,37 +46,83 @@ def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dic
     network : str
         Name in ``medseg.networks``.
     minutes : float
-        Of training.
+        Of processor time for training: the steps that fit are counted in a short run before.
 
     Returns
     -------
     dict
         One row of the table.
     """
-    options = TrainingOptions(minutes=minutes, network=network, device="cpu", validations=4)
-    train(dataset, run, options=options, resume=run.exists(), progress=Printer())
+    options = TrainingOptions(network=network, device="cpu", validations=4)
+    if not run.exists():
+        seconds = processor_seconds(dataset, run.with_name(f"{run.name}-counting"), options)
+        options = structs.replace(options, steps=int(minutes * 60 / seconds))
+    clock = StepClock(Printer())
+    train(dataset, run, options=options, resume=run.exists(), progress=clock)
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     history = read_history(run)
     predictor = Predictor.load(run / "model", device="cpu")
-    steps, seconds = history[-1]["step"], step_seconds(history)
+    steps, seconds = history[-1]["step"], clock.seconds
     return {
         "minutes": minutes,
+        "processor_minutes": steps * seconds / 60,
         **scores(predictor, dataset),
         **cost(predictor),
         **refined(predictor, dataset),
         "steps": steps,
         "steps_s": 1 / seconds,
-        "training_seconds": history[-1]["seconds"],
         "peak_gib": peak_gib,
         "threads": torch.get_num_threads(),
         "device": predictor.device.description,
     }
 
 
-def step_seconds(history: list[dict[str, Any]]) -> float:
-    """Median time between two steps."""
-    marks = [(r["step"], r["seconds"]) for r in history if "loss" in r]
-    return statistics.median(b[1] - a[1] for a, b in itertools.pairwise(marks))
+class StepClock:
+    """Processor seconds of a step, the median over a run; passes progress on.
+
+    Parameters
+    ----------
+    after : callable
+        Told the same.
+    """
+
+    def __init__(self, after: Printer) -> None:
+        self.after = after
+        self.last: tuple[int, float] | None = None
+        self.steps: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """Median of what was seen."""
+        return statistics.median(self.steps)
+
+    def __call__(self, done: int, total: int, message: str, /) -> None:
+        """Note the time between two steps that follow each other without a validation."""
+        now = time.process_time()
+        training = message.startswith("training")
+        if training and self.last and done == self.last[0] + 1:
+            self.steps.append(now - self.last[1])
+        self.last = (done, now) if training else None
+        self.after(done, total, message)
+
+
+def processor_seconds(
+    dataset: Dataset, run: Path, options: TrainingOptions, *, plan: Plan | None = None
+) -> float:
+    """Processor seconds of a training step, from a short run that is thrown away."""
+    shutil.rmtree(run, ignore_errors=True)
+    clock = StepClock(Printer())
+
+    def counted(done: int, total: int, message: str, /) -> None:
+        clock(done, total, message)
+        if len(clock.steps) >= COUNTED_STEPS:
+            raise Cancelled("counted")
+
+    short = structs.replace(options, steps=10 * COUNTED_STEPS, validations=0)
+    with contextlib.suppress(Cancelled):
+        train(dataset, run, options=short, plan=plan, progress=counted)
+    shutil.rmtree(run)
+    return clock.seconds
 
 
 def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]]:

@@ -38,17 +38,22 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     voxels : int
-        Voxels of all patches of a step.
+        Voxels of all patches of a step; a patch has at most half of them, a picture a quarter.
     features, most_features : int
         Channels of the finest stage; they double with every stage up to `most_features`.
+    most_patches : int
+        Patches of a step.
     """
 
     voxels: int
     features: int
     most_features: int
+    most_patches: int = 16
 
 
-CPU_BUDGET = Budget(voxels=360_000, features=32, most_features=128)
+CPU_BUDGET = Budget(voxels=360_000, features=24, most_features=192, most_patches=2)
+"""Narrow, and two patches a step: in few minutes more steps teach more (docs/decisions/0008)."""
+
 GPU_BUDGET = Budget(voxels=4_200_000, features=32, most_features=320)
 
 
@@ -103,7 +108,7 @@ def make_plan(
             _normalisation(fingerprint.modality, channel) for channel in fingerprint.intensities
         ),
         patch=(patch[0], patch[1], patch[2]),
-        batch=min(max(share, round(budget.voxels / math.prod(stages.patch))), 16),
+        batch=min(max(share, round(budget.voxels / math.prod(stages.patch))), budget.most_patches),
         network=network(stages),
         mirror_axes=tuple(axis for axis in seen if not (sides and axis == LEFT_RIGHT)),
         plane=plane,
