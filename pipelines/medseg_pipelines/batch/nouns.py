@@ -110,13 +110,17 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     model : str
         Folder of the model package.
     model_digest : str
-        Of its weights; a worker refuses another.
+        Of its manifest, which holds the digest of the weights; a worker refuses another.
     settings : Settings
         How.
     device : str
         Where to compute.
     attempt : int
         From 1.
+    alone : bool
+        Whether a worker has no other case in hand meanwhile: it may be the one that ended a worker.
+    min_slices : int
+        Scans with fewer slices than this are refused.
     known_content : str
         Digest of the bytes that the result in place was made of, when only times of change differ;
         a worker that finds the same bytes has nothing to do.
@@ -131,6 +135,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     settings: Settings
     device: str = "auto"
     attempt: int = 1
+    alone: bool = False
+    min_slices: int = 1
     known_content: str = ""
 
 
