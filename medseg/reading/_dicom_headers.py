@@ -1,6 +1,6 @@
 """DICOM files of a folder and the few header fields that geometry and decoding need.
 
-Patient text is never read: only the fields listed here are parsed.
+Patient text is never read: only the fields listed here are parsed, and those that a caller names.
 """
 
 from __future__ import annotations
@@ -157,7 +157,11 @@ def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def find_images(
-    folder: Path, progress: Progress, seen: Callable[[DicomFile], None] = lambda _: None
+    folder: Path,
+    progress: Progress,
+    seen: Callable[[DicomFile], None] = lambda _: None,
+    *,
+    more: tuple[str, ...] = (),
 ) -> tuple[list[DicomFile], dict[Path, ReadError]]:
     """Every DICOM image below `folder`, nested or not, whatever the files are called.
 
@@ -169,6 +173,8 @@ def find_images(
         Called after each file.
     seen : callable, optional
         Called with each image as soon as its header is read.
+    more : tuple of str, optional
+        Further fields to read, by keyword.
 
     Returns
     -------
@@ -181,11 +187,11 @@ def find_images(
     images, faults = [], {}
     for done, path in enumerate(paths, start=1):
         try:
-            image = read_header(path)
+            image = read_header(path, more)
         except ReadError as error:
             faults[path] = error
         else:
-            if image and _not_a_scan(image) is None:
+            if image and not_a_scan(image) is None:
                 images.append(image)
                 seen(image)
         progress(done, len(paths), "reading headers")
@@ -201,14 +207,25 @@ def read_image(path: Path) -> DicomFile:
         When it is not DICOM, holds no image or is damaged.
     """
     image = read_header(path)
-    other = _not_a_scan(image) if image else "not a DICOM image"
+    other = not_a_scan(image) if image else "not a DICOM image"
     if image is None or other:
         raise ReadError(f"{path.name} is {other}, not a scan; give the scan", code="NOT_A_SCAN")
     return image
 
 
-def read_header(path: Path) -> DicomFile | None:
+def read_header(path: Path, more: tuple[str, ...] = ()) -> DicomFile | None:
     """The header of `path`; None when it is not DICOM or says it holds no image.
+
+    Parameters
+    ----------
+    path : Path
+        Of any file.
+    more : tuple of str, optional
+        Further fields to read, by keyword.
+
+    Returns
+    -------
+    DicomFile or None
 
     Raises
     ------
@@ -224,7 +241,7 @@ def read_header(path: Path) -> DicomFile | None:
         return None
     try:
         with GuardedFile(path) as file:
-            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags())
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags(more))
             image = DicomFile(path, header, file.tell(), file.size)
     except ReadError as error:
         raise ReadError(f"{path.name} is {error}", code=error.code) from error
@@ -241,9 +258,9 @@ def read_header(path: Path) -> DicomFile | None:
 
 
 @functools.cache
-def _tags() -> list[Any]:
+def _tags(more: tuple[str, ...]) -> list[Any]:
     """The fields as tags; pydicom would look each of them up for each file."""
-    return [_tag(keyword) for keyword in _FIELDS]
+    return [_tag(keyword) for keyword in (*_FIELDS, *more)]
 
 
 @functools.cache
@@ -296,7 +313,7 @@ def class_uid(path: Path) -> str:
     return image.text("SOPClassUID") if image else ""
 
 
-def _not_a_scan(image: DicomFile) -> str | None:
+def not_a_scan(image: DicomFile) -> str | None:
     """What the object is when it holds pixels (or contours) but no scan."""
     return _NOT_SCANS.get(image.text("SOPClassUID"))
 

@@ -18,7 +18,8 @@ from medseg.reading._dicom_stacks import Stack, stacks_of
 from medseg.reading.dicom_series import list_stacks
 from medseg.runtime.progress import Progress, silent
 
-_SUFFIXES = (".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
+SCAN_ENDINGS = (".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
+"""Of files that are listed as scans without being opened."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def sources_below(
             inside = _in_archive(path, seen, pictures=pictures, progress=progress)
             found += inside
             passed_over |= set() if inside else {path}
-        elif path.name.lower().endswith(_SUFFIXES):
+        elif path.name.lower().endswith(SCAN_ENDINGS):
             found.append((ScanSource(path, "", ""), None))
         elif picture.recognises(path):
             flat.append((ScanSource(path, "", ""), None))
@@ -212,7 +213,7 @@ def _in_archive(
 def without_suffix(path: Path) -> str:
     """File name without .nii.gz or another ending of a known format."""
     name = path.name
-    ending = next((end for end in _SUFFIXES if name.lower().endswith(end)), path.suffix)
+    ending = next((end for end in SCAN_ENDINGS if name.lower().endswith(end)), path.suffix)
     return name[: len(name) - len(ending)]
 
 

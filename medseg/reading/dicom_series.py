@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import GeometryError, InputError, ReadError
@@ -79,10 +80,46 @@ def read_by_policy(
         the files, has those as ``provenance.native`` and names no instances of its own.
     """
     stack, notes = choose(list_stacks(path, progress=progress), series, path)
-    scan = read_stack(stack, policies=policies, progress=progress)
-    source = scan.provenance
-    known = dataclasses.replace(source, notes=(*source.notes, *notes))
-    return dataclasses.replace(scan, provenance=known)
+    return _noted(read_stack(stack, policies=policies, progress=progress), notes)
+
+
+def read_files(
+    paths: Sequence[Path],
+    *,
+    series: str | None,
+    policies: Policies = REFUSE,
+    progress: Progress = silent,
+) -> Scan:
+    """Read one stack of these files, whatever else lies beside them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All files of a series, in any order.
+    series : str or None
+        Which stack, as of a folder of them.
+    policies : Policies, optional
+        What may be repaired.
+    progress : Progress, optional
+        Called after each header and each slice.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    InputError
+        As for a folder of them; or when a file holds no image.
+    """
+    images = []
+    for done, path in enumerate(sorted(paths), start=1):
+        images.append(read_image(path))
+        expect_pixels(images[-1])
+        progress(done, len(paths), "reading headers")
+    where = paths[0].parent if paths else Path()
+    stack, notes = choose(stacks_of(images), series, where)
+    return _noted(read_stack(stack, policies=policies, progress=progress), notes)
 
 
 def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
@@ -161,6 +198,13 @@ def read_stack(
             "dicom", stack.paths, stack.series_uid, uids, (*stack.notes, *notes)
         )
         return Scan(voxels, stack.grid, stack.modality, provenance)
+
+
+def _noted(scan: Scan, notes: Sequence[str]) -> Scan:
+    """The scan with more notes."""
+    source = scan.provenance
+    known = dataclasses.replace(source, notes=(*source.notes, *notes))
+    return dataclasses.replace(scan, provenance=known)
 
 
 def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:

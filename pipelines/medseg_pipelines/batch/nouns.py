@@ -9,7 +9,7 @@ import msgspec
 from medseg.planning import Choice
 
 State = Literal["waiting", "leased", "done", "refused", "failed"]
-Fact = str | int | float | list[str] | list[float] | None
+Fact = str | int | float | list[str | float] | None
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,16 +33,19 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Parameters
     ----------
     key : str
-        Which scan it is: hex digest over the selector and the sorted SOPInstanceUIDs of a DICOM
+        Which scan it is: hex digest over the lineage and the sorted SOPInstanceUIDs of a DICOM
         stack, or over the path from the archive's root of another file. The same instances in
         other folders have the same key; a late slice makes another one.
     lineage : str
         The same for all states of one scan, so that a scan that grew supersedes its former self:
-        a digest over the selector, or over the path.
+        a digest over its series and what tells it from the other stacks there, or over the path.
     path : str
-        Absolute; as :func:`medseg.reading.read_scan` takes it.
+        Absolute; a file or a folder.
     series : str
-        The selector it takes, or empty.
+        Selects one of several stacks; may be empty.
+    names : tuple of str
+        The files of its series, from `path`, where other files lie below `path` too; empty when
+        all there is belongs to it. :func:`medseg_pipelines.batch.archive.read_found` reads it.
     folder : str
         Where results go, from the output's root, with ``/``: patient, study and series by safe
         names (digests, never a description).
@@ -53,19 +56,28 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     facts : dict
         Header fields that rules may ask about, by DICOM keyword, and counts such as ``slices``;
         no patient text.
+    answers : dict of str to bool
+        Whether it fulfils the conditions of rules that ask for fields with free text, which are
+        read, matched and not kept.
+    notes : tuple of str
+        What a person should know of how it lies in the archive; without patient text.
     fault : Fault or None
-        Why it cannot be read, as far as headers tell.
+        Why it cannot be read, as far as headers tell. Slices that are uneven or missing
+        (``IRREGULAR``, ``MISSING_SLICE``) may still be repaired if the settings say so.
     """
 
     key: str
     lineage: str
     path: str
     series: str = ""
+    names: tuple[str, ...] = ()
     folder: str
     signature: str
     files: int = 1
     bytes: int = 0
     facts: dict[str, Fact] = {}
+    answers: dict[str, bool] = {}
+    notes: tuple[str, ...] = ()
     fault: Fault | None = None
 
 

@@ -1,0 +1,232 @@
+"""Files of an archive, looked into: which unit each belongs to, and which scans a unit holds."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.errors import InputError, ReadError
+from medseg.reading import picture, stack_headers, zip_archive
+from medseg.reading.stack_headers import SCAN_ENDINGS, StackHeader
+from medseg.runtime.progress import silent
+from medseg_pipelines.batch.archive_index import Part, Row, Unit
+from medseg_pipelines.batch.archive_walk import Tree, joined
+from medseg_pipelines.batch.case_names import digest, key_of, lineage_of, listing_digest, path_key
+from medseg_pipelines.batch.nouns import Fault, Found
+
+NOTHING = ""
+"""The unit of files that hold no scan."""
+_SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
+
+
+class Reader:
+    """Reads each header once where memory allows it.
+
+    Parameters
+    ----------
+    tree : Tree
+        What there is.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._images: dict[str, dict[Path, stack_headers.DicomFile]] = {}
+        self._faults: dict[str, ReadError] = {}
+        self.held = 0
+
+    def unit_of(self, folder: bytes, name: bytes) -> str | None:
+        """The unit that a file belongs to; None when it has gone."""
+        path = self._tree.path(folder, name)
+        try:
+            unit = self._other(path, folder, name)
+            return self._dicom(path, folder) if unit is None else unit
+        except ReadError as error:
+            if not os.path.lexists(path):
+                return None
+            unit = _unit(_DAMAGED, folder, name)
+            self._faults[unit] = error
+            return unit
+        except OSError:
+            return None if not os.path.lexists(path) else _unit(_DAMAGED, folder, name)
+
+    def oldest(self) -> str:
+        """The unit of which headers are held for the longest time."""
+        return next(iter(self._images))
+
+    def content(self, unit: str, rows: Sequence[Row]) -> Unit:
+        """What is in the files of a unit."""
+        kind = unit[:1]
+        if is_dicom(unit):
+            parts = self._stacks(unit, rows)
+        elif kind == _ZIP:
+            parts = self._in_zip(rows[0])
+        elif kind == _DAMAGED:
+            parts = (_faulty(rows[0], self._fault(unit, rows[0])),)
+        else:
+            parts = (self._file(rows[0], is_picture=kind == _PICTURE),)
+        folders = sorted({os.fsdecode(row[0]) for row in rows})
+        return Unit(parts=parts, folders=tuple(folders))
+
+    def forget(self, unit: str) -> None:
+        """Let go of the headers of a unit."""
+        self.held -= len(self._images.pop(unit, {}))
+
+    def _other(self, path: Path, folder: bytes, name: bytes) -> str | None:
+        """The unit of a file that is no DICOM; None when it may be."""
+        lower = path.name.lower()
+        if lower == "dicomdir":
+            return NOTHING
+        if lower.endswith(SCAN_ENDINGS):
+            return _unit(_FILE, folder, name)
+        if zip_archive.recognises(path):
+            return _unit(_ZIP, folder, name)
+        return _unit(_PICTURE, folder, name) if picture.recognises(path) else None
+
+    def _dicom(self, path: Path, folder: bytes) -> str:
+        image = stack_headers.read_file(path)
+        if image is None:
+            return NOTHING
+        unit = _unit_of_image(image, folder)
+        images = self._images.setdefault(unit, {})
+        self.held += path not in images
+        images[path] = image
+        return unit
+
+    def _stacks(self, unit: str, rows: Sequence[Row]) -> tuple[Part, ...]:
+        """The stacks of a series; headers that are not held are read again."""
+        held = self._images.get(unit, {})
+        images = {}
+        for row in rows:
+            path = self._tree.path(row[0], row[1])
+            image = held.get(path) or self._again(path)
+            if image is not None and _unit_of_image(image, row[0]) == unit:
+                images[path] = image
+        listed = {self._tree.path(row[0], row[1]): row for row in rows}
+        headers = stack_headers.headers_of(list(images.values()))
+        home = os.path.commonpath([os.fsdecode(row[0]) for row in rows])
+        return tuple(
+            _part(header, twin, home, [listed[path] for path in header.paths])
+            for header, twin in _twins(headers)
+        )
+
+    def _again(self, path: Path) -> stack_headers.DicomFile | None:
+        """A header that was read before; None when it has changed for the worse since."""
+        try:
+            return stack_headers.read_file(path)
+        except (InputError, OSError):
+            return None
+
+    def _in_zip(self, row: Row) -> tuple[Part, ...]:
+        path = self._tree.path(row[0], row[1])
+        try:
+            headers = stack_headers.read_zip(path, silent)
+        except (InputError, OSError) as error:
+            return (_faulty(row, _fault_of(error)),)
+        place = os.fsdecode(joined(row[0], row[1]))
+        return tuple(_part(header, twin, place, [row]) for header, twin in _twins(headers))
+
+    def _fault(self, unit: str, row: Row) -> Fault:
+        """Why a file cannot be read."""
+        error: Exception | None = self._faults.pop(unit, None)
+        if error is None:
+            try:
+                stack_headers.read_file(self._tree.path(row[0], row[1]))
+            except (InputError, OSError) as again:
+                error = again
+        return _fault_of(error) if error else Fault(code="CHANGED", message="it has changed")
+
+    def _file(self, row: Row, *, is_picture: bool) -> Part:
+        """A file of another format; not opened."""
+        found = _found_at(row)
+        return Part(found=found, is_picture=is_picture)
+
+
+def is_dicom(unit: str) -> bool:
+    """Whether a unit is a series of files."""
+    return unit[:1] in (_SERIES, _BLANK)
+
+
+def is_damaged(unit: str) -> bool:
+    """Whether a unit is a file that may be a slice of any series."""
+    return unit[:1] == _DAMAGED
+
+
+def _unit(kind: str, folder: bytes, name: bytes) -> str:
+    return kind + path_key(joined(folder, name))
+
+
+def _unit_of_image(image: stack_headers.DicomFile, folder: bytes) -> str:
+    """The series it says it belongs to; where it does not, those of its folder that do not."""
+    uid = image.text("SeriesInstanceUID")
+    return _SERIES + digest("series", uid) if uid else _BLANK + path_key(folder)
+
+
+def _twins(headers: Sequence[StackHeader]) -> list[tuple[StackHeader, int]]:
+    """Each header with the number of those before it that have its identity."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    counted = []
+    for header in headers:
+        counted.append((header, seen[header.identity]))
+        seen[header.identity] += 1
+    return counted
+
+
+def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Part:
+    lineage = lineage_of(header, twin)
+    uids = header.instance_uids
+    if not all(uids):  # blank ones tell nothing apart, but where they lie does
+        uids = (*uids, *(os.fsdecode(joined(row[0], row[1])) for row in rows))
+    refusal = header.refusal
+    found = Found(
+        key=key_of(lineage, uids),
+        lineage=lineage,
+        path=place,
+        series=header.selector,
+        folder="",
+        signature=listing_digest([row[:4] for row in rows]),
+        files=len(header.paths),
+        bytes=sum(row[2] for row in rows),
+        facts=header.facts,
+        notes=header.notes,
+        fault=_fault_of(refusal) if refusal else None,
+    )
+    return Part(
+        found=found, patient=header.patient, study=header.study, is_picture=header.is_picture
+    )
+
+
+def _found_at(row: Row) -> Found:
+    """A file, by its path."""
+    path = joined(row[0], row[1])
+    return Found(
+        key=path_key(path),
+        lineage=path_key(path),
+        path=os.fsdecode(path),
+        folder="",
+        signature=listing_digest([row[:4]]),
+        bytes=row[2],
+    )
+
+
+def _faulty(row: Row, fault: Fault) -> Part:
+    found = _found_at(row)
+    return Part(
+        found=Found(
+            key=found.key,
+            lineage=found.lineage,
+            path=found.path,
+            folder="",
+            signature=found.signature,
+            bytes=found.bytes,
+            fault=fault,
+        )
+    )
+
+
+def _fault_of(error: Exception) -> Fault:
+    if isinstance(error, InputError):
+        return Fault(code=error.code, message=str(error))
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return Fault(code="UNREADABLE", message=f"it cannot be opened ({reason}); check the disk")

@@ -1,0 +1,95 @@
+"""The index brought up to date: only what came, changed or went is read."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+
+from medseg.runtime.progress import Progress
+from medseg_pipelines.batch.archive_index import Index, Row, listing_of
+from medseg_pipelines.batch.archive_reading import Reader
+from medseg_pipelines.batch.archive_walk import Entry, Tree
+from medseg_pipelines.batch.case_names import listing_digest
+
+_MOST_HEADERS = 20_000
+_KEEP_EVERY_S = 2.0
+
+
+def bring_up_to_date(index: Index, tree: Tree, progress: Progress) -> None:
+    """Make an index know what a tree holds.
+
+    Parameters
+    ----------
+    index : Index
+        As it was kept.
+    tree : Tree
+        As it is now.
+    progress : Progress
+        Called after each file that is read.
+    """
+    digests = {folder: listing_digest(files) for folder, files in tree.folders.items()}
+    known = index.folders()
+    if known == digests:
+        return
+    try:
+        _Update(index, tree, progress).run(digests, known)
+    finally:
+        with suppress(sqlite3.Error):  # tells it itself where that matters
+            index.keep()
+
+
+class _Update:
+    """One pass over all that differs."""
+
+    def __init__(self, index: Index, tree: Tree, progress: Progress) -> None:
+        self._index, self._tree, self._progress = index, tree, progress
+        self._reader = Reader(tree)
+        self._touched: set[str] = set()
+        self._kept_at = time.monotonic()
+
+    def run(self, digests: dict[bytes, str], known: dict[bytes, str]) -> None:
+        """Read what differs and take it down."""
+        gone = known.keys() - digests.keys()
+        changed = sorted(folder for folder in digests if known.get(folder) != digests[folder])
+        fresh = [(folder, entry) for folder in (*gone, *changed) for entry in self._fresh(folder)]
+        for done, (folder, entry) in enumerate(fresh, start=1):
+            self._take(folder, entry)
+            self._progress(done, len(fresh), "reading headers")
+        for unit in sorted(self._touched - {""}):
+            self._build(unit)
+        self._index.put_folders((folder, digests[folder]) for folder in changed)
+        for folder in gone:
+            self._index.drop_folder(folder)
+
+    def _fresh(self, folder: bytes) -> list[Entry]:
+        """Files of a folder that are not known as they are; those that went are forgotten."""
+        there = self._tree.folders.get(folder, [])
+        before = self._index.files_in(folder)
+        lost = before.keys() - set(there)
+        self._index.open_folder(folder, [name for name, _, _ in lost])
+        self._touched.update(before.values())  # an interrupted search may have left some unread
+        return [entry for entry in there if entry not in before]
+
+    def _take(self, folder: bytes, entry: Entry) -> None:
+        """Read a file's header, and take down what it belongs to."""
+        unit = self._reader.unit_of(folder, entry[0])
+        if unit is not None:
+            row: Row = (folder, *entry, unit)
+            self._index.put_files([row])
+            self._touched.add(unit)
+        while self._reader.held > _MOST_HEADERS:
+            self._build(self._reader.oldest())
+        if time.monotonic() - self._kept_at > _KEEP_EVERY_S:
+            self._index.keep()
+            self._kept_at = time.monotonic()
+
+    def _build(self, unit: str) -> None:
+        """Take down what a unit holds, unless the same files have told it."""
+        rows = self._index.files_of(unit)
+        listing = listing_of(rows)
+        if not rows:
+            self._index.drop_unit(unit)
+        elif listing != self._index.listing_of(unit):
+            self._index.put_unit(unit, listing, self._reader.content(unit, rows))
+        self._reader.forget(unit)
