@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from medseg.volume.conventions import Reorientation
@@ -23,6 +24,7 @@ _PLANES = (("axial", 2, "RLAP"), ("coronal", 1, "RLSI"), ("sagittal", 0, "APSI")
 
 _CT_WINDOW = (-160.0, 260.0)
 _OPACITY = 0.45
+_COARSE = 64  # places along an axis that are enough to choose a slice by
 _PAPER, _INK = "#111418", "#e8eaed"
 
 
@@ -70,6 +72,54 @@ def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> b
             panel.set_title(f"{name}, slice {index + 1}", color=_INK, fontsize=9)
         panel.set_axis_off()
     return _png(figure)
+
+
+def thumbnail(scan: Scan, labels: LabelMap, *, pixels: int = 160) -> bytes:
+    """One small slice through the labels, in radiological orientation; drawn in milliseconds.
+
+    Parameters
+    ----------
+    scan : Scan
+        Its first channel is shown.
+    labels : LabelMap
+        Shown in the colours of its table, on the grid of `scan`.
+    pixels : int, default 160
+        Of the longer side.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    turn = Reorientation.towards(scan.grid, _RADIOLOGICAL)
+    values = turn.apply(labels.values)
+    across = next((axis for _, axis, _ in _PLANES if values.shape[axis] == 1), 2)
+    coarse = tuple(
+        slice(None, None, 1 if axis == across else max(1, n // _COARSE))
+        for axis, n in enumerate(values.shape)
+    )
+    index = best_slice(values[coarse], across)
+    width, height = _size_mm(turn.target, across)
+    scale = pixels / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    plane = _sampled(_plane(turn.apply(scan.voxels[0]), across, index), size).astype(np.float32)
+    low, high = _CT_WINDOW if scan.modality == "CT" else np.percentile(plane, (1, 99.5))
+    grey = np.clip((plane - low) / max(high - low, 1e-6), 0, 1)[..., None]
+    colours = paint(_sampled(_plane(values, across, index), size), labels.table)
+    opacity = colours[..., 3:]
+    buffer = io.BytesIO()
+    imsave(buffer, grey * (1 - opacity) + colours[..., :3] * opacity, format="png")
+    return buffer.getvalue()
+
+
+def _sampled(plane: Picture, size: tuple[int, int]) -> Picture:
+    """The nearest pixels of a slice, for a picture of this width and height."""
+    columns, rows = (
+        (np.arange(wanted) * there // wanted)
+        for wanted, there in zip(size, plane.shape[::-1], strict=True)
+    )
+    sampled: Picture = plane[np.ix_(rows, columns)]
+    return sampled
 
 
 def _shown(scan: Scan, turn: Reorientation) -> Picture:

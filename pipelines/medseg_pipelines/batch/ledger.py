@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS cases (
 CREATE INDEX IF NOT EXISTS cases_by_state ON cases (model, settings, state);
 CREATE INDEX IF NOT EXISTS cases_by_owner ON cases (owner);
 CREATE INDEX IF NOT EXISTS cases_by_folder ON cases (folder);
+CREATE INDEX IF NOT EXISTS cases_by_lineage ON cases (lineage);
 CREATE TABLE IF NOT EXISTS owners (
   owner TEXT PRIMARY KEY, boot TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
   lease_s REAL NOT NULL, beats INTEGER NOT NULL, beat_at REAL NOT NULL
@@ -205,6 +206,21 @@ class Ledger:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The rows as they are at one moment; others may write meanwhile.
+
+        Yields
+        ------
+        sqlite3.Connection
+        """
+        with self._told():
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                self._db.execute("ROLLBACK")
 
     def find(self, case: str) -> list[Row]:
         """Cases whose name, scan's key or folder begins so.
