@@ -37,7 +37,7 @@ from medseg.volume.conventions import orientation_letters
 
 __all__ = [
     "FACTS", "SCAN_ENDINGS", "WORDS", "DicomFile", "StackHeader", "headers_of", "of_grid",
-    "read_file", "read_zip", "without_names",
+    "read_file", "read_zip", "without_names", "words_of",
 ]  # fmt: skip
 
 Fact = str | int | float | list[str | float] | None
@@ -196,7 +196,7 @@ def _described(stack: Stack) -> StackHeader:
         study=_digest(study) if study else "",
         patient=_digest(*patient) if patient[0] else "",
         facts=_facts(stack, len(files)),
-        words=_words(file),
+        words=words_of(file),
         refusal=_refusal(stack, files),
         notes=stack.notes,
         is_picture=stack.is_picture,
@@ -301,7 +301,19 @@ def of_grid(grid: Grid) -> dict[str, Fact]:
     }
 
 
-def _words(file: DicomFile) -> dict[str, str | float]:
+def words_of(file: DicomFile) -> dict[str, str | float]:
+    """What people wrote into a header, by field; not to be stored or shown.
+
+    Parameters
+    ----------
+    file : DicomFile
+        From :func:`read_file`.
+
+    Returns
+    -------
+    dict of str to str or float
+        See :data:`WORDS`.
+    """
     words: dict[str, str | float] = {
         key: text for key in WORDS if key != "PatientAge" and (text := file.text(key))
     }

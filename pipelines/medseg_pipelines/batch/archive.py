@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,18 +18,24 @@ from medseg.reading.dicom_series import read_files
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Scan
 from medseg_pipelines.batch import archive_index
-from medseg_pipelines.batch.archive_index import DamagedIndex, Index
+from medseg_pipelines.batch.archive_index import DamagedIndex
 from medseg_pipelines.batch.archive_listing import composed
-from medseg_pipelines.batch.archive_update import bring_up_to_date
+from medseg_pipelines.batch.archive_update import bring_up_to_date, units_with_answers
 from medseg_pipelines.batch.archive_walk import OUTPUT_MARK, Tree, walk
 from medseg_pipelines.batch.nouns import Found
+from medseg_pipelines.batch.rules import Rules
 
 _OTHERS_S = 0.5
 _NOT_DAMAGE = {"SQLITE_BUSY", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_LOCKED"}
 
 
 def search(
-    root: Path, index: Path | None, *, pictures: bool = False, progress: Progress = silent
+    root: Path,
+    index: Path | None,
+    *,
+    pictures: bool = False,
+    rules: Rules | None = None,
+    progress: Progress = silent,
 ) -> list[Found]:
     """Find every scan below a folder.
 
@@ -47,6 +54,9 @@ def search(
         An SQLite file in a folder that is there; made when missing. None remembers nothing.
     pictures : bool, default False
         Whether PNG, JPEG and TIFF files, and DICOM images without a place, are scans too.
+    rules : Rules or None
+        Which scans will be selected: questions about free text are answered while the headers are
+        at hand (`Found.answers`), for the text is not kept. All scans are returned.
     progress : Progress, optional
         Called as folders and headers are gone through; raising `medseg.errors.Cancelled` in it
         stops the search, and what was read so far is remembered.
@@ -64,7 +74,7 @@ def search(
     _check(root, index)
     tree = walk(root, progress=progress)
     with _alone(index, progress):
-        return _searched(tree, index, pictures=pictures, progress=progress)
+        return _searched(_Search(tree, rules or Rules(), pictures, progress), index)
 
 
 def read_found(
@@ -97,36 +107,38 @@ def read_found(
     return read_scan(found.path, series=found.series or None, policies=rules, progress=progress)
 
 
-def _searched(
-    tree: Tree, place: Path | None, *, pictures: bool, progress: Progress
-) -> list[Found]:  # fmt: skip
+@dataclass(frozen=True)
+class _Search:
+    """What is searched for."""
+
+    tree: Tree
+    rules: Rules
+    pictures: bool
+    progress: Progress
+
+    def run(self, place: Path | None) -> list[Found]:
+        """Search with an index; None is one in memory."""
+        with archive_index.opened(place) as index:
+            if not index.is_of(self.tree.root):
+                raise DamagedIndex("of another folder")
+            bring_up_to_date(index, self.tree, self.rules, self.progress)
+            units = units_with_answers(index, self.tree, self.rules, self.progress)
+            return composed(index, self.tree, units, pictures=self.pictures)
+
+
+def _searched(search: _Search, place: Path | None) -> list[Found]:
     """Search with this index; when it is damaged with a new one, when that fails with none."""
     try:
-        return _with_index(tree, place, pictures=pictures, progress=progress)
+        return search.run(place)
     except sqlite3.Error as error:
         is_damaged = getattr(error, "sqlite_errorname", "") not in _NOT_DAMAGE
     except (DamagedIndex, msgspec.DecodeError):
         is_damaged = True
     if place is not None and is_damaged:
-        with suppress(OSError):
+        with suppress(OSError, sqlite3.Error):
             archive_index.removed(place)
-            with suppress(sqlite3.Error):
-                return _with_index(tree, place, pictures=pictures, progress=progress)
-    return _with_index(tree, None, pictures=pictures, progress=progress)
-
-
-def _with_index(
-    tree: Tree, place: Path | None, *, pictures: bool, progress: Progress
-) -> list[Found]:  # fmt: skip
-    with archive_index.opened(place) as index:
-        _check_place(index, tree)
-        bring_up_to_date(index, tree, progress)
-        return composed(index, tree, pictures=pictures)
-
-
-def _check_place(index: Index, tree: Tree) -> None:
-    if not index.is_of(tree.root):
-        raise DamagedIndex("of another folder")
+            return search.run(place)
+    return search.run(None)
 
 
 def _check(root: Path, index: Path | None) -> None:

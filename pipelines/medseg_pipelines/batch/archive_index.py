@@ -44,12 +44,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Digests, empty where blank.
     is_picture : bool
         Whether it is left out unless asked for.
+    speaker : str
+        The file that tells its words, from the root; empty where there are none.
     """
 
     found: Found
     patient: str = ""
     study: str = ""
     is_picture: bool = False
+    speaker: str = ""
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,7 +36,9 @@ class _Placed:
         return not is_dicom(self.unit), self.found.path
 
 
-def composed(index: Index, tree: Tree, *, pictures: bool) -> list[Found]:
+def composed(
+    index: Index, tree: Tree, units: dict[str, Unit], *, pictures: bool
+) -> list[Found]:  # fmt: skip
     """Every scan that an index knows, and every fault of the tree.
 
     Parameters
@@ -45,6 +47,8 @@ def composed(index: Index, tree: Tree, *, pictures: bool) -> list[Found]:
         Up to date.
     tree : Tree
         What it knows.
+    units : dict of str to Unit
+        All its units.
     pictures : bool
         Whether to list pictures too.
 
@@ -53,7 +57,6 @@ def composed(index: Index, tree: Tree, *, pictures: bool) -> list[Found]:
     list of Found
         Sorted by path, then by series; each set of instances once, however often it is there.
     """
-    units = dict(index.units())
     owners = _owners(units, tree)
     neighbours = _neighbours(units)
     found = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, stack_headers, zip_archive
@@ -15,9 +17,11 @@ from medseg_pipelines.batch.archive_index import Part, Row, Unit
 from medseg_pipelines.batch.archive_walk import Tree, joined
 from medseg_pipelines.batch.case_names import digest, key_of, lineage_of, listing_digest, path_key
 from medseg_pipelines.batch.nouns import Fault, Found
+from medseg_pipelines.batch.rules import Rules
 
 NOTHING = ""
 """The unit of files that hold no scan."""
+_MOST_ANSWERS = 200
 _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
 
 
@@ -28,10 +32,12 @@ class Reader:
     ----------
     tree : Tree
         What there is.
+    rules : Rules
+        Their questions are answered while headers are at hand.
     """
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+    def __init__(self, tree: Tree, rules: Rules) -> None:
+        self._tree, self._rules = tree, rules
         self._images: dict[str, dict[Path, stack_headers.DicomFile]] = {}
         self._faults: dict[str, ReadError] = {}
         self.held = 0
@@ -67,11 +73,32 @@ class Reader:
         else:
             parts = (self._file(rows[0], is_picture=kind == _PICTURE),)
         folders = sorted({os.fsdecode(row[0]) for row in rows})
+        if not (is_dicom(unit) or kind == _ZIP):
+            parts = tuple(self._answered(part, {}) for part in parts)
         return Unit(parts=parts, folders=tuple(folders))
 
     def forget(self, unit: str) -> None:
         """Let go of the headers of a unit."""
         self.held -= len(self._images.pop(unit, {}))
+
+    def with_answers(self, unit: str, content: Unit, rows: Sequence[Row]) -> Unit:
+        """What was found in a unit, with answers to all questions."""
+        if unit[:1] == _ZIP:
+            return self.content(unit, rows)
+        parts = []
+        for part in content.parts:
+            image = (
+                self._again(self._tree.path(os.fsencode(part.speaker))) if part.speaker else None
+            )
+            words = stack_headers.words_of(image) if image else {}
+            parts.append(self._answered(part, words))
+        return replace(content, parts=tuple(parts))
+
+    def _answered(self, part: Part, words: Mapping[str, str | float]) -> Part:
+        """A part with answers to all questions; its words are not kept."""
+        answers = self._rules.ask({**part.found.facts, **words})
+        kept = part.found.answers if len(part.found.answers) < _MOST_ANSWERS else {}
+        return replace(part, found=replace(part.found, answers={**kept, **answers}))
 
     def _other(self, path: Path, folder: bytes, name: bytes) -> str | None:
         """The unit of a file that is no DICOM; None when it may be."""
@@ -107,7 +134,9 @@ class Reader:
         headers = stack_headers.headers_of(list(images.values()))
         home = os.path.commonpath([os.fsdecode(row[0]) for row in rows])
         return tuple(
-            _part(header, twin, home, [listed[path] for path in header.paths])
+            self._answered(
+                _part(header, twin, home, [listed[path] for path in header.paths]), header.words
+            )
             for header, twin in _twins(headers)
         )
 
@@ -125,7 +154,10 @@ class Reader:
         except (InputError, OSError) as error:
             return (_faulty(row, _fault_of(error)),)
         place = os.fsdecode(joined(row[0], row[1]))
-        return tuple(_part(header, twin, place, [row]) for header, twin in _twins(headers))
+        return tuple(
+            self._answered(_part(header, twin, place, [row]), header.words)
+            for header, twin in _twins(headers)
+        )
 
     def _fault(self, unit: str, row: Row) -> Fault:
         """Why a file cannot be read."""
@@ -193,7 +225,11 @@ def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Pa
         fault=_fault_of(refusal) if refusal else None,
     )
     return Part(
-        found=found, patient=header.patient, study=header.study, is_picture=header.is_picture
+        found=found,
+        patient=header.patient,
+        study=header.study,
+        is_picture=header.is_picture,
+        speaker=os.fsdecode(joined(rows[0][0], rows[0][1])),
     )
 
 

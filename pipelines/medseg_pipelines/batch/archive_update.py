@@ -7,16 +7,17 @@ import time
 from contextlib import suppress
 
 from medseg.runtime.progress import Progress
-from medseg_pipelines.batch.archive_index import Index, Row, listing_of
+from medseg_pipelines.batch.archive_index import Index, Row, Unit, listing_of
 from medseg_pipelines.batch.archive_reading import Reader
 from medseg_pipelines.batch.archive_walk import Entry, Tree
 from medseg_pipelines.batch.case_names import listing_digest
+from medseg_pipelines.batch.rules import Rules
 
 _MOST_HEADERS = 20_000
 _KEEP_EVERY_S = 2.0
 
 
-def bring_up_to_date(index: Index, tree: Tree, progress: Progress) -> None:
+def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress) -> None:
     """Make an index know what a tree holds.
 
     Parameters
@@ -25,6 +26,8 @@ def bring_up_to_date(index: Index, tree: Tree, progress: Progress) -> None:
         As it was kept.
     tree : Tree
         As it is now.
+    rules : Rules
+        Their questions are answered for all that is read.
     progress : Progress
         Called after each file that is read.
     """
@@ -33,18 +36,55 @@ def bring_up_to_date(index: Index, tree: Tree, progress: Progress) -> None:
     if known == digests:
         return
     try:
-        _Update(index, tree, progress).run(digests, known)
+        _Update(index, Reader(tree, rules), tree, progress).run(digests, known)
     finally:
         with suppress(sqlite3.Error):  # tells it itself where that matters
             index.keep()
 
 
+def units_with_answers(
+    index: Index, tree: Tree, rules: Rules, progress: Progress
+) -> dict[str, Unit]:  # fmt: skip
+    """All that an index knows, with answers to the questions of rules.
+
+    Parameters
+    ----------
+    index : Index
+        Up to date.
+    tree : Tree
+        What it knows.
+    rules : Rules
+        Of each series that was never asked a question, one file is read.
+    progress : Progress
+        Called after each of these.
+
+    Returns
+    -------
+    dict of str to Unit
+    """
+    units = dict(index.units())
+    asked = set(rules.questions)
+    silent = [
+        unit
+        for unit, content in units.items()
+        if asked and any(asked - part.found.answers.keys() for part in content.parts)
+    ]
+    reader = Reader(tree, rules)
+    for done, unit in enumerate(silent, start=1):
+        rows = index.files_of(unit)
+        units[unit] = reader.with_answers(unit, units[unit], rows)
+        index.put_unit(unit, index.listing_of(unit), units[unit])
+        progress(done, len(silent), "asking headers")
+    index.keep()
+    return units
+
+
 class _Update:
     """One pass over all that differs."""
 
-    def __init__(self, index: Index, tree: Tree, progress: Progress) -> None:
+    def __init__(self, index: Index, reader: Reader, tree: Tree, progress: Progress) -> None:
         self._index, self._tree, self._progress = index, tree, progress
-        self._reader = Reader(tree)
+        self._reader = reader
         self._touched: set[str] = set()
         self._kept_at = time.monotonic()
 
