@@ -16,6 +16,7 @@ import click
 
 from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
+from medseg_pipelines.models_cli import models, networks
 
 if TYPE_CHECKING:
     from medseg.planning import Choice
@@ -281,44 +282,6 @@ def evaluate(
         evaluate_maps(predictions, truth, output=output, table=table, subset=subset, screen=screen)
 
 
-@medseg.group()
-def models() -> None:
-    """Show the models that are here."""
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the shipped models."""
-    from medseg_pipelines.models import show_models
-
-    with _screen() as screen:
-        show_models(screen=screen)
-
-
-@models.command("info")
-@click.argument("name_or_folder")
-def model_info(name_or_folder: str) -> None:
-    """Show what a model is, what it was trained on and how well it did."""
-    from medseg_pipelines.models import show_model
-
-    with _screen() as screen:
-        show_model(name_or_folder, screen=screen)
-
-
-@medseg.group()
-def networks() -> None:
-    """Show the architectures that can be trained."""
-
-
-@networks.command("list")
-def list_networks() -> None:
-    """List networks and encoders with their sizes."""
-    from medseg_pipelines.networks import show_networks
-
-    with _screen() as screen:
-        show_networks(screen=screen)
-
-
 @medseg.command()
 @click.argument("path", type=_Path)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -380,6 +343,10 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
     with _screen() as screen:
         good = run_demo(output, minutes=minutes, view=view, device=device, screen=screen)
     ctx.exit(0 if good else 1)
+
+
+medseg.add_command(models)
+medseg.add_command(networks)
 
 
 def main() -> None:

@@ -70,15 +70,15 @@ class Screen:
             yield _Bar(self, bars, what)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Turn the first Ctrl-C or SIGTERM into a clean stop at the next step."""
+    def listening(self) -> Iterator[Screen]:
+        """Turn the first Ctrl-C or SIGTERM into a clean stop at the next step; gives the screen."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            yield self
             return
         kinds = (signal.SIGINT, signal.SIGTERM)
         before = [signal.signal(kind, self._on_signal) for kind in kinds]
         try:
-            yield
+            yield self
         finally:
             for kind, handler in zip(kinds, before, strict=True):
                 signal.signal(kind, handler)

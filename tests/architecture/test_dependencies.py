@@ -10,7 +10,7 @@ from importlib import metadata
 
 import pytest
 
-from architecture.house import LIBRARY, PIPELINES, PLUGIN, ROOT, nodes, place
+from architecture.house import LIBRARY, PIPELINES, PLUGIN, ROOT, nodes, place, python_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OURS = {"medseg", "medseg_pipelines", "medseg_napari"}
@@ -30,6 +30,7 @@ EXTRAS = {
     for extra, requirements in PROJECT["optional-dependencies"].items()
 }
 NAPARI = EXTRAS["napari"]
+ONNX = LIBRARY / "modelpack" / "onnx.py"
 
 
 def imported(*folders):
@@ -57,7 +58,12 @@ def undeclared(declared, *folders):
 
 def test_the_library_and_the_command_line_import_only_what_they_declare():
     journeys = [path for path in PIPELINES.iterdir() if path.stem not in {"cluster", "pacs"}]
-    assert not undeclared(BASE, LIBRARY, *journeys)
+    library = [path for path in python_files(LIBRARY) if path != ONNX]
+    assert not undeclared(BASE, *library, *journeys)
+
+
+def test_onnx_is_imported_where_its_extra_is_named_and_nowhere_else():
+    assert not undeclared(BASE | EXTRAS["export"], ONNX)
 
 
 @pytest.mark.parametrize("extra", ["cluster", "pacs"])

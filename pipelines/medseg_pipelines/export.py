@@ -1,0 +1,65 @@
+"""Journey: a model in, a file for other programs out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from medseg.errors import Cancelled
+from medseg.modelpack import Exported, export_model, find_package
+from medseg_pipelines.destination import check_file
+from medseg_pipelines.screen import Screen, duration
+
+
+def export_file(
+    name_or_folder: str | Path,
+    *,
+    output: Path,
+    opset: int | None = None,
+    check: bool = True,
+    screen: Screen,
+) -> Exported:
+    """Write a model's network as ONNX or for ``torch.export``, and say what the file takes.
+
+    Parameters
+    ----------
+    name_or_folder : str or Path
+        A shipped model's name, or a package folder.
+    output : Path
+        Ends in ``.onnx`` or ``.pt2``.
+    opset : int, optional
+        Version of ONNX's operators.
+    check : bool, default True
+        Whether the file is read again and compared with torch.
+    screen : Screen
+        Told progress, sizes and place.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    MedsegError
+        When the model or the output cannot be used; nothing is written then.
+    Cancelled
+        When the person stopped it.
+    """
+    start = time.monotonic()
+    check_file(output)
+    package = find_package(name_or_folder)
+    plan = package.manifest.plan
+    try:
+        with screen.progress("exporting") as progress:
+            made = export_model(package, output, opset=opset, check=check, progress=progress)
+    except Cancelled as stop:
+        raise Cancelled("nothing was written; run the same command again") from stop
+    patch = " x ".join(str(n) for n in plan.patch)
+    screen.say(f"Model:  {package.manifest.name}, network {plan.network.name}, as {made.format}")
+    screen.say(f"Input:  any number of patches of {len(plan.channels)} x {patch} voxels, no others")
+    if made.difference is None:
+        screen.say("Check:  none, as asked")
+    else:
+        screen.say(f"Check:  logits differ from torch's by {made.difference:.1e} of the largest")
+    screen.say(f"Wrote {made.path} in {duration(time.monotonic() - start)}.")
+    return made

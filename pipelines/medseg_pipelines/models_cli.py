@@ -1,0 +1,70 @@
+"""The command line's door to models and networks: show them, hand them on.
+
+Only click is imported here; each command imports its journey when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_Path = click.Path(path_type=Path)
+
+
+@click.group()
+def models() -> None:
+    """Show the models that are here, or export one."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the shipped models."""
+    from medseg_pipelines.models import show_models
+    from medseg_pipelines.screen import Screen
+
+    with Screen().listening() as screen:
+        show_models(screen=screen)
+
+
+@models.command("info")
+@click.argument("name_or_folder")
+def model_info(name_or_folder: str) -> None:
+    """Show what a model is, what it was trained on and how well it did."""
+    from medseg_pipelines.models import show_model
+    from medseg_pipelines.screen import Screen
+
+    with Screen().listening() as screen:
+        show_model(name_or_folder, screen=screen)
+
+
+@models.command("export")
+@click.argument("name_or_folder")
+@click.option("--output", required=True, type=_Path, help="A .onnx or a .pt2 (torch.export) file.")
+@click.option("--opset", type=int, help="Version of ONNX's operators.")
+@click.option(
+    "--check/--no-check", default=True, show_default=True,
+    help="Read the file again and compare with torch.",
+)  # fmt: skip
+def export_model(name_or_folder: str, *, output: Path, opset: int | None, check: bool) -> None:
+    """Write a model's network as one file for other programs."""
+    from medseg_pipelines.export import export_file
+    from medseg_pipelines.screen import Screen
+
+    with Screen().listening() as screen:
+        export_file(name_or_folder, output=output, opset=opset, check=check, screen=screen)
+
+
+@click.group()
+def networks() -> None:
+    """Show the architectures that can be trained."""
+
+
+@networks.command("list")
+def list_networks() -> None:
+    """List networks and encoders with their sizes."""
+    from medseg_pipelines.networks import show_networks
+    from medseg_pipelines.screen import Screen
+
+    with Screen().listening() as screen:
+        show_networks(screen=screen)
