@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ WORDS = (
 _PERSON = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDate")
 _MORE = tuple(dict.fromkeys((*_CODES, *_NUMBERS, *WORDS, *_PERSON)))
 _OBLIQUE_DEGREES = 20.0
+_SHORT_NAME = 4
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
@@ -160,7 +162,9 @@ def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:
     list of StackHeader
         In the order in which their first files come, sorted by path.
     """
-    return [_described(stack) for stack in stacks_of(sorted(files, key=lambda one: one.path))]
+    ordered = sorted(files, key=lambda one: one.path)
+    paths = [file.path for file in ordered]
+    return [_described(stack, paths) for stack in stacks_of(ordered)]
 
 
 def without_names(error: InputError, paths: Sequence[Path]) -> InputError:
@@ -179,11 +183,13 @@ def without_names(error: InputError, paths: Sequence[Path]) -> InputError:
     """
     message = str(error)
     for name in sorted({path.name for path in paths}, key=len, reverse=True):
-        message = message.replace(name, "the file")
+        if len(name) > _SHORT_NAME:  # such as 1 or IM2: these are no names of persons
+            message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the file", message)
     return type(error)(message, code=error.code)
 
 
-def _described(stack: Stack) -> StackHeader:
+def _described(stack: Stack, paths: Sequence[Path]) -> StackHeader:
+    """A stack among files at these paths."""
     file = stack.frames[0].file
     files = list(dict.fromkeys(frame.file for frame in stack.frames))
     study = file.text("StudyInstanceUID")
@@ -197,13 +203,15 @@ def _described(stack: Stack) -> StackHeader:
         patient=_digest(*patient) if patient[0] else "",
         facts=_facts(stack, len(files)),
         words=words_of(file),
-        refusal=_refusal(stack, files),
+        refusal=_refusal(stack, files, paths),
         notes=stack.notes,
         is_picture=stack.is_picture,
     )
 
 
-def _refusal(stack: Stack, files: Sequence[DicomFile]) -> InputError | None:
+def _refusal(
+    stack: Stack, files: Sequence[DicomFile], paths: Sequence[Path]
+) -> InputError | None:  # fmt: skip
     """Why it cannot be read: its geometry, or pixels that are not all there."""
     refusal = stack.refusal
     try:
@@ -211,7 +219,7 @@ def _refusal(stack: Stack, files: Sequence[DicomFile]) -> InputError | None:
             check_promise(file)
     except InputError as error:
         refusal = error
-    return without_names(refusal, [file.path for file in files]) if refusal else None
+    return without_names(refusal, paths) if refusal else None
 
 
 def _identity(stack: Stack) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, stack_headers, zip_archive
+from medseg.reading.file_headers import facts_of_file
 from medseg.reading.stack_headers import SCAN_ENDINGS, StackHeader
 from medseg.runtime.progress import silent
 from medseg_pipelines.batch.archive_index import Part, Row, Unit
@@ -22,6 +24,7 @@ from medseg_pipelines.batch.rules import Rules
 NOTHING = ""
 """The unit of files that hold no scan."""
 _MOST_ANSWERS = 200
+_VOXELS = (b".raw", b".zraw")  # of a MetaImage that is two files
 _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
 
 
@@ -71,7 +74,7 @@ class Reader:
         elif kind == _DAMAGED:
             parts = (_faulty(rows[0], self._fault(unit, rows[0])),)
         else:
-            parts = (self._file(rows[0], is_picture=kind == _PICTURE),)
+            parts = (self._file(rows, is_picture=kind == _PICTURE),)
         folders = sorted({os.fsdecode(row[0]) for row in rows})
         if not (is_dicom(unit) or kind == _ZIP):
             parts = tuple(self._answered(part, {}) for part in parts)
@@ -105,6 +108,8 @@ class Reader:
         lower = path.name.lower()
         if lower == "dicomdir":
             return NOTHING
+        if name.lower().endswith(_VOXELS) and (header := self._header_beside(folder, name)):
+            return _unit(_FILE, folder, header)
         if lower.endswith(SCAN_ENDINGS):
             return _unit(_FILE, folder, name)
         if zip_archive.recognises(path):
@@ -169,10 +174,24 @@ class Reader:
                 error = again
         return _fault_of(error) if error else Fault(code="CHANGED", message="it has changed")
 
-    def _file(self, row: Row, *, is_picture: bool) -> Part:
-        """A file of another format; not opened."""
-        found = _found_at(row)
+    def _file(self, rows: Sequence[Row], *, is_picture: bool) -> Part:
+        """A file of another format, with that of its voxels if they are apart."""
+        first, *voxels = sorted(rows, key=lambda row: row[1].lower().endswith(_VOXELS))
+        found = replace(
+            _found_at(first),
+            signature=listing_digest([row[:4] for row in (first, *voxels)]),
+            files=len(rows),
+            bytes=sum(row[2] for row in rows),
+            facts=facts_of_file(self._tree.path(first[0], first[1])),
+        )
         return Part(found=found, is_picture=is_picture)
+
+    def _header_beside(self, folder: bytes, name: bytes) -> bytes:
+        """The name of the MetaImage header that tells of a file of voxels; empty if none does."""
+        header = name[: name.rindex(b".")] + b".mhd"
+        files = self._tree.folders[folder]
+        at = bisect.bisect_left(files, (header,))
+        return header if at < len(files) and files[at][0] == header else b""
 
 
 def is_dicom(unit: str) -> bool:
