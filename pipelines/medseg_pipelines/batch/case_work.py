@@ -17,14 +17,14 @@ import numpy as np
 
 from medseg.errors import Cancelled
 from medseg.measuring import volumes_ml
-from medseg.reading import Policies
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, Scan
 from medseg.writing import write_labels
 from medseg_pipelines.batch.archive import read_found
 from medseg_pipelines.batch.crew import Stage, Step
+from medseg_pipelines.batch.formats import ENCODED, FILES, OF_DICOM, THUMBNAIL, policies_of
 from medseg_pipelines.batch.models_at_work import ModelAtWork, Models
-from medseg_pipelines.batch.nouns import Result, Settings, Task
+from medseg_pipelines.batch.nouns import Result, Task
 from medseg_pipelines.batch.provenance import (
     Record,
     Source,
@@ -39,15 +39,6 @@ from medseg_pipelines.batch.verdicts import refused, result_of
 from medseg_pipelines.pictures import overlay, thumbnail
 
 Tell = Callable[[Step], None]
-FILES = {
-    "nifti": "labels.nii.gz", "nrrd": "labels.seg.nrrd", "dicom-seg": "seg.dcm",
-    "rtstruct": "labels.rtstruct.dcm", "sr": "measurements.sr.dcm", "preview": "preview.png",
-}  # fmt: skip
-"""Name of the file of each format."""
-
-THUMBNAIL = "thumbnail.png"
-_OF_DICOM = ("dicom-seg", "rtstruct", "sr")
-_ENCODED = ("dicom-seg", "sr")
 
 
 @dataclass(frozen=True)
@@ -227,18 +218,6 @@ def write_case(segmented: SegmentedCase, tell: Tell) -> Result:
     )  # fmt: skip
 
 
-def policies_of(settings: Settings) -> Policies:
-    """What may be repaired.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        When the settings name no policy.
-    """
-    chosen = {"irregular": settings.irregular, "missing": settings.missing}
-    return msgspec.convert(chosen, Policies)
-
-
 @functools.cache
 def _models() -> Models:
     return Models()
@@ -271,7 +250,7 @@ def _refusal(task: Task, scan: Scan) -> Result | None:
         few = f"{slices} slice(s), fewer than --min-slices {task.min_slices}"
         return refused(task, FEW_SLICES, few)
     source = scan.provenance
-    wanted = [name for name in task.settings.formats if name in _OF_DICOM]
+    wanted = [name for name in task.settings.formats if name in OF_DICOM]
     if wanted and not (source.instance_uids or source.native):
         return refused(
             task, "NO_DICOM_SOURCE",
@@ -310,7 +289,7 @@ def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> 
         if form == "preview":
             path.write_bytes(overlay(scan, segmented.labels))
         else:
-            encoding = settings.encoding if form in _ENCODED else None
+            encoding = settings.encoding if form in ENCODED else None
             write_labels(segmented.labels, path, encoding=encoding)
     (folder / THUMBNAIL).write_bytes(thumbnail(scan, segmented.labels))
     if settings.deidentify:

@@ -219,6 +219,32 @@ class Leases:
             db.executemany(leased, [(self.owner, uuid.uuid4().hex, now, name) for name in names])
             return [_row(db, name) for name in names]
 
+    def left(self, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> tuple[int, int]:
+        """How many cases wait, and how many are in the hands of others.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Of this model with these settings.
+        shard : (int, int), optional
+            ``(k, n)``: only those of the k-th of n shares.
+
+        Returns
+        -------
+        waiting, leased : int
+        """
+        k, n = shard or (1, 1)
+        sql = (
+            "SELECT coalesce(sum(state = 'waiting'), 0),"
+            " coalesce(sum(state = 'leased' AND owner != ?), 0) FROM cases"
+            " WHERE model = ? AND settings = ? AND superseded_by = '' AND slot % ? = ?"
+            " AND state IN ('waiting', 'leased')"
+        )
+        with self._ledger.reading() as db:
+            values = [self.owner, recipe.model, recipe.settings, n, k - 1]
+            waiting, leased = db.execute(sql, values).fetchone()
+        return waiting, leased
+
     def give_back(self, tokens: Sequence[str] | None = None) -> list[str]:
         """Let cases wait again, as if they had not been taken.
 

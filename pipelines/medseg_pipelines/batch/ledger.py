@@ -7,24 +7,24 @@ ledger.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
-from medseg.errors import InputError, MedsegError, WriteError
+from medseg.errors import InputError
 from medseg_pipelines.batch.identity import Recipe
-from medseg_pipelines.batch.nouns import Found, State
+from medseg_pipelines.batch.ledger_row import Row, row_of
+from medseg_pipelines.batch.ledger_trouble import BUSY_SECONDS, LOCKED, primary_code, sentence
+from medseg_pipelines.batch.nouns import State
 from medseg_pipelines.batch.own_disk import is_of_this_machine
 from medseg_pipelines.batch.places import Places
 
+__all__ = ["Ledger", "Row", "row_of"]
+
 SCHEMA_VERSION = 1
-BUSY_SECONDS = 60.0
 _APPLICATION = 0x6D656473  # "meds", so that `file` knows it
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -49,83 +49,6 @@ CREATE TABLE IF NOT EXISTS owners (
   lease_s REAL NOT NULL, beats INTEGER NOT NULL, beat_at REAL NOT NULL
 );
 """
-_FULL = {sqlite3.SQLITE_FULL}
-_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_CLOSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
-_LEAST_FREE = 1 << 20
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One case.
-
-    Parameters
-    ----------
-    case : str
-        Its name: 32 hexadecimal digits.
-    key, lineage, folder, signature : str
-        Of the scan; see :class:`medseg_pipelines.batch.nouns.Found`.
-    model, settings : str
-        Digests of what it is segmented with.
-    content : str
-        Digest of the bytes that were read.
-    found_json : str
-        The scan, as :attr:`found` decodes it.
-    state : {"waiting", "leased", "done", "refused", "failed"}
-        Where it stands.
-    code, message : str
-        Why it was refused or failed, or failed the last time and will be tried again.
-    chosen : bool
-        False when a rule or the search refused it, before anything was read.
-    min_slices : int
-        Fewest slices that were asked for.
-    attempts : int
-        How often it failed.
-    alone : bool
-        Whether it is tried by itself, because a worker that had it in hand died.
-    owner, token : str
-        Who has or had it last.
-    volumes_ml : dict of str to float
-        By label.
-    warnings : tuple of str
-        What a person should know of the result.
-    seconds : dict of str to float
-        By stage.
-    queued_at, started_at, ended_at : float
-        Seconds since 1970, for people; nothing is decided by them. 0 when it has not happened.
-    superseded_by : str
-        The case whose result took the place of this one's.
-    """
-
-    case: str
-    key: str
-    model: str
-    settings: str
-    lineage: str
-    folder: str
-    signature: str
-    content: str
-    found_json: str
-    state: State
-    code: str
-    message: str
-    chosen: bool
-    min_slices: int
-    attempts: int
-    alone: bool
-    owner: str
-    token: str
-    volumes_ml: dict[str, float]
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
-    queued_at: float
-    started_at: float
-    ended_at: float
-    superseded_by: str
-
-    @property
-    def found(self) -> Found:
-        """The scan."""
-        return msgspec.json.decode(self.found_json, type=Found)
 
 
 class Ledger:
@@ -172,6 +95,11 @@ class Ledger:
                 code="NO_LEDGER",
             )
         return cls(path)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A ledger without cases, in memory only."""
+        return cls(Path(":memory:"))
 
     def close(self) -> None:
         """Close the file."""
@@ -388,21 +316,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            raise _sentence(error, self.path) from error
-
-
-def row_of(record: sqlite3.Row) -> Row:
-    """A row as the ledger stores it, decoded."""
-    values: Mapping[str, Any] = dict(record)
-    decode = msgspec.json.decode
-    kept = {name: values[name] for name in Row.__struct_fields__ if name in values}
-    return Row(**kept | {
-        "found_json": values["found"], "chosen": bool(values["chosen"]),
-        "alone": bool(values["alone"]),
-        "volumes_ml": decode(values["volumes"], type=dict[str, float]),
-        "warnings": decode(values["warnings"], type=tuple[str, ...]),
-        "seconds": decode(values["seconds"], type=dict[str, float]),
-    })  # fmt: skip
+            raise sentence(error, self.path) from error
 
 
 def _condition(recipe: Recipe | None, *, superseded: bool) -> tuple[str, list[Any]]:
@@ -426,47 +340,8 @@ def _patiently(db: sqlite3.Connection, sql: str) -> None:
         try:
             db.execute(sql)
         except sqlite3.OperationalError as error:
-            if _primary(error) not in _LOCKED or time.monotonic() > end:
+            if primary_code(error) not in LOCKED or time.monotonic() > end:
                 raise
             time.sleep(0.05)
         else:
             return
-
-
-def _primary(error: sqlite3.Error) -> int:
-    """SQLite's result code without what it adds for details."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _sentence(error: sqlite3.Error, path: Path) -> MedsegError:
-    """What SQLite raised, for the person at the screen."""
-    code = _primary(error)
-    if code in _FULL or (code == sqlite3.SQLITE_IOERR and _free_bytes(path) < _LEAST_FREE):
-        return WriteError(
-            f"the disk is full, so the ledger '{path}' was not written; free some space",
-            code="DISK_FULL",
-        )
-    if code in _LOCKED:
-        return MedsegError(
-            f"the ledger '{path}' was in use by another process for {BUSY_SECONDS:.0f} s; look for"
-            " one that hangs, and run the same command again",
-            code="LEDGER_BUSY",
-        )
-    if code in _CLOSED:
-        return WriteError(
-            f"the ledger '{path}' may not be written; choose another output folder",
-            code="NO_PERMISSION",
-        )
-    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return InputError(
-            f"'{path}' is damaged or no ledger; move it away to start anew", code="LEDGER_DAMAGED"
-        )
-    return WriteError(f"the ledger '{path}' could not be used ({error})", code="LEDGER")
-
-
-def _free_bytes(path: Path) -> int:
-    try:
-        figures = os.statvfs(path.parent)
-    except (AttributeError, OSError):
-        return _LEAST_FREE
-    return figures.f_bavail * figures.f_frsize

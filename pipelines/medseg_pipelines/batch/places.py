@@ -42,6 +42,15 @@ class Places:
         """Folder of results that are not yet whole."""
         return self.own / "staging"
 
+    @property
+    def scratch(self) -> Path:
+        """Folder of the workers' temporary files, by run."""
+        return self.own / "scratch"
+
+    def has_results(self, folder: str) -> bool:
+        """Whether results are in a final place."""
+        return (self.final(folder) / CASE_FILE).is_file()
+
     def staged(self, token: str) -> Path:
         """Where the results of a lease are made."""
         return self.staging / token

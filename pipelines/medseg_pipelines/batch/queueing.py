@@ -6,7 +6,7 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -90,11 +90,21 @@ class Queue:
         Fewest slices that are asked for.
     anew : bool
         Whether finished cases are done again.
+    in_place : callable
+        Whether there are results in a folder; somebody may have removed them.
     """
 
-    def __init__(self, ledger: Ledger, recipe: Recipe, *, min_slices: int, anew: bool) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        recipe: Recipe,
+        *,
+        min_slices: int,
+        anew: bool,
+        in_place: Callable[[str], bool],
+    ) -> None:
         self._ledger, self._recipe = ledger, recipe
-        self._min_slices, self._anew = min_slices, anew
+        self._min_slices, self._anew, self._in_place = min_slices, anew, in_place
 
     def enqueue(self, scans: Sequence[tuple[Found, Fault | None]]) -> list[Verdict]:
         """Write down what is to be done, in one transaction.
@@ -177,8 +187,11 @@ class Queue:
     ) -> tuple[Action, Fault | None, bool]:
         """A result is in place: it stays when nothing changed, or when it is not wanted now."""
         unwanted = fault is not None and fault.code in _CHOICES
+        if unwanted:
+            return "kept", None, True
         same = found.signature == known.signature and not self._anew
-        return ("kept", None, True) if same or unwanted else ("again", None, False)
+        same = same and self._in_place(found.folder)
+        return ("kept" if same else "again"), None, same
 
     def _when_not_done(self, found: Found, known: _Known) -> tuple[Action, Fault | None, bool]:
         """Wanted, and waiting, refused or failed before."""
@@ -202,7 +215,8 @@ class Queue:
             "found": msgspec.json.encode(found).decode(),
             "state": "refused" if fault else "waiting", "code": fault.code if fault else "",
             "message": fault.message if fault else "", "chosen": fault is None,
-            "min_slices": self._min_slices, "now": time.time(), "anew": self._anew,
+            "min_slices": self._min_slices, "now": time.time(),
+            "anew": self._anew or not self._in_place(found.folder),
         }  # fmt: skip
 
 
