@@ -6,12 +6,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from medseg.measuring.ignoring import leave_out_ignored
 from medseg.measuring.overlap import check_same_grid
-from medseg.volume import Grid, LabelMap
+from medseg.volume import LabelMap, LabelTable
 
-Mask = npt.NDArray[np.bool_]
+Box = tuple[slice, ...]
+Points = npt.NDArray[np.float64]
 
 
 class SurfaceDistance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,25 +65,25 @@ def surface_distances(
     of a scan with gantry tilt the distances are those of its straightened voxels.
     """
     check_same_grid(prediction, truth)
-    prediction, truth = leave_out_ignored(prediction, truth)
-    return {
-        label.name: _of_masks(
-            prediction.values == label.value, truth.values == label.value, truth.grid, tolerance_mm
-        )
-        for label in truth.table
-    }
+    maps = leave_out_ignored(prediction, truth)
+    boxes = [_boxes(one, maps[1].table) for one in maps]
+    found = {}
+    for label in maps[1].table:
+        where = [one[label.value] for one in boxes]
+        surfaces = [
+            _surface_mm(one, label.value, box)
+            for one, box in zip(maps, where, strict=True) if box is not None
+        ]  # fmt: skip
+        found[label.name] = _between(surfaces, tolerance_mm)
+    return found
 
 
-def _of_masks(predicted: Mask, true: Mask, grid: Grid, tolerance_mm: float) -> SurfaceDistance:
-    """Distances of one label; only the box around both masks is looked at."""
-    if not (predicted.any() and true.any()):
-        either = bool(predicted.any() or true.any())
-        return SurfaceDistance(hd95_mm=None, nsd=0.0 if either else None)
-    box = ndimage.find_objects((predicted | true).astype(np.uint8))[0]
-    faces = _faces(grid.shape)
-    first, second = _surface(predicted[box], faces), _surface(true[box], faces)
-    there = _distances_mm(second, grid.spacing_mm)[first]
-    back = _distances_mm(first, grid.spacing_mm)[second]
+def _between(surfaces: list[Points], tolerance_mm: float) -> SurfaceDistance:
+    """Distances of two surfaces; there are fewer where a map is without the label."""
+    if len(surfaces) < 2:
+        return SurfaceDistance(hd95_mm=None, nsd=0.0 if surfaces else None)
+    trees = [KDTree(one, balanced_tree=False, compact_nodes=False) for one in surfaces]
+    there, back = trees[1].query(surfaces[0])[0], trees[0].query(surfaces[1])[0]
     within = (there <= tolerance_mm).sum() + (back <= tolerance_mm).sum()
     return SurfaceDistance(
         hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),
@@ -89,22 +91,25 @@ def _of_masks(predicted: Mask, true: Mask, grid: Grid, tolerance_mm: float) -> S
     )
 
 
-def _faces(shape: tuple[int, ...]) -> Mask:
+def _boxes(labels: LabelMap, table: LabelTable) -> dict[int, Box | None]:
+    """The box around each label of a table; None where the map is without it."""
+    if not table.values:
+        return {}
+    found = ndimage.find_objects(labels.values, max(table.values))
+    return {value: found[value - 1] for value in table.values}
+
+
+def _surface_mm(labels: LabelMap, value: int, box: Box) -> Points:
+    """Where the voxels of a label lie that have a neighbour outside it."""
+    mask = labels.values[box] == value
+    faces = _faces(labels.grid.shape)
+    inner = ndimage.binary_erosion(mask, faces)  # the box's border counts as outside, as it is
+    corner = np.array([one.start for one in box])
+    return np.asarray((np.argwhere(mask & ~inner) + corner) * labels.grid.spacing_mm)
+
+
+def _faces(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Neighbours across a face; none along an axis on which the whole map is one voxel."""
     reach = [0 if size == 1 else 1 for size in shape]
-    faces: Mask = ndimage.generate_binary_structure(len(shape), 1)
+    faces: npt.NDArray[np.bool_] = ndimage.generate_binary_structure(len(shape), 1)
     return faces[tuple(slice(1 - r, 2 + r) for r in reach)]
-
-
-def _surface(mask: Mask, faces: Mask) -> Mask:
-    """Voxels of a mask with a neighbour outside it; the array's border counts as outside."""
-    inner: Mask = ndimage.binary_erosion(mask, faces)
-    return mask & ~inner
-
-
-def _distances_mm(surface: Mask, spacing_mm: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Distance of every voxel to the nearest voxel of a surface."""
-    distances: npt.NDArray[np.float64] = ndimage.distance_transform_edt(
-        ~surface, sampling=spacing_mm
-    )
-    return distances

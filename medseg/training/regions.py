@@ -7,7 +7,7 @@ smaller region is, and those of the regions inside it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medseg.errors import LabelError
@@ -19,6 +19,7 @@ ORDER = "regions_class_order"
 """nnU-Net's word for the value that each region has in a label map."""
 LONGEST_NAME = 64
 """Characters of a segment's name in DICOM."""
+_WITHOUT, _REST = " without {}", " (rest)"
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,49 @@ def part_table(regions: Sequence[Region], *, ignored: int | None = None) -> Labe
 
 def _part_name(region: Region, later: Sequence[Region]) -> str:
     """The region's name, and which regions are not in this part of it."""
-    inner = [other for other in later if other.values <= region.values]
-    outermost = [one.name for one in inner if not any(one.values < other.values for other in inner)]
-    if not outermost:
+    inner = _names_inside(region, later)
+    if not inner:
         return region.name
-    name = f"{region.name} without {' and '.join(outermost)}"
-    return name if len(name) <= LONGEST_NAME else f"{region.name} (rest)"
+    name = region.name + _WITHOUT.format(" and ".join(inner))
+    return name if len(name) <= LONGEST_NAME else region.name + _REST
+
+
+def _name_of_part(part: Region, later: Sequence[Region]) -> str:
+    """The name of the whole region, from that of its part."""
+    inner = _names_inside(part, later)
+    if not inner:
+        return part.name
+    return part.name.removesuffix(_WITHOUT.format(" and ".join(inner))).removesuffix(_REST)
+
+
+def _names_inside(region: Region, later: Sequence[Region]) -> list[str]:
+    """Names of the regions directly inside one, in their order."""
+    inner = [other for other in later if other.values <= region.values]
+    return [one.name for one in inner if not any(one.values < other.values for other in inner)]
+
+
+def regions_of_classes(classes: Regions, parts: LabelTable) -> tuple[Region, ...]:
+    """Regions of a model from its plan and its labels, which name the parts.
+
+    Parameters
+    ----------
+    classes : tuple of tuple of int
+        As :func:`class_regions` gave them.
+    parts : LabelTable
+        As :func:`part_table` gave it; of other names a region has that of its own part.
+
+    Returns
+    -------
+    tuple of Region
+        In the order in which they are written.
+    """
+    regions: list[Region] = []
+    for own in reversed(classes):
+        values = [parts.values[number - 1] for number in own]
+        region = Region(parts.names[own[0] - 1], frozenset(values), values[0])
+        name = _name_of_part(region, regions)
+        regions.insert(0, replace(region, name=name))
+    return tuple(regions)
 
 
 def value_table(regions: Sequence[Region], parts: LabelTable) -> LabelTable:

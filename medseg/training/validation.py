@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-
-import numpy as np
 
 from medseg.inference import Predictor
-from medseg.measuring.ignoring import leave_out_ignored
-from medseg.measuring.overlap import LabelOverlap, overlap
-from medseg.measuring.scores import summarise
+from medseg.measuring import by_region, overlap, summarise
 from medseg.runtime.progress import Progress, silent
 from medseg.training.dataset import Case, Dataset
-from medseg.training.regions import Region
-from medseg.volume import LabelMap, LabelTable
 
 
 def mean_dice(
@@ -43,30 +36,11 @@ def mean_dice(
         Labels that no case holds are left out. A region counts with all that lies inside it.
     """
     chosen = tuple(cases)
+    regions = {region.name: region.values for region in dataset.regions}
     rows = {}
     for done, case in enumerate(chosen):
         progress(done, len(chosen), "validating")
         scan, truth = dataset.read(case)
-        rows[case.name] = _scores(predictor.predict(scan), truth, dataset.regions)
+        rows[case.name] = by_region(overlap, predictor.predict(scan), truth, regions)
     means = summarise(rows)["mean"]
     return {name: row["dice"] for name, row in means.items() if row["dice"] is not None}
-
-
-def _scores(
-    prediction: LabelMap, truth: LabelMap, regions: tuple[Region, ...]
-) -> dict[str, LabelOverlap]:
-    """Overlap by region, or by label when there are none."""
-    if not regions:
-        return overlap(prediction, truth)
-    judged = leave_out_ignored(prediction, truth)
-    scores: dict[str, LabelOverlap] = {}
-    for region in regions:
-        found, true = (_alone(one, region) for one in judged)
-        scores |= overlap(found, true)
-    return scores
-
-
-def _alone(labels: LabelMap, region: Region) -> LabelMap:
-    """A map of one region and background."""
-    inside = np.isin(labels.values, list(region.values)).astype(np.uint8)
-    return replace(labels, values=inside, table=LabelTable.of({1: region.name}))

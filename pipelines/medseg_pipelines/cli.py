@@ -270,16 +270,35 @@ def train(
 @click.option("--labels", type=_Path, help='JSON of label names: {"1": "liver"}.')
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Take the label names of this model.")
 @click.option("--subset", is_flag=True, help="Score only the cases that were predicted.")
+@click.option(
+    "--regions", "by_region", is_flag=True,
+    help="Score the regions that --labels or --model has, each with all that lies inside it.",
+)  # fmt: skip
+@click.option(
+    "--surface/--no-surface", default=True, show_default=True,
+    help="Score surfaces too: HD95 and normalised surface Dice.",
+)  # fmt: skip
+@click.option(
+    "--tolerance", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MM",
+    help="Distance within which surfaces count as equal.",
+)  # fmt: skip
 def evaluate(
-    *, predictions: Path, truth: Path, output: Path, labels: Path | None, model: str | None,
-    subset: bool,
+    *, predictions: Path, truth: Path, labels: Path | None, model: str | None, by_region: bool,
+    surface: bool, tolerance: float, **chosen: Any,
 ) -> None:  # fmt: skip
     """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
-    from medseg_pipelines.evaluate import evaluate_maps, named_labels
+    from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
 
     with _screen() as screen:
-        table = named_labels(labels, model=model)
-        evaluate_maps(predictions, truth, output=output, table=table, subset=subset, screen=screen)
+        evaluate_maps(
+            predictions,
+            truth,
+            table=named_labels(labels, model=model),
+            regions=named_regions(labels, model=model) if by_region else (),
+            tolerance_mm=tolerance if surface else None,
+            screen=screen,
+            **chosen,
+        )
 
 
 @medseg.command()

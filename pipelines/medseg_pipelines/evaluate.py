@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from medseg.errors import InputError
-from medseg.measuring import LabelOverlap, overlap, summarise
+from medseg.errors import InputError, LabelError
+from medseg.measuring import (
+    LabelOverlap,
+    SurfaceDistance,
+    by_region,
+    overlap,
+    summarise,
+    surface_distances,
+)
 from medseg.modelpack import find_package
 from medseg.reading import read_labels
-from medseg.training import read_label_table
+from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
+from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 from medseg_pipelines.screen import Screen
 
 Pair = tuple[Path, Path]
+Regions = Mapping[str, Collection[int]]
 
 
 def evaluate_maps(
@@ -28,10 +38,12 @@ def evaluate_maps(
     *,
     output: Path,
     table: LabelTable | None = None,
+    regions: Sequence[Region] = (),
+    tolerance_mm: float | None = None,
     subset: bool = False,
     screen: Screen,
 ) -> dict[str, Any]:
-    """Score predictions against the truth, case by case and label by label.
+    """Score predictions against the truth, case by case and label by label or region by region.
 
     Parameters
     ----------
@@ -41,6 +53,10 @@ def evaluate_maps(
         JSON file of the scores.
     table : LabelTable, optional
         What the values mean; by default what the truth files say.
+    regions : sequence of Region, optional
+        Score these in place of labels, each with all that lies inside it; needs `table`.
+    tolerance_mm : float, optional
+        Score surfaces too, those within this distance counting as equal.
     subset : bool, default False
         Whether truth without a prediction is left out in place of being an error.
     screen : Screen
@@ -49,7 +65,8 @@ def evaluate_maps(
     Returns
     -------
     dict
-        What was written; see :func:`medseg.measuring.summarise`.
+        What was written; see :func:`medseg.measuring.summarise`. With surfaces it names the
+        ``"tolerance_mm"`` too.
 
     Raises
     ------
@@ -62,13 +79,20 @@ def evaluate_maps(
     """
     check_file(output)
     pairs = _pairs(predictions, truth, subset=subset, screen=screen)
-    scores: dict[str, dict[str, LabelOverlap]] = {}
+    if regions and table is not None:
+        table = value_table(regions, table)
+    values = {region.name: region.values for region in regions}
+    overlaps: dict[str, dict[str, LabelOverlap]] = {}
+    surfaces: dict[str, dict[str, SurfaceDistance]] = {}
     with screen.progress("measuring") as progress:
         for number, (case, pair) in enumerate(pairs.items()):
             progress(number, len(pairs), "measuring")
-            scores[case] = _score(case, pair, table)
-    summary = summarise(scores)
+            overlaps[case], surfaces[case] = _score(case, pair, table, values, tolerance_mm)
+    summary = summarise(overlaps, surfaces if tolerance_mm is not None else None)
+    if tolerance_mm is not None:
+        summary = {"tolerance_mm": tolerance_mm, **summary}
     screen.show(score_table(summary))
+    screen.show(mean_table(summary))
     write_text(output, json.dumps(summary, indent=1) + "\n")
     screen.say(f"Wrote {output}")
     return summary
@@ -98,6 +122,54 @@ def named_labels(path: Path | None, *, model: str | None = None) -> LabelTable |
     return find_package(model).manifest.labels if model else None
 
 
+def named_regions(path: Path | None, *, model: str | None = None) -> tuple[Region, ...]:
+    """Regions of a JSON file or a model, whose parts :func:`named_labels` names.
+
+    Parameters
+    ----------
+    path : Path or None
+        A ``dataset.json`` (or the like) with "regions_class_order".
+    model : str or None
+        Name or folder of a model that was trained on regions.
+
+    Returns
+    -------
+    tuple of Region
+
+    Raises
+    ------
+    InputError
+        When neither is given, or what is given has no regions.
+    """
+    if path is None and model is None:
+        raise InputError("--regions needs --labels or --model, which say what the regions are")
+    if path is not None:
+        regions = read_meaning(path).regions
+    else:
+        manifest = find_package(str(model)).manifest
+        regions = regions_of_classes(manifest.plan.regions, manifest.labels)
+    if not regions:
+        raise LabelError(
+            f"'{path or model}' has no regions, its labels exclude each other; leave --regions out"
+        )
+    return regions
+
+
+def mean_table(summary: Mapping[str, Any]) -> Table:
+    """Table of every mean, one row for each label."""
+    tolerance = summary.get("tolerance_mm")
+    titles = {"dice": "Dice", "iou": "IoU"}
+    if tolerance is not None:
+        titles |= {"hd95_mm": "HD95, mm", "nsd": f"surface Dice at {tolerance:g} mm"}
+    table = Table(title="Means")
+    table.add_column("label")
+    for title in titles.values():
+        table.add_column(title, justify="right")
+    for name, means in summary["mean"].items():
+        table.add_row(name, *(_number(means[key]) for key in titles))
+    return table
+
+
 def score_table(summary: Mapping[str, Any]) -> Table:
     """Table of the Dice of every case and label, with means."""
     table = Table(title="Dice")
@@ -117,19 +189,22 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _entry(key: str, value: Any) -> tuple[int, str]:
-    return (int(key), str(value)) if key.isdecimal() else (int(value), key)
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _score(case: str, pair: Pair, table: LabelTable | None) -> dict[str, LabelOverlap]:
-    """Overlap of one case; an error names the case."""
+def _score(
+    case: str, pair: Pair, table: LabelTable | None, regions: Regions, tolerance_mm: float | None
+) -> tuple[dict[str, LabelOverlap], dict[str, SurfaceDistance]]:
+    """Overlap and, with a tolerance, surfaces of one case; an error names the case."""
     try:
         prediction, truth = (read_labels(path, table=table) for path in pair)
-        return overlap(prediction, _with_all_labels(truth, prediction))
+        truth = _with_all_labels(truth, prediction)
+        overlaps = by_region(overlap, prediction, truth, regions)
+        if tolerance_mm is None:
+            return overlaps, {}
+        measure = partial(surface_distances, tolerance_mm=tolerance_mm)
+        return overlaps, by_region(measure, prediction, truth, regions)
     except InputError as error:
         raise type(error)(f"case '{case}': {error}", code=error.code) from error
 

@@ -1,9 +1,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from medseg.volume import LabelMap
+from medseg.modelpack import Manifest, save_package
+from medseg.modelpack.package import UNSAVED
+from medseg.networks import build_network
+from medseg.planning import Choice, Normalisation, Plan
+from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
 
 
@@ -33,7 +38,9 @@ def test_scores_have_the_agreed_shape(run, folders, names, tmp_path):
     result = run("evaluate", *folders, "--output", output, "--labels", names)
     assert result.exit_code == 0, result.output
     scores = json.loads(output.read_text())
-    assert set(scores) == {"cases", "mean"}
+    assert set(scores) == {"tolerance_mm", "cases", "mean"}
+    assert scores["tolerance_mm"] == 1.0
+    assert set(scores["mean"]["liver"]) == {"dice", "iou", "hd95_mm", "nsd"}
     assert [row["case"] for row in scores["cases"]] == ["a", "b"]
     assert scores["cases"][0]["labels"]["liver"]["dice"] == 1.0
     assert scores["mean"]["spleen"]["dice"] == 0.5
@@ -87,3 +94,108 @@ def test_label_names_come_from_a_model(run, folders, model, tmp_path):
     output = tmp_path / "scores.json"
     assert run("evaluate", *folders, "--output", output, "--model", model).exit_code == 0
     assert "aorta" in json.loads(output.read_text())["mean"]
+
+
+SPACING_MM = 1.5
+REGIONS = {
+    "labels": {"background": 0, "whole": [1, 2], "core": 2},
+    "regions_class_order": [1, 2],
+}
+
+
+def balls(outer_mm, core_mm):
+    """A ball of value 1 whose core has value 2, as a label map of the parts."""
+    place = (np.indices((40, 40, 40)).T - 19.5) * SPACING_MM
+    radius_mm = np.sqrt((place**2).sum(-1))
+    values = ((radius_mm < outer_mm).astype(np.uint8) + (radius_mm < core_mm)).astype(np.uint8)
+    table = LabelTable.of({1: "whole without core", 2: "core"})
+    return LabelMap(values, Grid(values.shape, np.diag([SPACING_MM] * 3 + [1.0])), table)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return (
+        write_labels(balls(18.0, 9.0), tmp_path / "p.nii.gz"),
+        write_labels(balls(24.0, 9.0), tmp_path / "t.nii.gz"),
+    )
+
+
+@pytest.fixture
+def dataset_json(tmp_path):
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(REGIONS))
+    return path
+
+
+@pytest.fixture
+def region_model(tmp_path):
+    plan = Plan(
+        spacing_mm=(1.5, 1.5, 1.5), channels=("MR",), normalisation=(Normalisation(),),
+        patch=(16, 16, 16), batch=2, regions=((1, 2), (2,)),
+        network=Choice(name="unet", settings={
+            "features": [4, 8], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2,
+        }),
+    )  # fmt: skip
+    labels = LabelTable.of({1: "whole without core", 2: "core"})
+    manifest = Manifest(name="regions", plan=plan, labels=labels, weights=UNSAVED)
+    return save_package(tmp_path / "regions", manifest, build_network(plan, classes=2)).folder
+
+
+@pytest.mark.parametrize("source", ["--labels", "--model"])
+def test_regions_are_scored_with_all_inside_them(
+    run, pair, tmp_path, source, dataset_json, region_model
+):
+    """The truth by formula: balls of 18 and 24 mm, one in the other, 6 mm apart."""
+    what = {"--labels": dataset_json, "--model": region_model}[source]
+    output = tmp_path / "scores.json"
+    result = run("evaluate", *pair, "--output", output, source, what, "--regions")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(output.read_text())
+    assert set(scores["mean"]) == {"whole", "core", "foreground"}
+    assert scores["mean"]["whole"]["dice"] == pytest.approx(2 * 18**3 / (18**3 + 24**3), abs=0.01)
+    assert scores["mean"]["whole"]["hd95_mm"] == pytest.approx(6.0, abs=SPACING_MM)
+    assert scores["mean"]["whole"]["nsd"] == 0.0
+    assert scores["mean"]["core"] == {"dice": 1.0, "iou": 1.0, "hd95_mm": 0.0, "nsd": 1.0}
+    assert "whole" in result.output
+
+
+def test_without_the_flag_the_parts_are_scored(run, pair, tmp_path, dataset_json):
+    output = tmp_path / "scores.json"
+    assert run("evaluate", *pair, "--output", output, "--labels", dataset_json).exit_code == 0
+    assert "whole without core" in json.loads(output.read_text())["mean"]
+
+
+@pytest.mark.parametrize(("tolerance", "nsd"), [("4.0", 0.0), ("8.0", 1.0)])
+def test_the_tolerance_is_chosen_and_told(run, pair, tmp_path, dataset_json, tolerance, nsd):
+    output = tmp_path / "scores.json"
+    words = ("--labels", dataset_json, "--tolerance", tolerance, "--regions")
+    result = run("evaluate", *pair, "--output", output, *words)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(output.read_text())
+    assert scores["tolerance_mm"] == float(tolerance)
+    assert scores["mean"]["whole"]["nsd"] == nsd
+    assert f"surface Dice at {float(tolerance):g} mm" in result.output
+
+
+def test_surfaces_can_be_left_out(run, folders, names, tmp_path):
+    output = tmp_path / "scores.json"
+    words = ("--output", output, "--labels", names, "--no-surface")
+    result = run("evaluate", *folders, *words)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(output.read_text())
+    assert set(scores) == {"cases", "mean"}
+    assert set(scores["mean"]["liver"]) == {"dice", "iou"}
+    assert "HD95" not in result.output
+
+
+def test_regions_that_nobody_named_are_one_sentence(run, folders, names, model, tmp_path):
+    output = tmp_path / "scores.json"
+    for words, told in (
+        ((), "--labels or --model"),
+        (("--labels", names), "names.json' has no regions"),
+        (("--model", model), "model' has no regions"),
+    ):
+        result = run("evaluate", *folders, "--output", output, "--regions", *words)
+        assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert not output.exists()

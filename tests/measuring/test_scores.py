@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medseg.measuring import LabelOverlap, summarise
+from medseg.measuring import LabelOverlap, SurfaceDistance, summarise
 
 
 def score(dice, iou, volume_ml=1.0, reference_volume_ml=2.0):
@@ -43,3 +43,31 @@ def test_a_label_empty_everywhere_has_no_mean_and_does_not_weigh():
 
 def test_no_cases():
     assert summarise({}) == {"cases": [], "mean": {"foreground": {"dice": None, "iou": None}}}
+
+
+def test_surfaces_stand_beside_overlap_and_have_their_own_means():
+    cases = {
+        "one": {"liver": score(0.8, 0.6), "cyst": score(0.0, 0.0)},
+        "two": {"liver": score(0.6, 0.5), "cyst": score(None, None)},
+    }
+    surfaces = {
+        "one": {
+            "liver": SurfaceDistance(hd95_mm=2.0, nsd=0.9),
+            "cyst": SurfaceDistance(hd95_mm=None, nsd=0.0),
+        },
+        "two": {
+            "liver": SurfaceDistance(hd95_mm=4.0, nsd=0.7),
+            "cyst": SurfaceDistance(hd95_mm=None, nsd=None),
+        },
+    }
+    summary = summarise(cases, surfaces)
+    assert summary["cases"][0]["labels"]["liver"] == {
+        "dice": 0.8, "iou": 0.6, "volume_ml": 1.0, "reference_volume_ml": 2.0,
+        "hd95_mm": 2.0, "nsd": 0.9,
+    }  # fmt: skip
+    assert summary["mean"]["liver"] == pytest.approx(
+        {"dice": 0.7, "iou": 0.55, "hd95_mm": 3.0, "nsd": 0.8}
+    )
+    assert summary["mean"]["cyst"] == {"dice": 0.0, "iou": 0.0, "hd95_mm": None, "nsd": 0.0}
+    assert summary["mean"]["foreground"]["hd95_mm"] == 3.0
+    assert summary["mean"]["foreground"]["nsd"] == pytest.approx(0.4)

@@ -19,7 +19,7 @@ from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
-from medseg.training.regions import class_regions
+from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
 from toy_dataset import toy_case, write_toy_regions
@@ -85,6 +85,21 @@ def test_the_order_need_not_ascend():
     regions = class_regions(found.regions)
     assert regions == ((2, 1, 3), (1, 3), (3,))
     structs.replace(PLAN, regions=regions)
+
+
+@pytest.mark.parametrize(
+    ("labels", "order"),
+    [
+        (BRATS, [1, 2, 3]),
+        ({"kidney": [1, 2, 3], "cyst": 3, "tumor": 2}, [1, 3, 2]),
+        ({"whole": [1, 2, 3], "core": [1, 3], "enhancing": [3]}, [2, 1, 3]),
+        ({"outer region": [4, 7], "x" * 50: 7}, [4, 7]),
+        ({"a without b": [1, 2], "b": 2, "c (rest)": 5}, [1, 2, 5]),
+    ],
+)
+def test_a_model_knows_its_regions_from_its_plan_and_the_names_of_their_parts(labels, order):
+    found = meaning(labels, order)
+    assert regions_of_classes(class_regions(found.regions), found.table) == found.regions
 
 
 @pytest.mark.parametrize(
