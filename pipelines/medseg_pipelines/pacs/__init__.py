@@ -1,0 +1,1 @@
+"""Journey: scans from a hospital's archive and results back to it, over DICOMweb and DIMSE."""

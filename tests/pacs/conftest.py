@@ -1,0 +1,129 @@
+"""A real Orthanc, a small series, settings that name both, and a tiny model."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from medseg.modelpack import Card, Manifest, save_package
+from medseg.modelpack.package import UNSAVED
+from medseg.networks import build_network
+from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
+from medseg.phantoms.dicom_archive import ct_grid, write_series
+from medseg.planning import Choice, Normalisation, Plan
+from medseg_pipelines.pacs.log import Log
+from medseg_pipelines.pacs.settings import (
+    Completeness,
+    Limits,
+    Own,
+    PacsSettings,
+    Peer,
+    Retry,
+)
+from medseg_pipelines.pacs.spool import Spool
+from pacs.real_orthanc import started
+
+SMALL = ct_grid(shape=(32, 24, 12), spacing_mm=(11.0, 10.5, 20.0), turn_degrees=(0, 0, 7))
+
+
+@pytest.fixture(scope="session")
+def running_orthanc(tmp_path_factory):
+    process, orthanc = started(tmp_path_factory.mktemp("orthanc"))
+    yield orthanc
+    process.terminate()
+    try:
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def orthanc(running_orthanc):
+    """Empty before and after."""
+    running_orthanc.clear()
+    yield running_orthanc
+    running_orthanc.clear()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    plan = Plan(
+        spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
+        normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
+        network=Choice(name="unet", settings={
+            "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
+            "kernels": [[3, 3, 3], [3, 3, 3]],
+        }),
+    )  # fmt: skip
+    manifest = Manifest(
+        name="tiny", plan=plan, labels=ABDOMEN_LABELS, weights=UNSAVED,
+        card=Card(summary="For tests.", modality="CT", licence="CC0"), scores={"liver": 0.5},
+    )  # fmt: skip
+    network = build_network(plan, classes=len(ABDOMEN_LABELS) + 1)
+    return save_package(tmp_path_factory.mktemp("models") / "tiny", manifest, network).folder
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    return abdominal_ct(1, SMALL)
+
+
+@pytest.fixture(scope="session")
+def series(tmp_path_factory, phantom):
+    """Folder of twelve slices of one patient."""
+    folder = tmp_path_factory.mktemp("series")
+    write_series(phantom[0], folder, patient=1)
+    return folder
+
+
+QUICK = Retry(attempts=3, first_s=0.05, most_s=0.1, timeout_s=5.0)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Settings with a listener on a free port; give peers and the rest by keyword."""
+
+    def make(*peers, **more):
+        common = {
+            "spool": str(tmp_path / "spool"), "own": Own(port=0), "retry": QUICK,
+            "limits": Limits(disk_floor_gib=0.1),
+            "completeness": Completeness(silence_s=0.4, patience_s=2.0),
+        }  # fmt: skip
+        return PacsSettings(peers=peers, **{**common, **more})
+
+    return make
+
+
+@pytest.fixture
+def archive(orthanc):
+    """Orthanc as a peer."""
+    return Peer(
+        name="archive", ae_title="ORTHANC", host="127.0.0.1", port=orthanc.dicom_port,
+        dicomweb=orthanc.dicomweb,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def spool_of():
+    """Open the spool of settings; closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(settings):
+            spool = Spool(settings.root, settings.limits)
+            stack.callback(spool.close)
+            return spool
+
+        yield opened
+
+
+@pytest.fixture
+def lines():
+    """What a log said."""
+    return []
+
+
+@pytest.fixture
+def log(lines):
+    return Log(lines.append)
