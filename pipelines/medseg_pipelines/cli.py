@@ -5,10 +5,6 @@ Only click is imported here, so that help is instant; each command imports its j
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,14 +12,22 @@ import click
 
 from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
+from medseg_pipelines.batch_cli import batch
+from medseg_pipelines.cli_options import (
+    device_option,
+    encoding_option,
+    file_path,
+    model_option,
+    policy_options,
+    refine_option,
+    settings_of,
+    showing,
+)
 from medseg_pipelines.models_cli import models, networks
 
 if TYPE_CHECKING:
-    from medseg.planning import Choice
     from medseg.reading._policies import Irregular, Missing
     from medseg.reading._segment_choice import Overlaps
-    from medseg_pipelines.batch import Format
-    from medseg_pipelines.screen import Screen
 
 
 class _Ending(click.ClickException):
@@ -59,15 +63,6 @@ class _Door(click.Group):
             raise _Ending(str(error)) from error
 
 
-@contextmanager
-def _screen() -> Iterator[Screen]:
-    from medseg_pipelines.screen import Screen
-
-    screen = Screen()
-    with screen.listening():
-        yield screen
-
-
 def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
     """A fold's number, or None for "all"."""
     if text.isdecimal():
@@ -77,65 +72,6 @@ def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
     return None
 
 
-def _settings(
-    ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, Any]:
-    """Settings from KEY=VALUE: values are JSON where they can be, else words."""
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not (key and equals):
-            raise click.BadParameter(f"'{pair}' is not KEY=VALUE", ctx, option)
-        try:
-            settings[key] = json.loads(text)
-        except ValueError:
-            settings[key] = text
-    return settings
-
-
-def _steps(
-    ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Choice, ...] | None:
-    """Refining steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
-    from medseg.planning import Choice
-
-    steps = []
-    for text in texts:
-        name, _, rest = text.partition(":")
-        pairs = tuple(re.split(r",(?=\w+=)", rest)) if rest else ()
-        steps.append(Choice(name=name, settings=_settings(ctx, option, pairs)))
-    return tuple(step for step in steps if step.name != "none") if texts else None
-
-
-_model = click.option(
-    "--model", required=True, metavar="NAME_OR_FOLDER", help="A shipped model or its folder."
-)
-_device = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
-)
-_encoding = click.option(
-    "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
-)
-_refine = click.option(
-    "--refine", "refining", multiple=True, metavar="STEP[:KEY=VALUE,...]", callback=_steps,
-    help="Step after the network in place of the model's own, or none; may be given several times.",
-)  # fmt: skip
-_Path = click.Path(path_type=Path)
-
-
-def _policies(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what may be repaired in a DICOM series."""
-    irregular = click.option(
-        "--irregular", type=click.Choice(["refuse", "resample"]), default="refuse",
-        show_default=True, help="DICOM slices at uneven distances.",
-    )  # fmt: skip
-    missing = click.option(
-        "--missing", type=click.Choice(["refuse", "interpolate"]), default="refuse",
-        show_default=True, help="Missing DICOM slices.",
-    )  # fmt: skip
-    return irregular(missing(command))
-
-
 @click.group(cls=_Door, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="medseg")
 def medseg() -> None:
@@ -143,16 +79,16 @@ def medseg() -> None:
 
 
 @medseg.command()
-@click.argument("scan", type=_Path)
-@_model
+@click.argument("scan", type=file_path)
+@model_option
 @click.option(
-    "--output", required=True, type=_Path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
+    "--output", required=True, type=file_path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
-@_encoding
-@_refine
-@_policies
-@_device
+@encoding_option
+@refine_option
+@policy_options
+@device_option
 def segment(
     *, scan: Path, irregular: Irregular, missing: Missing, **chosen: Any
 ) -> None:  # fmt: skip
@@ -161,60 +97,23 @@ def segment(
     from medseg_pipelines.segment import segment_scan
 
     policies = Policies(irregular=irregular, missing=missing)
-    with _screen() as screen:
+    with showing() as screen:
         segment_scan(scan, policies=policies, screen=screen, **chosen)
 
 
 @medseg.command()
-@click.argument("folder", type=_Path)
-@_model
-@click.option("--output", required=True, type=_Path, help="Folder for the label maps.")
-@click.option(
-    "--format", "formats", type=click.Choice(["nifti", "dicom-seg", "nrrd"]), multiple=True,
-    default=["nifti"], show_default=True, help="Of the label maps; may be given several times.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Compute again what is there already.")
-@click.option(
-    "--min-slices", type=click.IntRange(1), default=4, show_default=True,
-    help="Skip stacks with fewer slices, such as scouts.",
-)  # fmt: skip
-@_refine
-@_policies
-@_device
-@click.pass_context
-def batch(
-    ctx: click.Context, *, folder: Path, model: str, output: Path, formats: tuple[Format, ...],
-    overwrite: bool, min_slices: int, irregular: Irregular, missing: Missing, device: str,
-    refining: tuple[Choice, ...] | None,
-) -> None:  # fmt: skip
-    """Segment every scan below FOLDER; run again to continue where it stopped."""
-    from medseg.reading import Policies
-    from medseg_pipelines.batch import BatchOptions, segment_folder
-
-    options = BatchOptions(
-        formats=formats, overwrite=overwrite, min_slices=min_slices, device=device,
-        refining=refining, policies=Policies(irregular=irregular, missing=missing),
-    )  # fmt: skip
-    with _screen() as screen:
-        outcomes = segment_folder(
-            folder, model=model, output=output, options=options, screen=screen
-        )
-    ctx.exit(1 if any(outcome.status == "failed" for outcome in outcomes) else 0)
-
-
-@medseg.command()
-@click.argument("dataset", type=_Path)
-@click.option("--output", "run", required=True, type=_Path, help="Folder of the run.")
+@click.argument("dataset", type=file_path)
+@click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
 @click.option(
     "--fold", default="0", show_default=True, metavar="N", callback=_fold,
     help='Hold this fold out and score on it; "all" trains on every case.',
 )  # fmt: skip
-@click.option("--splits", type=_Path, help="Folds from this JSON file.")
-@click.option("--labels", type=_Path, help='Label names, as JSON: {"1": "liver"}.')
+@click.option("--splits", type=file_path, help="Folds from this JSON file.")
+@click.option("--labels", type=file_path, help='Label names, as JSON: {"1": "liver"}.')
 @click.option(
     "--modality", type=click.Choice(["CT", "MR"]), help="Of the scans, where no file says it."
 )
-@click.option("--plan", type=_Path, help="A plan.json to train by, such as one you edited.")
+@click.option("--plan", type=file_path, help="A plan.json to train by, such as one you edited.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
 @click.option(
@@ -222,7 +121,7 @@ def batch(
     help="Name of the architecture; `medseg networks list` shows them.",
 )  # fmt: skip
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=_settings,
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=settings_of,
     help="A setting of the network, such as encoder.name=resnet50; may be given several times.",
 )  # fmt: skip
 @click.option(
@@ -240,7 +139,7 @@ def batch(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
-@_device
+@device_option
 def train(
     *, dataset: Path, run: Path, splits: Path | None, labels: Path | None, modality: str | None,
     plan: Path | None, resume: bool, **chosen: Any,
@@ -249,7 +148,7 @@ def train(
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import train_model
 
-    with _screen() as screen:
+    with showing() as screen:
         train_model(
             dataset,
             run=run,
@@ -264,10 +163,10 @@ def train(
 
 
 @medseg.command()
-@click.argument("predictions", type=_Path)
-@click.argument("truth", type=_Path)
-@click.option("--output", required=True, type=_Path, help="JSON file of the scores.")
-@click.option("--labels", type=_Path, help='JSON of label names: {"1": "liver"}.')
+@click.argument("predictions", type=file_path)
+@click.argument("truth", type=file_path)
+@click.option("--output", required=True, type=file_path, help="JSON file of the scores.")
+@click.option("--labels", type=file_path, help='JSON of label names: {"1": "liver"}.')
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Take the label names of this model.")
 @click.option("--subset", is_flag=True, help="Score only the cases that were predicted.")
 @click.option(
@@ -289,7 +188,7 @@ def evaluate(
     """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
     from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
 
-    with _screen() as screen:
+    with showing() as screen:
         evaluate_maps(
             predictions,
             truth,
@@ -302,10 +201,10 @@ def evaluate(
 
 
 @medseg.command()
-@click.argument("path", type=_Path)
+@click.argument("path", type=file_path)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--pixels", is_flag=True, help="Decode all DICOM pixels, not only headers.")
-@_policies
+@policy_options
 def inspect(
     *, path: Path, as_json: bool, pixels: bool, irregular: Irregular, missing: Missing
 ) -> None:  # fmt: skip
@@ -314,20 +213,22 @@ def inspect(
     from medseg_pipelines.inspect import inspect_scans
 
     policies = Policies(irregular=irregular, missing=missing)
-    with _screen() as screen:
+    with showing() as screen:
         inspect_scans(path, policies=policies, pixels=pixels, as_json=as_json, screen=screen)
 
 
 @medseg.command()
-@click.argument("path", metavar="IN", type=_Path)
-@click.argument("output", metavar="OUT", type=_Path)
-@click.option("--like", type=_Path, help="The scan that was labelled: use its grid, refer to it.")
+@click.argument("path", metavar="IN", type=file_path)
+@click.argument("output", metavar="OUT", type=file_path)
+@click.option(
+    "--like", type=file_path, help="The scan that was labelled: use its grid, refer to it."
+)
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option(
     "--kind", type=click.Choice(["auto", "labels", "scan"]), default="auto", show_default=True,
     help="What IN is, where its format does not tell.",
 )  # fmt: skip
-@_encoding
+@encoding_option
 @click.option(
     "--segments", "--label", "segments", multiple=True, metavar="NUMBER_OR_NAME",
     help="Take this segment or label only; may be given several times.",
@@ -344,26 +245,27 @@ def convert(
     from medseg_pipelines.convert import convert_file
 
     choice = SegmentChoice(segments=segments, overlaps=overlaps)
-    with _screen() as screen:
+    with showing() as screen:
         convert_file(path, output, choice=choice, screen=screen, **chosen)
 
 
 @medseg.command()
-@click.option("--output", type=_Path, default=Path("demo"), show_default=True)
+@click.option("--output", type=file_path, default=Path("demo"), show_default=True)
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=3.0,
               show_default=True, help="Of training.")  # fmt: skip
 @click.option("--view/--no-view", default=True, help="Open napari at the end.")
-@_device
+@device_option
 @click.pass_context
 def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device: str) -> None:
     """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
     from medseg_pipelines.demo import run_demo
 
-    with _screen() as screen:
+    with showing() as screen:
         good = run_demo(output, minutes=minutes, view=view, device=device, screen=screen)
     ctx.exit(0 if good else 1)
 
 
+medseg.add_command(batch)
 medseg.add_command(models)
 medseg.add_command(networks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from pathlib import Path
 
 from medseg.errors import InputError, WriteError
@@ -90,11 +91,34 @@ def write_text(path: Path, text: str) -> Path:
     WriteError
         When it cannot be written; an older file stays as it was.
     """
-    scratch = path.with_name(f".medseg-{os.getpid()}-{path.name}")
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Folders above it are made.
+    content : bytes
+        All of it.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written; an older file stays as it was.
+    """
+    scratch = path.with_name(f".medseg-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with scratch.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)

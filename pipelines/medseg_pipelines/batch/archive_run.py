@@ -1,0 +1,246 @@
+"""Journey: an archive as the command line asks for it, with what people see of it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.table import Table
+
+from medseg.planning import Choice
+from medseg.runtime.progress import Progress
+from medseg_pipelines.batch.crew import Crew
+from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.nouns import Found, Settings
+from medseg_pipelines.batch.options import BatchOptions
+from medseg_pipelines.batch.queueing import Verdict, planned
+from medseg_pipelines.batch.rules import Plane
+from medseg_pipelines.batch.rules_file import make_rules
+from medseg_pipelines.batch.run import plan_batch, run_batch
+from medseg_pipelines.batch.screens import View, plan_words, watching
+from medseg_pipelines.batch.tables import Tables
+from medseg_pipelines.screen import Screen
+
+_WILL_RUN = ("new", "again", "left")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a person asks for on the command line.
+
+    Parameters
+    ----------
+    formats : tuple of str
+        Of the results.
+    encoding : str or None
+        Of a DICOM SEG.
+    where, description, exclude : tuple of str
+        Conditions, and patterns of series descriptions.
+    rules_file : Path or None
+        File of rules.
+    orientation : tuple of str
+        Planes of slices.
+    min_slices : int
+        Fewest slices.
+    dry_run : bool
+        Whether only to show what would run.
+    paths : bool
+        Whether a dry run tells where scans lie.
+    workers, attempts : int
+        Processes, and how often a case may fail.
+    cluster : str or None
+        Workers elsewhere.
+    shard : (int, int) or None
+        Which share of the archive, of how many.
+    resume : bool
+        Whether finished cases are left alone.
+    deidentify : bool
+        Whether the patient is taken out of DICOM results.
+    refining : tuple of Choice or None
+        Steps after the network.
+    irregular, missing : str
+        What may be repaired.
+    device : str
+        Where to compute.
+    view : {"auto", "quiet", "json-lines"}
+        What is shown.
+    command : tuple of str
+        What followed ``medseg``, to be told when asked how to go on.
+    """
+
+    formats: tuple[str, ...] = ("nifti",)
+    encoding: str | None = None
+    where: tuple[str, ...] = ()
+    rules_file: Path | None = None
+    description: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    orientation: tuple[Plane, ...] = ()
+    min_slices: int = 4
+    dry_run: bool = False
+    paths: bool = False
+    workers: int = 1
+    cluster: str | None = None
+    shard: tuple[int, int] | None = None
+    attempts: int = 3
+    resume: bool = True
+    deidentify: bool = False
+    refining: tuple[Choice, ...] | None = None
+    irregular: str = "refuse"
+    missing: str = "refuse"
+    device: str = "auto"
+    view: View = "auto"
+    command: tuple[str, ...] = ()
+
+    def options(self) -> BatchOptions:
+        """The same for the run.
+
+        Raises
+        ------
+        InputError
+            When a rule or the cluster cannot be understood.
+        """
+        settings = Settings(
+            formats=tuple(dict.fromkeys(self.formats)), encoding=self.encoding,
+            irregular=self.irregular, missing=self.missing, refining=self.refining,
+            deidentify=self.deidentify,
+        )  # fmt: skip
+        rules = make_rules(
+            where=self.where, description=self.description, exclude=self.exclude,
+            orientation=self.orientation, file=self.rules_file,
+        )  # fmt: skip
+        return BatchOptions(
+            settings=settings, rules=rules, min_slices=self.min_slices, device=self.device,
+            workers=self.workers, attempts=self.attempts, shard=self.shard, dry_run=self.dry_run,
+            only="new" if self.resume else "all", crew=_crew(self.cluster),
+        )  # fmt: skip
+
+
+def segment_archive(
+    root: Path, *, model: str | Path, output: Path, wishes: Wishes, screen: Screen
+) -> bool:
+    """Segment every scan below a folder, and write tables and a report about them.
+
+    Parameters
+    ----------
+    root : Path
+        Files, DICOM folders and zip archives of DICOM, at any depth.
+    model : str or Path
+        Name of a shipped model, or its folder.
+    output : Path
+        Folder for results.
+    wishes : Wishes
+        What, how, and what is shown of it.
+    screen : Screen
+        Where to.
+
+    Returns
+    -------
+    bool
+        Whether nothing failed; a refusal is no failure.
+
+    Raises
+    ------
+    MedsegError
+        As :func:`medseg_pipelines.batch.run.run_batch`.
+    """
+    options = wishes.options()
+    if wishes.dry_run:
+        verdicts = _plan(root, model, output, options, screen)
+        _show_plan(verdicts, wishes, screen)
+        return True
+    with watching(wishes.view, screen) as shown:
+        tables = Tables(shown, output, wishes.command)
+        try:
+            tally = run_batch(root, model=model, output=output, options=options, events=tables)
+        finally:
+            tables.write()
+    if wishes.view == "auto":
+        screen.say(f"Results are in '{output}'; report.html and summary.csv tell of them all.")
+    return not (tally.failed or tally.planned.failed)
+
+
+def plan_table(verdicts: Sequence[Verdict], *, paths: bool = False) -> Table:
+    """What would run, and why the rest not.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        Of a dry run.
+    paths : bool, default False
+        Whether to tell where scans lie.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(title="Plan")
+    for title in ("case", "runs", "scan", "why"):
+        table.add_column(title, overflow="fold")
+    if paths:
+        table.add_column("path", overflow="fold")
+    for one in verdicts:
+        runs = "yes" if one.action in _WILL_RUN else "no"
+        why = f"{one.fault.code}: {one.fault.message}" if one.fault else one.action
+        cells = [one.case[:12], runs, _scan_words(one.found), why]
+        table.add_row(*cells, *([one.found.path] if paths else []))
+    return table
+
+
+def _plan(
+    root: Path, model: str | Path, output: Path, options: BatchOptions, screen: Screen
+) -> list[Verdict]:
+    """What a run would do; only a person who looks at tables is told how far the search is."""
+    with screen.progress("searching") as progress:
+        events = _Searching(progress)
+        return plan_batch(root, model=model, output=output, options=options, events=events)
+
+
+def _show_plan(verdicts: Sequence[Verdict], wishes: Wishes, screen: Screen) -> None:
+    if wishes.view == "json-lines":
+        for one in verdicts:
+            screen.say(msgspec.json.encode(_planned(one, paths=wishes.paths)).decode())
+        return
+    if wishes.view == "auto":
+        screen.show(plan_table(verdicts, paths=wishes.paths))
+    screen.say(plan_words(planned(verdicts)))
+
+
+def _planned(one: Verdict, *, paths: bool) -> dict[str, object]:
+    """A scan of a plan, for programs."""
+    where = {"path": one.found.path, "series": one.found.series} if paths else {}
+    fault = {"code": one.fault.code, "message": one.fault.message} if one.fault else {}
+    will = one.action in _WILL_RUN
+    return {
+        "event": "scan", "case": one.case, "runs": will, "action": one.action, **fault,
+        "facts": one.found.facts, **where,
+    }  # fmt: skip
+
+
+def _scan_words(found: Found) -> str:
+    """A scan in a few words, as far as headers tell."""
+    facts = found.facts
+    slices = facts.get("slices")
+    parts = [facts.get("Modality"), facts.get("plane"), f"{slices} slices" if slices else None]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _crew(cluster: str | None) -> Callable[[], Crew] | None:
+    """Makes the workers elsewhere that are asked for."""
+    if cluster is None:
+        return None
+    from medseg_pipelines.cluster import crew_of
+
+    return crew_of(cluster)
+
+
+class _Searching(Silent):
+    """The search alone, as a bar or lines."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def searching(self, done: int, total: int) -> None:
+        """The archive is searched."""
+        self._progress(done, total, "")

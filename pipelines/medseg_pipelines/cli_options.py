@@ -1,0 +1,85 @@
+"""Options that several commands have, and the screen they show themselves on.
+
+Only click is imported here, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from medseg.planning import Choice
+    from medseg_pipelines.screen import Screen
+
+
+def showing() -> AbstractContextManager[Screen]:
+    """The screen of a command, which listens to Ctrl-C."""
+    from medseg_pipelines.screen import Screen
+
+    return Screen().listening()
+
+
+def settings_of(
+    ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    """Settings from KEY=VALUE: values are JSON where they can be, else words."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"'{pair}' is not KEY=VALUE", ctx, option)
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings
+
+
+def _steps(
+    ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Choice, ...] | None:
+    """Refining steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
+    from medseg.planning import Choice
+
+    steps = []
+    for text in texts:
+        name, _, rest = text.partition(":")
+        pairs = tuple(re.split(r",(?=\w+=)", rest)) if rest else ()
+        steps.append(Choice(name=name, settings=settings_of(ctx, option, pairs)))
+    return tuple(step for step in steps if step.name != "none") if texts else None
+
+
+model_option = click.option(
+    "--model", required=True, metavar="NAME_OR_FOLDER", help="A shipped model or its folder."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+)
+encoding_option = click.option(
+    "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
+)
+refine_option = click.option(
+    "--refine", "refining", multiple=True, metavar="STEP[:KEY=VALUE,...]", callback=_steps,
+    help="Step after the network in place of the model's own, or none; may be given several times.",
+)  # fmt: skip
+file_path = click.Path(path_type=Path)
+
+
+def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what may be repaired in a DICOM series."""
+    irregular = click.option(
+        "--irregular", type=click.Choice(["refuse", "resample"]), default="refuse",
+        show_default=True, help="DICOM slices at uneven distances.",
+    )  # fmt: skip
+    missing = click.option(
+        "--missing", type=click.Choice(["refuse", "interpolate"]), default="refuse",
+        show_default=True, help="Missing DICOM slices.",
+    )  # fmt: skip
+    return irregular(missing(command))
