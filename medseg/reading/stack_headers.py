@@ -127,7 +127,7 @@ def read_file(path: Path) -> DicomFile | None:
     try:
         image = read_header(path, _MORE)
     except ReadError as error:
-        raise without_names(error, [path]) from error
+        raise without_names(error, [path]) from (error.__cause__ or error)
     return None if image is None or not_a_scan(image) else image
 
 
@@ -146,7 +146,7 @@ def read_zip(path: Path, progress: Progress) -> list[StackHeader]:
                 raise fault
             return headers_of(images)
     except ReadError as error:
-        raise without_names(error, [path]) from error
+        raise without_names(error, [path]) from (error.__cause__ or error)
 
 
 def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:

@@ -123,7 +123,13 @@ class _Search:
                 raise DamagedIndex("of another folder")
             bring_up_to_date(index, self.tree, self.rules, self.progress)
             units = units_with_answers(index, self.tree, self.rules, self.progress)
-            return composed(index, self.tree, units, pictures=self.pictures)
+            return composed(
+                index,
+                self.tree,
+                units,
+                questions=self.rules.questions,
+                pictures=self.pictures,
+            )
 
 
 def _searched(search: _Search, place: Path | None) -> list[Found]:
@@ -169,7 +175,7 @@ def _alone(index: Path | None, progress: Progress) -> Iterator[None]:
                 lock.acquire(timeout=_OTHERS_S)
             except Timeout:
                 progress(0, 1, "waiting for another search")
-    except OSError:  # nothing can be written there; the search goes without
+    except (OSError, NotImplementedError):  # nothing can be locked there; SQLite sees to it
         yield
         return
     try:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -25,12 +27,17 @@ _SCHEMA = """
 CREATE TABLE place (root BLOB NOT NULL);
 CREATE TABLE folders (path BLOB PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (folder BLOB NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL,
-    changed INTEGER NOT NULL, unit TEXT NOT NULL, PRIMARY KEY (folder, name)) WITHOUT ROWID;
+    changed INTEGER NOT NULL, unit TEXT NOT NULL, check_sum INTEGER NOT NULL,
+    PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE INDEX files_of_units ON files (unit) WHERE unit != '';
 CREATE TABLE units (unit TEXT PRIMARY KEY, listing TEXT NOT NULL, check_sum TEXT NOT NULL,
     content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE patients (patient TEXT PRIMARY KEY, first_study TEXT NOT NULL) WITHOUT ROWID;
 """
+_FILES = {
+    "folder": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE folder = ?",
+    "unit": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE unit = ?",
+}
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,21 +112,40 @@ class Index:
 
     def files_in(self, folder: bytes) -> dict[Entry, str]:
         """The unit of each known file in a folder."""
-        rows = self._sql.execute(
-            "SELECT name, size, changed, unit FROM files WHERE folder = ?", (folder,)
-        )
-        return {(name, size, changed): unit for name, size, changed, unit in rows}
+        rows = self._checked("folder", folder)
+        return {(name, size, changed): unit for _, name, size, changed, unit in rows}
 
     def files_of(self, unit: str) -> list[Row]:
         """The files of a unit, sorted by path."""
-        rows = self._sql.execute(
-            "SELECT folder, name, size, changed, unit FROM files WHERE unit = ?", (unit,)
-        )
-        return sorted(rows, key=lambda row: (row[0].split(b"/"), row[1]))
+        return sorted(self._checked("unit", unit), key=lambda row: (row[0].split(b"/"), row[1]))
+
+    def checked_files_of(self, unit: str) -> list[Row]:
+        """The files that a unit was read from, sorted by path.
+
+        Raises
+        ------
+        DamagedIndex
+            When they are not those.
+        """
+        rows = self.files_of(unit)
+        if listing_of(rows) != self.listing_of(unit):
+            raise DamagedIndex(unit)
+        return rows
+
+    def _checked(self, key: Literal["folder", "unit"], value: bytes | str) -> Iterator[Row]:
+        """Rows of files, each as it was put there."""
+        for *row, check_sum in self._sql.execute(_FILES[key], (value,)):
+            if _row_sum(row) != check_sum:
+                raise DamagedIndex(value)
+            folder, name, size, changed, unit = row
+            yield folder, name, size, changed, unit
 
     def put_files(self, rows: Iterable[Row]) -> None:
         """Take down files, in place of what was known of them."""
-        self._sql.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", rows)
+        self._sql.executemany(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            [(*row, _row_sum(row)) for row in rows],
+        )
 
     def open_folder(self, folder: bytes, lost: Iterable[bytes]) -> None:
         """Begin to look through a folder anew, without some files of it."""
@@ -170,7 +196,7 @@ class Index:
         """
         rows = self._sql.execute("SELECT unit, check_sum, content FROM units ORDER BY unit")
         for unit, check_sum, content in rows:
-            if _check_sum(content) != check_sum:
+            if not isinstance(content, bytes) or _check_sum(content) != check_sum:
                 raise DamagedIndex(unit)
             yield unit, _DECODER.decode(content)
 
@@ -189,6 +215,10 @@ class Index:
 
 def _check_sum(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _row_sum(row: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(row)).encode())
 
 
 @contextmanager
@@ -212,6 +242,9 @@ def opened(path: Path | None) -> Iterator[Index]:
     DamagedIndex
         When it is of another version.
     """
+    if path is not None:
+        with suppress(OSError):  # SQLite says it better
+            path.touch(mode=0o600)
     sql = sqlite3.connect(path or ":memory:", timeout=_WAIT_S)
     try:
         sql.execute("PRAGMA journal_mode = WAL")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from medseg_pipelines.batch.archive_index import Index, Part, Unit
 from medseg_pipelines.batch.archive_reading import is_damaged, is_dicom
+from medseg_pipelines.batch.archive_suspects import suspicion
 from medseg_pipelines.batch.archive_walk import Tree, joined
 from medseg_pipelines.batch.case_names import digest, file_folder, path_key, scan_folder
 from medseg_pipelines.batch.nouns import Fault, Found
@@ -37,7 +38,7 @@ class _Placed:
 
 
 def composed(
-    index: Index, tree: Tree, units: dict[str, Unit], *, pictures: bool
+    index: Index, tree: Tree, units: dict[str, Unit], *, questions: Sequence[str], pictures: bool
 ) -> list[Found]:  # fmt: skip
     """Every scan that an index knows, and every fault of the tree.
 
@@ -49,6 +50,8 @@ def composed(
         What it knows.
     units : dict of str to Unit
         All its units.
+    questions : sequence of str
+        Whose answers are wanted.
     pictures : bool
         Whether to list pictures too.
 
@@ -58,60 +61,19 @@ def composed(
         Sorted by path, then by series; each set of instances once, however often it is there.
     """
     owners = _owners(units, tree)
-    neighbours = _neighbours(units)
-    found = [
-        _whole(one, units[one.unit], index, owners)
-        for one in _with_names(_once(_placed(units, neighbours)), index)
-        if pictures or not one.part.is_picture
+    suspected = suspicion(units, tree)
+    placed = [
+        _Placed(unit, suspected.on(unit, part))
+        for unit, content in units.items()
+        for part in content.parts
+        if unit not in suspected.named and (pictures or not part.is_picture)
     ]
-    found = [_absolute(one, tree) for one in found]
+    found = [
+        _told(_whole(one, index, owners), tree, questions)
+        for one in _with_names(_once(placed), index)
+    ]
     found += [_of_fault(tree, path, fault) for path, fault in tree.faults.items()]
     return sorted(found, key=lambda one: (one.path, one.series))
-
-
-def _placed(units: dict[str, Unit], neighbours: dict[str, list[str]]) -> list[_Placed]:
-    """Every scan; a damaged file that lies with one series only is a fault of that."""
-    guilty: dict[str, list[Found]] = defaultdict(list)
-    doubtful: set[str] = set()
-    blamed: set[str] = set()
-    for unit, series in neighbours.items():
-        if len(series) == 1:
-            guilty[series[0]].append(units[unit].parts[0].found)
-            blamed.add(unit)
-        doubtful.update(series if len(series) > 1 else ())
-    placed = []
-    for unit, content in units.items():
-        for part in content.parts if unit not in blamed else ():
-            found = part.found
-            if unit in guilty:
-                found = _blamed(found, guilty[unit])
-            if unit in doubtful:
-                found = replace(found, notes=(*found.notes, _DOUBT))
-            placed.append(_Placed(unit, replace(part, found=found)))
-    return placed
-
-
-_DOUBT = "a damaged file lies in its folder, which may be one of its slices or of another series"
-
-
-def _blamed(found: Found, damaged: list[Found]) -> Found:
-    """The scan with the fault of a file among its slices."""
-    first = damaged[0].fault
-    fault = first and Fault(code=first.code, message=f"among its slices, {first.message}")
-    signature = digest("with", found.signature, *(one.signature for one in damaged))
-    return replace(found, signature=signature, fault=found.fault or fault)
-
-
-def _neighbours(units: dict[str, Unit]) -> dict[str, list[str]]:
-    """For each damaged file the series of which slices lie in its folder."""
-    damaged = [unit for unit in units if is_damaged(unit)]
-    if not damaged:
-        return {}
-    series: dict[str, list[str]] = defaultdict(list)
-    for unit, content in units.items():
-        for folder in content.folders if is_dicom(unit) else ():
-            series[folder].append(unit)
-    return {unit: series.get(units[unit].folders[0], []) for unit in damaged}
 
 
 def _owners(units: dict[str, Unit], tree: Tree) -> dict[bytes, str]:
@@ -121,8 +83,8 @@ def _owners(units: dict[str, Unit], tree: Tree) -> dict[bytes, str]:
         if is_dicom(unit) or is_damaged(unit):
             for folder in content.folders:
                 _own(owners, os.fsencode(folder), unit)
-    for path in tree.faults:
-        _own(owners, path.rpartition(b"/")[0], _MANY)
+    for mixed in tree.mixed:
+        _own(owners, mixed, _MANY)
     return owners
 
 
@@ -183,20 +145,23 @@ def _first_studies(placed: list[_Placed], index: Index) -> dict[str, str]:
     return known | fresh
 
 
-def _whole(one: _Placed, unit: Unit, index: Index, owners: dict[bytes, str]) -> Found:
+def _whole(one: _Placed, index: Index, owners: dict[bytes, str]) -> Found:
     """The scan with the names of its files, where its folder alone does not say which."""
     found = one.found
     if not is_dicom(one.unit) or (owners[os.fsencode(found.path)] == one.unit and found.series):
         return found
     skipped = len(os.fsencode(found.path)) + bool(found.path)
     names = tuple(
-        os.fsdecode(joined(folder, name)[skipped:]) for folder, name, *_ in index.files_of(one.unit)
+        os.fsdecode(joined(folder, name)[skipped:])
+        for folder, name, *_ in index.checked_files_of(one.unit)
     )
     return replace(found, names=names)
 
 
-def _absolute(found: Found, tree: Tree) -> Found:
-    return replace(found, path=str(tree.path(os.fsencode(found.path))))
+def _told(found: Found, tree: Tree, questions: Sequence[str]) -> Found:
+    """The scan with its absolute path, and answers to these questions only."""
+    answers = {one: found.answers[one] for one in questions if one in found.answers}
+    return replace(found, path=str(tree.path(os.fsencode(found.path))), answers=answers)
 
 
 def _of_fault(tree: Tree, path: bytes, fault: Fault) -> Found:

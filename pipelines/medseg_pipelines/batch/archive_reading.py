@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from medseg.reading.file_headers import facts_of_file
 from medseg.reading.stack_headers import SCAN_ENDINGS, StackHeader
 from medseg.runtime.progress import silent
 from medseg_pipelines.batch.archive_index import Part, Row, Unit
-from medseg_pipelines.batch.archive_walk import Tree, joined
+from medseg_pipelines.batch.archive_walk import Tree, joined, unreadable
 from medseg_pipelines.batch.case_names import digest, key_of, lineage_of, listing_digest, path_key
 from medseg_pipelines.batch.nouns import Fault, Found
 from medseg_pipelines.batch.rules import Rules
@@ -24,8 +25,36 @@ from medseg_pipelines.batch.rules import Rules
 NOTHING = ""
 """The unit of files that hold no scan."""
 _MOST_ANSWERS = 200
+_CANNOT_OPEN = ReadError.default_code
 _VOXELS = (b".raw", b".zraw")  # of a MetaImage that is two files
 _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
+
+
+class CannotOpen(Exception):  # noqa: N818
+    """The system does not let us open a file, which may be otherwise the next time.
+
+    Parameters
+    ----------
+    fault : Fault
+        Why.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Turn what the system says about a file into `CannotOpen`."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotOpen(unreadable(error)) from error
+    except ReadError as error:
+        if error.code != _CANNOT_OPEN or not isinstance(error.__cause__, OSError):
+            raise
+        raise CannotOpen(unreadable(error.__cause__)) from error
 
 
 class Reader:
@@ -45,40 +74,52 @@ class Reader:
         self._faults: dict[str, ReadError] = {}
         self.held = 0
 
-    def unit_of(self, folder: bytes, name: bytes) -> str | None:
-        """The unit that a file belongs to; None when it has gone."""
+    def unit_of(self, folder: bytes, name: bytes) -> str:
+        """The unit that a file belongs to.
+
+        Raises
+        ------
+        CannotOpen
+            When it cannot be opened now.
+        """
         path = self._tree.path(folder, name)
-        try:
+        with _opening(path):
             unit = self._other(path, folder, name)
-            return self._dicom(path, folder) if unit is None else unit
-        except ReadError as error:
-            if not os.path.lexists(path):
-                return None
-            unit = _unit(_DAMAGED, folder, name)
-            self._faults[unit] = error
-            return unit
-        except OSError:
-            return None if not os.path.lexists(path) else _unit(_DAMAGED, folder, name)
+            if unit is not None:
+                return unit
+            try:
+                return self._dicom(path, folder)
+            except ReadError as error:
+                if error.code == _CANNOT_OPEN:
+                    raise
+                damaged = _unit(_DAMAGED, folder, name)
+                self._faults[damaged] = error
+                return damaged
 
     def oldest(self) -> str:
         """The unit of which headers are held for the longest time."""
         return next(iter(self._images))
 
     def content(self, unit: str, rows: Sequence[Row]) -> Unit:
-        """What is in the files of a unit."""
+        """What is in the files of a unit.
+
+        Raises
+        ------
+        CannotOpen
+            When one of them cannot be opened now.
+        """
         kind = unit[:1]
         if is_dicom(unit):
             parts = self._stacks(unit, rows)
         elif kind == _ZIP:
             parts = self._in_zip(rows[0])
         elif kind == _DAMAGED:
-            parts = (_faulty(rows[0], self._fault(unit, rows[0])),)
+            parts = (faulty(rows[0], self._fault(unit, rows[0])),)
         else:
             parts = (self._file(rows, is_picture=kind == _PICTURE),)
-        folders = sorted({os.fsdecode(row[0]) for row in rows})
         if not (is_dicom(unit) or kind == _ZIP):
             parts = tuple(self._answered(part, {}) for part in parts)
-        return Unit(parts=parts, folders=tuple(folders))
+        return Unit(parts=parts, folders=folders_of(rows))
 
     def forget(self, unit: str) -> None:
         """Let go of the headers of a unit."""
@@ -90,9 +131,8 @@ class Reader:
             return self.content(unit, rows)
         parts = []
         for part in content.parts:
-            image = (
-                self._again(self._tree.path(os.fsencode(part.speaker))) if part.speaker else None
-            )
+            spoken = [row for row in rows if os.fsdecode(joined(row[0], row[1])) == part.speaker]
+            image = self._again(spoken[0]) if spoken else None
             words = stack_headers.words_of(image) if image else {}
             parts.append(self._answered(part, words))
         return replace(content, parts=tuple(parts))
@@ -132,7 +172,7 @@ class Reader:
         images = {}
         for row in rows:
             path = self._tree.path(row[0], row[1])
-            image = held.get(path) or self._again(path)
+            image = held.get(path) or self._again(row)
             if image is not None and _unit_of_image(image, row[0]) == unit:
                 images[path] = image
         listed = {self._tree.path(row[0], row[1]): row for row in rows}
@@ -145,19 +185,26 @@ class Reader:
             for header, twin in _twins(headers)
         )
 
-    def _again(self, path: Path) -> stack_headers.DicomFile | None:
-        """A header that was read before; None when it has changed for the worse since."""
+    def _again(self, row: Row) -> stack_headers.DicomFile | None:
+        """A header that was read before; None when the file has gone."""
+        path = self._tree.path(row[0], row[1])
         try:
-            return stack_headers.read_file(path)
-        except (InputError, OSError):
+            with _opening(path):
+                return stack_headers.read_file(path)
+        except ReadError as error:  # it has changed for the worse since
+            raise CannotOpen(unreadable(error)) from error
+        except CannotOpen:
+            if os.path.lexists(path):
+                raise
             return None
 
     def _in_zip(self, row: Row) -> tuple[Part, ...]:
         path = self._tree.path(row[0], row[1])
         try:
-            headers = stack_headers.read_zip(path, silent)
-        except (InputError, OSError) as error:
-            return (_faulty(row, _fault_of(error)),)
+            with _opening(path):
+                headers = stack_headers.read_zip(path, silent)
+        except InputError as error:
+            return (faulty(row, _fault_of(error)),)
         place = os.fsdecode(joined(row[0], row[1]))
         return tuple(
             self._answered(_part(header, twin, place, [row]), header.words)
@@ -166,11 +213,12 @@ class Reader:
 
     def _fault(self, unit: str, row: Row) -> Fault:
         """Why a file cannot be read."""
-        error: Exception | None = self._faults.pop(unit, None)
+        error = self._faults.pop(unit, None)
         if error is None:
             try:
-                stack_headers.read_file(self._tree.path(row[0], row[1]))
-            except (InputError, OSError) as again:
+                with _opening(self._tree.path(row[0], row[1])):
+                    stack_headers.read_file(self._tree.path(row[0], row[1]))
+            except ReadError as again:
                 error = again
         return _fault_of(error) if error else Fault(code="CHANGED", message="it has changed")
 
@@ -192,6 +240,11 @@ class Reader:
         files = self._tree.folders[folder]
         at = bisect.bisect_left(files, (header,))
         return header if at < len(files) and files[at][0] == header else b""
+
+
+def folders_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Where files lie, from the root."""
+    return tuple(sorted({os.fsdecode(row[0]) for row in rows}))
 
 
 def is_dicom(unit: str) -> bool:
@@ -265,7 +318,8 @@ def _found_at(row: Row) -> Found:
     )
 
 
-def _faulty(row: Row, fault: Fault) -> Part:
+def faulty(row: Row, fault: Fault) -> Part:
+    """What is told of a file that cannot be read."""
     found = _found_at(row)
     return Part(
         found=Found(
@@ -280,8 +334,5 @@ def _faulty(row: Row, fault: Fault) -> Part:
     )
 
 
-def _fault_of(error: Exception) -> Fault:
-    if isinstance(error, InputError):
-        return Fault(code=error.code, message=str(error))
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    return Fault(code="UNREADABLE", message=f"it cannot be opened ({reason}); check the disk")
+def _fault_of(error: InputError) -> Fault:
+    return Fault(code=error.code, message=str(error))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from medseg.runtime.progress import Progress
 from medseg_pipelines.batch.archive_index import Index, Row, Unit, listing_of
-from medseg_pipelines.batch.archive_reading import Reader
-from medseg_pipelines.batch.archive_walk import Entry, Tree
+from medseg_pipelines.batch.archive_reading import CannotOpen, Reader, faulty, folders_of
+from medseg_pipelines.batch.archive_walk import Entry, Tree, joined
 from medseg_pipelines.batch.case_names import listing_digest
 from medseg_pipelines.batch.rules import Rules
 
@@ -72,8 +74,9 @@ def units_with_answers(
     reader = Reader(tree, rules)
     for done, unit in enumerate(silent, start=1):
         rows = index.files_of(unit)
-        units[unit] = reader.with_answers(unit, units[unit], rows)
-        index.put_unit(unit, index.listing_of(unit), units[unit])
+        with suppress(CannotOpen):
+            units[unit] = reader.with_answers(unit, units[unit], rows)
+            index.put_unit(unit, index.listing_of(unit), units[unit])
         progress(done, len(silent), "asking headers")
     index.keep()
     return units
@@ -86,11 +89,13 @@ class _Update:
         self._index, self._tree, self._progress = index, tree, progress
         self._reader = reader
         self._touched: set[str] = set()
+        self._again: set[bytes] = set()
+        self._is_closed = tree.is_closed
         self._kept_at = time.monotonic()
 
     def run(self, digests: dict[bytes, str], known: dict[bytes, str]) -> None:
         """Read what differs and take it down."""
-        gone = known.keys() - digests.keys()
+        gone = {folder for folder in known.keys() - digests.keys() if not self._is_closed(folder)}
         changed = sorted(folder for folder in digests if known.get(folder) != digests[folder])
         fresh = [(folder, entry) for folder in (*gone, *changed) for entry in self._fresh(folder)]
         for done, (folder, entry) in enumerate(fresh, start=1):
@@ -98,7 +103,10 @@ class _Update:
             self._progress(done, len(fresh), "reading headers")
         for unit in sorted(self._touched - {""}):
             self._build(unit)
-        self._index.put_folders((folder, digests[folder]) for folder in changed)
+        for folder in self._again:
+            self._index.open_folder(folder, ())
+        done_with = [folder for folder in changed if folder not in self._again]
+        self._index.put_folders((folder, digests[folder]) for folder in done_with)
         for folder in gone:
             self._index.drop_folder(folder)
 
@@ -106,18 +114,24 @@ class _Update:
         """Files of a folder that are not known as they are; those that went are forgotten."""
         there = self._tree.folders.get(folder, [])
         before = self._index.files_in(folder)
-        lost = before.keys() - set(there)
-        self._index.open_folder(folder, [name for name, _, _ in lost])
+        lost = {name for name, _, _ in before.keys() - set(there)}
+        lost = {name for name in lost if joined(folder, name) not in self._tree.suspects}
+        self._index.open_folder(folder, lost)
         self._touched.update(before.values())  # an interrupted search may have left some unread
         return [entry for entry in there if entry not in before]
 
     def _take(self, folder: bytes, entry: Entry) -> None:
         """Read a file's header, and take down what it belongs to."""
-        unit = self._reader.unit_of(folder, entry[0])
-        if unit is not None:
-            row: Row = (folder, *entry, unit)
-            self._index.put_files([row])
-            self._touched.add(unit)
+        try:
+            unit = self._reader.unit_of(folder, entry[0])
+        except CannotOpen as error:
+            self._again.add(folder)
+            if os.path.lexists(self._tree.path(folder, entry[0])):
+                self._tree.accuse(folder, entry[0], error.fault)
+            return
+        row: Row = (folder, *entry, unit)
+        self._index.put_files([row])
+        self._touched.add(unit)
         while self._reader.held > _MOST_HEADERS:
             self._build(self._reader.oldest())
         if time.monotonic() - self._kept_at > _KEEP_EVERY_S:
@@ -131,5 +145,15 @@ class _Update:
         if not rows:
             self._index.drop_unit(unit)
         elif listing != self._index.listing_of(unit):
-            self._index.put_unit(unit, listing, self._reader.content(unit, rows))
+            self._put(unit, listing, rows)
         self._reader.forget(unit)
+
+    def _put(self, unit: str, listing: str, rows: Sequence[Row]) -> None:
+        """Take down what a unit holds; what cannot be opened is tried again the next time."""
+        try:
+            content = self._reader.content(unit, rows)
+        except CannotOpen as error:
+            content = Unit(parts=(faulty(rows[0], error.fault),), folders=folders_of(rows))
+            self._again.update(row[0] for row in rows)
+            listing = ""
+        self._index.put_unit(unit, listing, content)

@@ -30,15 +30,38 @@ class Tree:
         For each folder its regular files, sorted by name; those without files are left out.
     faults : dict of bytes to Fault
         What could not be looked into, or leads elsewhere.
+    suspects : set of bytes
+        Those of them that may be files.
+    closed : set of bytes
+        Those of them that are folders, of which nothing is known now.
+    mixed : set of bytes
+        Folders that hold what a reader of the whole folder would take for files of it.
     """
 
     root: bytes
     folders: dict[bytes, list[Entry]] = field(default_factory=dict)
     faults: dict[bytes, Fault] = field(default_factory=dict)
+    suspects: set[bytes] = field(default_factory=set)
+    closed: set[bytes] = field(default_factory=set)
+    mixed: set[bytes] = field(default_factory=set)
 
     def path(self, folder: bytes, name: bytes = b"") -> Path:
         """The absolute path of a file or folder of the tree."""
         return Path(os.fsdecode(joined(joined(self.root, folder), name)))
+
+    def accuse(self, folder: bytes, name: bytes, fault: Fault, *, is_file: bool = True) -> None:
+        """Take down what is wrong with something in a folder."""
+        path = joined(folder, name)
+        self.faults[path] = fault
+        self.mixed.add(folder)
+        if is_file:
+            self.suspects.add(path)
+
+    def is_closed(self, folder: bytes) -> bool:
+        """Whether a folder, or one around it, could not be opened."""
+        return bool(self.closed) and any(
+            folder == one or folder.startswith(one + b"/") or not one for one in self.closed
+        )
 
 
 def joined(folder: bytes, name: bytes) -> bytes:
@@ -73,7 +96,8 @@ def walk(root: Path, *, progress: Progress) -> Tree:
     if root.is_file():
         folder, _, name = base.rpartition(b"/")
         seen = root.stat()
-        return Tree(folder or b"/", {b"": [(name, seen.st_size, seen.st_mtime_ns)]})
+        files = [(name, seen.st_size, seen.st_mtime_ns)]
+        return Tree(folder or b"/", {b"": files}, mixed={b""})
     try:
         os.scandir(base).close()
     except OSError as error:
@@ -109,7 +133,8 @@ def _look(tree: Tree, folder: bytes) -> list[bytes]:
     except FileNotFoundError:  # it went while we were on the way
         return []
     except OSError as error:
-        tree.faults[folder] = _unreadable(error)
+        tree.faults[folder] = unreadable(error)
+        tree.closed.add(folder)
     if files:
         files.sort()
         tree.folders[folder] = files
@@ -124,34 +149,37 @@ def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes], files: list[Entr
             name.decode()
         seen = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(seen.st_mode):
-            seen, fault = _behind(tree, entry)
-            if fault:
-                tree.faults[joined(folder, name)] = fault
+            seen = _behind(tree, folder, entry)
         if stat.S_ISREG(seen.st_mode):
             files.append((name, seen.st_size, seen.st_mtime_ns))
+        elif not stat.S_ISDIR(seen.st_mode):
+            tree.mixed.add(folder)
     except UnicodeDecodeError:
-        tree.faults[joined(folder, name)] = _NAME
+        is_file = not entry.is_dir(follow_symlinks=False)
+        tree.accuse(folder, name, _NAME, is_file=is_file)
         return 0
     except FileNotFoundError:
         return 0
     except OSError as error:
-        tree.faults[joined(folder, name)] = _unreadable(error)
+        tree.accuse(folder, name, unreadable(error))
         return 0
     return seen.st_mode
 
 
-def _behind(tree: Tree, entry: os.DirEntry[bytes]) -> tuple[os.stat_result, Fault | None]:
-    """What stands for a symbolic link: the hidden file it leads to, else nothing, and why."""
+def _behind(tree: Tree, folder: bytes, entry: os.DirEntry[bytes]) -> os.stat_result:
+    """What stands for a symbolic link: the hidden file it leads to, else the link itself."""
     own = entry.stat(follow_symlinks=False)
     target = os.path.realpath(entry.path)
+    there = Path(os.fsdecode(target))
     if target != tree.root and not target.startswith(tree.root.rstrip(b"/") + b"/"):
-        return own, _LEADS_OUT
-    if not Path(os.fsdecode(target)).exists():
-        return own, _LEADS_NOWHERE
-    if b"/." not in target[len(tree.root.rstrip(b"/")) :]:
-        return own, None  # found where it lies
-    there = Path(os.fsdecode(target)).stat()
-    return (there, None) if stat.S_ISREG(there.st_mode) else (own, _LEADS_TO_HIDDEN)
+        tree.accuse(folder, entry.name, _LEADS_OUT, is_file=not there.is_dir())
+    elif not there.exists():
+        tree.accuse(folder, entry.name, _LEADS_NOWHERE)
+    elif b"/." in target[len(tree.root.rstrip(b"/")) :]:
+        if there.is_file():
+            return there.stat()
+        tree.accuse(folder, entry.name, _LEADS_TO_HIDDEN, is_file=False)
+    return own  # what lies elsewhere in the archive is found there
 
 
 _NAME = Fault(code="NAME", message="its name is not UTF-8; rename it to have it read")
@@ -169,8 +197,9 @@ _LEADS_TO_HIDDEN = Fault(
 )
 
 
-def _unreadable(error: OSError) -> Fault:
-    reason = error.strerror or type(error).__name__
+def unreadable(error: Exception) -> Fault:
+    """The fault of what the system does not let us open."""
+    reason = getattr(error, "strerror", None) or type(error).__name__
     return Fault(
         code="UNREADABLE",
         message=f"it cannot be opened ({reason}); check its permissions and the disk",

@@ -1,0 +1,398 @@
+"""The index of an archive: nothing is read twice, and nothing damaged or outdated is believed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from dicom_phantom import Series, random_stored, save
+from medseg.errors import Cancelled
+from medseg.reading import stack_headers
+from medseg.volume import Grid, Scan
+from medseg.writing import write_scan
+from medseg_pipelines.batch import archive_index, archive_update, archive_walk
+from medseg_pipelines.batch.archive import search
+
+_OPENED: list[str] = []
+_LISTENING: list[str] = []
+
+
+def _listen(event: str, args: tuple[object, ...]) -> None:
+    if _LISTENING and event == "open" and isinstance(args[0], str | bytes):
+        path = os.fsdecode(args[0])
+        if path.startswith(_LISTENING[0]):
+            _OPENED.append(path)
+
+
+sys.addaudithook(_listen)  # of the interpreter itself: no way of opening a file escapes it
+
+
+@contextmanager
+def opened_below(root):
+    """The files below a folder that are opened meanwhile."""
+    _OPENED.clear()
+    _LISTENING.append(str(root))
+    seen = []
+    try:
+        yield seen
+    finally:
+        _LISTENING.clear()
+        seen += _OPENED
+
+
+def series(seed=0, slices=4, **changes):
+    return Series(random_stored((slices, 5, 6), seed), **changes)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    root = tmp_path / "root"
+    for n in range(3):
+        series(n).write(root / f"s{n}")
+    for n in range(2):
+        series(9 + n).write(root / "flat", prefix=str(n))
+    scan = Scan(np.zeros((1, 2, 3, 4), np.int16), Grid((2, 3, 4), np.eye(4)))
+    write_scan(scan, root / "brain.nii.gz")
+    shutil.make_archive(str(root / "z"), "zip", root / "s0")
+    (root / "words.txt").write_text("nothing")
+    return root, tmp_path / "index"
+
+
+def test_an_archive_that_did_not_change_is_not_read(archive):
+    root, index = archive
+    with opened_below(root) as first:
+        before = search(root, index)
+    assert len(first) >= 20  # the witness sees
+    with opened_below(root) as second:
+        assert search(root, index) == before
+    assert second == []
+
+
+def test_only_the_series_that_changed_is_read(archive):
+    root, index = archive
+    before = search(root, index)
+    changed = next((root / "s1").iterdir())
+    os.utime(changed, ns=(0, 1_600_000_000_000_000_000))
+    with opened_below(root) as read:
+        after = search(root, index)
+    assert {Path(path).parent for path in read} == {root / "s1"}
+    assert [one.key for one in after] == [one.key for one in before]
+
+
+def test_a_series_of_a_folder_of_many_is_read_alone(archive):
+    root, index = archive
+    search(root, index)
+    next(path for path in (root / "flat").iterdir() if path.name[0] == "1").unlink()
+    with opened_below(root) as read:
+        found = search(root, index)
+    assert {Path(path).name[0] for path in read} == {"1"}
+    assert len(read) == 3
+    assert found == search(root, None)
+
+
+def test_every_header_is_read_once(archive, monkeypatch):
+    root, index = archive
+    counted = []
+    read = stack_headers.read_file
+    monkeypatch.setattr(stack_headers, "read_file", lambda path: counted.append(path) or read(path))
+    search(root, index)
+    assert len(counted) == len(set(counted)) == 21  # five series of four, and the words
+
+
+def test_with_little_memory_the_same_is_found(archive, monkeypatch):
+    root, index = archive
+    monkeypatch.setattr(archive_update, "_MOST_HEADERS", 5)
+    assert search(root, index) == search(root, None)
+    monkeypatch.undo()
+    assert search(root, index) == search(root, None)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 15, 22])
+def test_an_interrupted_search_goes_on_where_it_was(archive, stop):
+    root, index = archive
+    whole = search(root, None)
+    files = []
+
+    def interrupt(done, total, message):
+        files.append(message == "reading headers")
+        if sum(files) == stop:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        search(root, index, progress=interrupt)
+    with opened_below(root) as read:
+        assert search(root, index) == whole
+    assert 0 < len(set(read)) <= 24 - min(stop, 2)
+    with opened_below(root) as read:
+        assert search(root, index) == whole
+    assert read == []
+
+
+def test_what_was_read_before_a_kill_is_kept(archive, monkeypatch):
+    root, index = archive
+    monkeypatch.setattr(archive_update, "_KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(archive_index.Index, "drop_folder", lambda *_: None)
+    monkeypatch.setattr(archive_update._Update, "_build", _die)
+    with pytest.raises(MemoryError):
+        search(root, index)
+    monkeypatch.undo()
+    assert search(root, index) == search(root, None)
+
+
+def _die(*_):
+    raise MemoryError
+
+
+def damage_text(index):
+    index.write_bytes(b"this is no index" * 200)
+
+
+def damage_cut(index):
+    index.write_bytes(index.read_bytes()[:5000])
+
+
+def damage_empty(index):
+    index.write_bytes(b"")
+
+
+def damage_version(index):
+    with sqlite3.connect(index) as sql:
+        sql.execute("PRAGMA user_version = 99")
+
+
+def damage_tables(index):
+    with sqlite3.connect(index) as sql:
+        sql.execute("DROP TABLE units")
+
+
+def damage_content(index):
+    with sqlite3.connect(index) as sql:
+        sql.execute("UPDATE units SET content = CAST(replace(content, '4', '5') AS BLOB)")
+
+
+def damage_type(index):
+    with sqlite3.connect(index) as sql:
+        sql.execute("UPDATE units SET content = CAST(content AS TEXT)")
+
+
+def damage_name(index):
+    with sqlite3.connect(index) as sql:
+        sql.execute("UPDATE files SET unit = (SELECT min(unit) FROM units)")
+
+
+def damage_schema(index):
+    with sqlite3.connect(index) as sql:
+        content = b'{"unknown": 1}'
+        sql.execute(
+            "UPDATE units SET content = ?, check_sum = ?",
+            (content, archive_index._check_sum(content)),
+        )
+
+
+DAMAGES = [value for name, value in list(globals().items()) if name.startswith("damage_")]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.__name__)
+def test_a_damaged_index_is_made_anew(archive, damage):
+    root, index = archive
+    before = search(root, index)
+    for ending in ("-wal", "-shm"):
+        index.with_name(index.name + ending).unlink(missing_ok=True)
+    damage(index)
+    assert search(root, index) == before
+    with opened_below(root) as read:
+        assert search(root, index) == before
+    assert read == []
+
+
+def test_bytes_that_flip_are_never_believed(archive):
+    """Whatever byte flips, the list is what a search without an index finds, folders aside."""
+    root, index = archive
+    whole = [_without_folder(one) for one in search(root, None)]
+    search(root, index)
+    good = index.read_bytes()
+    draw = random.Random(3)
+    for _ in range(60):
+        bad = bytearray(good)
+        at = draw.randrange(100, len(bad))
+        bad[at] ^= 1 << draw.randrange(8)
+        index.write_bytes(bad)
+        found = search(root, index)
+        assert [_without_folder(one) for one in found] == whole, at
+
+
+def _without_folder(one):
+    return msgspec.structs.replace(one, folder="")
+
+
+def test_the_index_of_another_folder_is_not_believed(archive, tmp_path):
+    root, index = archive
+    search(root, index)
+    other = tmp_path / "other"
+    shutil.copytree(root, other)  # with the same times, sizes and names
+    (ds,) = [series(77, slices=1).slice(0)]
+    path = next((other / "s1").iterdir())
+    seen = path.stat()
+    save(ds, path)
+    assert path.stat().st_size == seen.st_size
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert search(other, index) == search(other, None)
+
+
+def test_an_index_that_cannot_be_written_is_done_without(archive, tmp_path):
+    root, _ = archive
+    (tmp_path / "folder").mkdir()
+    assert search(root, tmp_path / "folder") == search(root, None)
+    (tmp_path / "file").write_text("no folder")
+    assert search(root, tmp_path / "file" / "index") == search(root, None)
+
+
+def test_a_full_disk_is_done_without(archive, monkeypatch):
+    root, index = archive
+
+    def full(*_):
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    put = archive_index.Index.put_unit
+    calls = []
+    monkeypatch.setattr(
+        archive_index.Index,
+        "put_unit",
+        lambda *words: full() if not calls.append(1) and len(calls) == 3 else put(*words),
+    )
+    assert search(root, index) == search(root, None)
+
+
+def test_only_the_owner_reads_the_index(archive):
+    root, index = archive
+    search(root, index)
+    assert index.stat().st_mode & 0o077 == 0
+
+
+def _add_series(root, draw):
+    series(draw.randrange(999), slices=draw.randrange(1, 5)).write(
+        root / f"n{draw.randrange(4)}", prefix=f"{draw.randrange(99)}-"
+    )
+
+
+def _pick(root, draw):
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".gz")
+    return draw.choice(files)
+
+
+def _remove(root, draw):
+    _pick(root, draw).unlink()
+
+
+def _move(root, draw):
+    path = _pick(root, draw)
+    target = root / f"n{draw.randrange(4)}" / f"m{draw.randrange(99)}"
+    target.parent.mkdir(exist_ok=True)
+    path.rename(target)
+
+
+def _copy(root, draw):
+    path = _pick(root, draw)
+    shutil.copy2(path, path.with_name(f"c{draw.randrange(99)}"))
+
+
+def _spoil(root, draw):
+    path = _pick(root, draw)
+    content = path.read_bytes()
+    path.write_bytes(draw.choice([b"", content[:200], content[: len(content) // 2], b"words" * 99]))
+
+
+def _hide(root, draw):
+    path = _pick(root, draw)
+    path.rename(path.with_name("." + path.name))
+
+
+def _zip(root, draw):
+    path = _pick(root, draw)
+    shutil.make_archive(str(root / f"z{draw.randrange(3)}"), "zip", path.parent)
+
+
+def _drop_folder(root, draw):
+    shutil.rmtree(_pick(root, draw).parent)
+    root.mkdir(exist_ok=True)
+    series(draw.randrange(999)).write(root / "base")
+
+
+CHANGES = [_add_series, _remove, _move, _copy, _spoil, _hide, _zip, _drop_folder]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_changes_the_index_knows_what_a_fresh_search_finds(archive, seed):
+    root, index = archive
+    draw = random.Random(seed)
+    for _ in range(15):
+        for _ in range(draw.randrange(1, 4)):
+            draw.choice(CHANGES)(root, draw)
+        known = [_without_folder(one) for one in search(root, index)]
+        assert known == [_without_folder(one) for one in search(root, None)]
+
+
+def test_a_folder_that_cannot_be_opened_for_once_costs_nothing(archive, monkeypatch):
+    root, index = archive
+    before = search(root, index)
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fsencode(path).endswith(b"/s1"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(archive_walk.os, "scandir", refuse)
+    during = search(root, index)
+    faulty = [one for one in during if one.fault]
+    assert {one.fault.code for one in faulty} == {"UNREADABLE"}
+    assert {one.path for one in faulty} == {str(root / "s1")}
+    assert [one.key for one in during if one.series] == [one.key for one in before if one.series]
+    monkeypatch.undo()
+    with opened_below(root) as read:
+        assert search(root, index) == before
+    assert read == []
+
+
+def test_a_file_that_cannot_be_opened_for_once_is_tried_again(archive, monkeypatch):
+    root, index = archive
+    bad = sorted((root / "s1").iterdir())[2]
+    read = stack_headers.read_header
+
+    def refuse(path, more):
+        if path == bad:
+            raise PermissionError(13, "Permission denied")
+        return read(path, more)
+
+    monkeypatch.setattr(stack_headers, "read_header", refuse)
+    during = search(root, index)
+    faulty = {one.path: one.fault.code for one in during if one.fault}
+    assert faulty == {str(bad): "UNREADABLE", str(root / "s1"): "UNREADABLE"}
+    monkeypatch.undo()
+    assert search(root, index) == search(root, None)
+
+
+def test_a_file_that_goes_while_we_look_is_not_missed_later(archive, monkeypatch):
+    root, index = archive
+    gone = min((root / "s1").iterdir())
+    read = stack_headers.read_header
+
+    def vanish(path, more):
+        gone.unlink(missing_ok=True)
+        return read(path, more)
+
+    monkeypatch.setattr(stack_headers, "read_header", vanish)
+    search(root, index)
+    monkeypatch.undo()
+    assert search(root, index) == search(root, None)
