@@ -22,12 +22,14 @@ from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
-from medseg_pipelines.batch import BatchOptions, segment_folder
+from medseg_pipelines.batch.archive_run import Wishes, segment_archive
+from medseg_pipelines.batch.formats import FILES
+from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.provenance import read_record
 from medseg_pipelines.destination import check_folder, write_text
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report
 from medseg_pipelines.screen import Screen, duration
-from medseg_pipelines.summary import Outcome
 from medseg_pipelines.train import train_on
 from medseg_pipelines.view import show_in_napari, why_not
 
@@ -36,6 +38,28 @@ PATIENTS = 11
 HELD_OUT = 3
 _FEATURES = (16, 32, 64, 128)
 _MARK = "MADE-BY-MEDSEG-DEMO.txt"
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A held-out series and what was found in it.
+
+    Parameters
+    ----------
+    name : str
+        Of the patient, with a number where there are several series.
+    series : ArchivedSeries
+        With its truth.
+    labels : Path
+        The label map that was found.
+    seconds : float
+        That it took.
+    """
+
+    name: str
+    series: ArchivedSeries
+    labels: Path
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,11 @@ class Places:
         return self.root / "results"
 
     @property
+    def compared(self) -> Path:
+        """The label maps among them whose truth is known, by the names of the truth."""
+        return self.root / "compared"
+
+    @property
     def truth(self) -> Path:
         """Their truth."""
         return self.root / "truth"
@@ -89,8 +118,8 @@ class Places:
         """All places for a person."""
         return {
             "report": self.report,
-            "label maps (NIfTI)": self.results / "nifti",
-            "label maps (DICOM SEG)": self.results / "dicom-seg",
+            "label maps": self.results,
+            "report of the batch": self.results / "report.html",
             "table of the batch": self.results / "summary.csv",
             "scores": self.scores,
             "model": self.run / "model",
@@ -135,21 +164,21 @@ def run_demo(
     places = Places(output)
     _clear(places)
     try:
-        outcomes, series, scores = _work(places, minutes, device, screen)
+        found, scores, good = _work(places, minutes, device, screen)
     except Cancelled as stop:
         raise Cancelled(
             f"what is finished is in '{output}'; run the demo again to start over"
         ) from stop
     _tell(places, scores, time.monotonic() - start, screen)
     if view:
-        _view(places, outcomes, series, screen)
-    return all(outcome.status != "failed" for outcome in outcomes)
+        _view(found, screen)
+    return good
 
 
 def _work(
     places: Places, minutes: float, device: str, screen: Screen
-) -> tuple[list[Outcome], list[ArchivedSeries], dict[str, Any]]:
-    """Archive, training, segmentation, evaluation, report."""
+) -> tuple[list[Segmented], dict[str, Any], bool]:
+    """Archive, training, segmentation, evaluation, report; whether nothing failed."""
     patients = demo_patients(PATIENTS)
     screen.say(f"1. A DICOM archive of {len(patients)} made-up CT patients", style="bold")
     with screen.progress("writing the archive") as progress:
@@ -164,28 +193,46 @@ def _work(
     plan = _plan(data, options)
     package = train_on(data, run=places.run, options=options, plan=plan, screen=screen)
     screen.say("3. Segmenting the DICOM folder of the held-out patients", style="bold")
-    outcomes = segment_folder(
+    wishes = Wishes(formats=("nifti", "dicom-seg", "preview"), device=device)
+    good = segment_archive(
         places.archive / "held-out",
         model=package.folder,
         output=places.results,
-        options=BatchOptions(formats=("nifti", "dicom-seg"), device=device),
+        wishes=wishes,
         screen=screen,
     )
     screen.say("4. Comparing with the truth", style="bold")
-    truth = {series.series_uid: series for series in new}
-    shown = [outcome for outcome in outcomes if outcome.series_uid in truth]
-    for outcome in shown:
-        _write_truth(truth[outcome.series_uid], places.truth, outcome.scan)
+    found = _found(places, new)
     scores = evaluate_maps(
-        places.results / "nifti",
-        places.truth,
-        output=places.scores,
-        table=ABDOMEN_LABELS,
-        screen=screen,
+        places.compared, places.truth, output=places.scores, table=ABDOMEN_LABELS, screen=screen
     )
     screen.say("5. Report", style="bold")
-    _report(places, [outcome for outcome in shown if outcome.status == "done"], truth, scores)
-    return outcomes, new, scores
+    _report(places, found, scores)
+    return found, scores, good
+
+
+def _found(places: Places, series: Sequence[ArchivedSeries]) -> list[Segmented]:
+    """What was found in the series, laid beside the truth under the same names."""
+    for folder in (places.compared, places.truth):
+        folder.mkdir(parents=True, exist_ok=True)
+    known = {
+        one.series_uid: (f"{one.patient}-{number}", one)
+        for number, one in enumerate(series, start=1)
+    }
+    found = []
+    with Ledger.of(places.results) as ledger:
+        rows = ledger.rows(states=["done"])
+    for row in rows:
+        folder = places.results / row.folder
+        record = read_record(folder)
+        if record is None or record.source.series not in known:
+            continue
+        name, one = known[record.source.series]
+        labels = folder / FILES["nifti"]
+        shutil.copyfile(labels, places.compared / f"{name}.nii.gz")
+        write_labels(one.truth, places.truth / f"{name}.nii.gz")
+        found.append(Segmented(name, one, labels, sum(row.seconds.values())))
+    return found
 
 
 def _clear(places: Places) -> None:
@@ -249,31 +296,18 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
     )
 
 
-def _write_truth(series: ArchivedSeries, folder: Path, name: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_labels(series.truth, folder / f"{name}.nii.gz")
-
-
-def _report(
-    places: Places,
-    outcomes: Sequence[Outcome],
-    truth: Mapping[str, ArchivedSeries],
-    scores: Mapping[str, Any],
-) -> None:
+def _report(places: Places, found: Sequence[Segmented], scores: Mapping[str, Any]) -> None:
     cases = []
-    for outcome in outcomes:
-        series = truth[outcome.series_uid]
-        scan = read_scan(series.folder, series=series.series_uid)
-        found = read_labels(
-            places.results / "nifti" / f"{outcome.scan}.nii.gz", table=ABDOMEN_LABELS
-        )
-        cases.append(ReportCase(outcome.scan, scan, found, series.truth))
+    for one in found:
+        scan = read_scan(one.series.folder, series=one.series.series_uid)
+        labels = read_labels(one.labels, table=ABDOMEN_LABELS)
+        cases.append(ReportCase(one.name, scan, labels, one.series.truth))
     history = read_history(places.run)
     facts = {
         "patients": f"{PATIENTS} phantoms, {HELD_OUT} of them never seen in training",
         "network": "3-D U-Net, Dice and cross-entropy loss",
         "training": f"{history[-1]['step']} steps in {duration(history[-1]['seconds'])}",
-        "segmentation": ", ".join(f"{one.scan} {one.seconds:.1f} s" for one in outcomes),
+        "segmentation": ", ".join(f"{one.name} {one.seconds:.1f} s" for one in found),
     }
     report = Report(
         title="medseg demo: abdominal organs in CT",
@@ -303,17 +337,13 @@ def _tell(places: Places, scores: Mapping[str, Any], seconds: float, screen: Scr
         screen.say(f"  {name + ':':24} {path}")
 
 
-def _view(
-    places: Places, outcomes: Sequence[Outcome], series: Sequence[ArchivedSeries], screen: Screen
-) -> None:
+def _view(found: Sequence[Segmented], screen: Screen) -> None:
     """Open one result in napari, or say in one line why not."""
-    names = {outcome.series_uid: outcome.scan for outcome in outcomes if outcome.status == "done"}
-    shown = [one for one in series if one.series_uid in names]
-    obstacle = why_not() or ("" if shown else "nothing was segmented")
+    obstacle = why_not() or ("" if found else "nothing was segmented")
     if obstacle:
         screen.say(f"napari was not opened: {obstacle}.")
         return
-    name = names[shown[0].series_uid]
-    screen.say(f"Opening {name} in napari; close its window to end the demo.")
-    if not show_in_napari([shown[0].folder, places.results / "nifti" / f"{name}.nii.gz"]):
+    first = found[0]
+    screen.say(f"Opening {first.name} in napari; close its window to end the demo.")
+    if not show_in_napari([first.series.folder, first.labels]):
         screen.say("napari could not show it here; the report does.")

@@ -29,13 +29,14 @@ def test_the_whole_way_leaves_everything_in_its_place(run, small, tmp_path):
     result = run("demo", "--output", output, "--no-view", "--minutes", "0.01", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "BELOW the 0.90 expected" in result.output
-    maps = sorted((output / "results" / "nifti").iterdir())
+    maps = sorted((output / "compared").iterdir())
     assert len(maps) == 3
-    assert len(list((output / "results" / "dicom-seg").iterdir())) == 3
+    assert len(list((output / "results").rglob("labels.nii.gz"))) == 3
+    assert len(list((output / "results").rglob("seg.dcm"))) == 3
     names = {row["case"] for row in json.loads((output / "scores.json").read_text())["cases"]}
     assert names == {path.name.removesuffix(".nii.gz") for path in maps}
     assert (output / "run" / "model" / "manifest.json").is_file()
-    assert "skipped" in (output / "results" / "summary.csv").read_text()
+    assert "FEW_SLICES" in (output / "results" / "summary.csv").read_text()
     html = (output / "report.html").read_text()
     assert len(re.findall("data:image/png", html)) == 4
     for path in maps:

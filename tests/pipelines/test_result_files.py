@@ -5,7 +5,6 @@ import pytest
 
 from medseg.errors import InputError, WriteError
 from medseg_pipelines.destination import check_folder, check_label_file, stem, write_text
-from medseg_pipelines.summary import Outcome, read_volumes, write_summary
 
 
 def test_a_text_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -42,15 +41,3 @@ def test_an_unknown_suffix_names_the_known_ones(tmp_path):
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.NII.GZ", "a.nii", "a.seg.nrrd", "a.dcm", "a"])
 def test_stems(tmp_path, name):
     assert stem(tmp_path / name) == "a"
-
-
-def test_a_summary_keeps_volumes_for_the_next_run(tmp_path):
-    outcomes = [
-        Outcome(scan="a", status="done", seconds=1.25, volumes_ml={"left kidney": 12.5}),
-        Outcome(scan='b,"c', status="failed", code="READ", message="cut short\nhere"),
-    ]
-    path = write_summary(tmp_path / "summary.csv", outcomes)
-    assert read_volumes(path) == {"a": {"left kidney": 12.5}, 'b,"c': {}}
-    assert read_volumes(tmp_path / "none.csv") == {}
-    (tmp_path / "odd.csv").write_text("x,y\n1,2\n")
-    assert read_volumes(tmp_path / "odd.csv") == {}

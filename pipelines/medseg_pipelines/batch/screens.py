@@ -281,8 +281,8 @@ class JsonLines(Counted):
         super().case_ended(row)
         self._tell(
             "case_ended", case=row.case, state=row.state, code=row.code, message=row.message,
-            attempts=row.attempts, folder=row.folder if row.state == "done" else "", seconds=row.seconds,
-            volumes_ml=row.volumes_ml, warnings=row.warnings,
+            attempts=row.attempts, folder=row.folder if row.state == "done" else "",
+            seconds=row.seconds, volumes_ml=row.volumes_ml, warnings=row.warnings,
         )  # fmt: skip
         if self._is_time():
             self._tell_how_far()
