@@ -13,7 +13,7 @@ from medseg.losses import IGNORE
 from medseg.planning import Choice
 from medseg.preparing import prepare_labels
 from medseg.refining import Refining, build_refining
-from medseg.refining.fitting import Example, fit
+from medseg.refining.fitting import Example, LabelExample, fit, fit_label_steps
 from medseg.refining.protocol import Three
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import class_indices
@@ -45,6 +45,8 @@ def choose_refining(
 ) -> RefiningChoice:
     """Choose steps on every other held-out case; keep them if the rest do not suffer.
 
+    A model of regions has no probabilities of classes, so its steps are those on labels.
+
     Parameters
     ----------
     predictor : Predictor
@@ -61,10 +63,7 @@ def choose_refining(
     RefiningChoice
     """
     chosen_on, others = cases[::2][:MOST_CASES], cases[1::2]
-    examples = [held_out_example(predictor, dataset, case) for case in chosen_on]
-    if not any(_is_labelled(one) for one in examples):
-        return RefiningChoice()
-    refining = fit(examples, progress=progress).refining
+    refining = _fitted(predictor, dataset, chosen_on, progress)
     if not refining or not others:
         return RefiningChoice(refining=refining)
     refined = replace(predictor, refining=build_refining(refining))
@@ -76,9 +75,36 @@ def choose_refining(
     return RefiningChoice(refining=kept, dice_without=without, dice_with=with_steps)
 
 
-def _is_labelled(example: Example) -> bool:
+def _fitted(
+    predictor: Predictor, dataset: Dataset, cases: Sequence[Case], progress: Progress
+) -> tuple[Choice, ...]:
+    """Steps that help on some cases; none when the truth holds nothing to measure by."""
+    regions = predictor.plan.regions
+    if regions:
+        examples = [_labelled(predictor, dataset, case) for case in cases]
+        if not any(_is_labelled(one) for one in examples):
+            return ()
+        return fit_label_steps(examples, regions=regions, progress=progress).refining
+    seen = [held_out_example(predictor, dataset, case) for case in cases]
+    if not any(_is_labelled(one) for one in seen):
+        return ()
+    return fit(seen, progress=progress).refining
+
+
+def _is_labelled(example: Example | LabelExample) -> bool:
     """Whether the truth holds a class to measure by."""
     return bool(((example.truth_IJK > 0) & (example.truth_IJK != IGNORE)).any())
+
+
+def _labelled(predictor: Predictor, dataset: Dataset, case: Case) -> LabelExample:
+    """Predicted and true classes of a case on its own grid, where steps on labels work."""
+    scan, truth = dataset.read(case)
+    found = predictor.predict(scan)
+    return LabelExample(
+        class_indices(found.values, found.table),
+        class_indices(truth.values, dataset.annotated),
+        truth.grid.spacing_mm,
+    )
 
 
 def held_out_example(predictor: Predictor, dataset: Dataset, case: Case) -> Example:

@@ -158,12 +158,6 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
             f" {regions} (class indices); put the dataset's into the plan, or plan again"
         )
     loss_choice(plan.loss.name if plan else options.loss, regions=regions)
-    if regions and options.refine:
-        raise InputError(
-            f"steps after the network cannot be chosen for the regions of '{dataset.name}', which"
-            " have no probabilities of classes; train without refining and name steps when you"
-            " segment"
-        )
 
 
 def _plan(

@@ -15,10 +15,12 @@ from medseg.inference import Predictor
 from medseg.losses import build_loss, loss_choice
 from medseg.modelpack import ModelPackage
 from medseg.planning import Choice, Normalisation, Plan, read_plan
+from medseg.runtime.device import choose_device
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
+from medseg.training.refining_choice import choose_refining
 from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
@@ -166,9 +168,13 @@ def test_regions_are_planned(dataset, tmp_path):
 
 def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     run = tmp_path / "run"
-    options = TrainingOptions(steps=100, validations=3, device="cpu", learning_rate=1e-2)
+    options = TrainingOptions(
+        steps=100, validations=3, device="cpu", learning_rate=1e-2, refine=True
+    )
     folder = train(dataset, run, options=options, plan=PLAN)
     manifest = ModelPackage.open(folder).manifest
+    assert "refining" in manifest.provenance
+    assert "crf" not in {step.name for step in manifest.refining}
     assert manifest.plan == PLAN
     assert manifest.labels.names == ("whole without core", "core")
     assert set(manifest.scores) == {"whole", "core", "foreground"}
@@ -199,11 +205,35 @@ def test_a_region_counts_with_all_that_lies_inside_it(dataset):
     assert scores == {"whole": 1.0, "core": 0.0, "foreground": 0.5}
 
 
+class Threshold(torch.nn.Module):
+    """Regions by brightness alone: the whole above 50, the core above 150."""
+
+    def forward(self, image):
+        return torch.cat((image - 50, image - 150), dim=1)
+
+
+def test_steps_for_regions_are_chosen_on_held_out_cases(tmp_path):
+    """A bright piece far away that is no part of the truth is found by the network each time."""
+    folder = write_toy_regions(tmp_path / "specks", cases=3)
+    for path in (folder / "images").iterdir():
+        image = nib.load(path)
+        voxels = 100.0 * np.asarray(nib.load(folder / "labels" / path.name).dataobj, np.float32)
+        voxels[-2:, -2:, -2:] = 200
+        nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    dataset = open_dataset(folder)
+    plan = structs.replace(PLAN, normalisation=(Normalisation(scheme="none"),))
+    predictor = Predictor(Threshold(), plan, dataset.labels, choose_device("cpu"))
+    choice = choose_refining(predictor, dataset, dataset.cases)
+    assert [step.name for step in choice.refining] == ["components"]
+    assert choice.refining[0].settings == {"labels": [2]}
+    assert choice.dice_without < 0.98
+    assert choice.dice_with == 1.0
+
+
 @pytest.mark.parametrize(
     ("options", "plan", "words"),
     [
         ({"loss": "cl_dice"}, None, r"'cl_dice' cannot learn regions.*dice_ce.*tversky"),
-        ({"refine": True}, None, "without refining"),
         ({}, structs.replace(PLAN, regions=()), r"regions \(\) and the dataset 'toy'"),
         ({}, structs.replace(PLAN, loss=Choice(name="boundary")), "'boundary' cannot"),
     ],
