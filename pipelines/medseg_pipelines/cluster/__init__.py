@@ -1,0 +1,97 @@
+"""Workers on other machines, through dask.distributed; the extra ``medseg[cluster]``.
+
+Nothing of Dask is imported before :func:`crew_of` is called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.errors import InputError
+
+if TYPE_CHECKING:
+    from medseg_pipelines.batch.crew import Crew
+    from medseg_pipelines.cluster.orders import Work
+    from medseg_pipelines.cluster.workplace import Workplace
+
+__all__ = ["crew_of"]
+
+_FORMS = "HOST:PORT, a Dask scheduler file (.json), local:N or slurm:FILE.toml"
+_ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|wss?)://)?(?:\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}")
+_MOST_LOCAL = 512
+
+
+def crew_of(
+    text: str, *, patience_s: float = 3600.0, work: Work | None = None
+) -> Callable[[], Crew]:
+    """Makes the workers that ``--cluster`` names.
+
+    The text, and a file it names, are checked at once; what is returned starts and connects.
+
+    Parameters
+    ----------
+    text : str
+        ``HOST:PORT`` of a Dask scheduler, its scheduler file (``.json``), ``local:N`` for N
+        processes on this machine, or ``slurm:FILE.toml``.
+    patience_s : float
+        A case that gets no further for this long is given up and its worker ended.
+    work : callable, optional
+        A function of a module that takes the place of the work on a case; for measurements.
+
+    Returns
+    -------
+    callable
+        Without arguments; a crew. It raises `InputError` when there is no such cluster, or none
+        of its workers can be used.
+
+    Raises
+    ------
+    InputError
+        When the text is none of these, the file does not decode, or ``medseg[cluster]`` is not
+        installed.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("distributed", "dask_jobqueue")):
+        raise InputError(
+            "--cluster needs Dask, which is not installed: pip install 'medseg[cluster]'",
+            code="NOT_INSTALLED",
+        )
+    return partial(_crew, _place(text.strip()), patience_s, work)
+
+
+def _crew(place: Callable[[], Workplace], patience_s: float, work: Work | None) -> Crew:
+    from medseg_pipelines.cluster.dask_crew import DaskCrew
+
+    return DaskCrew(place(), patience_s=patience_s, work=work)
+
+
+def _place(text: str) -> Callable[[], Workplace]:
+    """What starts the workers, or connects to them."""
+    from medseg_pipelines.cluster import workplace
+    from medseg_pipelines.cluster.slurm_file import read_slurm_file
+
+    kind, _, rest = text.partition(":")
+    if kind == "local":
+        return partial(workplace.local, _count(rest))
+    if kind == "slurm":
+        return partial(workplace.slurm, read_slurm_file(Path(rest)))
+    if text.endswith(".json"):
+        return partial(workplace.by_file, Path(text))
+    if _ADDRESS.fullmatch(text) is None:
+        raise InputError(f"--cluster '{text}' is no cluster; give {_FORMS}", code="CLUSTER")
+    return partial(workplace.at, text)
+
+
+def _count(text: str) -> int:
+    """N of ``local:N``."""
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_LOCAL:
+        raise InputError(
+            f"--cluster 'local:{text}': N must be a number from 1 to {_MOST_LOCAL}, for example"
+            " local:4",
+            code="CLUSTER",
+        )
+    return int(text)

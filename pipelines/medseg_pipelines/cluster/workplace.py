@@ -1,0 +1,205 @@
+"""Where workers are: a scheduler that is there, processes of this machine, or jobs of SLURM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+
+dask.config.set({"logging": {"distributed": "critical"}})  # what matters is told by us
+
+from distributed import Client, LocalCluster, Security  # noqa: E402 - logs are set up on import
+
+from medseg.errors import InputError  # noqa: E402
+from medseg_pipelines.cluster.slurm_file import SlurmFile  # noqa: E402
+
+PRELOAD = "medseg_pipelines.cluster.preload"
+CONNECT_SECONDS = 15.0
+START_SECONDS = 120.0
+_PRIVATE = "127.0.0.1:0"
+_OURS: dict[str, Any] = {
+    # The results are files: there is nothing to spill, and a worker that waits for memory to
+    # become free, as Dask would have it, waits for ever.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    # Nothing is served to browsers.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A connection to a Dask scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected.
+    end : callable
+        Ends what was started for this run; the connection is closed first.
+    words : str
+        For messages, such as ``"the cluster at tcp://10.0.0.1:8786"``.
+    """
+
+    client: Client
+    end: Callable[[], None]
+    words: str
+
+
+def at(address: str) -> Workplace:
+    """Connect to a scheduler.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST:PORT``, with a protocol before it or not.
+
+    Returns
+    -------
+    Workplace
+
+    Raises
+    ------
+    InputError
+        When nobody answers.
+    """
+    words = f"the cluster at {address}"
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="medseg")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at '{address}' within {CONNECT_SECONDS:.0f} s"
+            f" ({_short(error)}); check address and port, and start one with `dask scheduler`",
+            code="CLUSTER",
+        ) from error
+    return Workplace(client, _nothing, words)
+
+
+def by_file(path: Path) -> Workplace:
+    """Connect to the scheduler that wrote a scheduler file.
+
+    Raises
+    ------
+    InputError
+        When the file does not say where a scheduler is, or nobody answers there.
+    """
+    import json
+
+    try:
+        address = json.loads(path.read_text("utf-8"))["address"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"--cluster: '{path}' is no scheduler file ({_short(error)}); `dask scheduler"
+            " --scheduler-file FILE` writes one",
+            code="CLUSTER",
+        ) from error
+    return at(str(address))
+
+
+def local(count: int) -> Workplace:
+    """Start worker processes on this machine; nobody else can reach them.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+
+    Returns
+    -------
+    Workplace
+    """
+    threads = max(1, (os.cpu_count() or 1) // count)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    spawn = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(names, threads)}
+    with dask.config.set(_OURS | spawn):
+        cluster = LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
+            security=Security.temporary(), protocol="tls://", dashboard_address=_PRIVATE,
+            worker_dashboard_address=_PRIVATE, silence_logs=logging.CRITICAL, preload=[PRELOAD],
+        )  # fmt: skip
+    return _of_cluster(cluster, f"{count} processes on this machine", at_least=count)
+
+
+def slurm(file: SlurmFile) -> Workplace:
+    """Ask SLURM for jobs; workers join as they start.
+
+    Parameters
+    ----------
+    file : SlurmFile
+        What each job needs.
+
+    Returns
+    -------
+    Workplace
+
+    Raises
+    ------
+    InputError
+        When SLURM does not take the jobs.
+    """
+    from dask_jobqueue import SLURMCluster
+
+    with dask.config.set(_OURS):
+        cluster = SLURMCluster(**slurm_arguments(file))
+    cluster.scale(jobs=file.jobs)
+    return _of_cluster(cluster, f"{file.jobs} jobs of SLURM", at_least=0)
+
+
+def slurm_arguments(file: SlurmFile) -> dict[str, Any]:
+    """What dask-jobqueue is told: one thread for each worker process, the CPUs shared out.
+
+    Parameters
+    ----------
+    file : SlurmFile
+        What each job needs.
+
+    Returns
+    -------
+    dict
+    """
+    threads = max(1, file.cpus // file.workers)
+    exports = [
+        *(f"export {name}_NUM_THREADS={threads}" for name in ("OMP", "MKL", "OPENBLAS")),
+        *(
+            f"export DASK_{key.upper().replace('.', '__')}={shlex.quote(str(value))}"
+            for key, value in _OURS.items()
+        ),
+    ]
+    return {
+        "cores": file.workers, "processes": file.workers, "job_cpu": file.cpus,
+        "memory": file.memory, "walltime": file.walltime, "queue": file.partition,
+        "account": file.account, "interface": file.interface, "python": file.python,
+        "job_extra_directives": list(file.directives),
+        "job_script_prologue": [*exports, *file.prologue],
+        "worker_extra_args": ["--preload", PRELOAD, "--dashboard-address", _PRIVATE],
+        "log_directory": file.logs,
+        "shared_temp_directory": str(Path(file.keys).expanduser()), "security": True,
+        "scheduler_options": {"dashboard_address": _PRIVATE}, "silence_logs": logging.CRITICAL,
+    }  # fmt: skip
+
+
+def _of_cluster(cluster: Any, words: str, *, at_least: int) -> Workplace:
+    try:
+        client = Client(cluster, set_as_default=False, name="medseg")
+        if at_least:
+            client.wait_for_workers(at_least, timeout=START_SECONDS)
+    except BaseException:
+        cluster.close()
+        raise
+    return Workplace(client, cluster.close, words)
+
+
+def _nothing() -> None:
+    """Leave a cluster that others started as it is."""
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
