@@ -7,35 +7,18 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from medseg.modelpack import Card, Manifest, save_package
-from medseg.modelpack.package import UNSAVED
-from medseg.networks import build_network
-from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
+from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
-from medseg.planning import Choice, Normalisation, Plan
 from medseg.writing import write_labels, write_scan
 from medseg_pipelines.cli import medseg
+from toy_model import tiny_model
 
 SMALL = ct_grid(shape=(32, 24, 20), spacing_mm=(11.0, 10.5, 12.0), turn_degrees=(0, 0, 7))
 
 
 @pytest.fixture(scope="session")
 def shared_model(tmp_path_factory):
-    plan = Plan(
-        spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
-        normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
-        network=Choice(name="unet", settings={
-            "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
-            "kernels": [[3, 3, 3], [3, 3, 3]],
-        }),
-    )  # fmt: skip
-    manifest = Manifest(
-        name="tiny", plan=plan, labels=ABDOMEN_LABELS, weights=UNSAVED,
-        card=Card(summary="For tests.", modality="CT", licence="CC0"),
-        scores={"liver": 0.5, "foreground": 0.25},
-    )  # fmt: skip
-    network = build_network(plan, classes=len(ABDOMEN_LABELS) + 1)
-    return save_package(tmp_path_factory.mktemp("models") / "tiny", manifest, network).folder
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny").folder
 
 
 @pytest.fixture

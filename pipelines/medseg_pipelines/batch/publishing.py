@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,8 @@ def discard(places: Places, tokens: Iterable[str]) -> None:
     for token in filter(None, tokens):
         shutil.rmtree(places.staged(token), ignore_errors=True)
         for mark in places.staging.glob(f"{token}.*"):
-            mark.unlink(missing_ok=True)
+            with suppress(OSError):
+                mark.unlink()
 
 
 def _set_aside(places: Places, record: Record) -> None:

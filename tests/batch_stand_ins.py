@@ -1,0 +1,176 @@
+"""What stands in for parts of a batch: workers in the test's own process, results made up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from batch_rows import found
+from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.identity import Recipe
+from medseg_pipelines.batch.leases import Leases, Process
+from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.nouns import Fault, Result, Settings
+from medseg_pipelines.batch.places import Places
+from medseg_pipelines.batch.provenance import (
+    ModelUsed,
+    Record,
+    Source,
+    file_digests,
+    write_record,
+)
+from medseg_pipelines.batch.queueing import Queue
+from medseg_pipelines.batch.settling import Settlement
+
+RECIPE = Recipe("m" * 64, "s" * 64)
+
+
+class InlineCrew:
+    """Does each task when asked what happened, in this process."""
+
+    capacity = 2
+
+    def __init__(self, before=lambda task: None):
+        self.tasks, self.done, self._before = deque(), [], before
+
+    def submit(self, task):
+        self.tasks.append(task)
+
+    def events(self, timeout_s):
+        from medseg_pipelines.batch.case_work import work
+
+        task = self.tasks.popleft()
+        self._before(task)
+        steps = []
+        result = work(task, steps.append)
+        self.done.append(task)
+        return [*steps, result]
+
+    def kill(self, case):
+        self.tasks = deque(task for task in self.tasks if task.case != case)
+
+    def close(self):
+        self.tasks.clear()
+
+
+class Diary(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.plan, self.rows, self.words, self.started, self.tally = None, [], [], [], None
+
+    def planned(self, plan):
+        self.plan = plan
+
+    def case_started(self, case, found):
+        self.started.append(case)
+
+    def case_ended(self, row):
+        self.rows.append(row)
+
+    def told(self, message):
+        self.words.append(message)
+
+    def finished(self, tally):
+        self.tally = tally
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Every file for people, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".medseg" not in path.parts
+    }
+
+
+@dataclass
+class World:
+    """An output whose cases are settled by hand."""
+
+    places: Places
+
+    @classmethod
+    def at(cls, folder: Path) -> World:
+        places = Places(folder)
+        places.staging.mkdir(parents=True)
+        return cls(places)
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.places.ledger)
+
+    def settlement(self, ledger: Ledger, attempts: int = 3) -> Settlement:
+        return Settlement(ledger, self.places, attempts)
+
+    def queue(self, ledger, *, recipe=RECIPE, min_slices=4, anew=False) -> Queue:
+        return Queue(
+            ledger, recipe, min_slices=min_slices, anew=anew, in_place=self.places.has_results
+        )
+
+    def stage(self, row, *, content="c1", text=b"labels") -> Result:
+        """Make up the results of a leased case, as a worker leaves them."""
+        folder = self.places.staged(row.token)
+        folder.mkdir(exist_ok=True)
+        (folder / "labels.nii.gz").write_bytes(text)
+        source = Source(
+            format="nifti", modality="CT", shape=(1, 1, 1), spacing_mm=(1.0, 1.0, 1.0), files=1,
+            content=content, pixels="p",
+        )  # fmt: skip
+        used = ModelUsed(name="tiny", version="1", digest=row.model, weights="w")
+        record = Record(
+            case=row.case, token=row.token, key=row.key, lineage=row.lineage, folder=row.folder,
+            source=source, model=used, settings=Settings(), versions={}, device="cpu", ended="now",
+            seconds={"read": 1.0}, volumes_ml={"liver": 2.0}, warnings=("odd",),
+            files=file_digests(folder),
+        )  # fmt: skip
+        write_record(folder, record)
+        return Result(
+            case=row.case, token=row.token, state="done", content=content,
+            volumes_ml=record.volumes_ml, warnings=record.warnings, seconds=record.seconds,
+        )  # fmt: skip
+
+
+class Clock:
+    """Seconds that grow when told to."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def process(number: int, boot: str = "this boot") -> Process:
+    """A process that the system knows nothing of, so that only its heart tells whether it lives."""
+    return Process(boot, number, 0)
+
+
+def leases(ledger: Ledger, clock: Clock, number: int = 1, boot: str = "this boot") -> Leases:
+    return Leases(ledger, lease_s=60.0, process=process(number, boot), clock=clock)
+
+
+def refusal(row, code: str = "MISSING_SLICE") -> Result:
+    fault = Fault(code=code, message="a slice is missing")
+    return Result(case=row.case, token=row.token, state="refused", fault=fault)
+
+
+def failure(row, code: str = "BROKEN") -> Result:
+    fault = Fault(code=code, message="it broke")
+    return Result(case=row.case, token=row.token, state="failed", fault=fault)
+
+
+def changed(scan, **more):
+    return msgspec.structs.replace(scan, **more)
+
+
+def table(ledger: Ledger) -> list[tuple]:
+    """Everything that the ledger says of cases."""
+    with ledger.reading() as db:
+        return [tuple(one) for one in db.execute("SELECT * FROM cases ORDER BY rowid")]
+
+
+__all__ = ["RECIPE", "Clock", "Diary", "InlineCrew", "World", "changed", "failure", "files_below",
+           "found", "leases", "process", "refusal", "table"]  # fmt: skip
