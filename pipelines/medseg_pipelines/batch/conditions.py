@@ -22,6 +22,7 @@ from medseg.reading.stack_headers import FACTS, WORDS
 
 _MOST_LETTERS = 500
 _MOST_VALUE = 60
+_MOST_SHOWN = 20
 _KINDS = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.BinOp,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
@@ -95,7 +96,7 @@ class Condition:
         try:
             holds = bool(_evaluator(names).eval(self.text, self.tree))
         except (TypeError, ValueError, ArithmeticError, LookupError):
-            return Verdict(holds=False, why=f"{self._found(names)}, which do not go together")
+            return Verdict(holds=False, why=f"{self._found(names)}, which cannot be evaluated")
         except simpleeval.InvalidExpression as error:
             return Verdict(holds=False, why=f"it cannot be evaluated ({type(error).__name__})")
         return Verdict(holds=True) if holds else Verdict(holds=False, why=self._found(names))
@@ -149,11 +150,18 @@ def _parsed(text: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        at = max((error.offset or 1) - 1, 0)
-        hint = "; write == to compare" if "==" not in text and "=" in text else ""
-        raise _wrong(text, f"is not understood from {text[at:][:20]!r} on{hint}") from error
+        raise _wrong(text, _misunderstood(text, error)) from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise _wrong(text[:_MOST_VALUE], "is not understood; write it simpler") from error
+
+
+def _misunderstood(text: str, error: SyntaxError) -> str:
+    """From where on an expression is no expression."""
+    rest = text[max((error.offset or 1) - 1, 0) :]
+    if not rest or text.endswith(("=", "<", ">", "and", "or", "not", "in", "+", "-", "(", ",")):
+        return "ends too early"
+    hint = "; write == to compare" if "==" not in text and "=" in text else ""
+    return f"is not understood from {rest[:_MOST_SHOWN]!r} on{hint}"
 
 
 def _check(node: ast.AST, text: str) -> None:
