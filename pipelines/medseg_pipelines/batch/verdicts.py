@@ -87,18 +87,25 @@ def _judged(error: Exception, task: Task, stage: str) -> tuple[Literal["refused"
 
 
 def _no_memory(error: Exception) -> bool:
-    text = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
+    causes = list(_causes(error))
+    said = " ".join(str(cause).lower() for cause in causes if isinstance(cause, RuntimeError))
+    return any(isinstance(cause, MemoryError) for cause in causes) or any(
+        words in said for words in _NO_MEMORY
+    )
 
 
-def _of_system(error: BaseException) -> OSError | None:
+def _of_system(error: Exception) -> OSError | None:
     """What the operating system said, where that is the cause: the disk may do better next time."""
+    said = (cause for cause in _causes(error) if isinstance(cause, OSError))
+    return next((cause for cause in said if cause.errno is not None), None)
+
+
+def _causes(error: Exception) -> Iterator[BaseException]:
+    """An exception, and those that it was raised because of."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return cause
+        yield cause
         cause = cause.__cause__
-    return None
 
 
 def _names(found: Found) -> Iterator[str]:
