@@ -22,7 +22,8 @@ PYTEST := env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(BIN)/python -m pytest
 SOURCES := medseg pipelines/medseg_pipelines napari_plugin/medseg_napari
 
 .PHONY: help demo test test-slow test-all check check-style check-types check-floors \
-	check-docstrings check-plugin check-wheel screenshots benchmarks clean system-packages
+	check-docstrings check-plugin check-wheel screenshots benchmarks clean system-packages \
+	pacs-packages
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +76,10 @@ clean: ## Remove what was made here; .venv stays (delete it to start over)
 
 system-packages:
 	@scripts/system_packages.sh
+
+# A real archive for tests/pacs; those tests are skipped without it.
+pacs-packages:
+	@scripts/pacs_packages.sh
 
 # Stamps: an installation is repeated only when one of these two files is newer. A larger
 # installation holds the smaller ones.

@@ -24,6 +24,7 @@ from medseg_pipelines.cli_options import (
     showing,
 )
 from medseg_pipelines.models_cli import models, networks
+from medseg_pipelines.pacs_cli import pacs
 
 if TYPE_CHECKING:
     from medseg.reading._policies import Irregular, Missing
@@ -268,6 +269,7 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
 medseg.add_command(batch)
 medseg.add_command(models)
 medseg.add_command(networks)
+medseg.add_command(pacs)
 
 
 def main() -> None:

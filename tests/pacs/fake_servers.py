@@ -44,11 +44,19 @@ class FakeWeb:
     plan: list[object] = field(default_factory=list)
     cut: int = 0
     asked: list[str] = field(default_factory=list)
+    refusals: list[int] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
     def behaviour(self):
         return self.plan.pop(0) if self.plan else "good"
+
+    def stored(self):
+        """Answer to STOW: refused for the next of `refusals`, else stored."""
+        if not self.refusals:
+            return _json({})
+        reason = {"vr": "US", "Value": [self.refusals.pop(0)]}
+        return _json({"00081198": {"vr": "SQ", "Value": [{"00081197": reason}]}})
 
     def answer(self, path):
         """Body and type of a good answer."""
@@ -93,7 +101,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fake = self.server.fake
         fake.asked.append(self.path)
         self._drain()
-        self._behave(fake, fake.behaviour(), b"{}", "application/dicom+json")
+        self._behave(fake, fake.behaviour(), *fake.stored())
 
     def _drain(self):
         """Read a body that comes in chunks."""

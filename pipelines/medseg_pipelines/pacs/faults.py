@@ -13,14 +13,9 @@ PASSING = frozenset({"UNREACHABLE", "TIMEOUT", "RESET", "BUSY", "NOT_KEPT", "INC
 class PeerError(MedsegError):
     """Another machine did not do what it was asked.
 
-    Parameters
-    ----------
-    message : str
-        One sentence without patient text.
-    code : str
-        ``UNREACHABLE``, ``TIMEOUT``, ``RESET``, ``BUSY``, ``NOT_KEPT``, ``INCOMPLETE`` (these may
-        pass); ``REJECTED``, ``CONTEXT``, ``FORBIDDEN``, ``TLS``, ``ANSWER``, ``DIFFERS`` (these
-        stay until somebody changes something).
+    These codes may pass: ``UNREACHABLE``, ``TIMEOUT``, ``RESET``, ``BUSY``, ``NOT_KEPT``,
+    ``INCOMPLETE``. These stay until somebody changes something: ``REJECTED``, ``CONTEXT``,
+    ``FORBIDDEN``, ``TLS``, ``ANSWER``, ``DIFFERS``.
     """
 
     default_code = "PEER"

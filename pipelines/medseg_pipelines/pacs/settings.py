@@ -96,7 +96,9 @@ class Peer(_Strict, frozen=True):
     ----------
     name : str
         As which commands and other settings mean it.
-    ae_title, host, port
+    ae_title, host : str
+        For DIMSE.
+    port : int
         For DIMSE.
     dicomweb : str
         URL of its DICOMweb service, under which ``/studies`` lies.

@@ -1,0 +1,345 @@
+"""What the commands of ``medseg pacs`` do, and what a person sees of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from medseg.errors import InputError
+from medseg_pipelines.pacs.deliveries import Deliveries
+from medseg_pipelines.pacs.exchange import Via, connected
+from medseg_pipelines.pacs.faults import PeerError, check_extra
+from medseg_pipelines.pacs.log import Log
+from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
+from medseg_pipelines.pacs.pull import Puller
+from medseg_pipelines.pacs.push import Courier
+from medseg_pipelines.pacs.retries import insist
+from medseg_pipelines.pacs.settings import PacsSettings, Peer
+from medseg_pipelines.pacs.settings_file import read_settings
+from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.tables import deliveries_table, pulled_table, series_table
+from medseg_pipelines.screen import Screen
+
+_NAP_S = 0.1
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[PacsSettings, Spool]]:
+    """Settings of a file, and their spool.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+
+    Yields
+    ------
+    tuple of PacsSettings and Spool
+
+    Raises
+    ------
+    InputError
+        When the settings cannot be used, or medseg was installed without ``medseg[pacs]``.
+    """
+    check_extra()
+    settings = read_settings(path)
+    spool = Spool(settings.root, settings.limits)
+    try:
+        yield settings, spool
+    finally:
+        spool.close()
+
+
+def echo(path: Path, *, peer: str, screen: Screen) -> bool:
+    """Ask peers whether they answer, in every way the settings give.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    peer : str
+        Name of one; all when empty.
+    screen : Screen
+        Told what each says.
+
+    Returns
+    -------
+    bool
+        Whether all answered.
+    """
+    good = True
+    with opened(path) as (settings, spool):
+        for one in [settings.peer(peer)] if peer else settings.peers:
+            for via in _ways(one):
+                begun = time.monotonic()
+                try:
+                    with connected(one, settings, spool, via=via) as line:
+                        answered = line.echo()
+                except PeerError as error:
+                    good = False
+                    screen.say(f"{one.name}: {error} ({error.code})")
+                else:
+                    ms = 1000 * (time.monotonic() - begun)
+                    screen.say(f"{one.name}: answers by {answered} in {ms:.0f} ms")
+    return good
+
+
+def pull(
+    path: Path, *, peer: str, query: Mapping[str, str], via: Via, most: int | None, dry: bool,
+    screen: Screen,
+) -> bool:  # fmt: skip
+    """Fetch series into the spool.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    peer : str
+        Name of the peer.
+    query : mapping of str to str
+        Values to match, by DICOM keyword.
+    via : {"auto", "dicomweb", "dimse", "c-get", "c-move"}
+        How.
+    most : int or None
+        How many series at most.
+    dry : bool
+        Whether only to count.
+    screen : Screen
+        Told progress and what became of each series.
+
+    Returns
+    -------
+    bool
+        Whether all that was found is here.
+    """
+    _check_query(query)
+    with (
+        opened(path) as (settings, spool),
+        _receiving(settings, spool, via, screen),
+        connected(settings.peer(peer), settings, spool, via=via) as line,
+    ):
+        puller = Puller(line, spool, retry=settings.retry, pause=_pausing(screen))
+        found = puller.find(query, most=most)
+        screen.say(f"Found:  {len(found)} series, {sum(one.objects or 0 for one in found)} objects")
+        pulled = []
+        with screen.progress("fetching") as progress:
+            for number, one in enumerate([] if dry else found):
+                progress(number, len(found), "fetching series")
+                pulled.append(puller.pull(one))
+    if pulled:
+        screen.show(pulled_table(pulled))
+    return not any(one.code for one in pulled)
+
+
+def push(
+    path: Path, files: Sequence[Path], *, peer: str, via: Via, screen: Screen
+) -> bool:  # fmt: skip
+    """Send results to a peer.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    files : sequence of Path
+        DICOM SEG, SR and RT Structure Set files, or folders with some.
+    peer : str
+        Name of the peer.
+    via : {"auto", "dicomweb", "dimse"}
+        How.
+    screen : Screen
+        Told what became of each.
+
+    Returns
+    -------
+    bool
+        Whether all are there.
+    """
+    results = _results(files)
+    good = True
+    with opened(path) as (settings, spool):
+        there = settings.peer(peer)
+        with connected(there, settings, spool, via=via) as line:
+            courier = Courier(line, spool, answers=there.answers)
+            for one, seg in results:
+                try:
+                    state, sent = insist(
+                        lambda one=one, seg=seg: courier.deliver(one, seg=seg),  # type: ignore[misc]
+                        settings.retry, pause=_pausing(screen),
+                    )  # fmt: skip
+                except PeerError as error:
+                    good = False
+                    screen.say(f"{one.name}: not sent, {error} ({error.code})")
+                else:
+                    screen.say(f"{one.name}: {state} {f'as {sent}' if sent else ''}".rstrip())
+    return good
+
+
+def listen(path: Path, *, screen: Screen) -> None:
+    """Receive series until stopped.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    screen : Screen
+        Told what comes.
+    """
+    with opened(path) as (settings, spool), spool.alone():
+        log = Log(screen.say)
+        with _listening(settings, spool, log):
+            while not screen.stopping:
+                time.sleep(_NAP_S)
+
+
+def serve(path: Path, *, screen: Screen) -> None:
+    """Receive series, segment them, send the results, until stopped.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    screen : Screen
+        Told what happens.
+    """
+    from medseg_pipelines.pacs.segmenting import Segmenter
+    from medseg_pipelines.pacs.service import Service
+
+    with opened(path) as (settings, spool), spool.alone():
+        log = Log(screen.say)
+        with (
+            Segmenter(settings, spool, log, check=screen.check) as segmenter,
+            _listening(settings, spool, log),
+        ):
+            service = Service(settings, spool, log, segmenting=segmenter)
+            service.run(lambda: screen.stopping)
+
+
+def status(path: Path, *, as_json: bool, screen: Screen) -> None:
+    """Show what was received, what became of it, what waits and what was given up.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    as_json : bool
+        Whether for programs.
+    screen : Screen
+        Where to.
+    """
+    with opened(path) as (_, spool):
+        series = spool.register.series()
+        sent = Deliveries(spool.register).rows()
+    if as_json:
+        text = msgspec.json.encode({"series": series, "deliveries": sent})
+        screen.say(msgspec.json.format(text).decode())
+        return
+    screen.show(series_table(series))
+    screen.show(deliveries_table(sent))
+
+
+def retry(path: Path, names: Sequence[str], *, screen: Screen) -> None:
+    """Let dead letters be tried again.
+
+    Parameters
+    ----------
+    path : Path
+        Of the settings.
+    names : sequence of str
+        Beginnings of their names; all when empty.
+    screen : Screen
+        Told how many.
+    """
+    with opened(path) as (_, spool):
+        deliveries = Deliveries(spool.register)
+        dead = [row for row in spool.register.series("dead") if _meant(row.series, names)]
+        unsent = [row for row in deliveries.rows("dead") if _meant(row.delivery, names)]
+        for row in dead:
+            spool.register.revive(row)
+            spool.raise_again(row.series)
+        for letter in unsent:
+            deliveries.revive(letter)
+            spool.raise_again(letter.delivery)
+    screen.say(f"{len(dead)} series and {len(unsent)} deliveries will be tried again")
+
+
+def _meant(name: str, beginnings: Sequence[str]) -> bool:
+    return not beginnings or name.startswith(tuple(beginnings))
+
+
+def _check_query(query: Mapping[str, str]) -> None:
+    """Raise unless there is a query, of fields that DICOM knows."""
+    from pydicom.datadict import tag_for_keyword
+
+    if not query:
+        raise InputError("say what to pull, such as --query StudyDate=20260101 or --study UID")
+    unknown = [keyword for keyword in query if tag_for_keyword(keyword) is None]
+    if unknown:
+        raise InputError(f"DICOM has no field '{unknown[0]}'; give keywords such as PatientID")
+
+
+def _ways(peer: Peer) -> list[Via]:
+    ways: list[tuple[Via, str]] = [("dicomweb", peer.dicomweb), ("dimse", peer.host)]
+    return [via for via, given in ways if given]
+
+
+def _pausing(screen: Screen) -> Callable[[float], None]:
+    """Waiting that Ctrl-C ends."""
+
+    def pause(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            screen.check()
+            time.sleep(min(_NAP_S, left))
+
+    return pause
+
+
+@contextmanager
+def _receiving(
+    settings: PacsSettings, spool: Spool, via: Via, screen: Screen
+) -> Iterator[None]:  # fmt: skip
+    """The listener that C-MOVE needs."""
+    if via != "c-move":
+        yield
+        return
+    from medseg_pipelines.pacs.listener import Listener
+
+    with Listener(settings, spool, Log(screen.say)):
+        yield
+
+
+@contextmanager
+def _listening(settings: PacsSettings, spool: Spool, log: Log) -> Iterator[None]:
+    """The listener of a service, with its state made whole before."""
+    from medseg_pipelines.pacs.listener import Listener
+
+    found = spool.recover()
+    if found:
+        log.say(f"{found} objects were received that were not noted; they are now")
+    with Listener(settings, spool, log) as listener:
+        log.say(f"listening as {settings.own.ae_title} on {settings.own.bind}:{listener.port}")
+        yield
+    log.say("stopped; start it again to go on")
+
+
+def _results(paths: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+    """Files that are to be sent, a report behind the label map that it refers to, with that."""
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(path.rglob("*.dcm")) if path.is_dir() else [path]
+    if not files:
+        raise InputError("there is no .dcm file to send; give a DICOM SEG, SR or RT Structure Set")
+    pairs = [(one, _map_beside(one)) for one in files]
+    return sorted(pairs, key=lambda pair: pair[1] is not None)
+
+
+def _map_beside(path: Path) -> Path | None:
+    """The label-map SEG in the folder of a report."""
+    seg = path.with_name("seg.dcm")
+    if not path.name.endswith(".sr.dcm") or not seg.is_file():
+        return None
+    return seg if sendable(seg).sop_class == LABELMAP_SEG else None

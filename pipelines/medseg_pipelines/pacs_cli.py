@@ -1,0 +1,142 @@
+"""The command line's door to hospitals' archives; only click is imported until a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medseg_pipelines.cli_options import file_path, showing
+
+if TYPE_CHECKING:
+    from medseg_pipelines.pacs.exchange import Via
+
+_settings = click.option(
+    "--settings", required=True, type=file_path, metavar="FILE",
+    help="TOML file of this machine, its peers, limits and work.",
+)  # fmt: skip
+_peer = click.option("--peer", default="", metavar="NAME", help="Which peer of the settings.")
+
+
+@click.group()
+def pacs() -> None:
+    """Scans from a hospital's archive, and results back to it."""
+
+
+def _query(
+    ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str]:  # fmt: skip
+    """Values to match by DICOM keyword, from KEYWORD=VALUE."""
+    query: dict[str, str] = {}
+    for pair in pairs:
+        keyword, equals, value = pair.partition("=")
+        if not (keyword.isalpha() and equals and value):
+            raise click.BadParameter(f"'{pair}' is not KEYWORD=VALUE", ctx, option)
+        query[keyword] = value
+    return query
+
+
+@pacs.command()
+@_settings
+@_peer
+@click.pass_context
+def echo(ctx: click.Context, settings: Path, peer: str) -> None:
+    """Ask whether peers answer."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        ctx.exit(0 if commands.echo(settings, peer=peer, screen=screen) else 1)
+
+
+@pacs.command()
+@_settings
+@_peer
+@click.option(
+    "--query", multiple=True, metavar="KEYWORD=VALUE", callback=_query,
+    help="What a study or series must have, such as StudyDate=20260101-20260131.",
+)  # fmt: skip
+@click.option("--study", metavar="UID", help="StudyInstanceUID.")
+@click.option("--series", metavar="UID", help="SeriesInstanceUID.")
+@click.option(
+    "--via", type=click.Choice(["auto", "dicomweb", "c-get", "c-move"]), default="auto",
+    show_default=True, help="How to fetch; auto is DICOMweb where the peer has it.",
+)  # fmt: skip
+@click.option("--most", type=click.IntRange(1), help="At most so many series.")
+@click.option("--dry-run", "dry", is_flag=True, help="Only count what would be fetched.")
+@click.pass_context
+def pull(
+    ctx: click.Context, *, settings: Path, peer: str, query: dict[str, str], study: str | None,
+    series: str | None, via: Via, most: int | None, dry: bool,
+) -> None:  # fmt: skip
+    """Fetch series into the spool; run again to go on."""
+    from medseg_pipelines.pacs import commands
+
+    named = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+    wanted = query | {keyword: uid for keyword, uid in named.items() if uid}
+    with showing() as screen:
+        whole = commands.pull(
+            settings, peer=peer, query=wanted, via=via, most=most, dry=dry, screen=screen
+        )
+    ctx.exit(0 if whole else 1)
+
+
+@pacs.command()
+@click.argument("files", nargs=-1, required=True, type=file_path)
+@_settings
+@_peer
+@click.option(
+    "--via", type=click.Choice(["auto", "dicomweb", "dimse"]), default="auto", show_default=True,
+    help="How to send; auto is DICOMweb where the peer has it.",
+)  # fmt: skip
+@click.pass_context
+def push(
+    ctx: click.Context, *, files: tuple[Path, ...], settings: Path, peer: str, via: Via
+) -> None:  # fmt: skip
+    """Send FILES (DICOM SEG, SR, RT Structure Set, or folders of them) to a peer."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        ctx.exit(0 if commands.push(settings, files, peer=peer, via=via, screen=screen) else 1)
+
+
+@pacs.command()
+@_settings
+def listen(settings: Path) -> None:
+    """Receive series into the spool until stopped."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        commands.listen(settings, screen=screen)
+
+
+@pacs.command()
+@_settings
+def run(settings: Path) -> None:
+    """Receive series, segment them and send the results back, until stopped."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        commands.serve(settings, screen=screen)
+
+
+@pacs.command()
+@_settings
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(settings: Path, *, as_json: bool) -> None:
+    """Show what was received, what became of it, and what was given up."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        commands.status(settings, as_json=as_json, screen=screen)
+
+
+@pacs.command()
+@click.argument("names", nargs=-1)
+@_settings
+def retry(names: tuple[str, ...], settings: Path) -> None:
+    """Try dead letters again: all, or those whose NAMES (beginnings of them) are given."""
+    from medseg_pipelines.pacs import commands
+
+    with showing() as screen:
+        commands.retry(settings, names, screen=screen)
