@@ -365,6 +365,39 @@ def test_a_folder_that_cannot_be_opened_for_once_costs_nothing(archive, monkeypa
     assert read == []
 
 
+def test_a_folder_that_closes_between_two_looks_costs_nothing(archive, monkeypatch):
+    root, index = archive
+    before = search(root, index)
+    os.utime(next((root / "s1").iterdir()), ns=(0, 1_600_000_000_000_000_000))
+    scandir, looks = os.scandir, []
+
+    def refuse(path):
+        if os.fsencode(path).endswith(b"/s1") and looks.append(path) is None and len(looks) > 1:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(archive_walk.os, "scandir", refuse)
+    during = search(root, index)
+    assert [one.path for one in during if one.fault] == [str(root / "s1")] * 2
+    assert [one.key for one in during if one.series] == [one.key for one in before if one.series]
+    monkeypatch.undo()
+    assert search(root, index) == search(root, None)
+
+
+def test_a_folder_that_becomes_an_output_or_a_link_is_forgotten(archive, tmp_path):
+    root, index = archive
+    (root / "deep").mkdir()
+    (root / "s1").rename(root / "deep" / "s1")
+    (root / "s2").rename(tmp_path / "s2")
+    search(root, index)
+    (root / "s2").symlink_to(tmp_path / "s2")
+    (root / "deep" / ".medseg").mkdir()
+    found = search(root, index)
+    assert found == search(root, None)
+    assert {one.fault.code for one in found if one.fault} == {"LINK"}
+    assert not [one for one in found if "deep" in one.path]
+
+
 def test_a_file_that_cannot_be_opened_for_once_is_tried_again(archive, monkeypatch):
     root, index = archive
     bad = sorted((root / "s1").iterdir())[2]

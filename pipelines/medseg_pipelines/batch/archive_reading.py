@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +65,13 @@ class Reader:
         What there is.
     rules : Rules
         Their questions are answered while headers are at hand.
+
+    Attributes
+    ----------
+    held : int
+        How many headers it holds.
+    beside : set of bytes
+        Names of the files of the folder that is read.
     """
 
     def __init__(self, tree: Tree, rules: Rules) -> None:
@@ -73,6 +79,7 @@ class Reader:
         self._images: dict[str, dict[Path, stack_headers.DicomFile]] = {}
         self._faults: dict[str, ReadError] = {}
         self.held = 0
+        self.beside: set[bytes] = set()
 
     def unit_of(self, folder: bytes, name: bytes) -> str:
         """The unit that a file belongs to.
@@ -148,7 +155,7 @@ class Reader:
         lower = path.name.lower()
         if lower == "dicomdir":
             return NOTHING
-        if name.lower().endswith(_VOXELS) and (header := self._header_beside(folder, name)):
+        if name.lower().endswith(_VOXELS) and (header := self._header_beside(name)):
             return _unit(_FILE, folder, header)
         if lower.endswith(SCAN_ENDINGS):
             return _unit(_FILE, folder, name)
@@ -234,12 +241,10 @@ class Reader:
         )
         return Part(found=found, is_picture=is_picture)
 
-    def _header_beside(self, folder: bytes, name: bytes) -> bytes:
+    def _header_beside(self, name: bytes) -> bytes:
         """The name of the MetaImage header that tells of a file of voxels; empty if none does."""
         header = name[: name.rindex(b".")] + b".mhd"
-        files = self._tree.folders[folder]
-        at = bisect.bisect_left(files, (header,))
-        return header if at < len(files) and files[at][0] == header else b""
+        return header if header in self.beside else b""
 
 
 def folders_of(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from medseg.runtime.progress import Progress
 from medseg_pipelines.batch.archive_index import Index, Row, Unit, listing_of
 from medseg_pipelines.batch.archive_reading import CannotOpen, Reader, faulty, folders_of
 from medseg_pipelines.batch.archive_walk import Entry, Tree, joined
-from medseg_pipelines.batch.case_names import listing_digest
 from medseg_pipelines.batch.rules import Rules
 
 _MOST_HEADERS = 20_000
@@ -33,7 +32,7 @@ def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress)
     progress : Progress
         Called after each file that is read.
     """
-    digests = {folder: listing_digest(files) for folder, files in tree.folders.items()}
+    digests = {folder: listed.digest for folder, listed in tree.folders.items()}
     known = index.folders()
     if known == digests:
         return
@@ -97,10 +96,13 @@ class _Update:
         """Read what differs and take it down."""
         gone = {folder for folder in known.keys() - digests.keys() if not self._is_closed(folder)}
         changed = sorted(folder for folder in digests if known.get(folder) != digests[folder])
-        fresh = [(folder, entry) for folder in (*gone, *changed) for entry in self._fresh(folder)]
-        for done, (folder, entry) in enumerate(fresh, start=1):
-            self._take(folder, entry)
-            self._progress(done, len(fresh), "reading headers")
+        total = sum(self._tree.folders[folder].number for folder in changed)
+        done = 0
+        for folder in (*gone, *changed):
+            for entry in self._fresh(folder):
+                self._take(folder, entry)
+                done += 1
+                self._progress(done, max(done, total), "reading headers")
         for unit in sorted(self._touched - {""}):
             self._build(unit)
         for folder in self._again:
@@ -112,7 +114,11 @@ class _Update:
 
     def _fresh(self, folder: bytes) -> list[Entry]:
         """Files of a folder that are not known as they are; those that went are forgotten."""
-        there = self._tree.folders.get(folder, [])
+        there = self._tree.files(folder) if folder in self._tree.folders else []
+        if self._tree.is_closed(folder):  # since a moment ago
+            self._again.add(folder)
+            return []
+        self._reader.beside = {name for name, _, _ in there}
         before = self._index.files_in(folder)
         lost = {name for name, _, _ in before.keys() - set(there)}
         lost = {name for name in lost if joined(folder, name) not in self._tree.suspects}

@@ -6,9 +6,11 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from medseg.errors import ReadError
 from medseg.runtime.progress import Progress
+from medseg_pipelines.batch.case_names import listing_digest
 from medseg_pipelines.batch.nouns import Fault
 
 Entry = tuple[bytes, int, int]
@@ -16,6 +18,21 @@ Entry = tuple[bytes, int, int]
 
 OUTPUT_MARK = b".medseg"
 _TOLD_EVERY = 256
+
+
+class Listed(NamedTuple):
+    """What is remembered of a folder's files, of which there may be hundreds of millions.
+
+    Parameters
+    ----------
+    digest : str
+        Over their names, sizes and times of change.
+    number : int
+        How many.
+    """
+
+    digest: str
+    number: int
 
 
 @dataclass
@@ -26,8 +43,10 @@ class Tree:
     ----------
     root : bytes
         Absolute, without symbolic links.
-    folders : dict of bytes to list of Entry
-        For each folder its regular files, sorted by name; those without files are left out.
+    only : bytes
+        The file that is all there is; empty when there are folders.
+    folders : dict of bytes to Listed
+        Those that hold files.
     faults : dict of bytes to Fault
         What could not be looked into, or leads elsewhere.
     suspects : set of bytes
@@ -39,7 +58,8 @@ class Tree:
     """
 
     root: bytes
-    folders: dict[bytes, list[Entry]] = field(default_factory=dict)
+    only: bytes = b""
+    folders: dict[bytes, Listed] = field(default_factory=dict)
     faults: dict[bytes, Fault] = field(default_factory=dict)
     suspects: set[bytes] = field(default_factory=set)
     closed: set[bytes] = field(default_factory=set)
@@ -48,6 +68,11 @@ class Tree:
     def path(self, folder: bytes, name: bytes = b"") -> Path:
         """The absolute path of a file or folder of the tree."""
         return Path(os.fsdecode(joined(joined(self.root, folder), name)))
+
+    def files(self, folder: bytes) -> list[Entry]:
+        """The regular files of a folder as they are now, sorted by name."""
+        files, _ = _look(self, folder)
+        return [entry for entry in files if self.only in (b"", entry[0])]
 
     def accuse(self, folder: bytes, name: bytes, fault: Fault, *, is_file: bool = True) -> None:
         """Take down what is wrong with something in a folder."""
@@ -95,9 +120,9 @@ def walk(root: Path, *, progress: Progress) -> Tree:
     base = os.fsencode(root.resolve())
     if root.is_file():
         folder, _, name = base.rpartition(b"/")
-        seen = root.stat()
-        files = [(name, seen.st_size, seen.st_mtime_ns)]
-        return Tree(folder or b"/", {b"": files}, mixed={b""})
+        tree = Tree(folder or b"/", name, mixed={b""})
+        tree.folders[b""] = _listed(tree.files(b""))
+        return Tree(folder or b"/", name, tree.folders, mixed={b""})
     try:
         os.scandir(base).close()
     except OSError as error:
@@ -108,15 +133,22 @@ def walk(root: Path, *, progress: Progress) -> Tree:
     tree, waiting, done = Tree(base), [b""], 0
     while waiting:
         folder = waiting.pop()
-        waiting += _look(tree, folder)
+        files, inner = _look(tree, folder)
+        waiting += inner
+        if files:
+            tree.folders[folder] = _listed(files)
         done += 1
         if done % _TOLD_EVERY == 0 or not waiting:
             progress(done, done + len(waiting), "looking through folders")
     return tree
 
 
-def _look(tree: Tree, folder: bytes) -> list[bytes]:
-    """Take down the files of a folder; return the folders in it."""
+def _listed(files: list[Entry]) -> Listed:
+    return Listed(listing_digest(files), len(files))
+
+
+def _look(tree: Tree, folder: bytes) -> tuple[list[Entry], list[bytes]]:
+    """The files of a folder, sorted by name, and the folders in it."""
     files: list[Entry] = []
     inner: list[bytes] = []
     try:
@@ -125,20 +157,18 @@ def _look(tree: Tree, folder: bytes) -> list[bytes]:
                 name = entry.name
                 if name[:1] == b".":
                     if folder and name == OUTPUT_MARK:
-                        return []
+                        return [], []
                     continue
                 mode = _take(tree, folder, entry, files)
                 if stat.S_ISDIR(mode):
                     inner.append(joined(folder, name))
     except FileNotFoundError:  # it went while we were on the way
-        return []
+        return [], []
     except OSError as error:
         tree.faults[folder] = unreadable(error)
         tree.closed.add(folder)
-    if files:
-        files.sort()
-        tree.folders[folder] = files
-    return inner
+    files.sort()
+    return files, inner
 
 
 def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes], files: list[Entry]) -> int:

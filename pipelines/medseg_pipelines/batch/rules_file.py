@@ -47,8 +47,12 @@ def make_rules(
 
     Parameters
     ----------
-    where, description, exclude, orientation, min_slices
-        What every scan must fulfil; see :class:`RuleText`.
+    where, description, exclude : iterable of str
+        What every scan must fulfil; see :class:`medseg_pipelines.batch.rules.RuleText`.
+    orientation : iterable of str
+        Planes of its slices.
+    min_slices : int
+        Fewest slices.
     file : Path or None
         A TOML file of rules, of which one must take the scan, too.
 
