@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from medseg.errors import InputError, WriteError
@@ -128,7 +129,8 @@ def write_bytes(path: Path, content: bytes) -> Path:
             " place"
         ) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
     return path
 
 

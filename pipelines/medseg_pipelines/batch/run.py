@@ -152,7 +152,8 @@ def _opened(places: Places) -> Iterator[Ledger]:
     """The ledger of an output; where an archive turns out to be empty, no new output is left."""
     was_there = places.output.exists()
     with trouble_told(places.output):
-        places.staging.mkdir(parents=True, exist_ok=True)
+        places.own.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths may name patients
+        places.staging.mkdir(exist_ok=True)
     try:
         with Ledger(places.ledger) as ledger:
             yield ledger

@@ -55,8 +55,9 @@ class Pace:
     def made(self, cases: float) -> None:
         """So many cases are done by now, parts of cases included."""
         now = self._clock()
-        if now - self._seen[-1][0] >= _SAMPLE_SECONDS:
-            self._seen.append((now, cases))
+        if len(self._seen) > 1 and now - self._seen[-2][0] < _SAMPLE_SECONDS:
+            self._seen.pop()
+        self._seen.append((now, cases))
 
     def per_minute(self) -> float:
         """Cases per minute; 0 when not known yet."""
