@@ -134,9 +134,10 @@ def status(settings: Path, *, as_json: bool) -> None:
 @pacs.command()
 @click.argument("names", nargs=-1)
 @_settings
-def retry(names: tuple[str, ...], settings: Path) -> None:
+@click.option("--refused", is_flag=True, help="Series that were refused, too.")
+def retry(names: tuple[str, ...], settings: Path, *, refused: bool) -> None:
     """Try dead letters again: all, or those whose NAMES (beginnings of them) are given."""
     from medseg_pipelines.pacs import commands
 
     with showing() as screen:
-        commands.retry(settings, names, screen=screen)
+        commands.retry(settings, names, refused=refused, screen=screen)

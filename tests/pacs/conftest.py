@@ -127,3 +127,10 @@ def lines():
 @pytest.fixture
 def log(lines):
     return Log(lines.append)
+
+
+def without_none(value):
+    """What TOML can say of it."""
+    if isinstance(value, dict):
+        return {key: without_none(one) for key, one in value.items() if one is not None}
+    return [without_none(one) for one in value] if isinstance(value, list | tuple) else value

@@ -104,7 +104,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._behave(fake, fake.behaviour(), *fake.stored())
 
     def _drain(self):
-        """Read a body that comes in chunks."""
+        """Read the body."""
+        if "Content-Length" in self.headers:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            return
         while size := int(self.rfile.readline().strip() or b"0", 16):
             self.rfile.read(size + 2)
         self.rfile.readline()

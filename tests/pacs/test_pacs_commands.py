@@ -23,6 +23,7 @@ from medseg.volume import LabelMap
 from medseg.writing import write_labels
 from medseg_pipelines.cli import medseg
 from medseg_pipelines.pacs.settings import Peer, Work
+from pacs.conftest import without_none
 from pacs.real_orthanc import free_port, guard
 from pacs.test_pacs_listener import STORESCU, needs_dcmtk, store, storescu
 
@@ -35,16 +36,10 @@ def toml(tmp_path):
 
     def written(settings):
         path = tmp_path / "pacs.toml"
-        path.write_bytes(msgspec.toml.encode(_without_none(msgspec.to_builtins(settings))))
+        path.write_bytes(msgspec.toml.encode(without_none(msgspec.to_builtins(settings))))
         return path
 
     return written
-
-
-def _without_none(value):
-    if isinstance(value, dict):
-        return {key: _without_none(one) for key, one in value.items() if one is not None}
-    return [_without_none(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.fixture
@@ -180,6 +175,29 @@ def test_no_patient_text_outside_dicom(orthanc, hospital, process, canaries, run
             assert CANARY.encode() not in file.read_bytes(), file.name
 
 
+@pytest.mark.slow
+def test_a_service_that_is_killed_goes_on(orthanc, hospital, process, series, run):
+    """Killed while it segments, and while it sends; each result is in the archive once."""
+    ours, path = hospital
+    service, port = process("run", "--settings", path)
+    assert set(store(port, *map(pydicom.dcmread, series.iterdir()), calling="ORTHANC")) == {0}
+    for word in ("is segmented", "wait to be sent"):
+        while word not in (line := service.stdout.readline()):
+            assert line, f"it ended before '{word}'"
+        service.send_signal(signal.SIGKILL)
+        service.wait(20)
+        service, _ = process("run", "--settings", path)
+    states, end = [], time.monotonic() + 240
+    while states != ["delivered"] * 2 and time.monotonic() < end:
+        time.sleep(0.3)
+        state = json.loads(run("status", "--settings", path, "--json").output)
+        states = [one["state"] for one in state["deliveries"]]
+    assert [one["state"] for one in state["series"]] == ["done"]
+    assert len(orthanc.instances("SEG")) == len(orthanc.instances("SR")) == 1
+    (folder,) = (ours.root / "results").iterdir()
+    assert len(list(folder.rglob("case.json"))) == 1
+
+
 @pytest.fixture
 def phantom_results(series, phantom, tmp_path):
     """Folder with a label-map SEG and its report."""
@@ -273,9 +291,15 @@ def test_retry_of_dead_letters(quiet, run, spool_of, series):
     spool.bury(row.series, what="series", code="WORKER_DIED", message="it died")
     assert "WORKER_DIED" in run("status", "--settings", path).output
     assert "0 series" in run("retry", "ffff", "--settings", path).output
+    assert "0 series" in run("retry", "--refused", "ffff", "--settings", path).output
     assert "1 series" in run("retry", row.series[:6], "--settings", path).output
     assert spool.register.series()[0].state == "ready"
     assert not list((spool.root / "dead").iterdir())
+    (row,) = spool.register.series()
+    spool.register.settle(row, "refused", code="RULE", message="it is an MR")
+    assert "0 series" in run("retry", "--settings", path).output
+    assert "1 series" in run("retry", "--refused", "--settings", path).output
+    assert spool.register.series()[0].state == "ready"
 
 
 def test_without_the_extra(quiet, run, monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pydicom
 import pytest
 
 from medseg.reading import read_scan
+from medseg_pipelines.pacs.commands import pull
 from medseg_pipelines.pacs.dicomweb import DicomWeb
 from medseg_pipelines.pacs.exchange import connected
 from medseg_pipelines.pacs.faults import PeerError
@@ -14,6 +16,8 @@ from medseg_pipelines.pacs.listener import Listener
 from medseg_pipelines.pacs.pull import Puller
 from medseg_pipelines.pacs.settings import Limits, Peer, Retry
 from medseg_pipelines.pacs.spool import NoRoomError
+from medseg_pipelines.screen import Screen
+from pacs.conftest import without_none
 from pacs.fake_servers import fake_web
 from pacs.real_orthanc import free_port
 
@@ -73,10 +77,41 @@ def test_only_what_is_missing_or_spoilt_is_fetched(
         files = sorted(spool.folder(offered.name).iterdir())
         before = {path: path.stat().st_ino for path in files}
         files[0].unlink()
+        whole = files[1].read_bytes()
+        files[1].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         pulled = pull.pull(offered)
-    assert (pulled.fetched, pulled.kept, pulled.code) == (1, CONTENT - 1, "")
+    assert (pulled.fetched, pulled.kept, pulled.code) == (2, CONTENT - 2, "")
     assert files[0].exists()
-    assert all(path.stat().st_ino == before[path] for path in files[1:])
+    assert files[1].read_bytes() == whole
+    assert all(path.stat().st_ino == before[path] for path in files[2:])
+
+
+def test_c_move_to_a_service_that_listens_already(
+    orthanc, archive, receiving, run_pull, series
+):  # fmt: skip
+    """The command starts no second listener for a spool that is served."""
+    orthanc.fill(series)
+    ours, spool = receiving
+    lock = spool.alone()
+    assert spool.is_served
+    assert run_pull(ours, via="c-move")
+    lock.release()
+    assert not spool.is_served
+    assert spool.register.series()[0].state == "ready"
+
+
+@pytest.fixture
+def run_pull(tmp_path):
+    """The pull command on some settings."""
+
+    def pulling(ours, **more):
+        path = tmp_path / "pacs.toml"
+        path.write_bytes(msgspec.toml.encode(without_none(msgspec.to_builtins(ours))))
+        return pull(
+            path, peer="", query=QUERY, most=None, dry=False, screen=Screen(), **more
+        )  # fmt: skip
+
+    return pulling
 
 
 @pytest.mark.parametrize("via", ["dicomweb", "dimse"])

@@ -180,6 +180,12 @@ def test_settings_without_a_model(settings, spool_of, log):
         Segmenter(ours, spool_of(ours), log, check=lambda: None)
 
 
+def test_a_model_that_is_not_there_is_told_at_the_start(settings, spool_of, log):
+    ours = settings(work=Work(model="no-such-model"))
+    with pytest.raises(MedsegError, match="no-such-model"):
+        Segmenter(ours, spool_of(ours), log, check=lambda: None)
+
+
 @pytest.fixture
 def made_up(spool_of, tmp_path):
     """A folder of results, and segmenting that gives it for every series."""
@@ -347,6 +353,24 @@ def test_what_does_not_pass_is_a_dead_letter_at_once(to_send):
     service, spool = to_send([PeerError("no", code="FORBIDDEN")])
     service.send()
     assert states(spool) == [("seg.dcm", "dead")]
+
+
+def test_a_report_follows_its_segmentation(to_send):
+    """It waits while the SEG waits, and is given up with it."""
+    from medseg_pipelines.pacs.faults import PeerError
+
+    service, spool = to_send([passing(), PeerError("no", code="FORBIDDEN")])
+    (row,) = Deliveries(spool.register).rows()
+    root = spool.results(row.series)
+    report = root / row.folder / "measurements.sr.dcm"
+    report.write_bytes(b"a report")
+    Deliveries(spool.register).add(report, root=root, series=row.series, peer="archive")
+    assert service.send() == 1
+    assert states(spool) == [("measurements.sr.dcm", "waiting"), ("seg.dcm", "waiting")]
+    while service.send():
+        pass
+    assert states(spool) == [("measurements.sr.dcm", "dead"), ("seg.dcm", "dead")]
+    assert {one.code for one in Deliveries(spool.register).rows()} == {"FORBIDDEN", "NO_SEG"}
 
 
 def test_a_newer_result_takes_the_place_of_one_that_waits(to_send):

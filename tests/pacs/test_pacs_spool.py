@@ -65,6 +65,16 @@ def test_the_same_object_again_changes_nothing(spool, send, series):
     assert spool.register.series()[0].generation == 1
 
 
+def test_a_file_that_was_spoilt_is_mended_by_the_next_copy(spool, send, series):
+    send(paths(series)[0])
+    (file,) = (spool.root / "series").glob("*/*.dcm")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    assert send(paths(series)[0]) == "known"
+    assert file.read_bytes() == whole
+    assert list((spool.root / "apart").iterdir()) == []
+
+
 def test_an_edited_header_is_no_other_picture(spool, send, series):
     send(paths(series)[0])
     assert send(paths(series)[0], PatientName="Corrected^Name") == "edited"

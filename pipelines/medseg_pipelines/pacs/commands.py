@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from medseg_pipelines.pacs.tables import deliveries_table, pulled_table, series_
 from medseg_pipelines.screen import Screen
 
 _NAP_S = 0.1
+_MOST_SHOWN = 100
 
 
 @contextmanager
@@ -219,7 +221,7 @@ def serve(path: Path, *, screen: Screen) -> None:
 
 
 def status(path: Path, *, as_json: bool, screen: Screen) -> None:
-    """Show what was received, what became of it, what waits and what was given up.
+    """Show how many series came and results went, and those that wait or were given up.
 
     Parameters
     ----------
@@ -237,12 +239,20 @@ def status(path: Path, *, as_json: bool, screen: Screen) -> None:
         text = msgspec.json.encode({"series": series, "deliveries": sent})
         screen.say(msgspec.json.format(text).decode())
         return
-    screen.show(series_table(series))
-    screen.show(deliveries_table(sent))
+    for what, rows in (("Series", series), ("Deliveries", sent)):
+        counts = Counter(row.state for row in rows)
+        told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        screen.say(f"{what + ':':<12}{told or 'none'}")
+    open_series = [row for row in series if row.state != "done" or row.apart]
+    unsent = [row for row in sent if row.state in ("waiting", "dead")]
+    if open_series:
+        screen.show(series_table(open_series[-_MOST_SHOWN:]))
+    if unsent:
+        screen.show(deliveries_table(unsent[-_MOST_SHOWN:]))
 
 
-def retry(path: Path, names: Sequence[str], *, screen: Screen) -> None:
-    """Let dead letters be tried again.
+def retry(path: Path, names: Sequence[str], *, refused: bool, screen: Screen) -> None:
+    """Let dead letters be tried again; a series that is incomplete, with what there is of it.
 
     Parameters
     ----------
@@ -250,12 +260,15 @@ def retry(path: Path, names: Sequence[str], *, screen: Screen) -> None:
         Of the settings.
     names : sequence of str
         Beginnings of their names; all when empty.
+    refused : bool
+        Whether series that were refused are tried again too.
     screen : Screen
         Told how many.
     """
     with opened(path) as (_, spool):
         deliveries = Deliveries(spool.register)
-        dead = [row for row in spool.register.series("dead") if _meant(row.series, names)]
+        lost = spool.register.series("dead", "refused" if refused else "dead")
+        dead = [row for row in lost if _meant(row.series, names)]
         unsent = [row for row in deliveries.rows("dead") if _meant(row.delivery, names)]
         for row in dead:
             spool.register.revive(row)
@@ -302,13 +315,13 @@ def _pausing(screen: Screen) -> Callable[[float], None]:
 def _receiving(
     settings: PacsSettings, spool: Spool, via: Via, screen: Screen
 ) -> Iterator[None]:  # fmt: skip
-    """The listener that C-MOVE needs."""
-    if via != "c-move":
+    """The listener that C-MOVE needs, unless a service listens for this spool already."""
+    if via != "c-move" or spool.is_served:
         yield
         return
     from medseg_pipelines.pacs.listener import Listener
 
-    with Listener(settings, spool, Log(screen.say)):
+    with spool.alone(), Listener(settings, spool, Log(screen.say)):
         yield
 
 

@@ -170,8 +170,7 @@ class DicomWeb:
         PeerError
             When the peer does not take it; code ``CONTEXT`` when it does not take such objects.
         """
-        content_type, body = wrapped(result.path)
-        with told(self._name):
+        with wrapped(result.path) as (content_type, body), told(self._name):
             response = self._session.post(
                 f"{self._base}/studies", data=body, timeout=self._timeout_s, allow_redirects=False,
                 headers={"Content-Type": content_type, "Accept": "application/dicom+json"},

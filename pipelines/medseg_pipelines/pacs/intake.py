@@ -155,7 +155,9 @@ def content_of(path: Path) -> str:
 
 
 def flush(path: Path) -> None:
-    """Push a file, or a folder's list of names, to the disk."""
+    """Push a file, or a folder's list of names, to the disk (folders only where that exists)."""
+    if path.is_dir() and os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

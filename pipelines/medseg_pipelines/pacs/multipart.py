@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 1 << 20
 _LONGEST_HEAD = 1 << 14
@@ -55,7 +58,8 @@ def unwrap(body: Path, boundary: str, target: Path) -> bool:
     return True
 
 
-def wrapped(path: Path) -> tuple[str, Iterator[bytes]]:
+@contextmanager
+def wrapped(path: Path) -> Iterator[tuple[str, Body]]:
     """A DICOM file as the body of a STOW-RS request.
 
     Parameters
@@ -63,23 +67,44 @@ def wrapped(path: Path) -> tuple[str, Iterator[bytes]]:
     path : Path
         Read while it is sent.
 
-    Returns
-    -------
+    Yields
+    ------
     tuple
-        The Content-Type, and the body in pieces.
+        The Content-Type, and the body.
     """
     boundary = uuid.uuid4().hex
-    return f'multipart/related; type="application/dicom"; boundary={boundary}', _body(
-        path, boundary
-    )
-
-
-def _body(path: Path, boundary: str) -> Iterator[bytes]:
-    yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    length = len(head) + path.stat().st_size + len(tail)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
-    yield f"\r\n--{boundary}--\r\n".encode()
+        body = Body([io.BytesIO(head), file, io.BytesIO(tail)], length)
+        yield f'multipart/related; type="application/dicom"; boundary={boundary}', body
+
+
+class Body:
+    """Several files one after the other, as HTTP libraries read one.
+
+    Parameters
+    ----------
+    files : list of binary files
+        Open for reading.
+    length : int
+        Of all.
+    """
+
+    def __init__(self, files: list[BinaryIO], length: int) -> None:
+        self._files, self._length = files, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        while self._files:
+            if piece := self._files[0].read(_CHUNK if size < 0 else size):
+                return piece
+            self._files.pop(0)
+        return b""
 
 
 def _counts(total: int) -> Iterator[int]:

@@ -129,6 +129,7 @@ class _Task:
     def __init__(self, line: Line, spool: Spool, offered: Offered) -> None:
         self._line, self._spool, self._offered = line, spool, offered
         self._names: dict[str, str] = {}
+        self._here: set[str] = set()
         self._before = 0
         self.count = offered.objects or 0
         self.refused: set[str] = set()
@@ -160,11 +161,11 @@ class _Task:
         )  # fmt: skip
 
     def _missing(self) -> list[str]:
+        """UIDs of what is not here; the bytes of what is are looked at once."""
         series = self._offered.name
-        return [
-            uid for name, uid in self._names.items()
-            if name not in self.refused and not self._spool.holds(series, name)
-        ]  # fmt: skip
+        unseen = self._names.keys() - self.refused - self._here
+        self._here |= {name for name in unseen if self._spool.holds(series, name)}
+        return [uid for name, uid in self._names.items() if name in unseen - self._here]
 
     def _keep(self, path: Path, uid: str) -> None:
         """Keep a file, unless it is another than was asked for."""

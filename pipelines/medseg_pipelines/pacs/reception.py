@@ -24,6 +24,7 @@ SUCCESS, FULL, MISMATCH, CANNOT = 0x0000, 0xA700, 0xA900, 0xC000
 """Statuses of C-STORE (DICOM PS3.4 B.2.3)."""
 
 _LONGEST_PDU = 1 << 20  # peers are asked for 16 KiB
+_MOST_ON_FULL_DISK = 1 << 26  # an object below this is received, and refused by its status
 _HEADERS = 1 << 16  # bytes that a message has besides its data set, at most
 
 
@@ -94,7 +95,7 @@ class Reception:
         try:
             self._spool.check_room(max(0, received - _HEADERS))
         except NoRoomError as error:
-            if error.code != "DISK_FULL":
+            if error.code != "DISK_FULL" or received > _MOST_ON_FULL_DISK:
                 assoc.dul.socket.close()
 
     def _whole(self, event: Any) -> None:

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS series (
   first_at REAL NOT NULL, last_at REAL NOT NULL, expected INTEGER, generation INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
   code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS series_by_state ON series (state);
 CREATE TABLE IF NOT EXISTS objects (
   series TEXT NOT NULL, instance TEXT NOT NULL, content TEXT NOT NULL, picture TEXT NOT NULL,
   bytes INTEGER NOT NULL, PRIMARY KEY (series, instance)) WITHOUT ROWID;
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
   sent TEXT NOT NULL DEFAULT '', supersedes TEXT NOT NULL DEFAULT '', at REAL NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
   code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state);
 """
 _COUNTED = """
 SELECT s.*, COUNT(o.instance) AS objects, COALESCE(SUM(o.bytes), 0) AS bytes,
@@ -181,14 +183,12 @@ class Register:
         return done.rowcount == 1
 
     def revive(self, row: SeriesRow) -> None:
-        """Let a dead series wait again, or be segmented again when it was whole."""
-        state = "receiving" if row.code == "INCOMPLETE" else "ready"
+        """Let a dead or refused series be segmented again, with what there is of it."""
         with self.changing() as connection:
             connection.execute(
-                "UPDATE series SET state = ?, last_at = ?, attempts = 0, next_at = 0, code = '',"
-                " message = '' WHERE series = ? AND state = 'dead'",
-                (state, time.time(), row.series),
-            )
+                "UPDATE series SET state = 'ready', attempts = 0, next_at = 0, code = '',"
+                " message = '' WHERE series = ? AND state IN ('dead', 'refused')", (row.series,),
+            )  # fmt: skip
 
     def expect(self, series: str, count: int | None) -> None:
         """Note how many objects a peer counts."""

@@ -11,6 +11,7 @@ from typing import Literal, Self
 import msgspec
 
 from medseg.errors import InputError
+from medseg.modelpack import find_package
 from medseg_pipelines.batch.crew import Crew, Died, Report, Step
 from medseg_pipelines.batch.events import Silent
 from medseg_pipelines.batch.ledger import Ledger, Row
@@ -51,6 +52,8 @@ class Segmenter:
     ------
     InputError
         When the settings name no model, or the rules do not fit.
+    PackageError
+        When a model cannot be used.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Segmenter:
     ) -> None:  # fmt: skip
         self._settings, self._spool, self._log, self._check = settings, spool, log, check
         self._rules = _rules_of(settings.work)
+        for model in self._rules.models:
+            find_package(model)
         self._crew = _LastingCrew()
         self._encoding: Encoding = settings.work.encoding
         self._asked = -_ASK_EVERY_S

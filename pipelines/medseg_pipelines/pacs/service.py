@@ -179,8 +179,8 @@ class Service:
         """Send one file, what went wrong is noted; False when its time has not come."""
         path = self._spool.results(row.series) / row.folder / row.file
         seg = path.with_name(_SEG) if row.file == _FILES["sr"] else None
-        if seg is not None and self._seg_waits(row):
-            return False
+        if seg is not None and (state := self._state_of_seg(row)) in ("waiting", "dead"):
+            return state == "dead" and self._without_seg(row)
         peer = self._settings.peer(row.peer)
         work = self._settings.work
         policies = Policies(irregular=work.irregular, missing=work.missing)
@@ -199,13 +199,20 @@ class Service:
         self._log.say(f"delivery {row.delivery[:8]} to '{row.peer}': {state} {sent}".rstrip())
         return True
 
-    def _seg_waits(self, row: Delivery) -> bool:
-        """Whether the SEG that a report refers to was not sent yet."""
-        return any(
-            other.file == _SEG and (other.series, other.folder, other.peer) == (
-                row.series, row.folder, row.peer)
-            for other in self._deliveries.rows("waiting")
-        )  # fmt: skip
+    def _state_of_seg(self, row: Delivery) -> str:
+        """How the SEG that a report refers to stands; empty when it is not to be sent."""
+        place = (row.series, row.folder, row.peer, _SEG)
+        states = [
+            other.state for other in self._deliveries.rows("waiting", "dead")
+            if (other.series, other.folder, other.peer, other.file) == place
+        ]  # fmt: skip
+        return max(states, default="")  # it waits, if one of them does
+
+    def _without_seg(self, row: Delivery) -> bool:
+        """Give up a report whose SEG was given up."""
+        why = PeerError("the DICOM SEG that it refers to was given up", code="NO_SEG")
+        self._unsent(row, why, passing=False)
+        return True
 
     def _unsent(self, row: Delivery, error: MedsegError, *, passing: bool) -> None:
         """Try later what may pass; the rest, and what failed too often, is a dead letter."""

@@ -167,6 +167,10 @@ class Spool:
         """What an object is whose UID is here already."""
         here = self.register.known(piece.series, piece.instance) or self._adopt(place)
         if here is None or piece.content == here[0]:
+            if content_of(place) != piece.content:  # spoilt, or just removed: mended
+                path.replace(place)
+                flush(place.parent)
+                self._enter(piece)
             self.register.touch(piece.series)
             return "known"
         if piece.picture == here[1]:
@@ -264,6 +268,15 @@ class Spool:
     def raise_again(self, name: str) -> None:
         """Remove the file of something that is tried again."""
         (self.root / "dead" / f"{name}.json").unlink(missing_ok=True)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a process listens for the spool."""
+        try:
+            self.alone().release()
+        except InputError:
+            return True
+        return False
 
     def alone(self) -> FileLock:
         """A lock that one process holds while it works on the spool.
