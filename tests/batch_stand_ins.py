@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from batch_rows import found
+from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Silent
 from medseg_pipelines.batch.identity import Recipe
 from medseg_pipelines.batch.leases import Leases, Process
-from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.ledger import Ledger, Row
 from medseg_pipelines.batch.nouns import Fault, Result, Settings
 from medseg_pipelines.batch.places import Places
 from medseg_pipelines.batch.provenance import (
@@ -87,6 +88,18 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
+class Stopping(Diary):
+    """Asks to stop after some cases have ended."""
+
+    def __init__(self, after=0):
+        super().__init__()
+        self._after = after
+
+    def check(self):
+        if self.plan is not None and len(self.rows) >= self._after:
+            raise Cancelled("as asked")
+
+
 @dataclass
 class World:
     """An output whose cases are settled by hand."""
@@ -133,6 +146,24 @@ class World:
         )  # fmt: skip
 
 
+def rows(output: Path) -> list[Row]:
+    """The cases of an output."""
+    with Ledger.of(output) as ledger:
+        return ledger.rows()
+
+
+def without_times(files: dict[str, bytes]) -> dict[str, object]:
+    """Results without what differs between two runs: tokens and times."""
+    plain: dict[str, object] = dict(files)
+    for name, content in files.items():
+        if name.endswith("case.json"):
+            record = msgspec.json.decode(content)
+            for times in ("token", "ended", "seconds"):
+                del record[times]
+            plain[name] = record
+    return plain
+
+
 class Clock:
     """Seconds that grow when told to."""
 
@@ -172,5 +203,7 @@ def table(ledger: Ledger) -> list[tuple]:
         return [tuple(one) for one in db.execute("SELECT * FROM cases ORDER BY rowid")]
 
 
-__all__ = ["RECIPE", "Clock", "Diary", "InlineCrew", "World", "changed", "failure", "files_below",
-           "found", "leases", "process", "refusal", "table"]  # fmt: skip
+__all__ = [
+    "RECIPE", "Clock", "Diary", "InlineCrew", "Stopping", "World", "changed", "failure",
+    "files_below", "found", "leases", "process", "refusal", "rows", "table", "without_times",
+]  # fmt: skip

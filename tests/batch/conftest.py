@@ -6,9 +6,12 @@ import shutil
 
 import pytest
 
+from batch_stand_ins import Diary, InlineCrew
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
+from medseg_pipelines.batch.options import BatchOptions
+from medseg_pipelines.batch.run import run_batch
 from toy_model import tiny_model
 
 SMALL = ct_grid(shape=(16, 14, 8), spacing_mm=(20.0, 19.0, 30.0))
@@ -42,3 +45,21 @@ def _archive(tmp_path_factory):
 def archive(_archive, tmp_path):
     """A copy that a test may change; times of change are kept."""
     return shutil.copytree(_archive, tmp_path / "archive")
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def go(archive, model, output):
+    """Run the batch; gives what it told. The work is the true one, in the test's own process."""
+
+    def run(*, to=None, by=None, events=None, **more):
+        diary = events or Diary()
+        options = BatchOptions(**{"crew": InlineCrew, **more})
+        run_batch(archive, model=by or model, output=to or output, options=options, events=diary)
+        return diary
+
+    return run

@@ -40,8 +40,10 @@ CREATE TABLE IF NOT EXISTS cases (
   queued_at REAL NOT NULL, started_at REAL NOT NULL DEFAULT 0, ended_at REAL NOT NULL DEFAULT 0,
   superseded_by TEXT NOT NULL DEFAULT '', UNIQUE (key, model, settings)
 );
-CREATE INDEX IF NOT EXISTS cases_by_state ON cases (model, settings, state);
-CREATE INDEX IF NOT EXISTS cases_by_owner ON cases (owner);
+CREATE INDEX IF NOT EXISTS cases_by_state ON cases (model, settings, state, superseded_by);
+CREATE INDEX IF NOT EXISTS cases_waiting ON cases (model, settings, alone)
+  WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS cases_leased ON cases (owner) WHERE state = 'leased';
 CREATE INDEX IF NOT EXISTS cases_by_folder ON cases (folder);
 CREATE INDEX IF NOT EXISTS cases_by_lineage ON cases (lineage);
 CREATE TABLE IF NOT EXISTS owners (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from medseg_pipelines.batch import publishing
 from medseg_pipelines.batch.leases import Leases
 from medseg_pipelines.batch.ledger import Ledger, Row
@@ -62,10 +65,16 @@ def _let_wait(ledger: Ledger, row: Row) -> None:
 
 
 def _clear(places: Places, ledger: Ledger) -> None:
-    """Remove the staging folders of no lease; those that come after we looked are not touched."""
-    if not places.staging.is_dir():
-        return
-    there = {path.name.partition(".")[0] for path in places.staging.iterdir()}
+    """Remove what belongs to no lease and no run; what comes after we looked is not touched."""
+    staged = {name.partition(".")[0] for name in _names(places.staging)}
+    scratch = _names(places.scratch)
     with ledger.reading() as db:
         leased = db.execute("SELECT token FROM cases WHERE state = 'leased'").fetchall()
-    publishing.discard(places, there - {token for (token,) in leased})
+        owners = db.execute("SELECT owner FROM owners").fetchall()
+    publishing.discard(places, staged - {token for (token,) in leased})
+    for name in scratch - {owner for (owner,) in owners}:
+        shutil.rmtree(places.scratch / name, ignore_errors=True)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
