@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import pydicom
 import pytest
 
 from medseg.modelpack import Card, Manifest, save_package
@@ -13,6 +14,7 @@ from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.planning import Choice, Normalisation, Plan
 from medseg_pipelines.pacs.log import Log
+from medseg_pipelines.pacs.service import Ended, Service
 from medseg_pipelines.pacs.settings import (
     Completeness,
     Limits,
@@ -134,3 +136,43 @@ def without_none(value):
     if isinstance(value, dict):
         return {key: without_none(one) for key, one in value.items() if one is not None}
     return [without_none(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.fixture(scope="session")
+def put(series):
+    """Put slices of the series, counted along its axis, into a spool: all or some."""
+    by_place = sorted(series.iterdir(), key=lambda path: int(pydicom.dcmread(path).InstanceNumber))
+
+    def into(spool, chosen=slice(None)):
+        for path in by_place[chosen]:
+            scratch = spool.scratch()
+            scratch.write_bytes(path.read_bytes())
+            spool.take(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
+
+    return into
+
+
+@pytest.fixture
+def serving(log):
+    """A service with made-up or real segmenting."""
+
+    def on(settings, spool, segmenting):
+        return Service(settings, spool, log, segmenting=segmenting)
+
+    return on
+
+
+@pytest.fixture
+def made_up(spool_of, tmp_path):
+    """A folder of results, and segmenting that gives it for every series."""
+
+    def for_spool(spool):
+        def segmenting(series):
+            folder = spool.results(series) / "patient" / "study" / "series"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "seg.dcm").write_bytes(b"not what a peer would take")
+            return [Ended(state="done", folder=folder)]
+
+        return segmenting
+
+    return for_spool

@@ -14,7 +14,6 @@ from medseg.errors import InputError, MedsegError
 from medseg.reading import read_labels, read_scan
 from medseg_pipelines.pacs.deliveries import Deliveries
 from medseg_pipelines.pacs.segmenting import Segmenter, _LastingCrew
-from medseg_pipelines.pacs.service import Ended, Service
 from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 from pacs.fake_servers import fake_web
 from writing.dicom_validator import errors_of
@@ -40,30 +39,6 @@ def segmenter(crew, log, monkeypatch):
             return Segmenter(settings, spool, log, check=lambda: None)
 
     return of
-
-
-@pytest.fixture(scope="module")
-def put(series):
-    """Put slices of the series, counted along its axis, into a spool: all or some."""
-    by_place = sorted(series.iterdir(), key=lambda path: int(pydicom.dcmread(path).InstanceNumber))
-
-    def into(spool, chosen=slice(None)):
-        for path in by_place[chosen]:
-            scratch = spool.scratch()
-            scratch.write_bytes(path.read_bytes())
-            spool.take(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
-
-    return into
-
-
-@pytest.fixture
-def serving(log):
-    """A service with made-up or real segmenting."""
-
-    def on(settings, spool, segmenting):
-        return Service(settings, spool, log, segmenting=segmenting)
-
-    return on
 
 
 def state(spool):
@@ -186,22 +161,6 @@ def test_a_model_that_is_not_there_is_told_at_the_start(settings, spool_of, log)
         Segmenter(ours, spool_of(ours), log, check=lambda: None)
 
 
-@pytest.fixture
-def made_up(spool_of, tmp_path):
-    """A folder of results, and segmenting that gives it for every series."""
-
-    def for_spool(spool):
-        def segmenting(series):
-            folder = spool.results(series) / "patient" / "study" / "series"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "seg.dcm").write_bytes(b"not what a peer would take")
-            return [Ended(state="done", folder=folder)]
-
-        return segmenting
-
-    return for_spool
-
-
 def test_a_failure_is_tried_again_and_then_given_up(settings, spool_of, serving, put):
     ours = settings(
         completeness=AT_ONCE, retry=Retry(attempts=3, first_s=0.0, most_s=0.0, timeout_s=1)
@@ -295,97 +254,6 @@ def test_a_clock_that_was_set_back_is_no_end(settings, spool_of, serving, put, m
     with spool.register.changing() as connection:
         connection.execute("UPDATE series SET last_at = last_at + 86400")
     assert serving(ours, spool, made_up(spool)).segment() == 1
-
-
-@pytest.fixture
-def to_send(settings, spool_of, serving, put, made_up, monkeypatch):
-    """A service whose one result waits to be sent, by a courier that does as told."""
-
-    def made(outcomes, attempts=3):
-        ours = settings(
-            Peer(name="archive", dicomweb="http://127.0.0.1:9/dicom-web"), completeness=AT_ONCE,
-            work=Work(model="m", destination="archive"),
-            retry=Retry(attempts=attempts, first_s=0.0, most_s=0.0, timeout_s=1),
-        )  # fmt: skip
-        spool = spool_of(ours)
-        service = serving(ours, spool, made_up(spool))
-        put(spool)
-        service.segment()
-        left = list(outcomes)
-
-        def deliver(self, path, *, seg=None):
-            outcome = left.pop(0)
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-
-        monkeypatch.setattr("medseg_pipelines.pacs.service.Courier.deliver", deliver)
-        return service, spool
-
-    return made
-
-
-def passing():
-    from medseg_pipelines.pacs.faults import PeerError
-
-    return PeerError("busy", code="BUSY")
-
-
-def test_sending_is_tried_until_it_works(to_send):
-    service, spool = to_send([passing(), OSError(28, "no space"), ("delivered", "")])
-    assert [service.send() for _ in range(4)] == [1, 1, 1, 0]
-    assert states(spool) == [("seg.dcm", "delivered")]
-
-
-def test_sending_ends_with_a_dead_letter(to_send):
-    service, spool = to_send([passing()] * 9)
-    while service.send():
-        pass
-    (row,) = Deliveries(spool.register).rows()
-    assert (row.state, row.code, row.attempts) == ("dead", "BUSY", 3)
-    (letter,) = (spool.root / "dead").iterdir()
-    assert letter.stem == row.delivery
-
-
-def test_what_does_not_pass_is_a_dead_letter_at_once(to_send):
-    from medseg_pipelines.pacs.faults import PeerError
-
-    service, spool = to_send([PeerError("no", code="FORBIDDEN")])
-    service.send()
-    assert states(spool) == [("seg.dcm", "dead")]
-
-
-def test_a_report_follows_its_segmentation(to_send):
-    """It waits while the SEG waits, and is given up with it."""
-    from medseg_pipelines.pacs.faults import PeerError
-
-    service, spool = to_send([passing(), PeerError("no", code="FORBIDDEN")])
-    (row,) = Deliveries(spool.register).rows()
-    root = spool.results(row.series)
-    report = root / row.folder / "measurements.sr.dcm"
-    report.write_bytes(b"a report")
-    Deliveries(spool.register).add(report, root=root, series=row.series, peer="archive")
-    assert service.send() == 1
-    assert states(spool) == [("measurements.sr.dcm", "waiting"), ("seg.dcm", "waiting")]
-    while service.send():
-        pass
-    assert states(spool) == [("measurements.sr.dcm", "dead"), ("seg.dcm", "dead")]
-    assert {one.code for one in Deliveries(spool.register).rows()} == {"FORBIDDEN", "NO_SEG"}
-
-
-def test_a_newer_result_takes_the_place_of_one_that_waits(to_send):
-    service, spool = to_send([passing(), ("delivered", "")])
-    service.send()
-    (row,) = Deliveries(spool.register).rows()
-    path = spool.results(row.series) / row.folder / row.file
-    path.write_bytes(b"a newer one")
-    root = spool.results(row.series)
-    deliveries = Deliveries(spool.register)
-    assert deliveries.add(path, root=root, series=row.series, peer="archive")
-    assert not deliveries.add(path, root=root, series=row.series, peer="archive")
-    assert sorted(one.state for one in deliveries.rows()) == ["superseded", "waiting"]
-    assert service.send() == 1
-    assert service.send() == 0
 
 
 def test_it_runs_and_stops(settings, spool_of, serving, put, made_up):

@@ -1,0 +1,100 @@
+"""Results that wait to be sent: tried again, given up, superseded; a report after its SEG."""
+
+from __future__ import annotations
+
+import pytest
+
+from medseg_pipelines.pacs.deliveries import Deliveries
+from medseg_pipelines.pacs.faults import PeerError
+from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
+
+AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)
+
+
+def states(spool):
+    return sorted((row.file, row.state) for row in Deliveries(spool.register).rows())
+
+
+@pytest.fixture
+def to_send(settings, spool_of, serving, put, made_up, monkeypatch):
+    """A service whose one result waits to be sent, by a courier that does as told."""
+
+    def made(outcomes, attempts=3):
+        ours = settings(
+            Peer(name="archive", dicomweb="http://127.0.0.1:9/dicom-web"), completeness=AT_ONCE,
+            work=Work(model="m", destination="archive"),
+            retry=Retry(attempts=attempts, first_s=0.0, most_s=0.0, timeout_s=1),
+        )  # fmt: skip
+        spool = spool_of(ours)
+        service = serving(ours, spool, made_up(spool))
+        put(spool)
+        service.segment()
+        left = list(outcomes)
+
+        def deliver(self, path, *, seg=None):
+            outcome = left.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr("medseg_pipelines.pacs.service.Courier.deliver", deliver)
+        return service, spool
+
+    return made
+
+
+def passing():
+    return PeerError("busy", code="BUSY")
+
+
+def test_sending_is_tried_until_it_works(to_send):
+    service, spool = to_send([passing(), OSError(28, "no space"), ("delivered", "")])
+    assert [service.send() for _ in range(4)] == [1, 1, 1, 0]
+    assert states(spool) == [("seg.dcm", "delivered")]
+
+
+def test_sending_ends_with_a_dead_letter(to_send):
+    service, spool = to_send([passing()] * 9)
+    while service.send():
+        pass
+    (row,) = Deliveries(spool.register).rows()
+    assert (row.state, row.code, row.attempts) == ("dead", "BUSY", 3)
+    (letter,) = (spool.root / "dead").iterdir()
+    assert letter.stem == row.delivery
+
+
+def test_what_does_not_pass_is_a_dead_letter_at_once(to_send):
+    service, spool = to_send([PeerError("no", code="FORBIDDEN")])
+    service.send()
+    assert states(spool) == [("seg.dcm", "dead")]
+
+
+def test_a_report_follows_its_segmentation(to_send):
+    """It waits while the SEG waits, and is given up with it."""
+    service, spool = to_send([passing(), PeerError("no", code="FORBIDDEN")])
+    (row,) = Deliveries(spool.register).rows()
+    root = spool.results(row.series)
+    report = root / row.folder / "measurements.sr.dcm"
+    report.write_bytes(b"a report")
+    Deliveries(spool.register).add(report, root=root, series=row.series, peer="archive")
+    assert service.send() == 1
+    assert states(spool) == [("measurements.sr.dcm", "waiting"), ("seg.dcm", "waiting")]
+    while service.send():
+        pass
+    assert states(spool) == [("measurements.sr.dcm", "dead"), ("seg.dcm", "dead")]
+    assert {one.code for one in Deliveries(spool.register).rows()} == {"FORBIDDEN", "NO_SEG"}
+
+
+def test_a_newer_result_takes_the_place_of_one_that_waits(to_send):
+    service, spool = to_send([passing(), ("delivered", "")])
+    service.send()
+    (row,) = Deliveries(spool.register).rows()
+    path = spool.results(row.series) / row.folder / row.file
+    path.write_bytes(b"a newer one")
+    root = spool.results(row.series)
+    deliveries = Deliveries(spool.register)
+    assert deliveries.add(path, root=root, series=row.series, peer="archive")
+    assert not deliveries.add(path, root=root, series=row.series, peer="archive")
+    assert sorted(one.state for one in deliveries.rows()) == ["superseded", "waiting"]
+    assert service.send() == 1
+    assert service.send() == 0
