@@ -14,7 +14,7 @@ from medseg_pipelines.batch.archive_reading import CannotOpen, Reader, faulty, f
 from medseg_pipelines.batch.archive_walk import Entry, Tree, joined
 from medseg_pipelines.batch.rules import Rules
 
-_MOST_HEADERS = 20_000
+_MOST_HEADERS = 10_000
 _KEEP_EVERY_S = 2.0
 
 
