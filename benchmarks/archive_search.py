@@ -84,8 +84,8 @@ def main() -> None:
         lines += table(series, slices, measure(series, slices))
     print("\n".join(lines))
     if not arguments.series:
-        busy = os.getloadavg()[0]
-        head = f"{os.cpu_count()} cores, of which other work kept {busy:.1f} busy."
+        load = os.getloadavg()[0]
+        head = f"On {os.cpu_count()} cores, with {load:.1f} processes at work on average."
         RESULTS.write_text("\n".join([head, "", *lines]).rstrip() + "\n", "utf-8")
 
 
