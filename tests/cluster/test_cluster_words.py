@@ -93,10 +93,10 @@ def test_a_slurm_job_has_one_thread_for_each_worker_and_its_share_of_cpus(tmp_pa
 
     path = tmp_path / "slurm.toml"
     path.write_text(
-        LEAST + f'workers = 2\ncpus = 16\npartition = "gpu"\ndirectives = ["--gres=gpu:1"]\n'
-        f'prologue = ["module load cuda"]\nkeys = "{tmp_path}"\n'
+        LEAST + 'workers = 2\ncpus = 16\npartition = "gpu"\ndirectives = ["--gres=gpu:1"]\n'
+        'prologue = ["module load cuda"]\n'
     )
-    with SLURMCluster(**slurm_arguments(read_slurm_file(path))) as cluster:
+    with SLURMCluster(**slurm_arguments(read_slurm_file(path), tmp_path)) as cluster:
         script = cluster.job_script()
     lines = script.splitlines()
     for line in (
@@ -111,6 +111,17 @@ def test_a_slurm_job_has_one_thread_for_each_worker_and_its_share_of_cpus(tmp_pa
     assert "--nworkers 2" in start
     assert "--preload medseg_pipelines.cluster.preload" in start
     assert "tls://" in start
+
+
+def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "slurm.toml").write_text(f'{LEAST}keys = "{tmp_path}"\n')
+    with pytest.raises(InputError, match="there is no sbatch"):
+        crew_of(f"slurm:{tmp_path / 'slurm.toml'}")()
+    (tmp_path / "slurm.toml").write_text(f'{LEAST}keys = "/nowhere/at/all"\n')
+    with pytest.raises(InputError, match="folder of keys"):
+        crew_of(f"slurm:{tmp_path / 'slurm.toml'}")()
+    assert [path.name for path in tmp_path.iterdir()] == ["slurm.toml"]
 
 
 CLAIM = """

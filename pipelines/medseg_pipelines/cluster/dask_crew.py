@@ -35,7 +35,7 @@ from medseg_pipelines.cluster.orders import (
     end_worker,
     unfitness,
 )
-from medseg_pipelines.cluster.workplace import Workplace
+from medseg_pipelines.cluster.workplace import LOST, Workplace
 
 _log = logging.getLogger(__name__)
 _IN_HAND_PER_WORKER = 2
@@ -43,8 +43,6 @@ _SECONDS_BETWEEN_COUNTS = 2.0
 _SECONDS_TO_FETCH = 10.0
 _SECONDS_TO_CLOSE = 10.0
 _SECONDS_WITHOUT_WORKERS = 600.0
-_LOST = (OSError, TimeoutError, ValueError, RuntimeError)
-"""What Dask raises when the scheduler or a worker is gone."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +138,11 @@ class DaskCrew:
         for hand in self._hands.values():
             self._forget(hand.task)
         self._hands.clear()
-        with suppress(*_LOST):
-            self._client.close(timeout=_SECONDS_TO_CLOSE)
-        self._place.end()
+        self._place.close(_SECONDS_TO_CLOSE)
 
     def _end_orders(self) -> None:
         """Stop all that is in hand."""
-        with suppress(*_LOST):
+        with suppress(*LOST):
             for hand in self._hands.values():
                 hand.future.cancel()
             self._end_workers(sorted({one.worker for one in self._at.values()}))
@@ -277,7 +273,7 @@ class DaskCrew:
         if fresh or now - self._counted > _SECONDS_BETWEEN_COUNTS:
             try:
                 self._workers = tuple(self._client.nthreads())
-            except _LOST as error:
+            except LOST as error:
                 raise self._scheduler_lost() from error
             self._counted = now
         return tuple(worker for worker in self._workers if worker not in self._unfit)
@@ -300,13 +296,13 @@ class DaskCrew:
         return MedsegError(
             f"the scheduler of {self._place.words} is gone; finished cases are kept: start it"
             " again, and run the same command to continue",
-            code="SCHEDULER_LOST",
+            code="SCHEDULERLOST",
         )
 
     def _end_workers(self, workers: list[str]) -> None:
         """End processes that have work in hand; where no nanny watches them they go on."""
         if workers:
-            with suppress(*_LOST):
+            with suppress(*LOST):
                 self._client.run(end_worker, workers=workers, nanny=True, on_error="ignore")
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable
+import shutil
+import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -20,6 +23,9 @@ from medseg.errors import InputError  # noqa: E402
 from medseg_pipelines.cluster.slurm_file import SlurmFile  # noqa: E402
 
 PRELOAD = "medseg_pipelines.cluster.preload"
+LOST = (OSError, TimeoutError, ValueError, RuntimeError)
+"""What Dask raises when the scheduler or a worker is gone."""
+
 CONNECT_SECONDS = 15.0
 START_SECONDS = 120.0
 _PRIVATE = "127.0.0.1:0"
@@ -43,15 +49,27 @@ class Workplace:
     ----------
     client : distributed.Client
         Connected.
-    end : callable
-        Ends what was started for this run; the connection is closed first.
+    cluster : distributed cluster or None
+        What was started for this run, to be closed after the connection.
+    keys : TemporaryDirectory or None
+        Keys of encrypted connections, to be removed in the end.
     words : str
         For messages, such as ``"the cluster at tcp://10.0.0.1:8786"``.
     """
 
     client: Client
-    end: Callable[[], None]
     words: str
+    cluster: Any = None
+    keys: TemporaryDirectory[str] | None = None
+
+    def close(self, seconds: float) -> None:
+        """Close the connection, and end what was started for this run."""
+        with suppress(*LOST):
+            self.client.close(timeout=seconds)
+        if self.cluster is not None:
+            self.cluster.close()
+        if self.keys is not None:
+            self.keys.cleanup()
 
 
 def at(address: str) -> Workplace:
@@ -80,7 +98,7 @@ def at(address: str) -> Workplace:
             f" ({_short(error)}); check address and port, and start one with `dask scheduler`",
             code="CLUSTER",
         ) from error
-    return Workplace(client, _nothing, words)
+    return Workplace(client, words)
 
 
 def by_file(path: Path) -> Workplace:
@@ -125,7 +143,7 @@ def local(count: int) -> Workplace:
             security=Security.temporary(), protocol="tls://", dashboard_address=_PRIVATE,
             worker_dashboard_address=_PRIVATE, silence_logs=logging.CRITICAL, preload=[PRELOAD],
         )  # fmt: skip
-    return _of_cluster(cluster, f"{count} processes on this machine", at_least=count)
+    return _connected(cluster, f"{count} processes on this machine", at_least=count)
 
 
 def slurm(file: SlurmFile) -> Workplace:
@@ -147,19 +165,56 @@ def slurm(file: SlurmFile) -> Workplace:
     """
     from dask_jobqueue import SLURMCluster
 
+    try:
+        keys = TemporaryDirectory(prefix=".medseg-keys-", dir=Path(file.keys).expanduser())
+    except OSError as error:
+        raise InputError(
+            f"--cluster: the folder of keys '{file.keys}' cannot be written: {error.strerror}; give"
+            " one that all machines see and only you can read",
+            code="CLUSTER",
+        ) from error
     with dask.config.set(_OURS):
-        cluster = SLURMCluster(**slurm_arguments(file))
+        cluster = SLURMCluster(**slurm_arguments(file, Path(keys.name)))
+    try:
+        _try_to_submit(cluster.job_script())
+    except InputError:
+        cluster.close()
+        keys.cleanup()
+        raise
     cluster.scale(jobs=file.jobs)
-    return _of_cluster(cluster, f"{file.jobs} jobs of SLURM", at_least=0)
+    return _connected(cluster, f"{file.jobs} jobs of SLURM", keys=keys)
 
 
-def slurm_arguments(file: SlurmFile) -> dict[str, Any]:
+def _try_to_submit(script: str) -> None:
+    """Ask SLURM whether it would take a job; Dask would not tell."""
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        raise InputError(
+            "--cluster slurm: there is no sbatch on this machine; start the run where jobs are"
+            " submitted",
+            code="CLUSTER",
+        )
+    with TemporaryDirectory(prefix="medseg-") as folder:
+        path = Path(folder, "job.sh")
+        path.write_text(script)
+        command = [sbatch, "--test-only", str(path)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        said = " ".join(done.stderr.split())[-200:]
+        raise InputError(
+            f"SLURM does not take the jobs: {said}; see to the file of --cluster", code="CLUSTER"
+        )
+
+
+def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
     """What dask-jobqueue is told: one thread for each worker process, the CPUs shared out.
 
     Parameters
     ----------
     file : SlurmFile
         What each job needs.
+    keys : Path
+        Folder that new keys are written into.
 
     Returns
     -------
@@ -181,12 +236,28 @@ def slurm_arguments(file: SlurmFile) -> dict[str, Any]:
         "job_script_prologue": [*exports, *file.prologue],
         "worker_extra_args": ["--preload", PRELOAD, "--dashboard-address", _PRIVATE],
         "log_directory": file.logs,
-        "shared_temp_directory": str(Path(file.keys).expanduser()), "security": True,
+        "security": _security_in(keys),
         "scheduler_options": {"dashboard_address": _PRIVATE}, "silence_logs": logging.CRITICAL,
     }  # fmt: skip
 
 
-def _of_cluster(cluster: Any, words: str, *, at_least: int) -> Workplace:
+def _security_in(folder: Path) -> Security:
+    """New keys, written into a folder, for all that talk in this run."""
+    said = Security.temporary().get_tls_config_for_role("worker")
+    for name in ("ca_file", "cert", "key"):
+        (folder / name).write_text(said[name])
+    roles = {
+        f"tls_{role}_{name}": str(folder / name)
+        for role in ("client", "scheduler", "worker")
+        for name in ("cert", "key")
+    }
+    return Security(tls_ca_file=str(folder / "ca_file"), require_encryption=True, **roles)
+
+
+def _connected(
+    cluster: Any, words: str, *, keys: TemporaryDirectory[str] | None = None, at_least: int = 0
+) -> Workplace:
+    """Connect to a cluster that was started for this run, and wait for its workers."""
     try:
         client = Client(cluster, set_as_default=False, name="medseg")
         if at_least:
@@ -194,11 +265,7 @@ def _of_cluster(cluster: Any, words: str, *, at_least: int) -> Workplace:
     except BaseException:
         cluster.close()
         raise
-    return Workplace(client, cluster.close, words)
-
-
-def _nothing() -> None:
-    """Leave a cluster that others started as it is."""
+    return Workplace(client, words, cluster, keys)
 
 
 def _short(error: BaseException) -> str:

@@ -1,0 +1,121 @@
+"""A batch on a cluster: the same ledger and the same files as one process makes."""
+
+import os
+import signal
+
+import pytest
+
+from batch_stand_ins import Diary, files_below
+from hospital.archive import match, write_hospital
+from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.options import BatchOptions
+from medseg_pipelines.batch.run import run_batch
+from medseg_pipelines.cluster import crew_of
+from toy_model import tiny_model
+
+SETTINGS = Settings(formats=("nifti", "preview"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny").folder
+
+
+@pytest.fixture
+def run(model, monkeypatch):
+    """Run an archive into a folder, with workers or one after another."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(root, output, *, crew=None, events=None):
+        options = BatchOptions(settings=SETTINGS, device="cpu", crew=crew)
+        return run_batch(root, model=model, output=output, options=options, events=events)
+
+    return call
+
+
+class Disturbed(Diary):
+    """Does something to the crew once each: when so many cases have ended."""
+
+    def __init__(self, text, deeds):
+        super().__init__()
+        self.deeds, self.crew, self._text = dict(deeds), None, text
+
+    def make(self):
+        self.crew = crew_of(self._text)()
+        return self.crew
+
+    def case_progress(self, case, stage, done, total):
+        due = [count for count in self.deeds if count <= len(self.rows)]
+        for count in due:
+            self.deeds.pop(count)(self.crew, case)
+
+
+def kill_its_worker(crew, case):
+    worker = crew._at[case].worker
+    os.kill(crew._client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
+
+
+def add_a_worker(crew, case):
+    crew._place.cluster.scale(len(crew._place.cluster.workers) + 1)
+
+
+def retire_its_worker(crew, case):
+    crew._client.retire_workers([crew._at[case].worker])
+
+
+def truths(output):
+    """What the ledger says, but for who did it and when."""
+    with Ledger.of(output) as ledger:
+        return {
+            row.folder: (row.state, row.code, row.content, row.volumes_ml, row.warnings)
+            for row in ledger.rows()
+        }
+
+
+def results(output):
+    """The bytes of all results; records tell times."""
+    return {
+        name: content
+        for name, content in files_below(output).items()
+        if not name.endswith("case.json")
+    }
+
+
+def judged(expected, output):
+    """Codes that differ from what was expected; series without a row; rows without a series."""
+    with Ledger.of(output) as ledger:
+        rows = [(os.path.realpath(row.found.path), row) for row in ledger.rows()]
+    found = [(type(expected[0].files[0])(path), row.found.series, row.code) for path, row in rows]
+    pairs, missing, surplus = match(expected, found)
+    return [(one.kind, code) for one, code in pairs if one.code != code], missing, surplus
+
+
+def same(one, other):
+    assert truths(one) == truths(other)
+    assert results(one) == results(other)
+
+
+def test_a_batch_on_a_cluster_ends_as_one_in_a_row(run, tmp_path):
+    expected = write_hospital(tmp_path / "hospital", count=20, bad=0.5)
+    run(tmp_path / "hospital", tmp_path / "serial")
+    events = Disturbed("local:2", {3: kill_its_worker})
+    tally = run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+    assert not events.deeds, "a worker was killed"
+    assert tally.left == 0
+    same(tmp_path / "cluster", tmp_path / "serial")
+    assert judged(expected, tmp_path / "cluster") == ([], [], [])
+    assert list((tmp_path / "cluster" / ".medseg" / "staging").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_200_series_on_4_workers_of_which_one_is_killed_one_added_and_one_retired(run, tmp_path):
+    expected = write_hospital(tmp_path / "hospital")
+    run(tmp_path / "hospital", tmp_path / "serial")
+    deeds = {20: add_a_worker, 60: kill_its_worker, 120: retire_its_worker}
+    events = Disturbed("local:4", deeds)
+    tally = run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+    assert not events.deeds
+    assert (tally.left, tally.failed) == (0, 0)
+    same(tmp_path / "cluster", tmp_path / "serial")
+    assert judged(expected, tmp_path / "cluster") == ([], [], [])
