@@ -7,6 +7,7 @@ together depends on the size that was traced.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,7 +178,8 @@ def _traced(package: ModelPackage, network: nn.Module) -> ExportedProgram:
     from torch.export import Dim, export
 
     image = _image(package, count=TRACED)
-    with _telling(package, "a graph"):
+    with _telling(package, "a graph"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, on how other libraries keep their layers
         return export(network, (image,), dynamic_shapes=({0: Dim("batch")},))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-_Path = click.Path(path_type=Path)
+from medseg_pipelines.cli_options import file_path, showing
 
 
 @click.group()
@@ -21,9 +21,8 @@ def models() -> None:
 def list_models() -> None:
     """List the shipped models."""
     from medseg_pipelines.models import show_models
-    from medseg_pipelines.screen import Screen
 
-    with Screen().listening() as screen:
+    with showing() as screen:
         show_models(screen=screen)
 
 
@@ -32,15 +31,16 @@ def list_models() -> None:
 def model_info(name_or_folder: str) -> None:
     """Show what a model is, what it was trained on and how well it did."""
     from medseg_pipelines.models import show_model
-    from medseg_pipelines.screen import Screen
 
-    with Screen().listening() as screen:
+    with showing() as screen:
         show_model(name_or_folder, screen=screen)
 
 
 @models.command("export")
 @click.argument("name_or_folder")
-@click.option("--output", required=True, type=_Path, help="A .onnx or a .pt2 (torch.export) file.")
+@click.option(
+    "--output", required=True, type=file_path, help="A .onnx or a .pt2 (torch.export) file."
+)
 @click.option("--opset", type=int, help="Version of ONNX's operators.")
 @click.option(
     "--check/--no-check", default=True, show_default=True,
@@ -49,9 +49,8 @@ def model_info(name_or_folder: str) -> None:
 def export_model(name_or_folder: str, *, output: Path, opset: int | None, check: bool) -> None:
     """Write a model's network as one file for other programs."""
     from medseg_pipelines.export import export_file
-    from medseg_pipelines.screen import Screen
 
-    with Screen().listening() as screen:
+    with showing() as screen:
         export_file(name_or_folder, output=output, opset=opset, check=check, screen=screen)
 
 
@@ -64,7 +63,6 @@ def networks() -> None:
 def list_networks() -> None:
     """List networks and encoders with their sizes."""
     from medseg_pipelines.networks import show_networks
-    from medseg_pipelines.screen import Screen
 
-    with Screen().listening() as screen:
+    with showing() as screen:
         show_networks(screen=screen)

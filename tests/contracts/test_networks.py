@@ -25,6 +25,10 @@ CASES = list(itertools.product(NAMES, (2, 3)))
 EXPORTED = [
     pytest.param(name, dims, marks=[pytest.mark.slow] if dims == 3 else []) for name, dims in CASES
 ]
+ROUNDED = {("swin_unetr", 3)}
+"""It pads the small image to 32^3, and onnxruntime's InstanceNormalization adds up these 32,768
+mostly equal numbers in float32: off by 2.6e-4 on logits of 9; torch is within 3e-6 of float64.
+"""
 SIZES = [(16, 16, 16), (7, 10, 5), (1, 3, 17), (2, 2, 2), (1, 1, 1)]
 MOST_STEPS = 150
 BOXES = {1: (slice(2, 7), slice(3, 9), slice(3, 9)), 2: (slice(8, 11), slice(2, 10), slice(2, 10))}
@@ -183,12 +187,12 @@ def test_torch_export_gives_the_same_logits(name, dims):
     program = torch.export.export(case.network, (case.image,))
     with torch.no_grad():
         wanted = case.network(case.image)
-        torch.testing.assert_close(program.module()(case.image), wanted, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(program.module()(case.image), wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "dims"), EXPORTED)
 def test_onnx_gives_the_same_logits(name, dims, tmp_path):
-    """To 1e-4 of the largest logit: the runtime sums in another order, in float32."""
+    """To 1e-4, or for a network in `ROUNDED` to 1e-4 of the largest logit."""
     pytest.importorskip("onnxscript", reason="torch writes ONNX with the package onnxscript")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime runs the exported network")
     case, file = trained(name, dims), tmp_path / "network.onnx"
@@ -197,7 +201,8 @@ def test_onnx_gives_the_same_logits(name, dims, tmp_path):
     found = session.run(None, {session.get_inputs()[0].name: case.image.numpy()})[0]
     with torch.no_grad():
         wanted = case.network(case.image).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * max(1, np.abs(wanted).max()))
+    unit = np.abs(wanted).max() if (name, dims) in ROUNDED else 1.0
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * unit)
 
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
