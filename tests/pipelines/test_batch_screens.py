@@ -80,6 +80,8 @@ def test_a_terminal_has_a_bar_the_pace_and_the_case_in_hand():
         place.console.print(bar.picture())
         bar.planned(PLAN)
         bar.case_started(row(1).case, found(1))
+        clock.now += 60  # workers start
+        bar.case_progress(row(1).case, "read", 0, 0)
         clock.now += 6
         bar.case_progress(row(1).case, "segment", 1, 2)
         place.console.print(bar.picture())

@@ -16,12 +16,14 @@ import os
 import re
 import secrets
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from pydicom import dcmread
+from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.uid import UID
 
@@ -67,7 +69,7 @@ class Pseudonyms:
 
     def uid(self, uid: str) -> str:
         """The UID that stands for another; those that DICOM itself gives stay."""
-        if not uid or UID(uid).type:
+        if not uid or UID(uid, validation_mode=IGNORE).type:
             return uid
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', uid)[:16], version=5).int}"
 
@@ -97,7 +99,8 @@ def deidentify_results(folder: Path, *, key_file: Path | None = None) -> None:
     """
     names = pseudonyms(key_file or key_place(folder))
     for path in sorted(folder.rglob("*.dcm")):
-        with atomic(path, suffix=".dcm") as temporary:
+        with warnings.catch_warnings(), atomic(path, suffix=".dcm") as temporary:
+            warnings.simplefilter("ignore")  # the library's warnings quote patient names
             dataset = dcmread(path)
             deidentify(dataset, names)
             dataset.save_as(temporary, enforce_file_format=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,74 +54,67 @@ class Outlier:
 
     Parameters
     ----------
-    row : Row
-        The case.
-    label : str
-        Name of the label.
+    number : int
+        Of the case.
     ml : float
-        Its volume.
+        The volume.
     usual : Usual
         Of this label.
     z : float
         Distance from the median, in deviations.
     """
 
-    row: Row
-    label: str
+    number: int
     ml: float
     usual: Usual
     z: float
 
 
-def usual_volumes(rows: Sequence[Row]) -> list[Usual]:
-    """What is usual for each label of each model, in the order of the labels' tables.
+class Volumes:
+    """Volumes of all cases, by model and label; a few bytes for each."""
 
-    Parameters
-    ----------
-    rows : sequence of Row
-        Finished cases.
+    def __init__(self) -> None:
+        self._ml: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
 
-    Returns
-    -------
-    list of Usual
-    """
-    volumes: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
+    def add(self, number: int, row: Row) -> None:
+        """Take the volumes of a finished case.
+
+        Parameters
+        ----------
+        number : int
+            The case is called so in :meth:`far`.
+        row : Row
+            The case.
+        """
         for label, ml in row.volumes_ml.items():
-            volumes.setdefault((row.model, label), []).append(ml)
-    return [_usual(model, label, np.asarray(ml)) for (model, label), ml in volumes.items()]
+            numbers, volumes = self._ml.setdefault((row.model, label), (array("q"), array("d")))
+            numbers.append(number)
+            volumes.append(ml)
 
+    def usual(self) -> list[Usual]:
+        """What is usual for each label of each model, in the order of the labels' tables."""
+        return [
+            _usual(model, label, np.asarray(volumes))
+            for (model, label), (_, volumes) in self._ml.items()
+        ]
 
-def outliers(rows: Sequence[Row], usual: Sequence[Usual]) -> list[Outlier]:
-    """Cases whose volume of some label is far from the usual, the farthest first.
+    def far(self) -> list[Outlier]:
+        """Volumes that are far from the usual, the farthest first.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-        Finished cases.
-    usual : sequence of Usual
-        See :func:`usual_volumes`. Labels of fewer than `LEAST_CASES` cases have no outliers.
-
-    Returns
-    -------
-    list of Outlier
-        A case with several unusual labels is there once for each.
-    """
-    by_label: Mapping[tuple[str, str], Usual] = {
-        (one.model, one.label): one
-        for one in usual
-        if one.cases >= LEAST_CASES and one.deviation_ml > 0
-    }
-    far = []
-    for row in rows:
-        for label, ml in row.volumes_ml.items():
-            known = by_label.get((row.model, label))
-            if known is None:
+        Labels of fewer than `LEAST_CASES` cases have none. A case with several unusual labels is
+        there once for each.
+        """
+        found = []
+        for usual in self.usual():
+            if usual.cases < LEAST_CASES or usual.deviation_ml <= 0:
                 continue
-            z = (ml - known.median_ml) / known.deviation_ml
-            if abs(z) > FAR:
-                far.append(Outlier(row, label, ml, known, z))
-    return sorted(far, key=lambda one: -abs(one.z))
+            numbers, volumes = self._ml[usual.model, usual.label]
+            z = (np.asarray(volumes) - usual.median_ml) / usual.deviation_ml
+            found += [
+                Outlier(numbers[at], volumes[at], usual, float(z[at]))
+                for at in np.flatnonzero(np.abs(z) > FAR)
+            ]
+        return sorted(found, key=lambda one: -abs(one.z))
 
 
 def _usual(model: str, label: str, ml: npt.NDArray[np.float64]) -> Usual:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jinja2
-import msgspec
 
 from medseg import __version__
 from medseg_pipelines.batch.formats import THUMBNAIL
+from medseg_pipelines.batch.gathering import MOST_ROWS, Cases, Gathered
 from medseg_pipelines.batch.ledger import Row
-from medseg_pipelines.batch.outliers import FAR, LEAST_CASES, Outlier, outliers, usual_volumes
-from medseg_pipelines.batch.summary import refresh, utc
+from medseg_pipelines.batch.outliers import FAR, LEAST_CASES, Outlier
+from medseg_pipelines.batch.summary import refreshed, utc
 from medseg_pipelines.screen import duration
 
 REPORT_FILE = "report.html"
@@ -24,40 +22,19 @@ MOST_PICTURES = 200
 MOST_BYTES = 12_000_000
 """Of all pictures together."""
 
-MOST_ROWS = 200
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _SHORT = 12
 
 
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """How many cases stand where.
-
-    Parameters
-    ----------
-    done, refused, failed, open : int
-        Cases; `open` ones wait or are in hand.
-    """
-
-    done: int
-    refused: int
-    failed: int
-    open: int
-
-    @property
-    def all(self) -> int:
-        """How many cases there are."""
-        return self.done + self.refused + self.failed + self.open
-
-
-def write_report(output: Path, rows: Sequence[Row]) -> Path:
+def write_report(output: Path, cases: Cases) -> Path:
     """Write the report of a batch as one file that needs nothing else.
 
     Parameters
     ----------
     output : Path
         Folder of the batch.
-    rows : sequence of Row
-        One for each case.
+    cases : iterable of (int, Row)
+        All of them; gone through twice.
 
     Returns
     -------
@@ -74,40 +51,24 @@ def write_report(output: Path, rows: Sequence[Row]) -> Path:
     )
     environment.filters["short"] = short
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    done = [row for row in rows if row.state == "done"]
-    usual = usual_volumes(done)
-    far = outliers(done, usual)
-    pictures = list(_pictures(output, _pictured(done, far)))
+    gathered = Gathered.of(cases)
+    far = gathered.volumes.far()
+    shown = _to_be_shown(far, gathered)
+    rows = _rows(cases, {*shown, *(one.number for one in far[:MOST_ROWS])})
+    pictures = list(_pictures(output, shown, rows, far))
+    totals = gathered.totals()
     html = template.render(
-        totals=totals(rows), version=__version__, written=utc(_last(rows)),
-        several=len({row.model for row in rows}) > 1, usual=usual, far=far[:MOST_ROWS],
-        far_count=len(far), limit=FAR, least=LEAST_CASES, pictures=pictures,
-        without=len(done) - len(pictures), refusals=by_code(rows, "refused"),
-        failures=[row for row in rows if row.state == "failed"][:MOST_ROWS],
-        failure_codes=by_code(rows, "failed"), timings=_timings(done),
-        warned=[row for row in done if row.warnings][:MOST_ROWS],
+        totals=totals, version=__version__, written=utc(gathered.ended),
+        several=len(gathered.models) > 1, usual=gathered.volumes.usual(), limit=FAR,
+        far=[(rows[one.number], one) for one in far[:MOST_ROWS] if one.number in rows],
+        far_count=len(far), least=LEAST_CASES, pictures=pictures,
+        without=totals.done - len(pictures), refusals=gathered.refused.by_number(),
+        failures=gathered.failures, failure_codes=gathered.failed.by_number(),
+        timings=_timings(gathered), warned=gathered.warned,
     )  # fmt: skip
-    refresh(output / REPORT_FILE, html.encode())
+    with refreshed(output / REPORT_FILE) as scratch:
+        scratch.write_text(html, encoding="utf-8")
     return output / REPORT_FILE
-
-
-def totals(rows: Sequence[Row]) -> Totals:
-    """Count the cases by state."""
-    counts = Counter(row.state for row in rows)
-    return Totals(
-        done=counts["done"], refused=counts["refused"], failed=counts["failed"],
-        open=counts["waiting"] + counts["leased"],
-    )  # fmt: skip
-
-
-def by_code(rows: Sequence[Row], state: str) -> list[tuple[str, int, str]]:
-    """Code, how many cases, and the sentence that is told most often, the most frequent first."""
-    sentences: dict[str, Counter[str]] = {}
-    for row in rows:
-        if row.state == state:
-            sentences.setdefault(row.code, Counter())[row.message] += 1
-    counted = [(code, all_.total(), all_.most_common(1)[0][0]) for code, all_ in sentences.items()]
-    return sorted(counted, key=lambda one: (-one[1], one[0]))
 
 
 def short(name: str) -> str:
@@ -115,50 +76,55 @@ def short(name: str) -> str:
     return name[:_SHORT]
 
 
-def _last(rows: Sequence[Row]) -> float:
-    return max((row.ended_at for row in rows), default=0.0)
+def _to_be_shown(far: Sequence[Outlier], gathered: Gathered) -> list[int]:
+    """Numbers of the cases with pictures: outliers first, then the newest."""
+    newest = [number for _, number in sorted(gathered.newest, reverse=True)]
+    return list(dict.fromkeys([one.number for one in far] + newest))[:MOST_PICTURES]
 
 
-def _pictured(done: Sequence[Row], far: Sequence[Outlier]) -> Iterator[tuple[Row, list[Outlier]]]:
-    """Which cases are shown: outliers first, then the newest."""
-    unusual: dict[str, list[Outlier]] = {}
-    for one in far:
-        unusual.setdefault(one.row.case, []).append(one)
-    first = {found[0].row.case: found[0].row for found in unusual.values()}
-    newest = sorted(done, key=lambda row: -row.ended_at)
-    for case, row in (first | {row.case: row for row in newest}).items():
-        yield row, unusual.get(case, [])
+def _rows(cases: Cases, numbers: set[int]) -> dict[int, Row]:
+    if not numbers:
+        return {}
+    return {number: row for number, row in cases if number in numbers}
 
 
 def _pictures(
-    output: Path, cases: Iterable[tuple[Row, list[Outlier]]]
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """The small picture of each case that has one, until there are enough."""
-    spent = count = 0
-    for row, unusual in cases:
-        try:
-            picture = (output / row.folder / THUMBNAIL).read_bytes()
-        except OSError:
-            continue
-        spent, count = spent + len(picture), count + 1
-        if spent > MOST_BYTES or count > MOST_PICTURES:
+    output: Path, shown: Sequence[int], rows: Mapping[int, Row], far: Sequence[Outlier]
+) -> Iterator[dict[str, Any]]:
+    """The small picture of each case that has one, until they are large enough together."""
+    unusual: dict[int, list[Outlier]] = {}
+    for one in far:
+        unusual.setdefault(one.number, []).append(one)
+    spent = 0
+    for number in shown:
+        picture = _picture(output, rows.get(number))
+        spent += len(picture)
+        if spent > MOST_BYTES:
             return
-        uri = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
-        yield {"row": row, "unusual": unusual, "uri": uri}
+        if picture:
+            uri = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+            yield {"row": rows[number], "unusual": unusual.get(number, []), "uri": uri}
 
 
-def _timings(done: Sequence[Row]) -> dict[str, Any]:
-    """Times of the cases by stage, and of all."""
-    stages: dict[str, list[float]] = {}
-    for row in done:
-        for stage, seconds in row.seconds.items():
-            stages.setdefault(stage, []).append(seconds)
-    span = _last(done) - min((row.started_at for row in done if row.started_at), default=0.0)
+def _picture(output: Path, row: Row | None) -> bytes:
+    """Nothing for a case that has none, or whose results another took the place of meanwhile."""
+    if row is None:
+        return b""
+    try:
+        return (output / row.folder / THUMBNAIL).read_bytes()
+    except OSError:
+        return b""
+
+
+def _timings(gathered: Gathered) -> dict[str, Any]:
+    """Times of the finished cases by stage, and of all."""
+    span, done = gathered.ended - gathered.began, gathered.states["done"]
+    known = bool(done and gathered.began and span > 0)
     return {
         "stages": [
-            (stage, f"{median(seconds):.2f}", f"{max(seconds):.2f}", duration(sum(seconds)))
-            for stage, seconds in stages.items()
+            (stage, f"{middle:.2f}", f"{longest:.2f}", duration(together))
+            for stage, middle, longest, together in gathered.stages()
         ],
-        "span": duration(span) if done else "",
-        "rate": f"{60 * len(done) / span:.1f}" if done and span > 0 else "",
+        "span": duration(span) if known else "",
+        "rate": f"{60 * done / span:.1f}" if known else "",
     }

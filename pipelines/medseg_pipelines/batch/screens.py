@@ -30,6 +30,7 @@ _LINE_SECONDS = 10.0
 _SAMPLE_SECONDS, _SAMPLES = 1.0, 600  # the pace is that of the last ten minutes
 _SHORT = 12
 _MOST_IN_HAND = 6
+_ENOUGH = 0.5  # of a case, to tell a pace from
 _SHARES = {"read": (0.0, 0.15), "segment": (0.15, 0.7), "write": (0.85, 0.15)}
 """Where a stage begins in the work on a case, and how much of it that is, about."""
 
@@ -84,7 +85,7 @@ class Counted(Silent):
     def __init__(self, screen: Screen, clock: Clock = time.monotonic) -> None:
         self._screen, self._clock = screen, clock
         self._pace, self._last = Pace(clock), clock()
-        self._todo = 0
+        self._todo, self._began = 0, False
         self._ended = {"done": 0, "refused": 0, "failed": 0}
         self._in_hand: dict[str, tuple[str, float]] = {}
 
@@ -100,6 +101,9 @@ class Counted(Silent):
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:
         """A case goes on."""
+        if not self._began:  # what workers need to start is no measure of the pace
+            self._began = True
+            self._pace.restart()
         self._in_hand[case] = (stage, done / total if total else 0.0)
         self._pace.made(self._made())
 
@@ -136,7 +140,7 @@ class Counted(Silent):
     def _pace_words(self) -> str:
         """Pace and time left."""
         left = self._pace.seconds_left(self._todo - self._made())
-        if left is None:
+        if left is None or self._made() < _ENOUGH:
             return ""
         eta = f", about {duration(left)} left" if left > 0 else ""
         return f"{self._pace.per_minute():.1f} cases/min{eta}"

@@ -14,6 +14,7 @@ import msgspec
 from rich.table import Table
 
 from medseg.errors import InputError
+from medseg_pipelines.batch.all_cases import AllCases
 from medseg_pipelines.batch.ledger import Ledger, Row
 from medseg_pipelines.batch.nouns import State
 from medseg_pipelines.batch.places import CASE_FILE, Places
@@ -139,7 +140,8 @@ def explain_case(
     """
     with Ledger.of(output) as ledger:
         row = _meant(ledger, output, name)
-        others = [one.case for one in ledger.rows(superseded=True) if one.superseded_by == row.case]
+    everything = AllCases(output, superseded=True)
+    others = [one.case for _, one in everything if one.superseded_by == row.case]
     told = _explained(row, output, former=others, paths=paths)
     if as_json:
         screen.say(_json(told))
@@ -223,7 +225,8 @@ def _state_table(counts: dict[Any, int], codes: dict[Any, dict[str, int]]) -> Ta
 def _meant(ledger: Ledger, output: Path, name: str) -> Row:
     """The one case that a person means."""
     rows = ledger.find(name) or ledger.find(_folder_below(output, name))
-    rows = rows or [row for row in ledger.rows(superseded=True) if _lies_at(row, name)]
+    everything = AllCases(output, superseded=True)
+    rows = rows or [row for _, row in everything if _lies_at(row, name)]
     present = [row for row in rows if not row.superseded_by] or rows
     if len(present) == 1:
         return present[0]

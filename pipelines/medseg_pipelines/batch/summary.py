@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import io
-import time
-from collections.abc import Callable, Iterable, Sequence
+import filecmp
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import WriteError
+from medseg_pipelines.batch.gathering import Cases
 from medseg_pipelines.batch.ledger import Row
-from medseg_pipelines.destination import write_bytes
 
 CSV_FILE, PARQUET_FILE = "summary.csv", "summary.parquet"
 UNIT = "_ml"
@@ -21,50 +25,76 @@ FIXED = (
 )  # fmt: skip
 """Columns of every summary, before those of the labels."""
 
-_LEAST_SECONDS = 30.0
-_SHARE = 20.0
+Add = Callable[[Sequence[Row]], None]
+"""Adds rows to a table."""
+
+_AT_ONCE = 20_000  # rows that are written together
 _DIGITS = 12  # of the model's digest, as `medseg models` names it nowhere else
 
 
-def write_summary(output: Path, rows: Sequence[Row]) -> None:
+def write_summary(output: Path, cases: Cases) -> None:
     """Write both tables; each appears whole or not at all.
 
     Parameters
     ----------
     output : Path
         Folder of the batch.
-    rows : sequence of Row
-        One for each case, in the order of the table. Columns of labels follow it too.
+    cases : iterable of (int, Row)
+        All of them, in the order of the table; gone through more than once. Columns of labels
+        follow their order too.
 
     Raises
     ------
     WriteError
         When a table cannot be written; the former one stays.
     """
-    labels = label_names(rows)
-    refresh(output / CSV_FILE, _csv(rows, labels).encode())
-    refresh(output / PARQUET_FILE, _parquet(rows, labels))
+    labels = list(dict.fromkeys(label for _, row in cases for label in row.volumes_ml))
+    rows = (row for _, row in cases)
+    with (
+        refreshed(output / PARQUET_FILE) as typed,
+        refreshed(output / CSV_FILE) as plain,
+        _parquet(typed, labels) as add_typed,
+        _csv(plain, labels) as add_plain,
+    ):
+        while portion := list(itertools.islice(rows, _AT_ONCE)):
+            add_typed(portion)
+            add_plain(portion)
 
 
-def refresh(path: Path, content: bytes) -> None:
-    """Write a file, unless it is there with this content already.
+@contextmanager
+def refreshed(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the name of `path` at the end, unless both hold the same.
+
+    Parameters
+    ----------
+    path : Path
+        The final name.
+
+    Yields
+    ------
+    Path
+        Write here.
 
     Raises
     ------
     WriteError
-        When it cannot be written.
+        When it cannot be written; an older file stays as it was.
     """
+    scratch = path.with_name(f".medseg-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
-        same = path.read_bytes() == content
-    except OSError:
-        same = False
-    if not same:
-        write_bytes(path, content)
-
-
-def label_names(rows: Iterable[Row]) -> list[str]:
-    """Names of all labels, in the order of the models' tables."""
-    return list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
+        yield scratch
+        if not (path.is_file() and filecmp.cmp(path, scratch, shallow=False)):
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            scratch.replace(path)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write '{path}': {error.strerror or error}; free some space or choose another"
+            " place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
 
 
 def utc(seconds: float) -> str:
@@ -72,31 +102,6 @@ def utc(seconds: float) -> str:
     if not seconds:
         return ""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class NowAndThen:
-    """Writing that is repeated while a batch runs, but costs no more than a twentieth of the time.
-
-    Parameters
-    ----------
-    write : callable
-        What to do.
-    least_s : float
-        Not more often than this.
-    """
-
-    def __init__(self, write: Callable[[], None], *, least_s: float = _LEAST_SECONDS) -> None:
-        self._write, self._least_s = write, least_s
-        self._next = time.monotonic() + least_s
-
-    def __call__(self) -> None:
-        """Write when it is time."""
-        start = time.monotonic()
-        if start < self._next:
-            return
-        self._write()
-        end = time.monotonic()
-        self._next = end + max(self._least_s, _SHARE * (end - start))
 
 
 def _values(row: Row) -> dict[str, Any]:
@@ -115,36 +120,39 @@ def _values(row: Row) -> dict[str, Any]:
     }
 
 
-def _csv(rows: Sequence[Row], labels: Sequence[str]) -> str:
-    text = io.StringIO()
+@contextmanager
+def _csv(path: Path, labels: Sequence[str]) -> Iterator[Add]:
     columns = [*FIXED, *(name + UNIT for name in labels)]
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = _values(row)
-        values["seconds"] = f"{values['seconds']:.2f}"
-        values["ended"] = utc(row.ended_at)
-        writer.writerow(values | {name + UNIT: f"{ml:.3f}" for name, ml in row.volumes_ml.items()})
-    return text.getvalue()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        yield lambda rows: writer.writerows(map(_plain, rows))
 
 
-def _parquet(rows: Sequence[Row], labels: Sequence[str]) -> bytes:
+@contextmanager
+def _parquet(path: Path, labels: Sequence[str]) -> Iterator[Add]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    moment = pa.timestamp("ms", tz="UTC")
     types = dict.fromkeys(FIXED, pa.string())
     types |= {"seconds": pa.float64(), "attempts": pa.int32(), "warnings": pa.int32()}
-    types["ended"] = moment
-    values = [_values(row) for row in rows]
-    columns = {name: [one[name] for one in values] for name in FIXED}
-    columns["ended"] = [round(1000 * at) if at else None for at in columns["ended"]]
-    for name in labels:
-        types[name + UNIT] = pa.float64()
-        columns[name + UNIT] = [row.volumes_ml.get(name) for row in rows]
-    table = pa.table(
-        {name: pa.array(columns[name], types[name]) for name in types}, schema=pa.schema(types)
-    )
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    types |= {"ended": pa.timestamp("ms", tz="UTC")}
+    schema = pa.schema(types | {name + UNIT: pa.float64() for name in labels})
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        yield lambda rows: writer.write_table(
+            pa.Table.from_pylist([_typed(row) for row in rows], schema=schema)
+        )
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """A row of the CSV table; a label that it does not have is empty."""
+    values = _values(row)
+    values |= {"seconds": f"{values['seconds']:.2f}", "ended": utc(row.ended_at)}
+    return values | {name + UNIT: f"{ml:.3f}" for name, ml in row.volumes_ml.items()}
+
+
+def _typed(row: Row) -> dict[str, Any]:
+    """A row of the Parquet table; a label that it does not have is missing."""
+    values = _values(row)
+    values["ended"] = round(1000 * row.ended_at) if row.ended_at else None
+    return values | {name + UNIT: ml for name, ml in row.volumes_ml.items()}
