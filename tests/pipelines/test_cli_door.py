@@ -27,7 +27,16 @@ def imported_by(*arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("segment", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("segment", "--help"),
+        ("batch", "--help"),
+        ("batch", "status", "--help"),
+    ],
+)
 def test_help_imports_nothing_heavy(arguments):
     assert "HEAVY []" in imported_by(*arguments)
 

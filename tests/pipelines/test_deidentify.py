@@ -20,6 +20,7 @@ from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels
 from medseg_pipelines.batch.deidentify import KEY_FILE, deidentify_results, pseudonyms
+from writing.dicom_validator import errors_of
 
 TOKEN = "ZZCANARYZZ"
 NAMES = ("seg.dcm", "labels.rtstruct.dcm", "measurements.sr.dcm")
@@ -95,6 +96,13 @@ def test_nothing_of_the_patient_stays_and_all_else_does(output, name):
     assert lost <= {
         "InstanceCreationDate", "InstanceCreationTime", "StudyDescription", "PatientComments",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dciodvfy_finds_no_more_errors_than_before(output, name):
+    before = errors_of(output / "a" / name)
+    deidentify_results(output / "a")
+    assert not set(errors_of(output / "a" / name)) - set(before)
 
 
 def test_labels_and_what_refers_to_what_are_the_same(output):
