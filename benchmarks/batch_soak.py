@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from medseg_pipelines.batch.run import run_batch
 from toy_model import tiny_model
 
 HERE = Path(__file__).resolve().parent
+DATABASES = ("ledger", "index")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -67,6 +69,11 @@ def children() -> list[int]:
     return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
 
 
+def kb_each(folder: Path, name: str, count: int) -> float:
+    """Size of a database and of what belongs to it, for each series."""
+    return sum(path.stat().st_size for path in folder.glob(f"{name}.sqlite*")) / 1e3 / count
+
+
 def slope(seen: list[tuple[int, float]]) -> float:
     """MB for each 1,000 series in the second half."""
     half = seen[len(seen) // 2 :]
@@ -98,6 +105,7 @@ def main() -> None:
         start = time.perf_counter()
         run_batch(root / "archive", **places)
         again = 1e3 * (time.perf_counter() - start) / arguments.count
+        own = {name: kb_each(root / "out" / ".medseg", name, arguments.count) for name in DATABASES}
     first, last = pace(watch.ended)
     found = {
         "series": tally.done,
@@ -109,6 +117,7 @@ def main() -> None:
         "ms_per_case_at_the_start": first,
         "ms_per_case_at_the_end": last,
         "ms_per_finished_series": again,
+        "kb_per_series": own,
     }
     text = table(found)
     print(text)
@@ -116,7 +125,7 @@ def main() -> None:
     (arguments.results / "batch_soak.md").write_text(text)
 
 
-def table(found: dict[str, object]) -> str:
+def table(found: dict[str, Any]) -> str:
     """Markdown."""
     rows = [
         ("tiny series, all done", f"{found['series']} in {found['seconds']:.0f} s"),
@@ -125,6 +134,7 @@ def table(found: dict[str, object]) -> str:
         ("ms for each case, second fifth", f"{found['ms_per_case_at_the_start']:.0f}"),
         ("ms for each case, last fifth", f"{found['ms_per_case_at_the_end']:.0f}"),
         ("ms for each finished series, run again", f"{found['ms_per_finished_series']:.2f}"),
+        *((f"{name}, kB for each", f"{kb:.1f}") for name, kb in found["kb_per_series"].items()),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""])
 

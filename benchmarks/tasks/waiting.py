@@ -1,15 +1,26 @@
-"""Work on a case that only takes time; it is refused, so that nothing has to be written."""
+"""Work on a case that only takes time, or only writes: what a run and a cluster add to it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from medseg_pipelines.batch.crew import Step
 from medseg_pipelines.batch.nouns import Fault, Result, Task
+from medseg_pipelines.batch.provenance import (
+    ModelUsed,
+    Record,
+    Source,
+    file_digests,
+    sync_files,
+    versions,
+    write_record,
+)
 
 SECONDS = 0.5
 LOOPS = 10_000_000
+SIZE = 2_000_000
 
 Tell = Callable[[Step], None]
 
@@ -26,6 +37,29 @@ def compute(task: Task, tell: Tell) -> Result:
     tell(Step(case=task.case, stage="segment"))
     sum(range(LOOPS))
     return _over(task)
+
+
+def write(task: Task, tell: Tell) -> Result:
+    """Leave results of the usual size: 2 MB and the record."""
+    tell(Step(case=task.case, stage="write"))
+    folder = Path(task.staging)
+    folder.mkdir()
+    (folder / "labels.nii.gz").write_bytes(bytes(SIZE))
+    sync_files(folder)
+    source = Source(
+        format="dicom", modality="CT", shape=(512, 512, 300), spacing_mm=(0.8, 0.8, 1.0),
+        files=300, content=task.found.key, pixels="",
+        instances=tuple(f"2.25.{number:036d}" for number in range(300)),
+    )  # fmt: skip
+    record = Record(
+        case=task.case, token=task.token, key=task.found.key, lineage=task.found.lineage,
+        folder=task.found.folder, source=source, settings=task.settings, versions=versions(),
+        model=ModelUsed(name="none", version="1", digest=task.model_digest, weights=""),
+        device="none", ended="", seconds={}, volumes_ml={}, warnings=(),
+        files=file_digests(folder),
+    )  # fmt: skip
+    write_record(folder, record)
+    return Result(case=task.case, token=task.token, state="done", content=source.content)
 
 
 def _over(task: Task) -> Result:
