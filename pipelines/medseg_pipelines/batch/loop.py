@@ -110,10 +110,12 @@ class Loop:
 
     def close(self) -> None:
         """Stop at once; cases in hand wait again, as if they had not been taken."""
-        if self._crew is not None:
-            self._crew.close()
-        with suppress(MedsegError):  # on a full disk the next run sees that we are gone
-            self._leases.end()
+        try:
+            if self._crew is not None:
+                self._crew.close()
+        finally:
+            with suppress(MedsegError):  # on a full disk the next run sees that we are gone
+                self._leases.end()
         publishing.discard(self._job.places, [task.token for task in self._hands.values()])
         shutil.rmtree(self._scratch, ignore_errors=True)
 

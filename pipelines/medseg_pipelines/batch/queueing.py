@@ -127,18 +127,7 @@ class Queue:
         return verdicts
 
     def preview(self, scans: Sequence[tuple[Found, Fault | None]]) -> list[Verdict]:
-        """What `enqueue` would return; nothing is written.
-
-        Parameters
-        ----------
-        scans : sequence of (Found, Fault or None)
-            With why each is not wanted.
-
-        Returns
-        -------
-        list of Verdict
-            One for each.
-        """
+        """What `enqueue` would return of these scans; nothing is written."""
         with self._ledger.reading() as db:
             return self._judge(db, scans)
 
