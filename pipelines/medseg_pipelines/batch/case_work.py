@@ -252,10 +252,13 @@ def _refusal(task: Task, scan: Scan) -> Result | None:
     source = scan.provenance
     wanted = [name for name in task.settings.formats if name in OF_DICOM]
     if wanted and not (source.instance_uids or source.native):
+        lies = "this one lies in a zip archive; unpack it, or ask"
+        if not task.found.path.lower().endswith(".zip"):
+            lies = f"this scan was read from {source.format}; ask"
         return refused(
             task, "NO_DICOM_SOURCE",
-            f"{' and '.join(wanted)} must refer to a DICOM series, and this scan was read from"
-            f" {source.format}; ask for other formats, such as nifti",
+            f"{' and '.join(wanted)} must refer to the files of a DICOM series, and {lies} for"
+            " other formats, such as nifti",
         )  # fmt: skip
     return None
 
