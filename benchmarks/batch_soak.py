@@ -1,6 +1,6 @@
 """Memory of a long run: 2,000 tiny series, one run, resident memory of it and of its worker.
 
-    python benchmarks/batch_soak.py [--count 2000] [--workers 1]
+    python benchmarks/batch_soak.py [--count 2000] [--workers 1] [--cluster local:1]
 
 The slope is fitted to the second half, after caches have filled, and told in MB for each 1,000
 series; so is how long a case takes at the start and at the end. Then the archive is run again:
@@ -29,6 +29,7 @@ from medseg_pipelines.batch.events import Silent
 from medseg_pipelines.batch.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
+from medseg_pipelines.cluster import crew_of
 from toy_model import tiny_model
 
 HERE = Path(__file__).resolve().parent
@@ -92,9 +93,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--cluster", help="Workers of a Dask cluster in place of our own.")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
-    options = BatchOptions(device="cpu", min_slices=1, workers=arguments.workers)
+    crew = crew_of(arguments.cluster) if arguments.cluster else None
+    options = BatchOptions(device="cpu", min_slices=1, workers=arguments.workers, crew=crew)
     watch = Watch(every=max(1, arguments.count // 100))
     with tempfile.TemporaryDirectory(prefix="medseg-soak-") as name:
         root = Path(name)

@@ -123,7 +123,10 @@ class Site:
             "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
             "--scheduler-file", str(self.file),
         )  # fmt: skip
-        until(self.file.exists)
+        until(self._is_up)
+
+    def _is_up(self):
+        return self.file.exists() and self.file.read_text().rstrip().endswith("}")
 
     @property
     def address(self):

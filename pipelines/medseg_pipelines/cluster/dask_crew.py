@@ -200,14 +200,23 @@ class DaskCrew:
         if hand is None:
             return None
         if future.status == "finished":
-            worker, unfit = future.result(timeout=_SECONDS_TO_FETCH)
-            if unfit:
-                self._do_elsewhere(hand, worker, Answer(unfit=unfit))
-                return None
-        elif future.status == "error":
-            self._check_died(future)
-        else:
+            return self._take_return(hand)
+        if future.status != "error":
             raise self._scheduler_lost()
+        self._check_died(future)
+        self._end(hand)
+        return _lost(hand.task)
+
+    def _take_return(self, hand: _Hand) -> Report | None:
+        """What a worker returned that told nothing: mostly that it is not fit to."""
+        try:
+            worker, unfit = hand.future.result(timeout=_SECONDS_TO_FETCH)
+        except TimeoutError:  # it is gone with what it returned; Dask asks another
+            hand.future.add_done_callback(self._happened.put)
+            return None
+        if unfit:
+            self._do_elsewhere(hand, worker, Answer(unfit=unfit))
+            return None
         self._end(hand)
         return _lost(hand.task)
 
@@ -296,14 +305,15 @@ class DaskCrew:
         return MedsegError(
             f"the scheduler of {self._place.words} is gone; finished cases are kept: start it"
             " again, and run the same command to continue",
-            code="SCHEDULERLOST",
+            code="SCHEDULER_LOST",
         )
 
     def _end_workers(self, workers: list[str]) -> None:
         """End processes that have work in hand; where no nanny watches them they go on."""
-        if workers:
-            with suppress(*LOST):
-                self._client.run(end_worker, workers=workers, nanny=True, on_error="ignore")
+        with suppress(*LOST, LookupError):  # a worker may be gone meanwhile
+            there = [worker for worker in workers if worker in self._client.nthreads()]
+            if there:
+                self._client.run(end_worker, workers=there, nanny=True, on_error="ignore")
 
 
 def _lost(task: Task) -> Died:
