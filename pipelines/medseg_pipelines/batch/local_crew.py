@@ -35,6 +35,8 @@ _WORDS = {
 class LocalCrew:
     """Worker processes on this machine, each with the model loaded and several cases in hand.
 
+    On Linux they end with the thread that started them, so one that lasts has to use the crew.
+
     Parameters
     ----------
     workers : int
