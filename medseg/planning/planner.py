@@ -22,6 +22,9 @@ from medseg.volume.label_table import LabelTable
 SMALLEST_EDGE = 4
 """Voxels an axis keeps at the coarsest stage."""
 
+MOST_PATCHES = 16
+"""Of a step, however small they are."""
+
 LEFT_RIGHT = 0
 """The axis of RAS voxels from left to right."""
 
@@ -38,21 +41,21 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     voxels : int
-        Voxels of all patches of a step; a patch has at most half of them, a picture a quarter.
+        Largest step; a patch has at most half of them, a picture a quarter.
     features, most_features : int
         Channels of the finest stage; they double with every stage up to `most_features`.
-    most_patches : int
-        Patches of a step.
+    filled : float
+        Share of `voxels` that the patches of a step take, where they are not fewer than two.
     """
 
     voxels: int
     features: int
     most_features: int
-    most_patches: int = 16
+    filled: float = 1.0
 
 
-CPU_BUDGET = Budget(voxels=360_000, features=24, most_features=192, most_patches=2)
-"""Narrow, and two patches a step: in few minutes more steps teach more (docs/decisions/0008)."""
+CPU_BUDGET = Budget(voxels=360_000, features=24, most_features=192, filled=0.5)
+"""Narrow, and half a step: in few minutes more steps teach more (docs/decisions/0008)."""
 
 GPU_BUDGET = Budget(voxels=4_200_000, features=32, most_features=320)
 
@@ -108,11 +111,17 @@ def make_plan(
             _normalisation(fingerprint.modality, channel) for channel in fingerprint.intensities
         ),
         patch=(patch[0], patch[1], patch[2]),
-        batch=min(max(share, round(budget.voxels / math.prod(stages.patch))), budget.most_patches),
+        batch=_batch(budget, stages),
         network=network(stages),
         mirror_axes=tuple(axis for axis in seen if not (sides and axis == LEFT_RIGHT)),
         plane=plane,
     )
+
+
+def _batch(budget: Budget, stages: Stages) -> int:
+    """Patches of a step: as many as the budget has room for, from 2 to 16."""
+    room = round(budget.filled * budget.voxels / math.prod(stages.patch))
+    return min(max(room, 2), MOST_PATCHES)
 
 
 def _flat_plane(fingerprint: Fingerprint) -> Plane | None:

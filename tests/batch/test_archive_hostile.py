@@ -255,7 +255,7 @@ def test_bombs_do_not_hurt_what_lies_beside_them(root, tmp_path, bomb):
     "name", ["hippocampus_dicom_crops", "dicom_seg_rtstruct", "brain_mr_itksnap"]
 )
 def test_real_archives_are_found_as_by_find_scans(tmp_path, name):
-    folder = DATA / name
+    folder = (DATA / name).resolve()
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     listed = {(str(one.path), one.series_uid) for one in find_scans(folder)}

@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training import trainer
 trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-options = TrainingOptions(steps=24, validations=2, device="cpu")
+options = TrainingOptions(steps=48, validations=2, device="cpu")
 train(open_dataset(sys.argv[1]), Path(sys.argv[2]), options=options, resume="resume" in sys.argv)
 """
 
@@ -50,7 +50,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train(dataset, run, options=TrainingOptions(steps=24, validations=2, device="cpu"))
+    train(dataset, run, options=TrainingOptions(steps=48, validations=2, device="cpu"))
     return run
 
 
@@ -86,7 +86,7 @@ def test_cancel_keeps_the_work_and_resume_ends_the_same(dataset, undisturbed, tm
         if done == 10 and message.startswith("training"):
             raise Cancelled("enough")
 
-    run, options = tmp_path / "run", TrainingOptions(steps=24, validations=2, device="cpu")
+    run, options = tmp_path / "run", TrainingOptions(steps=48, validations=2, device="cpu")
     with pytest.raises(Cancelled):
         train(dataset, run, options=options, progress=stop_at_ten)
     assert max(record["step"] for record in read_history(run)) == 10
@@ -156,7 +156,7 @@ def test_kill_nine_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
     subprocess.run([*command, "resume"], check=True, stderr=subprocess.DEVNULL, timeout=240)
     assert_same(undisturbed, run)
     steps = [record["step"] for record in read_history(run) if "loss" in record]
-    assert steps == list(range(1, 25))
+    assert steps == list(range(1, 49))
 
 
 def test_minutes_set_the_number_of_steps(dataset, tmp_path):

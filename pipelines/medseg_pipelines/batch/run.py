@@ -108,8 +108,16 @@ def plan_batch(
 
     Parameters
     ----------
-    root, model, output, options, events
-        As for :func:`run_batch`.
+    root : Path
+        As for :func:`run_batch`, and so are the others.
+    model : str or Path
+        Name of a shipped model, or its folder.
+    output : Path
+        Folder whose ledger is asked, if it has one.
+    options : BatchOptions, optional
+        What is wanted.
+    events : Events, optional
+        Told how the search goes.
 
     Returns
     -------
