@@ -132,6 +132,13 @@ class Site:
     def address(self):
         return json.loads(self.file.read_text())["address"]
 
+    def workers(self):
+        """How many have joined."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            return len(client.nthreads())
+
     def worker(self, *options, before=""):
         """Start a worker; `before` is run in its process first."""
         return self._start(

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import time
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
 from batch_stand_ins import Diary, files_below
+from cluster.conftest import Site, until
 from hospital.archive import match, write_hospital
 from medseg_pipelines.batch.ledger import Ledger
 from medseg_pipelines.batch.nouns import Settings
@@ -56,6 +60,26 @@ def kill_its_worker(crew, case):
     os.kill(crew._client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
 
 
+class Standstill(Disturbed):
+    """Stops a worker in the middle of a case, and lets it go on once the case has been given up."""
+
+    def __init__(self, text):
+        super().__init__(text, {3: self.stop})
+        self.pid, self.given_up = None, False
+
+    def stop(self, crew, case):
+        worker = crew._at[case].worker
+        self.pid = crew._client.run(os.getpid, workers=[worker])[worker]
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def told(self, message):
+        super().told(message)
+        if "WORKER_DIED" in message and not self.given_up:
+            self.given_up = True
+            with suppress(ProcessLookupError):  # a nanny has ended it
+                os.kill(self.pid, signal.SIGCONT)
+
+
 def add_a_worker(crew, case):
     crew._place.cluster.scale(len(crew._place.cluster.workers) + 1)
 
@@ -85,8 +109,7 @@ def results(output):
 def judged(expected, output):
     """Codes that differ from what was expected; series without a row; rows without a series."""
     with Ledger.of(output) as ledger:
-        rows = [(os.path.realpath(row.found.path), row) for row in ledger.rows()]
-    found = [(type(expected[0].files[0])(path), row.found.series, row.code) for path, row in rows]
+        found = [(Path(row.found.path), row.found.series, row.code) for row in ledger.rows()]
     pairs, missing, surplus = match(expected, found)
     return [(one.kind, code) for one, code in pairs if one.code != code], missing, surplus
 
@@ -105,6 +128,28 @@ def test_a_batch_on_a_cluster_ends_as_one_in_a_row(run, tmp_path):
     assert tally.left == 0
     same(tmp_path / "cluster", tmp_path / "serial")
     assert judged(expected, tmp_path / "cluster") == ([], [], [])
+    assert list((tmp_path / "cluster" / ".medseg" / "staging").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_a_worker_that_stands_still_is_given_up_and_may_come_back(
+    run, tmp_path, monkeypatch, nanny
+):
+    write_hospital(tmp_path / "hospital", count=20, bad=0.5)
+    run(tmp_path / "hospital", tmp_path / "serial")
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "10s")
+    with closing(Site(tmp_path)) as site:
+        for _ in range(2):
+            site.worker("--nthreads", "1", nanny)
+        until(lambda: site.workers() == 2)
+        events = Standstill(str(site.file))
+        run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+        assert events.given_up
+        same(tmp_path / "cluster", tmp_path / "serial")
+        time.sleep(5)  # what comes back late may still write, where nobody looks
+        run(tmp_path / "hospital", tmp_path / "cluster")
+    same(tmp_path / "cluster", tmp_path / "serial")
     assert list((tmp_path / "cluster" / ".medseg" / "staging").iterdir()) == []
 
 

@@ -66,7 +66,7 @@ def test_a_lost_scheduler_is_one_sentence(site, crew, tasks):
 )
 def test_unfit_workers_are_refused_before_anything_is_begun(site, crew, options, before, words):
     site.worker(*options, "--no-nanny", before=before)
-    until(lambda: _is_there(site))
+    until(lambda: site.workers() == 1)
     with pytest.raises(InputError, match=words) as caught:
         crew()
     assert caught.value.code == "CLUSTER"
@@ -74,7 +74,7 @@ def test_unfit_workers_are_refused_before_anything_is_begun(site, crew, options,
 
 def test_an_unfit_worker_that_comes_late_is_passed_over(site, crew, tasks, caplog):
     site.worker("--nthreads", "1", "--no-nanny")
-    until(lambda: _is_there(site))
+    until(lambda: site.workers() == 1)
     crew = crew()
     site.worker("--nthreads", "1", "--no-nanny", before=OLD)
     until(lambda: len(workers(crew)) == 2)
@@ -84,10 +84,3 @@ def test_an_unfit_worker_that_comes_late_is_passed_over(site, crew, tasks, caplo
     assert len({one.seconds["process"] for one in ended.values()}) == 1
     assert "it has medseg 0.0.1" in caplog.text
     assert crew.capacity == 2
-
-
-def _is_there(site):
-    from distributed import Client
-
-    with Client(site.address, set_as_default=False) as client:
-        return bool(client.nthreads())

@@ -20,7 +20,9 @@ import msgspec
 from medseg import __version__
 from medseg.errors import MedsegError
 from medseg_pipelines.batch.crew import Step
+from medseg_pipelines.batch.disk_trouble import DISK_FULL
 from medseg_pipelines.batch.nouns import Fault, Result, Task
+from medseg_pipelines.batch.verdicts import result_of
 from medseg_pipelines.cluster.gpus import own_device
 
 Tell = Callable[[Step], None]
@@ -175,6 +177,9 @@ def _hindrance(order: Order) -> Answer | None:
     except FileExistsError:
         return Answer(begun_before=True)
     except OSError as error:
+        failed = result_of(error, task, "begin")
+        if failed.fault and failed.fault.code == DISK_FULL:
+            return Answer(result=failed)
         return Answer(unfit=f"it cannot write into the output: {error.strerror}")
     return None
 
