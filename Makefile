@@ -18,7 +18,9 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input \
 # A display is a running X or Wayland server, or any Mac.
 DISPLAY_HERE := $(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin,$(shell uname)))
 # The GUI tests choose their own (virtual) screen.
-PYTEST := env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM $(BIN)/python -m pytest
+PYTEST := env -u WAYLAND_DISPLAY -u QT_QPA_PLATFORM OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# A process for each core, at most four; a file's tests stay together, for they share what they train.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SOURCES := medseg pipelines/medseg_pipelines napari_plugin/medseg_napari
 
 .PHONY: help demo test test-slow test-all check check-style check-types check-floors \
@@ -33,13 +35,13 @@ demo: $(VENV)/.installed-$(if $(DISPLAY_HERE),napari,base) ## Make phantom CT pa
 	@$(BIN)/medseg demo --output demo $(if $(DISPLAY_HERE),,--no-view)
 
 test: $(VENV)/.installed-dev system-packages ## Run the tests (those that take minutes left out)
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) $(IN_PARALLEL) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev system-packages
-	@$(PYTEST) -m slow
+	@$(PYTEST) $(IN_PARALLEL) -m slow
 
 test-all: $(VENV)/.installed-dev system-packages ## Run all tests
-	@$(PYTEST)
+	@$(PYTEST) $(IN_PARALLEL)
 
 check: check-style check-types check-floors check-docstrings check-plugin check-wheel ## Run every gate: style, types, imports, docstrings, plugin, wheel
 

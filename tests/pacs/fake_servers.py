@@ -139,8 +139,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _cut(self, what, body, length, kind):
         self._send(body, kind, length if what == "reset" else len(body))
-        self.close_connection = True
         if what == "reset":
+            self.close_connection = True
             self.wfile.flush()
             broken_off(self.connection)
 
