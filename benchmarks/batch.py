@@ -38,7 +38,7 @@ from hospital.archive import Expected, match, write_hospital
 from medseg.errors import MedsegError
 from medseg.inference import Predictor
 from medseg.reading import ScanSource, find_scans, read_scan
-from medseg_pipelines.batch.ledger import Ledger, Row
+from medseg_pipelines.batch.keeping.ledger import Ledger, Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from toy_model import tiny_model

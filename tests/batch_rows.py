@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from medseg_pipelines.batch.ledger import Row
+from medseg_pipelines.batch.keeping.ledger import Row
 from medseg_pipelines.batch.nouns import Found
 
 BEGAN = 1_700_000_000.0

@@ -22,7 +22,7 @@ WAYS = ("batch", "loop", "processes")
 
 def batch(archive: Path, model: str, output: Path) -> list[float]:
     from medseg_pipelines.batch.events import Silent
-    from medseg_pipelines.batch.ledger import Row
+    from medseg_pipelines.batch.keeping.ledger import Row
     from medseg_pipelines.batch.options import BatchOptions
     from medseg_pipelines.batch.run import run_batch
 

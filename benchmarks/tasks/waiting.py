@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from medseg_pipelines.batch.crew import Step
-from medseg_pipelines.batch.nouns import Fault, Result, Task
-from medseg_pipelines.batch.provenance import (
+from medseg_pipelines.batch.keeping.provenance import (
     ModelUsed,
     Record,
     Source,
@@ -17,6 +15,8 @@ from medseg_pipelines.batch.provenance import (
     versions,
     write_record,
 )
+from medseg_pipelines.batch.nouns import Fault, Result, Task
+from medseg_pipelines.batch.working.crew import Step
 
 SECONDS = 0.5
 LOOPS = 10_000_000

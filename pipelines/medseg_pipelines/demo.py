@@ -23,9 +23,9 @@ from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
 from medseg_pipelines.batch.archive_run import Wishes, segment_archive
-from medseg_pipelines.batch.formats import FILES
-from medseg_pipelines.batch.ledger import Ledger
-from medseg_pipelines.batch.provenance import read_record
+from medseg_pipelines.batch.keeping.ledger import Ledger
+from medseg_pipelines.batch.keeping.provenance import read_record
+from medseg_pipelines.batch.working.formats import FILES
 from medseg_pipelines.destination import check_folder, write_text
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report

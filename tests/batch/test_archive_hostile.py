@@ -17,7 +17,7 @@ from medseg.errors import MedsegError
 from medseg.reading import find_scans, read_scan
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.archive import read_found, search
+from medseg_pipelines.batch.finding.archive import read_found, search
 from reading.test_hostile_dicom import BOMBS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -19,8 +19,8 @@ from medseg.errors import Cancelled
 from medseg.reading import stack_headers
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch import archive_index, archive_update, archive_walk
-from medseg_pipelines.batch.archive import search
+from medseg_pipelines.batch.finding import archive_index, archive_update, archive_walk
+from medseg_pipelines.batch.finding.archive import search
 
 _OPENED: list[str] = []
 _LISTENING: list[str] = []

@@ -19,7 +19,7 @@ from medseg.reading import find_scans
 from medseg.reading.dicom_series import list_stacks
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.archive import read_found, search
+from medseg_pipelines.batch.finding.archive import read_found, search
 from mutations import MUTATIONS
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from medseg.errors import MedsegError, PackageError
 from medseg.modelpack import ModelPackage
-from medseg_pipelines.batch.archive import search
-from medseg_pipelines.batch.crew import Died, Step
-from medseg_pipelines.batch.identity import model_digest
-from medseg_pipelines.batch.local_crew import LocalCrew
+from medseg_pipelines.batch.finding.archive import search
+from medseg_pipelines.batch.keeping.identity import model_digest
+from medseg_pipelines.batch.keeping.provenance import is_whole, read_record
 from medseg_pipelines.batch.nouns import Result, Settings, Task
-from medseg_pipelines.batch.provenance import is_whole, read_record
+from medseg_pipelines.batch.working.crew import Died, Step
+from medseg_pipelines.batch.working.local_crew import LocalCrew
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
 PATIENCE_S = 120.0
@@ -222,7 +222,7 @@ _PARENT = """
 import sys, time
 import msgspec
 from pathlib import Path
-from medseg_pipelines.batch.local_crew import LocalCrew
+from medseg_pipelines.batch.working.local_crew import LocalCrew
 from medseg_pipelines.batch.nouns import Task
 crew = LocalCrew(scratch=Path(sys.argv[2]))
 crew.submit(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Task))

@@ -5,11 +5,11 @@ import pytest
 
 from batch_stand_ins import RECIPE, Clock, World, changed, failure, found, leases, refusal
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.batch import provenance, publishing
-from medseg_pipelines.batch.identity import Recipe
+from medseg_pipelines.batch.keeping import provenance, publishing
+from medseg_pipelines.batch.keeping.identity import Recipe
+from medseg_pipelines.batch.keeping.provenance import read_record
+from medseg_pipelines.batch.keeping.repairing import repair
 from medseg_pipelines.batch.nouns import Fault, Result
-from medseg_pipelines.batch.provenance import read_record
-from medseg_pipelines.batch.repairing import repair
 
 DIED = Fault(code="KILLED_BY_SIGNAL_9", message="its worker was ended")
 

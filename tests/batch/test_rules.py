@@ -10,11 +10,11 @@ import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.errors import InputError, ReadError
-from medseg_pipelines.batch.archive import search
-from medseg_pipelines.batch.conditions import conditions_of
+from medseg_pipelines.batch.finding.archive import search
+from medseg_pipelines.batch.finding.conditions import conditions_of
+from medseg_pipelines.batch.finding.rules import choose, explain, select
+from medseg_pipelines.batch.finding.rules_file import make_rules
 from medseg_pipelines.batch.nouns import Fault, Found
-from medseg_pipelines.batch.rules import choose, explain, select
-from medseg_pipelines.batch.rules_file import make_rules
 
 CT = {
     "Modality": "CT", "SliceThickness": 5, "BodyPartExamined": "CHEST", "slices": 40,

@@ -11,7 +11,7 @@ import pytest
 from batch_stand_ins import Diary, files_below
 from cluster.conftest import Site, until
 from hospital.archive import match, write_hospital
-from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.keeping.ledger import Ledger
 from medseg_pipelines.batch.nouns import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch

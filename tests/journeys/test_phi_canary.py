@@ -62,7 +62,8 @@ FORMATS = ("nifti", "nrrd", "dicom-seg", "rtstruct", "sr", "preview")
 INLINE = """
 import sys
 from batch_stand_ins import InlineCrew
-from medseg_pipelines.batch import archive_run, case_work
+from medseg_pipelines.batch import archive_run
+from medseg_pipelines.batch.working import case_work
 from medseg_pipelines.cli import main
 
 write = case_work.write_labels

@@ -10,7 +10,7 @@ from rich.console import Console
 from batch_rows import found
 from batch_stand_ins import Clock, World, failure, leases, refusal
 from medseg.errors import InputError
-from medseg_pipelines.batch.status import (
+from medseg_pipelines.batch.telling.status import (
     explain_case,
     keep_command,
     last_command,

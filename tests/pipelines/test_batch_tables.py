@@ -12,15 +12,15 @@ from pyarrow import parquet
 from batch_rows import BEGAN, found, row
 from batch_stand_ins import World
 from medseg.errors import WriteError
-from medseg_pipelines.batch import report as report_module
-from medseg_pipelines.batch import tables
-from medseg_pipelines.batch.all_cases import AllCases
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.gathering import MOST_ROWS
-from medseg_pipelines.batch.outliers import Volumes
-from medseg_pipelines.batch.report import write_report
-from medseg_pipelines.batch.summary import FIXED, refreshed, utc, write_summary
-from medseg_pipelines.batch.tables import NowAndThen, Tables
+from medseg_pipelines.batch.telling import report as report_module
+from medseg_pipelines.batch.telling import tables
+from medseg_pipelines.batch.telling.all_cases import AllCases
+from medseg_pipelines.batch.telling.gathering import MOST_ROWS
+from medseg_pipelines.batch.telling.outliers import Volumes
+from medseg_pipelines.batch.telling.report import write_report
+from medseg_pipelines.batch.telling.summary import FIXED, refreshed, utc, write_summary
+from medseg_pipelines.batch.telling.tables import NowAndThen, Tables
 
 ROWS = [
     row(1), row(2, warnings=("odd", "odder"), attempts=1),
@@ -91,7 +91,7 @@ def test_what_is_repeated_costs_a_twentieth_at_most(monkeypatch):
         written.append(now[0])
         now[0] += 10.0
 
-    monkeypatch.setattr("medseg_pipelines.batch.tables.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("medseg_pipelines.batch.telling.tables.time.monotonic", lambda: now[0])
     now_and_then = NowAndThen(write, least_s=30.0)
     for second in range(1000):
         now[0] = max(now[0], float(second))

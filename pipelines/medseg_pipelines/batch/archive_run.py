@@ -11,16 +11,16 @@ from rich.table import Table
 
 from medseg.planning import Choice
 from medseg.runtime.progress import Progress
-from medseg_pipelines.batch.crew import Crew
 from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.finding.rules import Plane
+from medseg_pipelines.batch.finding.rules_file import make_rules
+from medseg_pipelines.batch.keeping.queueing import Verdict, planned
 from medseg_pipelines.batch.nouns import Found, Settings
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.queueing import Verdict, planned
-from medseg_pipelines.batch.rules import Plane
-from medseg_pipelines.batch.rules_file import make_rules
 from medseg_pipelines.batch.run import plan_batch, run_batch
-from medseg_pipelines.batch.screens import View, plan_words, watching
-from medseg_pipelines.batch.tables import Tables
+from medseg_pipelines.batch.telling.screens import View, plan_words, watching
+from medseg_pipelines.batch.telling.tables import Tables
+from medseg_pipelines.batch.working.crew import Crew
 from medseg_pipelines.screen import Screen
 
 _WILL_RUN = ("new", "again", "left")

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from medseg_pipelines.batch.ledger import Row
+from medseg_pipelines.batch.case_row import Row
 from medseg_pipelines.batch.nouns import Found
 
 

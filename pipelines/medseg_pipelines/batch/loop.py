@@ -12,20 +12,20 @@ from pathlib import Path
 
 from medseg.errors import MedsegError, WriteError
 from medseg.modelpack import ModelPackage
-from medseg_pipelines.batch import publishing
-from medseg_pipelines.batch.crew import Crew, Died, Report, Step
-from medseg_pipelines.batch.disk_trouble import DISK_FULL
 from medseg_pipelines.batch.events import Events
-from medseg_pipelines.batch.identity import Recipe
-from medseg_pipelines.batch.leases import Leases
-from medseg_pipelines.batch.ledger import Ledger, Row
-from medseg_pipelines.batch.local_crew import LocalCrew
+from medseg_pipelines.batch.keeping import publishing
+from medseg_pipelines.batch.keeping.disk_trouble import DISK_FULL
+from medseg_pipelines.batch.keeping.identity import Recipe
+from medseg_pipelines.batch.keeping.leases import Leases
+from medseg_pipelines.batch.keeping.ledger import Ledger, Row
+from medseg_pipelines.batch.keeping.patience import Answer, Patience
+from medseg_pipelines.batch.keeping.places import Places
+from medseg_pipelines.batch.keeping.repairing import repair
+from medseg_pipelines.batch.keeping.settling import Settlement
 from medseg_pipelines.batch.nouns import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.patience import Answer, Patience
-from medseg_pipelines.batch.places import Places
-from medseg_pipelines.batch.repairing import repair
-from medseg_pipelines.batch.settling import Settlement
+from medseg_pipelines.batch.working.crew import Crew, Died, Report, Step
+from medseg_pipelines.batch.working.local_crew import LocalCrew
 
 _LOOK_S = 0.5
 _OTHERS_S = 1.0

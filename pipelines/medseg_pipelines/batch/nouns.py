@@ -45,7 +45,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Selects one of several stacks; may be empty.
     names : tuple of str
         The files of its series, from `path`, where other files lie below `path` too; empty when
-        all there is belongs to it. :func:`medseg_pipelines.batch.archive.read_found` reads it.
+        all there is belongs to it.
+        Read by :func:`medseg_pipelines.batch.finding.archive.read_found`.
     folder : str
         Where results go, from the output's root, with ``/``: patient, study and series by safe
         names (digests, never a description).

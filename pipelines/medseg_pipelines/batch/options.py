@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from medseg_pipelines.batch.nouns import Settings
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.crew import Crew
-    from medseg_pipelines.batch.rules import Rules
+    from medseg_pipelines.batch.finding.rules import Rules
+    from medseg_pipelines.batch.working.crew import Crew
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,18 +10,25 @@ from pathlib import Path
 
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.modelpack import find_package
-from medseg_pipelines.batch.archive import search
-from medseg_pipelines.batch.disk_trouble import trouble_told
 from medseg_pipelines.batch.events import Events, Planned, Silent, Tally
-from medseg_pipelines.batch.formats import check_settings, policies_of
-from medseg_pipelines.batch.identity import recipe_of
-from medseg_pipelines.batch.ledger import Ledger
+from medseg_pipelines.batch.finding.archive import search
+from medseg_pipelines.batch.finding.rules import select
+from medseg_pipelines.batch.keeping.disk_trouble import trouble_told
+from medseg_pipelines.batch.keeping.identity import recipe_of
+from medseg_pipelines.batch.keeping.ledger import Ledger
+from medseg_pipelines.batch.keeping.places import Places
+from medseg_pipelines.batch.keeping.queueing import (
+    FEW_SLICES,
+    Queue,
+    Verdict,
+    once_each,
+    planned,
+    slot,
+)
 from medseg_pipelines.batch.loop import Job, Loop
 from medseg_pipelines.batch.nouns import Fault, Found
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.places import Places
-from medseg_pipelines.batch.queueing import FEW_SLICES, Queue, Verdict, once_each, planned, slot
-from medseg_pipelines.batch.rules import select
+from medseg_pipelines.batch.working.formats import check_settings, policies_of
 from medseg_pipelines.destination import check_folder
 
 _NO_SCANS = "NO_SCANS"

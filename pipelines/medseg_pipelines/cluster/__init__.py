@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.crew import Crew
+    from medseg_pipelines.batch.working.crew import Crew
     from medseg_pipelines.cluster.orders import Work
     from medseg_pipelines.cluster.workplace import Workplace
 

@@ -23,8 +23,8 @@ from distributed import Future, KilledWorker
 
 from medseg import __version__
 from medseg.errors import InputError, MedsegError
-from medseg_pipelines.batch.crew import Died, Report
 from medseg_pipelines.batch.nouns import Task
+from medseg_pipelines.batch.working.crew import Died, Report
 from medseg_pipelines.cluster.orders import (
     Answer,
     Order,

@@ -19,10 +19,10 @@ import msgspec
 
 from medseg import __version__
 from medseg.errors import MedsegError
-from medseg_pipelines.batch.crew import Step
-from medseg_pipelines.batch.disk_trouble import DISK_FULL
+from medseg_pipelines.batch.keeping.disk_trouble import DISK_FULL
 from medseg_pipelines.batch.nouns import Fault, Result, Task
-from medseg_pipelines.batch.verdicts import result_of
+from medseg_pipelines.batch.working.crew import Step
+from medseg_pipelines.batch.working.verdicts import result_of
 from medseg_pipelines.cluster.gpus import own_device
 
 Tell = Callable[[Step], None]
@@ -194,7 +194,7 @@ def _missing_output(task: Task) -> str:
 def _missing_model(folder: str, digest: str) -> str:
     """Why the model is not the one of this run, or nothing."""
     from medseg.modelpack import ModelPackage
-    from medseg_pipelines.batch.identity import model_digest
+    from medseg_pipelines.batch.keeping.identity import model_digest
 
     try:
         found = model_digest(ModelPackage.open(Path(folder)))
@@ -222,7 +222,7 @@ def _begin(task: Task, work: Work | None, tell: Tell) -> Answer:
 
 def _case_work() -> Work:
     """The work on a case; what it imports takes seconds, once in each process."""
-    from medseg_pipelines.batch import case_work
+    from medseg_pipelines.batch.working import case_work
 
     return case_work.work
 

@@ -12,16 +12,16 @@ import msgspec
 
 from medseg.errors import InputError
 from medseg.modelpack import find_package
-from medseg_pipelines.batch.crew import Crew, Died, Report, Step
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.ledger import Ledger, Row
-from medseg_pipelines.batch.local_crew import LocalCrew
+from medseg_pipelines.batch.finding.rules import Rule, Rules, RuleText
+from medseg_pipelines.batch.finding.rules_file import read_rules
+from medseg_pipelines.batch.keeping.ledger import Ledger, Row
+from medseg_pipelines.batch.keeping.places import Places
 from medseg_pipelines.batch.nouns import Settings, Task
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.places import Places
-from medseg_pipelines.batch.rules import Rule, Rules, RuleText
-from medseg_pipelines.batch.rules_file import read_rules
 from medseg_pipelines.batch.run import run_batch
+from medseg_pipelines.batch.working.crew import Crew, Died, Report, Step
+from medseg_pipelines.batch.working.local_crew import LocalCrew
 from medseg_pipelines.pacs.exchange import connected
 from medseg_pipelines.pacs.faults import PeerError
 from medseg_pipelines.pacs.log import Log

@@ -1,0 +1,1 @@
+"""Finding: which scans an archive holds, and which of them are wanted."""

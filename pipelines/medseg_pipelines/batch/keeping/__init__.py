@@ -1,0 +1,1 @@
+"""Keeping: what became of each case, who has it in hand, and where its results stand."""

@@ -1,0 +1,1 @@
+"""Telling: screens, tables and reports of a batch."""

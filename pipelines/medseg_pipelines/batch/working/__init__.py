@@ -1,0 +1,1 @@
+"""Working: processes that read, segment and write cases."""
