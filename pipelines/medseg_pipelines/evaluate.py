@@ -25,6 +25,7 @@ from medseg.reading import read_labels
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
+from medseg_pipelines.batch.telling.results import is_batch, label_maps
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 from medseg_pipelines.screen import Screen
 
@@ -49,6 +50,7 @@ def evaluate_maps(
     ----------
     predictions, truth : Path
         Two label maps, or two folders whose files have the same names up to the format's suffix.
+        `predictions` may be the output of a batch, whose maps are called as their scans.
     output : Path
         JSON file of the scores.
     table : LabelTable, optional
@@ -248,7 +250,9 @@ def _pairs(predictions: Path, truth: Path, *, subset: bool, screen: Screen) -> d
 
 
 def _maps(folder: Path) -> dict[str, Path]:
-    """Label maps of a folder by stem."""
+    """Label maps of a folder by stem; of a batch's output, by the stem of their scan."""
+    if is_batch(folder):
+        return label_maps(folder)
     files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     maps = {stem(path): path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)}
     if not maps:

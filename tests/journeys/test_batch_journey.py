@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +104,19 @@ def states(output):
 
 def names_below(folder):
     return sorted({path.name for path in folder.rglob("*") if path.is_file()})
+
+
+def truth_of(output, truth, names):
+    """Label maps as a truth: those of the batch, called as the scans."""
+    truth.mkdir()
+    listed = json.loads(
+        CliRunner().invoke(medseg, ["batch", "status", str(output), "--paths", "--json"]).stdout
+    )["list"]
+    for one in listed:
+        name = Path(one["path"]).name.split(".")[0]
+        if name in names:
+            shutil.copy(output / one["folder"] / "labels.nii.gz", truth / f"{names[name]}.nii.gz")
+    return truth
 
 
 def plain(text):
@@ -354,3 +368,32 @@ def test_a_folder_without_scans_or_a_batch_is_bad_input(run, model, tmp_path):
         more = {"explain": ["x"], "retry": ["--failed"]}.get(command, [])
         assert run("batch", command, tmp_path / "empty", *more).exit_code == 2
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_results_are_held_against_a_truth_by_the_names_of_the_scans(run, first_run, tmp_path):
+    truth = truth_of(first_run[1], tmp_path / "truth", {"patient-1": "patient-1", "three": "three"})
+    run("evaluate", first_run[1], truth, "--output", tmp_path / "scores.json", "--no-surface")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [case["case"] for case in scores["cases"]] == ["patient-1", "three"]
+    dice = [one["dice"] for case in scores["cases"] for one in case["labels"].values()]
+    assert {one for one in dice if one is not None} == {1.0}
+    swapped = truth_of(first_run[1], tmp_path / "swapped", {"patient-1": "patient-2"})
+    run("evaluate", first_run[1], swapped, "--output", tmp_path / "swapped.json", "--no-surface")
+    dice = json.loads((tmp_path / "swapped.json").read_text())["mean"]["foreground"]["dice"]
+    assert dice < 1.0
+
+
+def test_scans_of_one_name_are_not_guessed_at(run, crews, model, archived, tmp_path):
+    for side in ("left", "right"):
+        (tmp_path / "twice" / side).mkdir(parents=True)
+    write_scan(abdominal_ct(5, SMALL)[0], tmp_path / "twice/left/scan.nii.gz")
+    write_scan(abdominal_ct(6, SMALL)[0], tmp_path / "twice/right/scan.nii.gz")
+    output = tmp_path / "out"
+    run("batch", tmp_path / "twice", "--model", model, "--output", output)
+    (tmp_path / "truth").mkdir()
+    shutil.copy(next(output.rglob("labels.nii.gz")), tmp_path / "truth/scan.nii.gz")
+    scores = tmp_path / "scores.json"
+    result = run("evaluate", output, tmp_path / "truth", "--output", scores)
+    assert result.exit_code != 0
+    assert "two results" in plain(result.output)
+    assert not scores.exists()
