@@ -1,4 +1,4 @@
-"""`medseg batch` over a generated hospital and over real series; against two other ways to do it.
+"""`medseg batch` over a generated hospital and over real series; against other ways to do it.
 
     python benchmarks/batch.py [--count 200] [--sample 12] [--repeat 3] [--model hippocampus-mr]
 
@@ -7,8 +7,8 @@
    say what reading and segmenting each series by itself says.
 2. The same archive again: seconds for each finished series; nothing may change.
 3. Seconds for each further series, and for all: a batch (reading, network and writing overlap),
-   one call after another of one loaded predictor, and a fresh process for each series. They take
-   turns; medians.
+   one with a worker for each core, one call after another of one loaded predictor, and a fresh
+   process for each series. They take turns; medians.
 
 The network of 1 is tiny and not trained, for it is the outcomes that count; 3 has --model.
 Writes results/batch.md and .json.
@@ -52,6 +52,7 @@ REAL = (
 OPTIONS = BatchOptions(device="cpu", min_slices=1)
 WORDS = {
     "batch": "medseg batch",
+    "workers": "medseg batch, a worker for each core",
     "loop": "one call after another",
     "processes": "a process for each",
 }

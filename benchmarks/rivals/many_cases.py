@@ -1,15 +1,17 @@
-"""Three ways to segment many series with one model; each in a process of its own, timed there.
+"""Four ways to segment many series with one model; each in a process of its own, timed there.
 
     python benchmarks/rivals/many_cases.py WAY ARCHIVE MODEL OUTPUT
 
-`batch` is a run of `medseg batch`, `loop` calls one loaded predictor for one series after another,
-`processes` starts `medseg segment` for each series. Prints one line of JSON: seconds since the
-start of the process when each series was finished, and processor seconds of all processes.
+`batch` is a run of `medseg batch`, `workers` one with a worker for each core, `loop` calls one
+loaded predictor for one series after another, `processes` starts `medseg segment` for each series.
+Prints one line of JSON: seconds since the start of the process when each series was finished, and
+processor seconds of all processes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -17,10 +19,14 @@ import time
 from pathlib import Path
 
 STARTED = time.perf_counter()
-WAYS = ("batch", "loop", "processes")
+WAYS = ("batch", "workers", "loop", "processes")
 
 
-def batch(archive: Path, model: str, output: Path) -> list[float]:
+def workers(archive: Path, model: str, output: Path) -> list[float]:
+    return batch(archive, model, output, workers=os.cpu_count() or 1)
+
+
+def batch(archive: Path, model: str, output: Path, *, workers: int = 1) -> list[float]:
     from medseg_pipelines.batch.events import Silent
     from medseg_pipelines.batch.keeping.ledger import Row
     from medseg_pipelines.batch.options import BatchOptions
@@ -34,7 +40,7 @@ def batch(archive: Path, model: str, output: Path) -> list[float]:
                 raise RuntimeError(f"a good series is {row.state}: {row.code} {row.message}")
             ended.append(since_start())
 
-    options = BatchOptions(device="cpu", min_slices=1)
+    options = BatchOptions(device="cpu", min_slices=1, workers=workers)
     run_batch(archive, model=model, output=output, options=options, events=Watch())
     return ended
 

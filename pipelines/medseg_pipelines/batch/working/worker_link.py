@@ -194,8 +194,12 @@ def oom_victims() -> int:
 
 
 def _environment(scratch: Path | None, threads: int | None) -> dict[str, str]:
-    """Variables for a worker: its own folder for temporary files, its share of the cores."""
-    mine = dict(os.environ)
+    """Variables for a worker: its own folder for temporary files, its share of the cores.
+
+    Threads of the network that wait for each other sleep and do not spin, unless the person chose
+    otherwise: the cores are for reading, writing and others meanwhile.
+    """
+    mine = {"OMP_WAIT_POLICY": "passive", **os.environ}
     if scratch is not None:
         mine["TMPDIR"] = str(scratch)
     if threads is not None:
