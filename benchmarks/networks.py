@@ -31,6 +31,7 @@ COLUMNS = {
     "dice": "Dice",
     "iou": "IoU",
     "hd95_mm": "HD95",
+    "mirrored": "Dice, mirrored",
     "half_plain": "half: plain",
     "half_crf": "half: CRF",
     "half_fitted": "half: fitted",
@@ -41,6 +42,10 @@ COLUMNS = {
     "steps": "steps",
     "peak_gib": "peak GiB",
 }
+FORMATS = {
+    "iou": ".3f", "hd95_mm": ".1f", "mirrored": ".3f",
+    "half_plain": ".4f", "half_crf": ".4f", "half_fitted": ".4f",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -66,9 +71,9 @@ def main() -> None:
 
 
 def measure_if_new(runs: Path, task: str, network: str, minutes: float) -> None:
-    """Start a process for one row, unless the row is there."""
+    """Start a process for one row, unless the row is there and whole."""
     target = row_file(runs, task, network, minutes)
-    if target.is_file():
+    if target.is_file() and "mirrored" in json.loads(target.read_text()):
         return
     print(f"== {task}, {network}, {minutes:g} min", flush=True)
     subprocess.run(
@@ -85,12 +90,15 @@ def row_file(runs: Path, task: str, network: str, minutes: float) -> Path:
 
 def measure_one(arguments: argparse.Namespace) -> None:
     """Train and measure one network on one task; the row becomes a file."""
-    from tasks.measuring import measure
+    from tasks.measuring import measure, mirrored
 
     (task,), (network,) = arguments.task, arguments.network
     dataset = TASKS[task].make(arguments.runs / task / "dataset")
     run = arguments.one.with_suffix("")
-    row = measure(dataset, run, network=network, minutes=arguments.minutes)
+    if arguments.one.is_file():  # by a version of this script that did not mirror
+        row = json.loads(arguments.one.read_text()) | mirrored(run, dataset)
+    else:
+        row = measure(dataset, run, network=network, minutes=arguments.minutes)
     arguments.one.write_text(json.dumps({"network": network, **row}, indent=1) + "\n")
 
 
@@ -127,16 +135,15 @@ def markdown(table: dict[str, Any]) -> str:
 
 def cell(row: dict[str, Any], key: str) -> str:
     """One number as text; means over labels for the scores."""
-    value = row[key]
+    value = row.get(key)
+    if value is None:
+        return "no step helped" if key == "half_fitted" else ""
     if key == "dice":
         each = "/".join(f"{dice:.3f}" for name, dice in value.items() if name != "foreground")
         return f"{value['foreground']:.3f}" + (f" ({each})" if len(value) == 3 else "")
-    if key in {"iou", "hd95_mm"}:
-        return f"{value['foreground']:.3f}" if key == "iou" else f"{value['foreground']:.1f}"
-    if key == "half_fitted" and value is None:
-        return "no step helped"
-    if key.startswith("half"):
-        return f"{value:.4f}"
+    if key in FORMATS:
+        number = value["foreground"] if isinstance(value, dict) else value
+        return format(number, FORMATS[key])
     return value if isinstance(value, str) else f"{value:.4g}"
 
 

@@ -67,6 +67,7 @@ def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dic
         "minutes": minutes,
         "processor_minutes": steps * seconds / 60,
         **scores(predictor, dataset),
+        **mirrored(run, dataset),
         **cost(predictor),
         **refined(predictor, dataset),
         "steps": steps,
@@ -145,6 +146,12 @@ def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]
     for labels in means.values():
         labels["foreground"] = statistics.mean(labels.values())
     return means
+
+
+def mirrored(run: Path, dataset: Dataset) -> dict[str, float]:
+    """Mean Dice when the network takes the mean over mirror images."""
+    predictor = Predictor.load(run / "model", device="cpu", mirror=True)
+    return {"mirrored": mean_dice(predictor, dataset, dataset.fold(0)[1])["foreground"]}
 
 
 def refined(predictor: Predictor, dataset: Dataset) -> dict[str, Any]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.inference.blending import gaussian
-from medseg.inference.refined_stream import RefinedStream
-from medseg.inference.streaming import LabelStream, LogitsWindow
-from medseg.inference.tiling import tile_starts
+from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
+from medseg.inference.labelling import Found, Labelling, Model, sweep_of
+from medseg.inference.mirroring import Mirrored
+from medseg.inference.options import THE_MODELS_WAY, Options, Prediction
+from medseg.inference.recovery import Attempt, attempts, first_that_fits
+from medseg.inference.tiling import Triple
 from medseg.modelpack import ModelPackage, find_package
 from medseg.planning import Choice, Plan
 from medseg.preparing import prepare_image
-from medseg.preparing.placement import Placement
 from medseg.refining import UNREFINED, Refining, build_refining
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
-from medseg.volume import LabelMap, LabelTable, Scan
+from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +60,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
-        if self.plan.regions and self.refining.on_probabilities:
-            raise PlanError(
-                "a step on probabilities needs classes that exclude each other and this model gives"
-                " regions; leave the step out, or take steps on labels such as components or holes"
-            )
+        self._check(self.refining)
 
     @classmethod
     def load(
@@ -70,6 +69,7 @@ class Predictor:
         *,
         device: str = "auto",
         refining: tuple[Choice, ...] | None = None,
+        mirror: bool = False,
     ) -> Predictor:
         """A predictor from a model package, its folder, or the name of a shipped model.
 
@@ -81,6 +81,9 @@ class Predictor:
             See :func:`medseg.runtime.device.choose_device`.
         refining : tuple of Choice, optional
             Steps after the network, in place of the model's own; none when empty.
+        mirror : bool, default False
+            Whether the network looks at every mirror image of a tile and takes the mean, along the
+            axes that its training mirrored: more exact, and eight times slower with three axes.
 
         Returns
         -------
@@ -100,6 +103,8 @@ class Predictor:
         manifest = package.manifest
         steps = build_refining(manifest.refining if refining is None else refining)
         network = package.load_network().to(chosen.torch_device)
+        if mirror and manifest.plan.mirror_axes:
+            network = Mirrored(network, manifest.plan.mirror_axes).eval()
         return cls(network, manifest.plan, manifest.labels, chosen, steps)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
@@ -110,7 +115,7 @@ class Predictor:
         scan : Scan
             As read; any orientation and spacing.
         progress : Progress, optional
-            Called after every tile; may raise `Cancelled`.
+            Called before every tile; may raise `Cancelled`.
 
         Returns
         -------
@@ -124,83 +129,103 @@ class Predictor:
         GeometryError
             When the voxels did not come to lie where the plan puts them (a fault in medseg).
         """
+        return self.run(scan, progress=progress).labels
+
+    def run(
+        self, scan: Scan, options: Options = THE_MODELS_WAY, *, progress: Progress = silent
+    ) -> Prediction:
+        """Label a scan, or a box of it, in another way than the model's own, or with maps.
+
+        When the device runs out of memory, the work is done again in a smaller way, in the end on
+        the CPU; notes of the provenance of the labels say so. See :func:`.recovery.attempts`.
+
+        Parameters
+        ----------
+        scan : Scan
+            As read; any orientation and spacing.
+        options : Options, optional
+            What is asked for.
+        progress : Progress, optional
+            Called before every tile; may raise `Cancelled`.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        InputError
+            When the scan or the options do not fit the model.
+        GeometryError
+            When the box does not lie in the scan, or the voxels did not come to lie where the plan
+            puts them (a fault in medseg).
+        """
+        options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        found = self._classes(image_CIJK, placement, progress)
-        spacing_mm = placement.reorientation.target.spacing_mm
-        classes = self.refining.labels(found, spacing_mm=spacing_mm)
-        values = np.array((0, *self.labels.values))
-        lookup = values.astype(np.uint8 if values.max() < 256 else np.uint16)
-        home = np.ascontiguousarray(placement.bring_home(lookup[classes]))
-        return LabelMap(home, scan.grid, self.labels, scan.provenance)
-
-    def _classes(self, image_CIJK: Tensor, placement: Placement, progress: Progress) -> np.ndarray:
-        """Class index of every voxel of the placement's home shape."""
-        padded, before = _pad(image_CIJK, self.plan.patch)
-        shape, inner = _extent(padded), _extent(image_CIJK)
-        starts = tile_starts(shape, self.plan.patch, self.plan.overlap)
-        window = LogitsWindow(
-            self.plan.outputs(self.labels),
-            shape,
-            gaussian(self.plan.patch, self.device.torch_device),
+        work = Labelling(self._model(options), image_CIJK, placement, scan, options, progress)
+        ways = attempts(self.device, self.plan.patch)
+        found, notes = first_that_fits(ways, functools.partial(self._found, work))
+        provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
+        values = work.at_home(self._lookup()[found.classes])
+        return Prediction(
+            LabelMap(values, scan.grid, self.labels, provenance),
+            work.map_at_home(found.maps.uncertainty),
+            work.map_at_home(found.maps.probability),
         )
-        own = [region[0] for region in self.plan.regions]
-        stream = LabelStream(inner, placement.home_shape, regions=own)
-        rows = self._rows(stream, image_CIJK, placement)
-        crop = _Crop(before, inner)
-        for done, start in enumerate(starts):
-            progress(done, len(starts), "segmenting")
-            if start[0] > window.first:
-                rows.feed(crop(window.advance(start[0]), stop=start[0]))
-            window.add(self._logits(padded, start), start)
-        rows.feed(crop(window.advance(shape[0]), stop=shape[0]))
-        progress(len(starts), len(starts), "segmenting")
-        return stream.classes
 
-    def _rows(
-        self, stream: LabelStream, image_CIJK: Tensor, placement: Placement
-    ) -> LabelStream | RefinedStream:
-        """Where rows of logits go: to the labels at once, or first through the refining."""
-        if not self.refining.on_probabilities:
-            return stream
-        spacing_mm = placement.prepared.spacing_mm
-        return RefinedStream(stream, self.refining, image_CIJK, spacing_mm=spacing_mm)
+    def estimate(self, grid: Grid, options: Options = THE_MODELS_WAY, *, probe: Probe) -> Estimate:
+        """Tiles, time and memory that labelling a scan will take.
 
-    @torch.inference_mode()
-    def _logits(self, image_CIJK: Tensor, start: tuple[int, int, int]) -> Tensor:
+        Parameters
+        ----------
+        grid : Grid
+            Of the scan.
+        options : Options, optional
+            What will be asked for.
+        probe : Probe
+            From :meth:`probe`.
+
+        Returns
+        -------
+        Estimate
+        """
+        return estimate(self._model(options), grid, options, probe=probe)
+
+    def probe(self) -> Probe:
+        """Measure one tile on this device; takes about as long as one or two tiles."""
+        return measure_tile(self._model(THE_MODELS_WAY), self.device)
+
+    def _model(self, options: Options) -> Model:
+        refining = self.refining
+        if options.refining is not None:
+            refining = build_refining(options.refining)
+            self._check(refining)
+        return Model(self.network, self.plan, self.labels, refining)
+
+    def _check(self, refining: Refining) -> None:
+        if self.plan.regions and refining.on_probabilities:
+            raise PlanError(
+                "a step on probabilities needs classes that exclude each other and this model gives"
+                " regions; leave the step out, or take steps on labels such as components or holes"
+            )
+
+    def _found(self, work: Labelling, attempt: Attempt) -> Found:
+        """Classes and maps, with the network on the attempt's device for as long as it takes."""
+        if attempt.device is self.device:
+            return work.found(attempt)
+        self.network.to(attempt.device.torch_device)
+        try:
+            return work.found(attempt)
+        finally:
+            self.network.to(self.device.torch_device)
+
+    def _lookup(self) -> npt.NDArray[Any]:
+        """Label value of each class index."""
+        values = np.array((0, *self.labels.values))
+        return values.astype(np.uint8 if values.max() < 256 else np.uint16)
+
+    def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start`; shape (L, *patch)."""
-        place = tuple(slice(s, s + n) for s, n in zip(start, self.plan.patch, strict=True))
-        tile = image_CIJK[(None, slice(None), *place)].to(self.device.torch_device)
-        with self.device.autocast():
-            logits: Tensor = self.network(tile.to(memory_format=torch.channels_last_3d))[0]
-        return logits
-
-
-@dataclass(frozen=True)
-class _Crop:
-    """Cuts the padding off rows of logits as they become final."""
-
-    before: tuple[int, int, int]
-    inner: tuple[int, int, int]
-
-    def __call__(self, logits_LIJK: Tensor, *, stop: int) -> Tensor:
-        first = stop - logits_LIJK.shape[1]
-        low = max(self.before[0] - first, 0)
-        high = min(self.before[0] + self.inner[0] - first, logits_LIJK.shape[1])
-        _, j, k = self.before
-        _, height, width = self.inner
-        return logits_LIJK[:, low : max(high, low), j : j + height, k : k + width]
-
-
-def _extent(image_CIJK: Tensor) -> tuple[int, int, int]:
-    """Voxel counts of an image."""
-    _, i, j, k = image_CIJK.shape
-    return i, j, k
-
-
-def _pad(image_CIJK: Tensor, patch: tuple[int, int, int]) -> tuple[Tensor, tuple[int, int, int]]:
-    """Zero-pad an image evenly up to the patch; the padded image and the voxels put before."""
-    missing = [max(0, n - size) for n, size in zip(patch, image_CIJK.shape[1:], strict=True)]
-    i, j, k = (n // 2 for n in missing)
-    pads = [(n // 2, n - n // 2) for n in missing]
-    flat = [side for pair in reversed(pads) for side in pair]
-    return torch.nn.functional.pad(image_CIJK, flat), (i, j, k)
+        usual = next(attempts(self.device, self.plan.patch))
+        sweep = sweep_of(self._model(THE_MODELS_WAY), usual, THE_MODELS_WAY)
+        return sweep.logits(image_CIJK, start)

@@ -14,9 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.inference.percents import PercentMaps
+
 Triple = tuple[int, int, int]
 ROWS_AT_ONCE = 16
 """Rows at the scan's resolution that are reduced together: bounds memory, not results."""
+_NO_MASS = 1e-30  # far below the least weight of a tile
 
 
 class LogitsWindow:
@@ -40,6 +43,11 @@ class LogitsWindow:
         self.sum_LIJK = weight_IJK.new_zeros((classes, rows, *shape[1:]))
         self.mass_IJK = weight_IJK.new_zeros((rows, *shape[1:]))
 
+    @property
+    def length(self) -> int:
+        """Rows that the window holds."""
+        return self.mass_IJK.shape[0]
+
     def add(self, logits_LIJK: Tensor, start: Triple) -> None:
         """Blend in one tile that starts at `start`; its first row must be the window's."""
         _, rows, height, width = logits_LIJK.shape
@@ -54,10 +62,10 @@ class LogitsWindow:
         Returns
         -------
         logits_LIJK : torch.Tensor
-            Rows ``first`` to ``row`` (excluded) of the volume.
+            Rows ``first`` to ``row`` (excluded) of the volume; 0 where no tile has been.
         """
         count = row - self.first
-        final = self.sum_LIJK[:, :count] / self.mass_IJK[:count]
+        final = self.sum_LIJK[:, :count] / self.mass_IJK[:count].clamp_min(_NO_MASS)
         kept = self.mass_IJK.shape[0] - count
         for buffer in (self.sum_LIJK, self.mass_IJK[None]):
             buffer[:, :kept] = buffer[:, count:].clone()
@@ -78,6 +86,8 @@ class LabelStream:
     regions : sequence of int, optional
         When channels are regions that hold one another: the class each of them writes. Without it
         channels are the classes 0, 1, 2...
+    maps : PercentMaps, optional
+        Maps of probability to write along with the classes.
 
     Notes
     -----
@@ -87,8 +97,16 @@ class LabelStream:
     in nnU-Net.
     """
 
-    def __init__(self, shape: Triple, home_shape: Triple, *, regions: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        shape: Triple,
+        home_shape: Triple,
+        *,
+        regions: Sequence[int] = (),
+        maps: PercentMaps | None = None,
+    ) -> None:
         self.regions = regions
+        self.maps = maps if maps is not None and maps.wanted else None
         self.classes = np.zeros(home_shape, np.uint8)
         self.same = tuple(shape) == tuple(home_shape)
         where = (np.arange(home_shape[0]) + 0.5) * shape[0] / home_shape[0] - 0.5
@@ -108,21 +126,20 @@ class LabelStream:
             ready = int(np.searchsorted(self.positions, known, side="right"))
         for start in range(self.done, ready, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, ready)
-            self.classes[start:stop] = self._reduce(logits_LIJK, self.positions[start:stop])
+            self._write(logits_LIJK, slice(start, stop))
         self.done = ready
         needed = known if ready == len(self.positions) else int(self.positions[ready])
         keep_from = max(min(needed, known), self.first)
         self.rows_LIJK = logits_LIJK[:, keep_from - self.first :].clone()
         self.first = keep_from
 
-    def _reduce(
-        self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.uint8]:
-        """Class of every voxel of the result at rows `positions` of the volume."""
-        values = self._interpolated(logits_LIJK, positions)
+    def _write(self, logits_LIJK: Tensor, rows: slice) -> None:
+        """Class of every voxel of some rows of the result, and the maps there."""
+        values = self._interpolated(logits_LIJK, self.positions[rows])
+        if self.maps is not None:
+            values = self.maps.watch(values, rows)
         winner = _written(values, self.regions) if self.regions else _largest(values)
-        labels: npt.NDArray[np.uint8] = winner.cpu().numpy()
-        return labels
+        self.classes[rows] = winner.cpu().numpy()
 
     def _interpolated(
         self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]

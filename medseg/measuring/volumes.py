@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from medseg.volume import LabelMap
+from medseg.volume.label_map import voxel_counts
 
 
 def volumes_ml(labels: LabelMap) -> dict[str, float]:
@@ -21,9 +20,6 @@ def volumes_ml(labels: LabelMap) -> dict[str, float]:
         By name, in the order of their values; 0.0 for a label that no voxel holds. Sheared grids
         (gantry tilt) are measured exactly.
     """
-    counts = np.zeros(65536, np.int64)
-    slowest = int(np.argmax(labels.values.strides))
-    for plane in np.moveaxis(labels.values, slowest, 0):
-        counts += np.bincount(plane.ravel(), minlength=65536)
+    counts = voxel_counts(labels.values)
     ml_per_voxel = labels.grid.voxel_volume_mm3 / 1000.0
     return {label.name: float(counts[label.value] * ml_per_voxel) for label in labels.table}

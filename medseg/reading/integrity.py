@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,13 +18,14 @@ from medseg.reading._dicom_stacks import Stack
 from medseg.reading._naming import naming
 from medseg.reading._policies import REFUSE, Policies
 from medseg.reading._repairing import repair_of
-from medseg.reading._sources import Found, ScanSource, sources_below
+from medseg.reading._sources import Found, ScanSource, Seen, sources_below
 from medseg.reading.dicom_series import list_stacks, read_stack
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
 from medseg.volume.conventions import obliquity_degrees, orientation_letters
 
 Outcome = Literal["ok", "repaired", "refused"]
+Extra = TypeVar("Extra")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,17 +141,70 @@ def look(
     ReadError
         When nothing is there.
     """
+    seen = look_closer(
+        path, also=lambda _: None, policies=policies, pixels=pixels, progress=progress
+    )
+    return tuple(report for _, report, _ in seen)
+
+
+def look_closer(
+    path: str | Path,
+    *,
+    also: Callable[[Stack], Extra],
+    policies: Policies = REFUSE,
+    pixels: bool = False,
+    progress: Progress = silent,
+) -> tuple[tuple[ScanSource, StackReport, Extra | None], ...]:
+    """Report as :func:`look` does, with where each volume is and what else its headers say.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, a folder or a zip archive of DICOM.
+    also : callable
+        Told each DICOM stack while its files are there; what it returns is passed on.
+    policies : Policies, optional
+        What may be repaired.
+    pixels : bool, default False
+        Whether to decode all pixels of DICOM too.
+    progress : Progress, optional
+        Called after each file.
+
+    Returns
+    -------
+    tuple of (ScanSource, StackReport, what `also` returned or None)
+        In the order of their paths; None for formats other than DICOM and for damaged files.
+
+    Raises
+    ------
+    ReadError
+        When nothing is there.
+    """
     place = Path(path)
     if not place.exists():
         raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
-    seen = functools.partial(_of_stack, policies=policies, pixels=pixels)
-    return tuple(_report(source, what) for source, what in _found(place, seen, progress))
+
+    def seen(stack: Stack) -> tuple[StackReport, Extra]:
+        return _of_stack(stack, policies=policies, pixels=pixels), also(stack)
+
+    found, told = _found(place, seen, progress), []
+    for done, (source, what) in enumerate(found, start=1):
+        told.append(_told(source, what))
+        progress(done, len(found), "looking at scans")
+    return tuple(told)
 
 
-def _found(
-    place: Path, seen: Callable[[Stack], StackReport], progress: Progress
-) -> list[Found[StackReport]]:
-    """Every volume, with the report on it where it is a DICOM stack."""
+def _told(
+    source: ScanSource, what: tuple[StackReport, Extra] | InputError | None
+) -> tuple[ScanSource, StackReport, Extra | None]:
+    """A volume with its report, and the rest where there is any."""
+    if isinstance(what, tuple):
+        return source, _report(source, what[0]), what[1]
+    return source, _report(source, what), None
+
+
+def _found(place: Path, seen: Callable[[Stack], Seen], progress: Progress) -> list[Found[Seen]]:
+    """Every volume, with what is seen of it where it is a DICOM stack."""
     if place.is_dir() or zip_archive.recognises(place):
         return sources_below(place, pictures=True, seen=seen, progress=progress)[0]
     one = ScanSource(place, "", place.name)

@@ -11,6 +11,7 @@ from medseg.errors import PlanError
 _FURNITURE = {
     "protocol", "layers", "instance_norm", "cost", "slice_wise", "encoders", "integrity",
     "monai_reader", "stack_headers", "file_headers", "pretrained", "fitting",
+    "study",
 }  # fmt: skip
 
 

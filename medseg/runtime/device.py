@@ -88,7 +88,9 @@ def _cuda(name: str) -> Device:
 def _cpu() -> Device:
     keep_pages()
     half = torch.bfloat16 if _cpu_has_fast_bfloat16() else None
-    words = f"CPU, {torch.get_num_threads()} threads, {'bfloat16' if half else 'float32'}"
+    count = torch.get_num_threads()
+    threads = "1 thread" if count == 1 else f"{count} threads"
+    words = f"CPU, {threads}, {'bfloat16' if half else 'float32'}"
     return Device(torch.device("cpu"), half, words)
 
 

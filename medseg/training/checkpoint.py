@@ -14,24 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from medseg.errors import ReadError, WriteError
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Numbers of a run besides its tensors.
-
-    Parameters
-    ----------
-    step : int
-        Optimiser steps done.
-    total_steps : int
-        Steps in all; the learning-rate schedule hangs on it.
-    seconds : float
-        Time trained so far.
-    """
-
-    step: int
-    total_steps: int
-    seconds: float
+from medseg.training.state import State
 
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError
+from medseg.errors import GeometryError, InputError, LabelError
 from medseg.reading import read_labels, read_scan
+from medseg.training.case_folder import Status, names_from, numbered_as
+from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
 from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, read_folds
@@ -60,6 +62,10 @@ class Dataset:
         Never empty.
     regions : tuple of Region
         Structures that hold one another, outer ones first; empty when labels exclude each other.
+    stored : LabelTable or None
+        What the files hold, where that is numbered otherwise than `annotated`.
+    source : DatasetSource or None
+        What it was opened from, so that a run can be taken up again.
     """
 
     name: str
@@ -68,6 +74,8 @@ class Dataset:
     modality: str
     folds: tuple[Fold, ...]
     regions: tuple[Region, ...] = ()
+    stored: LabelTable | None = None
+    source: DatasetSource | None = None
 
     @property
     def labels(self) -> LabelTable:
@@ -113,8 +121,36 @@ class Dataset:
         scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
         return scan, truth
 
+    def numbered(self, table: LabelTable) -> Dataset:
+        """The same cases with the structures in the order, and with the values, of `table`.
+
+        Raises
+        ------
+        LabelError
+            When the names differ, or structures hold one another in another order.
+        """
+        if self.labels.names == table.names and self.labels.values == table.values:
+            return self
+        names = ", ".join(self.labels.names)
+        if set(self.labels.names) != set(table.names):
+            raise LabelError(
+                f"the dataset '{self.name}' has the labels {names} and the model"
+                f" {', '.join(table.names)}; the names must be the same",
+                code="OTHER_LABELS",
+            )
+        if self.regions or self.annotated.ignored is not None:
+            raise LabelError(
+                f"the labels {names} of the dataset '{self.name}' have other values than the"
+                f" model's, {table.values}, and regions or 'ignore' cannot be renumbered; give them"
+                " the model's values",
+                code="OTHER_LABELS",
+            )
+        return replace(self, annotated=table, stored=self.annotated)
+
     def _truth(self, case: Case) -> LabelMap:
         """The label map of a case; values of regions become that of the innermost one."""
+        if self.stored is not None:
+            return numbered_as(read_labels(case.label, table=self.stored), self.annotated)
         if not self.regions:
             return read_labels(case.label, table=self.annotated)
         found = read_labels(case.label, table=value_table(self.regions, self.annotated))
@@ -131,6 +167,7 @@ def open_dataset(
     splits: str | Path | None = None,
     labels: LabelTable | Mapping[int, str] | Path | None = None,
     modality: str | None = None,
+    status: Status = "reviewed",
 ) -> Dataset:
     """Find the cases of a dataset folder; no voxel is read beyond what names the labels.
 
@@ -147,6 +184,8 @@ def open_dataset(
         What the label values mean, or a JSON file that tells it, in place of what the folder says.
     modality : str, optional
         DICOM modality word of all scans (``"CT"``, ``"MR"``), in place of what the folder says.
+    status : {"raw", "draft", "reviewed"}, default "reviewed"
+        In a folder with a ``cases.json``: cases that were checked less than this are left out.
 
     Returns
     -------
@@ -161,6 +200,7 @@ def open_dataset(
     images, truths = _folders(root)
     about = read_json(root / "dataset.json")
     cases = _pair(images, truths, nnunet="channel_names" in about and images.name == "imagesTr")
+    cases = _checked(root, cases, status)
     names = [case.name for case in cases]
     meaning = _given(labels) if labels else _meaning(root, about, cases)
     return Dataset(
@@ -170,7 +210,23 @@ def open_dataset(
         modality=_modality(about) if modality is None else modality,
         folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
         regions=meaning.regions,
+        source=source_of(root, splits=splits, labels=labels, modality=modality, status=status),
     )
+
+
+def _checked(root: Path, cases: tuple[Case, ...], status: Status) -> tuple[Case, ...]:
+    """The cases that were checked far enough; all in a folder that keeps no list."""
+    known = names_from(root, status)
+    if known is None:
+        return cases
+    kept = tuple(case for case in cases if case.name in known)
+    if not kept:
+        raise InputError(
+            f"'{root}' holds {len(cases)} case(s) but none that is {status}; mark cases as {status}"
+            " first, or take those of a lower status (--cases draft)",
+            code="NONE_REVIEWED",
+        )
+    return kept
 
 
 def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tensorboardX import SummaryWriter
-
 FILE = "history.jsonl"
 
 
@@ -24,6 +22,8 @@ class History:
     """
 
     def __init__(self, run: Path, *, after: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
         self.path = run / FILE
         kept = [record for record in read_history(run) if record["step"] <= after]
         self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))

@@ -10,6 +10,11 @@ from medseg.errors import InputError
 from medseg.losses import loss_choice
 from medseg.planning import Plane
 
+LEARNING_RATE = 2e-3
+"""Peak of a run that starts from random weights."""
+FINE_TUNING_RATE = 5e-4
+"""Peak of a run that starts from a model: what it knows is not washed away."""
+
 
 class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Choices of a run; stored with it, so that resuming needs none.
@@ -33,6 +38,9 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         File of weights for the network's encoder; see :mod:`medseg.networks.pretrained`.
     inflate : bool
         Whether 2-D weights of that file may become 3-D ones.
+    start : str or None
+        Folder or name of a model whose weights, plan and labels the run starts from; the plan
+        says the network then, and `network`, `settings`, `plane` and `loss` are not asked.
     loss : str
         Name in ``medseg.losses``.
     refine : bool
@@ -44,8 +52,8 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         See :func:`medseg.runtime.device.choose_device`.
     name : str or None
         Of the model; the dataset's when None.
-    learning_rate : float
-        At its peak.
+    learning_rate : float or None
+        At its peak. None: `LEARNING_RATE`, or `FINE_TUNING_RATE` with `start`.
     validations : int
         How often held-out cases are segmented on the way.
     """
@@ -58,12 +66,13 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     plane: Plane | None = None
     pretrained: str | None = None
     inflate: bool = False
+    start: str | None = None
     loss: str = "dice_ce"
     refine: bool = False
     seed: int = 0
     device: str = "auto"
     name: str | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     validations: int = 10
 
     def __post_init__(self) -> None:
@@ -77,5 +86,16 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 "steps after the network are chosen on held-out cases, and training on all leaves"
                 " none; name a fold"
             )
-        if self.learning_rate <= 0:
+        if self.start is not None and self.pretrained is not None:
+            raise InputError(
+                f"a run starts from the model '{self.start}' or from the weights"
+                f" '{self.pretrained}', not from both; leave one out"
+            )
+        if self.learning_rate is not None and self.learning_rate <= 0:
             raise InputError(f"the learning rate must be positive, got {self.learning_rate:g}")
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its peak."""
+        usual = LEARNING_RATE if self.start is None else FINE_TUNING_RATE
+        return self.learning_rate or usual

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from msgspec import structs
 from torch import nn
 
@@ -15,7 +12,7 @@ from medseg import __version__
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import loss_choice
-from medseg.modelpack import Card, Manifest, save_package
+from medseg.modelpack import Card, Manifest, ModelPackage, find_package, save_package
 from medseg.modelpack.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.networks.encoders.protocol import Encoder
@@ -26,14 +23,24 @@ from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
+from medseg.training.history import History
 from medseg.training.options import TrainingOptions
 from medseg.training.refining_choice import RefiningChoice, choose_refining
 from medseg.training.regions import class_regions
-from medseg.training.trainer import CHECKPOINT, Trainer
+from medseg.training.starting import (
+    check_fit,
+    keep_start,
+    plan_of,
+    read_start,
+    score_before,
+    take_weights,
+    with_origin,
+)
+from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
+from medseg.training.watching import CHECKPOINT, OPTIONS, SOURCE, alone
 
 PLAN = "plan.json"
-OPTIONS = "options.json"
 PRETRAINED = "pretrained.json"
 CASES_ON_THE_WAY = 8
 """Held-out cases looked at while training; all of them at the end."""
@@ -78,15 +85,25 @@ def train(
     MedsegError
         Whatever a case, a plan or the loss gives rise to.
     """
-    if not resume:
+    if resume:
+        options = _options_of(run)
+    else:
+        package = find_package(options.start) if options.start else None
+        if package is not None:
+            check_fit(dataset, package)
+            plan = plan_of(package, plan)
         _check_regions(dataset, options, plan)
-    options = _enter(run, options, plan, resume=resume)
-    with _alone(run):
+        _enter(run, options, plan, package)
+    with alone(run):
+        if not resume and dataset.source is not None:
+            (run / SOURCE).write_bytes(encode(dataset.source))
         return _train(dataset, run, options, progress)
 
 
 def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Progress) -> Path:
     """Everything after the run's folder and options are there."""
+    start = read_start(run)
+    dataset = dataset if start is None else dataset.numbered(start.labels)
     training, held_out = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
@@ -94,8 +111,12 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     network = build_network(plan, classes=plan.outputs(dataset.labels))
     if options.pretrained and not (run / CHECKPOINT).is_file():
         _start_from(network, Path(options.pretrained), run, inflate=options.inflate)
+    predictor = Predictor(network.to(device.torch_device), plan, dataset.labels, device)
+    if start is not None and not (run / CHECKPOINT).is_file():
+        take_weights(network, find_package(str(options.start)), start)
+        network.eval()
+        _measure_before(predictor, dataset, held_out, run, progress)
     prepared = _prepare(dataset, training, plan, run, progress)
-    predictor = Predictor(network, plan, dataset.labels, device)
 
     def on_the_way() -> dict[str, float]:
         return mean_dice(predictor, dataset, held_out[:CASES_ON_THE_WAY])
@@ -105,7 +126,9 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     trainer.fit(prepared, progress=progress)
     network.eval()
     scores = mean_dice(predictor, dataset, held_out, progress=progress)
-    manifest = _manifest(dataset, plan, options, scores, trainer.state.step, len(training))
+    manifest = with_origin(
+        _manifest(dataset, plan, options, scores, trainer.state.step, len(training)), run
+    )
     package = save_package(run / "model", manifest, network)
     if options.refine:
         choice = choose_refining(predictor, dataset, held_out, progress=progress)
@@ -113,40 +136,39 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     return package.folder
 
 
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Hold the run's folder; the system lets go of it whenever and however the process ends."""
-    lock = FileLock(run / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"another process is training in '{run}'; wait for it or stop it first", code="BUSY"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _options_of(run: Path) -> TrainingOptions:
+    """The options of the run that is there."""
+    stored = run / OPTIONS
+    if not stored.is_file():
+        raise InputError(f"'{run}' holds no run to resume; start it without --resume")
+    return decode(stored.read_bytes(), TrainingOptions, where=str(stored))
 
 
 def _enter(
-    run: Path, options: TrainingOptions, plan: Plan | None, *, resume: bool
-) -> TrainingOptions:
-    """Make the run's folder, or take up the options of the run that is there."""
-    stored = run / OPTIONS
-    if resume:
-        if not stored.is_file():
-            raise InputError(f"'{run}' holds no run to resume; start it without --resume")
-        return decode(stored.read_bytes(), TrainingOptions, where=str(stored))
+    run: Path, options: TrainingOptions, plan: Plan | None, package: ModelPackage | None
+) -> None:
+    """Make the run's folder, with what it is to be trained by."""
     if run.exists() and any(run.iterdir()):
         raise InputError(
             f"'{run}' exists and is not empty; continue it with --resume or choose another folder"
         )
     run.mkdir(parents=True, exist_ok=True)
-    stored.write_bytes(encode(options))
+    if package is not None:
+        keep_start(run, package)
     if plan is not None:
         (run / PLAN).write_bytes(encode(plan))
-    return options
+    (run / OPTIONS).write_bytes(encode(options))
+
+
+def _measure_before(
+    predictor: Predictor, dataset: Dataset, cases: tuple[Case, ...], run: Path, progress: Progress
+) -> None:
+    """Score the model a run starts from on its held-out cases, once, as its step 0."""
+    if not cases or score_before(run):
+        return
+    dice = mean_dice(predictor, dataset, cases, progress=progress)
+    with History(run) as history:
+        history.add({"step": 0, "seconds": 0.0, "dice": dice})
 
 
 def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None) -> None:

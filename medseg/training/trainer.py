@@ -20,13 +20,14 @@ from medseg.preparing.augmentation import Augmentation
 from medseg.runtime.device import Device, channels_last
 from medseg.runtime.progress import Progress
 from medseg.training.cache import Prepared
-from medseg.training.checkpoint import State, load_checkpoint, save_checkpoint
+from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
+from medseg.training.state import State
+from medseg.training.watching import CHECKPOINT
 
-CHECKPOINT = "checkpoint.safetensors"
 DEFAULT_STEPS = 2_000
 SEEDS_APART = 1_000_003
 """Between two runs' seeds of what is random inside a network, one for each step."""
@@ -80,7 +81,7 @@ class Trainer:
         )
         channels_last(self.network)
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.options.learning_rate, weight_decay=1e-2
+            self.network.parameters(), lr=self.options.peak_rate, weight_decay=1e-2
         )
         self.module, self.optimizer = self.fabric.setup(self.network, optimizer)
         self.loss = build_loss(self.plan)
@@ -134,7 +135,7 @@ class Trainer:
         """One optimiser step; the loss."""
         self.module.train()
         torch.manual_seed(self.options.seed * SEEDS_APART + self.state.step)  # dropout's numbers
-        state, peak = self.state, self.options.learning_rate
+        state, peak = self.state, self.options.peak_rate
         rate = learning_rate(state.step, state.total_steps or DEFAULT_STEPS, peak)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -159,7 +160,7 @@ class Trainer:
         if not torch.isfinite(total):
             raise MedsegError(
                 f"the loss became {total.item()} at step {self.state.step + 1}; resume with a"
-                f" learning rate below {self.options.learning_rate:g}, or check the scans for"
+                f" learning rate below {self.options.peak_rate:g}, or check the scans for"
                 " extreme intensities",
                 code="DIVERGED",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,23 @@ from medseg.errors import GeometryError, LabelError
 from medseg.volume.grid import Grid
 from medseg.volume.label_table import LabelTable
 from medseg.volume.scan import Provenance
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who drew a label map, as DICOM asks.
+
+    Parameters
+    ----------
+    kind : {"automatic", "semiautomatic", "manual"}
+        A program alone, a person with a program, or a person.
+    name, version : str
+        Of the program; not told of manual labels.
+    """
+
+    kind: Literal["automatic", "semiautomatic", "manual"] = "automatic"
+    name: str = "medseg"
+    version: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +45,8 @@ class LabelMap:
         Every value other than 0 must be in it.
     provenance : Provenance
         Of the scan that was labelled (the DICOM writers need its slices).
+    maker : Maker or None
+        Who drew it; None stands for medseg itself.
 
     Raises
     ------
@@ -41,6 +60,7 @@ class LabelMap:
     grid: Grid
     table: LabelTable
     provenance: Provenance = field(default_factory=Provenance)
+    maker: Maker | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
@@ -87,8 +107,26 @@ def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def present_values(values: npt.NDArray[Any]) -> list[int]:
     """The distinct values of an unsigned label array, ascending; one pass, plane by plane."""
-    seen = np.zeros(65536, bool)
-    planes = np.moveaxis(values, int(np.argmax(values.strides)), 0) if values.ndim else values[None]
+    return [int(value) for value in np.flatnonzero(voxel_counts(values))]
+
+
+def voxel_counts(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """How many voxels hold each value; plane by plane, which is quick and needs little memory.
+
+    Parameters
+    ----------
+    values : ndarray of unsigned int
+        Up to 16 bits.
+
+    Returns
+    -------
+    ndarray of int, shape (65536,)
+        By value.
+    """
+    counts = np.zeros(65536, np.int64)
+    flat = values.ndim < 2
+    planes = values[None] if flat else np.moveaxis(values, int(np.argmax(values.strides)), 0)
     for plane in planes:
-        seen[plane] = True
-    return [int(value) for value in np.flatnonzero(seen)]
+        found = np.bincount(plane.ravel(order="K"))
+        counts[: found.size] += found
+    return counts

@@ -57,7 +57,7 @@ def write_labels(
     path : str or Path
         .nii or .nii.gz (NIfTI), .nrrd, .seg.nrrd or .mha; for labels of a DICOM scan .dcm (DICOM
         SEG), .rtstruct.dcm (RT Structure Set) or .sr.dcm (volumes, TID 1500); .csv or .json
-        (volumes), .stl or .ply (surfaces). The folder must exist.
+        (volumes), .stl, .ply or .obj (surfaces). The folder must exist.
     overwrite : bool, default True
         Whether a file that is there may be replaced.
     encoding : {"binary", "labelmap", "auto"}, optional

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from medseg.errors import WriteError
-from medseg.volume import LabelMap, LabelTable, NativeSlices
+from medseg.volume import LabelMap, LabelTable, Maker, NativeSlices
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class NativeLabels:
         SeriesInstanceUID.
     carried : bool
         Whether the labels were made on other slices, those of a repaired scan.
+    maker : Maker or None
+        Who drew them; None stands for medseg itself.
     """
 
     values: npt.NDArray[Any]
@@ -34,6 +36,7 @@ class NativeLabels:
     table: LabelTable
     series_uid: str
     carried: bool = False
+    maker: Maker | None = None
 
 
 def on_native_slices(labels: LabelMap) -> NativeLabels:
@@ -69,4 +72,6 @@ def on_native_slices(labels: LabelMap) -> NativeLabels:
             code="BLANK_UIDS",
         )
     values = native.carried(labels.values, labels.grid) if native else labels.values
-    return NativeLabels(values, slices, labels.table, source.series_uid, native is not None)
+    return NativeLabels(
+        values, slices, labels.table, source.series_uid, native is not None, labels.maker
+    )

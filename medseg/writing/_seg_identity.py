@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label
+from medseg.volume import Code, Label, Maker
 from medseg.volume.label_map import present_values
 from medseg.writing._dicom_source import stable_uid
 from medseg.writing._native_labels import NativeLabels
@@ -61,14 +63,23 @@ def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
 
 
 def identity(labels: NativeLabels) -> tuple[str, ...]:
-    """What makes two results the same: source slices, voxels, names."""
+    """What makes two results the same: source slices, voxels, names, and who drew them."""
     voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
-    return (labels.series_uid, *labels.slices.instance_uids, voxels, *map(str, labels.table))
+    drawn = (str(labels.maker),) if labels.maker else ()
+    return (
+        labels.series_uid, *labels.slices.instance_uids, voxels, *map(str, labels.table), *drawn
+    )  # fmt: skip
 
 
 def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:
     """SOPInstanceUID and SeriesInstanceUID of the SEG with this identity."""
     return stable_uid("instance", encoding, *key), stable_uid("series", encoding, *key)
+
+
+def maker_of(labels: NativeLabels) -> Maker:
+    """Who drew the labels; medseg when that is not told."""
+    maker = labels.maker or Maker()
+    return maker if maker.version else replace(maker, version=__version__)
 
 
 def tracking_uid(label: Label, key: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, LabelMap
+from medseg.volume import Code, Label, LabelMap, Maker
 from medseg.volume.conventions import dicom_from_affine, from_kji
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers
@@ -22,6 +22,7 @@ from medseg.writing._seg_identity import (
     WITH_EMPTY_FRAMES_BYTES,
     chosen_encoding,
     identity,
+    maker_of,
     object_uids,
     segments_of,
     tracking_id,
@@ -36,8 +37,7 @@ suffixes = (".dcm",)
 encodings = ("binary", "labelmap", "auto")
 
 _NAME = "medseg"
-_AUTOMATIC = "Automatic segmentation"
-_CARRIED = "Automatic segmentation, carried from a repaired volume"
+_CARRIED = ", carried from a repaired volume"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
 _BYTE = 8  # one-bit pixels
 
@@ -89,14 +89,16 @@ def _segmentation(
     """The SEG object, not yet saved."""
     from highdicom.seg import Segmentation
 
-    key = identity(labels)
+    key, maker = identity(labels), maker_of(labels)
     instance_uid, series_uid = object_uids(key, encoding)
     charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
     try:
         dataset = Segmentation(
             source_images=headers,
             pixel_array=_numbered(labels, segments),
-            segment_descriptions=[_described(n, one, key) for n, one in enumerate(segments, 1)],
+            segment_descriptions=[
+                _described(n, one, key, maker) for n, one in enumerate(segments, 1)
+            ],
             series_instance_uid=series_uid,
             series_number=300,
             sop_instance_uid=instance_uid,
@@ -106,7 +108,8 @@ def _segmentation(
             software_versions=__version__,
             device_serial_number="0",
             content_label="SEGMENTATION",
-            content_description=_CARRIED if labels.carried else _AUTOMATIC,
+            content_description=f"{maker.kind.capitalize()} segmentation"
+            + _CARRIED * labels.carried,
             series_description="Segmentation",
             **_encoded(encoding, labels.values.size * len(segments) // 8),
             **_planes(labels, headers),
@@ -167,7 +170,7 @@ def _numbered(labels: NativeLabels, segments: Sequence[Label]) -> Any:
     return np.ascontiguousarray(from_kji(number_of_value[labels.values]))
 
 
-def _described(number: int, label: Label, key: tuple[str, ...]) -> Any:
+def _described(number: int, label: Label, key: tuple[str, ...], maker: Maker) -> Any:
     """Segment description; the tracking ID keeps the label value, which segments do not have."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
@@ -179,9 +182,13 @@ def _described(number: int, label: Label, key: tuple[str, ...]) -> Any:
         segment_label=label.name[:_LONG_STRING],
         segmented_property_category=_coded(STRUCTURE if label.code else TISSUE),
         segmented_property_type=_coded(label.code or TISSUE),
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=AlgorithmIdentificationSequence(
-            name=_NAME, family=codes.cid7162.ArtificialIntelligence, version=__version__
+        algorithm_type=SegmentAlgorithmTypeValues(maker.kind.upper()),
+        algorithm_identification=None
+        if maker.kind == "manual"
+        else AlgorithmIdentificationSequence(
+            name=maker.name[:_LONG_STRING],
+            family=codes.cid7162.ArtificialIntelligence,
+            version=maker.version[:_LONG_STRING],
         ),
         tracking_uid=tracking_uid(label, key),
         tracking_id=tracking_id(label),

@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, LabelMap
+from medseg.volume import Code, Label, LabelMap, Maker
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
@@ -21,6 +21,7 @@ from medseg.writing._seg_identity import (
     TISSUE,
     chosen_encoding,
     identity,
+    maker_of,
     object_uids,
     segments_of,
     tracking_id,
@@ -97,7 +98,7 @@ def _report(
     key = identity(labels)
     seg = _stand_in(headers[0], key, encoding)
     groups = [
-        _group(number, label, volume, seg, key)
+        _group((number, label, volume), seg, key, maker_of(labels))
         for number, (label, volume) in enumerate(zip(segments, volumes_ml, strict=True), start=1)
     ]
     content = MeasurementReport(
@@ -149,9 +150,9 @@ def _series(uid: str) -> Dataset:
 
 
 def _group(
-    number: int, label: Label, volume_ml: float, seg: Dataset, key: tuple[str, ...]
+    segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], maker: Maker
 ) -> Any:  # fmt: skip
-    """Measurements of one segment."""
+    """Measurements of one segment: its number, label and millilitres."""
     from highdicom.sr import (
         AlgorithmIdentification,
         Measurement,
@@ -161,6 +162,7 @@ def _group(
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
 
+    number, label, volume_ml = segment
     source = SourceSeriesForSegmentation(seg.ReferencedSeriesSequence[0].SeriesInstanceUID)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(tracking_uid(label, key), tracking_id(label)),
@@ -169,7 +171,9 @@ def _group(
         ),
         finding_category=_coded(STRUCTURE if label.code else TISSUE),
         finding_type=_coded(label.code or TISSUE),
-        algorithm_id=AlgorithmIdentification(name=_NAME, version=__version__),
+        algorithm_id=None
+        if maker.kind == "manual"
+        else AlgorithmIdentification(name=maker.name, version=maker.version),
         measurements=[Measurement(_coded(_VOLUME), volume_ml, _coded(_MILLILITRE))],
     )
 

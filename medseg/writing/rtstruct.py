@@ -18,7 +18,7 @@ from medseg.writing._contours import Ring, outlines
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
-from medseg.writing._seg_identity import identity
+from medseg.writing._seg_identity import identity, maker_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -78,7 +78,9 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(headers)]
     frame_uid = str(source.FrameOfReferenceUID)
     images = _references(labels, headers)
-    dataset.StructureSetROISequence = [_region(label, frame_uid) for label in labels.table]
+    kind = maker_of(labels).kind
+    dataset.StructureSetName = f"{kind.capitalize()} segmentation"
+    dataset.StructureSetROISequence = [_region(label, frame_uid, kind) for label in labels.table]
     dataset.ROIContourSequence = [_contours(labels, label, images) for label in labels.table]
     dataset.RTROIObservationsSequence = [
         _observation(number, label) for number, label in enumerate(labels.table, start=1)
@@ -95,8 +97,7 @@ def _begun() -> Dataset:
         SOPClassUID=_STRUCTURE_SET, Modality="RTSTRUCT", Manufacturer=_NAME,
         ManufacturerModelName=_NAME, SoftwareVersions=__version__, DeviceSerialNumber="0",
         SeriesDescription="Structures", SeriesNumber=301, InstanceNumber=1, OperatorsName="",
-        StructureSetLabel="SEGMENTATION", StructureSetName="Automatic segmentation",
-        ApprovalStatus="UNAPPROVED",
+        StructureSetLabel="SEGMENTATION", ApprovalStatus="UNAPPROVED",
     )  # fmt: skip
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = UID(_STRUCTURE_SET)
@@ -132,12 +133,12 @@ def _reference(header: Dataset) -> Dataset:
     )
 
 
-def _region(label: Label, frame_uid: str) -> Dataset:
+def _region(label: Label, frame_uid: str, kind: str) -> Dataset:
     return _item(
         ROINumber=label.value,
         ReferencedFrameOfReferenceUID=frame_uid,
         ROIName=label.name.replace("\\", "/")[:_LONG_STRING],
-        ROIGenerationAlgorithm="AUTOMATIC",
+        ROIGenerationAlgorithm=kind.upper(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Closed surfaces of the structures, in patient millimetres: STL for printing, PLY with colours."""
+"""Closed surfaces of the structures in patient mm: STL, PLY with colours, OBJ with names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medseg.volume.grid import FloatArray
 from medseg.volume.label_map import present_values
 from medseg.writing._atomic import atomic
 
-suffixes = (".stl", ".ply")
+suffixes = (".stl", ".ply", ".obj")
 
 _CORNERS = (np.arange(8)[:, None] >> np.arange(3)) & 1
 _EDGES = tuple(
@@ -43,7 +43,8 @@ def write_labels(labels: LabelMap, path: Path) -> None:
     """Write the surfaces of all structures that some voxel holds into one file.
 
     The form is that of :class:`medseg.writing.protocol.LabelWriter`; give one label to have one
-    organ. Both .stl and .ply are binary, and .ply has the labels' colours.
+    organ. Both .stl and .ply are binary, and .ply has the labels' colours; .obj is text, with one
+    object of the label's name each.
 
     Notes
     -----
@@ -57,7 +58,7 @@ def write_labels(labels: LabelMap, path: Path) -> None:
     """
     present = set(present_values(labels.values))
     surfaces = [_surface(labels, label) for label in labels.table if label.value in present]
-    content = _stl(surfaces) if path.name.lower().endswith(".stl") else _ply(surfaces)
+    content = {".stl": _stl, ".ply": _ply, ".obj": _obj}[path.suffix.lower()](surfaces)
     with atomic(path, suffix=path.suffix.lower()) as temporary:
         temporary.write_bytes(content)
         if temporary.read_bytes() != content:
@@ -167,3 +168,14 @@ def _ply(surfaces: list[_Surface]) -> bytes:
     return (
         "".join(f"{line}\n" for line in lines).encode("ascii") + points.tobytes() + faces.tobytes()
     )
+
+
+def _obj(surfaces: list[_Surface]) -> bytes:
+    """A Wavefront OBJ file; its points count from 1, through all objects."""
+    lines, first = ["# medseg SPACE=LPS UNIT=mm"], 1
+    for one in surfaces:
+        lines.append("o " + "_".join(one.label.name.split()))
+        lines += [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in one.points.tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in (one.triangles + first).tolist()]
+        first += len(one.points)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")

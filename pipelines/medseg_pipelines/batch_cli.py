@@ -16,6 +16,7 @@ from medseg_pipelines.cli_options import (
     device_option,
     encoding_option,
     file_path,
+    mirror_option,
     model_option,
     policy_options,
     refine_option,
@@ -125,6 +126,7 @@ def batch() -> None:
 @click.option("--quiet", "view", flag_value="quiet", help="One line at the end.")
 @click.option("--json-lines", "view", flag_value="json-lines", help="One JSON object per event.")
 @refine_option
+@mirror_option
 @policy_options
 @device_option
 @click.pass_context

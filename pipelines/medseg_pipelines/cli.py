@@ -17,6 +17,7 @@ from medseg_pipelines.cli_options import (
     device_option,
     encoding_option,
     file_path,
+    mirror_option,
     model_option,
     policy_options,
     refine_option,
@@ -29,6 +30,7 @@ from medseg_pipelines.pacs_cli import pacs
 if TYPE_CHECKING:
     from medseg.reading._policies import Irregular, Missing
     from medseg.reading._segment_choice import Overlaps
+    from medseg.training.case_folder import Status
 
 
 class _Ending(click.ClickException):
@@ -88,6 +90,7 @@ def medseg() -> None:
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @encoding_option
 @refine_option
+@mirror_option
 @policy_options
 @device_option
 def segment(
@@ -132,18 +135,26 @@ def segment(
 @click.option(
     "--pretrained", metavar="FILE", help="Weights for the network's encoder (ImageNet, MedicalNet)."
 )
+@click.option(
+    "--from", "start", metavar="MODEL",
+    help="Go on from this model: its weights, plan and labels (fine-tuning).",
+)  # fmt: skip
 @click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
 @click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
 @click.option(
     "--refine", is_flag=True, help="Choose steps after the network on the held-out cases."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--cases", "status", type=click.Choice(["reviewed", "draft", "raw"]), default="reviewed",
+    show_default=True, help="Least that a case was checked, in a dataset made in napari.",
+)  # fmt: skip
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
 @device_option
 def train(
     *, dataset: Path, run: Path, splits: Path | None, labels: Path | None, modality: str | None,
-    plan: Path | None, resume: bool, **chosen: Any,
+    plan: Path | None, status: Status, resume: bool, **chosen: Any,
 ) -> None:  # fmt: skip
     """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
     from medseg.training import TrainingOptions
@@ -158,6 +169,7 @@ def train(
             labels=labels,
             modality=modality,
             plan=plan,
+            status=status,
             resume=resume,
             screen=screen,
         )

@@ -69,6 +69,10 @@ refine_option = click.option(
     "--refine", "refining", multiple=True, metavar="STEP[:KEY=VALUE,...]", callback=_steps,
     help="Step after the network in place of the model's own, or none; may be given several times.",
 )  # fmt: skip
+mirror_option = click.option(
+    "--mirror", is_flag=True,
+    help="Take the mean over mirror images: more exact, up to eight times slower.",
+)  # fmt: skip
 file_path = click.Path(path_type=Path)
 
 

@@ -29,6 +29,7 @@ def segment_scan(
     policies: Policies | None = None,
     device: str = "auto",
     refining: tuple[Choice, ...] | None = None,
+    mirror: bool = False,
     screen: Screen,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
@@ -51,6 +52,9 @@ def segment_scan(
         See :func:`medseg.runtime.device.choose_device`.
     refining : tuple of Choice, optional
         Steps after the network, in place of the model's own.
+    mirror : bool, default False
+        Whether the network takes the mean over mirror images; see
+        :meth:`medseg.inference.Predictor.load`.
     screen : Screen
         Told device, scan, progress, volumes and place.
 
@@ -77,7 +81,7 @@ def segment_scan(
     scan.check_finite()
     check_holds_series(scan, output)
     screen.say(f"Scan:   {describe(scan)}")
-    predictor = Predictor.load(package, device=device, refining=refining)
+    predictor = Predictor.load(package, device=device, refining=refining, mirror=mirror)
     screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     warn_of_another_modality(package, scan, screen)
     try:
@@ -85,6 +89,8 @@ def segment_scan(
             labels = predictor.predict(scan, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
+    for note in labels.provenance.notes[len(scan.provenance.notes) :]:
+        screen.say(f"Note:   {note}")
     output.parent.mkdir(parents=True, exist_ok=True)
     written = write_labels(labels, output, encoding=encoding)
     screen.show(volume_table(labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.table import Table
@@ -18,7 +19,9 @@ from medseg.training import (
     open_dataset,
     train,
 )
+from medseg.training.case_folder import Status
 from medseg.training.run import PRETRAINED
+from medseg.training.starting import score_before
 from medseg_pipelines.destination import check_folder
 from medseg_pipelines.screen import Screen, duration
 
@@ -32,6 +35,7 @@ def train_model(
     labels: Path | None = None,
     modality: str | None = None,
     plan: Path | None = None,
+    status: Status = "reviewed",
     resume: bool = False,
     screen: Screen,
 ) -> ModelPackage:
@@ -53,6 +57,8 @@ def train_model(
         CT or MR, in place of the dataset's.
     plan : Path, optional
         JSON file of a plan, in place of the one made for the dataset.
+    status : {"raw", "draft", "reviewed"}, default "reviewed"
+        Least that a case was checked, in a dataset made in napari.
     resume : bool, default False
         Whether to continue an interrupted run.
     screen : Screen
@@ -70,7 +76,7 @@ def train_model(
         When the person stopped it; the run can be resumed.
     """
     _check_run(run, resume=resume)
-    data = open_dataset(dataset, splits=splits, labels=labels, modality=modality)
+    data = open_dataset(dataset, splits=splits, labels=labels, modality=modality, status=status)
     chosen = read_plan(plan) if plan else None
     return train_on(data, run=run, options=options, plan=chosen, resume=resume, screen=screen)
 
@@ -98,7 +104,7 @@ def train_on(
     package = find_package(folder)
     _say_pretrained(run, options, screen)
     if package.manifest.scores:
-        screen.show(score_table(package))
+        screen.show(score_table(package, before=score_before(run)))
     screen.say(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     screen.say(f"The model is in {folder}")
     return package
@@ -122,13 +128,28 @@ def _say_pretrained(run: Path, options: TrainingOptions, screen: Screen) -> None
             screen.say(f"{words}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
 
 
-def score_table(package: ModelPackage) -> Table:
-    """Table of the scores a model measured on its held-out cases."""
+def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = None) -> Table:
+    """Table of the scores a model measured on its held-out cases.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        The model.
+    before : mapping of str to float, optional
+        Scores, on the same cases, of the model that it started from.
+
+    Returns
+    -------
+    rich.table.Table
+    """
     table = Table(title="Held-out cases")
     table.add_column("label")
     table.add_column("mean Dice", justify="right")
+    if before:
+        table.add_column("before", justify="right")
     for name, dice in package.manifest.scores.items():
-        table.add_row(name, f"{dice:.3f}")
+        earlier = [f"{before[name]:.3f}" if name in before else ""] if before else []
+        table.add_row(name, f"{dice:.3f}", *earlier)
     return table
 
 

@@ -260,3 +260,16 @@ def test_a_dry_run_tells_everything_and_writes_nothing(go, output, archive, mode
     after = {path: path.read_bytes() for path in output.rglob("*") if path.name in names}
     same = [name for name in before if "sqlite" not in name.name]
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_mirroring_is_another_way_and_so_another_case(go, output):
+    def volumes():
+        return {row.key: row.volumes_ml for row in rows(output) if row.state == "done"}
+
+    go()
+    plain = volumes()
+    diary = go(settings=Settings(mirror=True))
+    assert (diary.plan.new, diary.tally.done) == (5, 4)
+    mirrored = volumes()
+    assert plain.keys() == mirrored.keys()
+    assert all(plain[key] != mirrored[key] for key in plain)

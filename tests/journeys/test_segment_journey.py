@@ -24,6 +24,15 @@ def test_nifti_keeps_the_affine_bit_for_bit(run, scan_file, model, tmp_path):
     assert np.array_equal(read_labels(output).grid.affine, read_scan(scan_file).grid.affine)
 
 
+def test_mirroring_is_another_answer_on_the_same_grid(run, scan_file, model, tmp_path):
+    outputs = [tmp_path / "plain.nii.gz", tmp_path / "mirrored.nii.gz"]
+    for output, more in zip(outputs, [[], ["--mirror"]], strict=True):
+        assert run("segment", scan_file, "--model", model, "--output", output, *more).exit_code == 0
+    plain, mirrored = (read_labels(output) for output in outputs)
+    assert mirrored.grid.same_as(plain.grid)
+    assert (mirrored.values != plain.values).any()
+
+
 def test_a_dicom_series_becomes_a_dicom_seg(run, series, model, tmp_path):
     output = tmp_path / "out.dcm"
     result = run("segment", series, "--model", model, "--output", output)

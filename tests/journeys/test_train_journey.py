@@ -10,6 +10,7 @@ import pytest
 from medseg.modelpack import ModelPackage
 from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
+from medseg.training import CaseFolder
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
 
@@ -82,3 +83,36 @@ def test_an_unknown_fold_or_dataset_is_bad_input(run, dataset, tmp_path):
         result = run("train", *arguments, "--output", tmp_path / "run")
         assert result.exit_code == 2
         assert "Traceback" not in result.output
+
+
+def test_fine_tuning_shows_the_score_before(run, dataset, model, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("train", dataset, "--device", "cpu", "--steps", "1", "--from", model)
+    result = run(*arguments, "--output", folder)
+    assert result.exit_code == 0, result.output
+    assert "before" in result.output
+    manifest = ModelPackage.open(folder / "model").manifest
+    assert manifest.provenance["started from"] == "tiny 1"
+    assert manifest.plan == ModelPackage.open(model).manifest.plan
+    names = tmp_path / "labels.json"
+    names.write_text(json.dumps({"1": "liver"}))
+    refused = run(*arguments, "--output", tmp_path / "other", "--labels", names)
+    assert refused.exit_code == 2
+    assert "the names must be the same" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_only_reviewed_cases_are_trained_on_unless_asked(run, model, tmp_path):
+    grid = ct_grid(shape=(24, 18, 16), spacing_mm=(14.0, 14.0, 16.0))
+    folder = CaseFolder(tmp_path / "set")
+    for seed, status in enumerate(("draft", "draft", "reviewed")):
+        folder.add(*abdominal_ct(seed, grid), status=status)
+    arguments = ("train", folder.path, "--device", "cpu", "--steps", "1", "--from", model)
+    result = run(*arguments, "--output", tmp_path / "all", "--cases", "draft")
+    assert "3 cases" in result.output
+    alone = run(*arguments, "--output", tmp_path / "one", "--fold", "all")
+    assert "1 cases" in alone.output
+    folder.set_status(next(one.name for one in folder.records() if one.status == "reviewed"), "raw")
+    refused = run(*arguments, "--output", tmp_path / "none")
+    assert refused.exit_code == 2
+    assert "--cases draft" in refused.stderr

@@ -106,3 +106,19 @@ def test_no_structure_no_triangle(tmp_path):
     labels = LabelMap(np.zeros((3, 3, 3), np.uint8), Grid((3, 3, 3), np.eye(4)), TABLE)
     assert len(triangles_of(write_labels(labels, tmp_path / "a.stl"))) == 0
     assert b"element face 0" in write_labels(labels, tmp_path / "a.ply").read_bytes()
+
+
+def test_obj_is_the_surface_of_stl_with_names(tmp_path):
+    labels, _ = ball()
+    values = labels.values.copy()
+    values[1, 2, 3] = 300
+    both = LabelMap(values, labels.grid, TABLE)
+    rows = [
+        line.split() for line in write_labels(both, tmp_path / "a.obj").read_text().splitlines()
+    ]
+    assert rows[0] == ["#", "medseg", "SPACE=LPS", "UNIT=mm"]
+    assert [row[1] for row in rows if row[0] == "o"] == ["ball", "dot"]
+    points = np.array([row[1:] for row in rows if row[0] == "v"], float)
+    faces = np.array([row[1:] for row in rows if row[0] == "f"], int) - 1
+    stl = triangles_of(write_labels(both, tmp_path / "a.stl"))
+    assert np.allclose(points[faces], stl, atol=1e-3)

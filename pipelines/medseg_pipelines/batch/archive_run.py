@@ -60,6 +60,8 @@ class Wishes:
         Whether the patient is taken out of DICOM results.
     refining : tuple of Choice or None
         Steps after the network.
+    mirror : bool
+        Whether the network takes the mean over mirror images.
     irregular, missing : str
         What may be repaired.
     device : str
@@ -87,6 +89,7 @@ class Wishes:
     resume: bool = True
     deidentify: bool = False
     refining: tuple[Choice, ...] | None = None
+    mirror: bool = False
     irregular: str = "refuse"
     missing: str = "refuse"
     device: str = "auto"
@@ -104,6 +107,7 @@ class Wishes:
         settings = Settings(
             formats=tuple(dict.fromkeys(self.formats)), encoding=self.encoding,
             irregular=self.irregular, missing=self.missing, refining=self.refining,
+            mirror=self.mirror,
             deidentify=self.deidentify,
         )  # fmt: skip
         rules = make_rules(

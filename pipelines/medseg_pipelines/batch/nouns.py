@@ -95,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         What may be repaired; see :class:`medseg.reading.Policies`.
     refining : tuple of Choice or None
         Steps after the network, in place of the model's own.
+    mirror : bool
+        Whether the network takes the mean over mirror images.
     deidentify : bool
         Whether DICOM results are de-identified.
     """
@@ -104,6 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     irregular: str = "refuse"
     missing: str = "refuse"
     refining: tuple[Choice, ...] | None = None
+    mirror: bool = False
     deidentify: bool = False
 
 

@@ -320,7 +320,8 @@ def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> Record:
 def _warnings(segmented: SegmentedCase) -> tuple[str, ...]:
     """What a person should know of a result."""
     read, model = segmented.read, segmented.model
-    notes = (*read.task.found.notes, *read.scan.provenance.notes)
+    made = segmented.labels.provenance.notes  # when memory ran out, for one
+    notes = (*read.task.found.notes, *read.scan.provenance.notes, *made)
     expected, modality = model.modality, read.scan.modality
     if expected and modality and expected != modality:
         other = (

@@ -11,7 +11,6 @@ import torch
 from medseg.errors import PackageError
 from medseg.inference import Predictor
 from medseg.modelpack import ModelPackage
-from medseg.planning import Choice
 from medseg_pipelines.batch.keeping.identity import model_digest
 from medseg_pipelines.batch.keeping.provenance import ModelUsed
 from medseg_pipelines.batch.nouns import Task
@@ -60,12 +59,13 @@ class Models:
         MedsegError
             When it cannot be used, or is another one than the task wants: no case is to blame.
         """
-        refining = task.settings.refining
-        wanted = (task.model_digest, msgspec.json.encode(refining), task.device)
+        settings = task.settings
+        way = msgspec.json.encode((settings.refining, settings.mirror))
+        wanted = (task.model_digest, way, task.device)
         if wanted not in self._loaded:
             while len(self._loaded) >= _MOST:
                 del self._loaded[next(iter(self._loaded))]
-            self._loaded[wanted] = _load(task, refining, _placed(task.device, self._number))
+            self._loaded[wanted] = _load(task, _placed(task.device, self._number))
         return self._loaded[wanted]
 
 
@@ -77,7 +77,7 @@ def _placed(device: str, number: int | None) -> str:
     return f"cuda:{number % count}"
 
 
-def _load(task: Task, refining: tuple[Choice, ...] | None, device: str) -> ModelAtWork:
+def _load(task: Task, device: str) -> ModelAtWork:
     package = ModelPackage.open(Path(task.model))
     manifest, digest = package.manifest, model_digest(package)
     if digest != task.model_digest:
@@ -89,5 +89,8 @@ def _load(task: Task, refining: tuple[Choice, ...] | None, device: str) -> Model
     used = ModelUsed(
         name=manifest.name, version=manifest.version, digest=digest, weights=manifest.weights.sha256
     )
-    predictor = Predictor.load(package, device=device, refining=refining)
+    settings = task.settings
+    predictor = Predictor.load(
+        package, device=device, refining=settings.refining, mirror=settings.mirror
+    )
     return ModelAtWork(predictor, used, manifest.card.modality)

@@ -1,0 +1,90 @@
+"""The connected pieces of a label: keep the largest, or make each a label of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, Three, box_of, nothing, relabelled
+
+
+def largest_component(
+    values: Labels, value: int, *, spacing_mm: Three, keep: int = 1, rules: Rules = UNLOCKED
+) -> Edit:
+    """Give all but the largest pieces of a label to the background.
+
+    Parameters
+    ----------
+    values : ndarray of int, shape (I, J, K)
+        Label values.
+    value : int
+        The label.
+    spacing_mm : tuple of float
+        Of the three axes.
+    keep : int, default 1
+        How many pieces stay.
+    rules : Rules
+        Only its locks matter.
+
+    Returns
+    -------
+    Edit
+
+    Raises
+    ------
+    LabelError
+        When the label is locked.
+
+    See Also
+    --------
+    medseg.refining.components : The same step after a network.
+    """
+    from medseg.refining import components
+
+    box = box_of(values, value)
+    if box is None:
+        return nothing(values)
+    step = components.build(components.Settings(keep=keep, labels=(1,)))
+    kept = step((values[box] == value).astype(np.uint8), spacing_mm=spacing_mm) == 1
+    return relabelled(values, box, kept, value=value, rules=rules)
+
+
+def split_into_pieces(
+    values: Labels, value: int, *, new_values: Sequence[int], rules: Rules = UNLOCKED
+) -> Edit:
+    """Make the pieces of a label labels of their own; the largest keeps its value.
+
+    Parameters
+    ----------
+    values : ndarray of int, shape (I, J, K)
+        Label values.
+    value : int
+        The label; its pieces are connected by faces.
+    new_values : sequence of int
+        For the second largest piece, the third and so on. Pieces beyond them stay as they are.
+    rules : Rules
+        Only its locks matter.
+
+    Returns
+    -------
+    Edit
+
+    Raises
+    ------
+    LabelError
+        When the label, or one of the new ones, is locked.
+    """
+    import SimpleITK
+
+    rules.check_open([value, *new_values])
+    box = box_of(values, value)
+    if box is None:
+        return nothing(values)
+    mask = SimpleITK.GetImageFromArray((values[box] == value).astype(np.uint8))
+    by_size = SimpleITK.RelabelComponent(SimpleITK.ConnectedComponent(mask, False))
+    numbers = SimpleITK.GetArrayFromImage(by_size)
+    after = values[box].copy()
+    for number, new in enumerate(new_values, start=2):
+        after[numbers == number] = new
+    return Edit(box, after)

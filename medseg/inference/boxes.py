@@ -1,0 +1,95 @@
+"""Looking at a box only: which tiles matter there."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.inference.options import Box
+from medseg.inference.tiling import Triple
+from medseg.volume import Grid
+
+_RIM = 1 / 8
+"""Share of a tile at its rim where it weighs next to nothing beside its neighbours."""
+
+
+def box_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
+    """The smallest box of `target` that holds a box of `source`.
+
+    Parameters
+    ----------
+    target : Grid
+        Where the box is wanted; it overlaps `source`.
+    box : tuple of slice
+        Voxels of `source`, edge to edge.
+    source : Grid
+        The grid the box is on.
+    margin : int, default 0
+        Voxels of `target` to add on each side, as far as there are some.
+
+    Returns
+    -------
+    tuple of slice
+        At least one voxel along each axis.
+    """
+    edges = np.array([(cut.start - 0.5, cut.stop - 0.5) for cut in box])
+    choice = (np.arange(8)[:, None] >> np.arange(3)) & 1
+    corners = target.to_index(source.to_world(edges[np.arange(3), choice]))
+    size = np.asarray(target.shape)
+    low = np.floor(corners.min(axis=0) + 0.5 + 1e-6).astype(int) - margin
+    high = np.ceil(corners.max(axis=0) + 0.5 - 1e-6).astype(int) + margin
+    low = np.clip(low, 0, size - 1)
+    high = np.clip(high, low + 1, size)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return i, j, k
+
+
+def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, box: Box) -> list[Triple]:
+    """The tiles that decide what is in a box.
+
+    Parameters
+    ----------
+    starts : list of tuple of int
+        First voxel of every tile of the volume.
+    tile : tuple of int
+        Voxels of a tile.
+    shape : tuple of int
+        Voxels of the volume.
+    box : tuple of slice
+        Voxels of the volume.
+
+    Returns
+    -------
+    list of tuple of int
+        In the same order. Left out are tiles that miss the box, or reach it only with a rim that
+        weighs less than a fiftieth there; every voxel of the box stays covered.
+    """
+    axes = [
+        _that_matter(sorted({start[axis] for start in starts}), tile[axis], shape[axis], cut)
+        for axis, cut in enumerate(box)
+    ]
+    return [
+        start for start in starts
+        if all(first in kept for first, kept in zip(start, axes, strict=True))
+    ]  # fmt: skip
+
+
+def outside(box: Box, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which voxels lie outside a box; shape `shape`."""
+    mask = np.ones(shape, np.bool_)
+    mask[box] = False
+    return mask
+
+
+def _that_matter(firsts: list[int], tile: int, size: int, cut: slice) -> set[int]:
+    """First voxels, along one axis, of the tiles whose core meets the cut."""
+    kept = set()
+    for place, first in enumerate(firsts):
+        before = firsts[place - 1] + tile - first if place else 0
+        after = first + tile - firsts[place + 1] if place + 1 < len(firsts) else 0
+        rim = int(tile * _RIM)
+        low = first + min(rim, before // 2)
+        high = first + tile - min(rim, after // 2)
+        if low < cut.stop and cut.start < min(high, size):
+            kept.add(first)
+    return kept

@@ -1,0 +1,164 @@
+"""How long labelling a scan will take, and how much memory, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medseg.inference.boxes import box_on
+from medseg.inference.labelling import Model, sweep_of
+from medseg.inference.options import THE_MODELS_WAY, Options
+from medseg.inference.recovery import attempts
+from medseg.inference.streaming import ROWS_AT_ONCE
+from medseg.inference.sweep import padding
+from medseg.preparing.placement import Placement
+from medseg.runtime.device import Device
+from medseg.volume import Grid
+
+_FLOAT_BYTES = 4
+_ENOUGH_S = 20.0
+"""A first tile that took this long is not measured again; others are, without what only the first
+one waits for."""
+_REFINED_COPIES = 4  # of all probabilities, while they are refined
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one tile takes.
+
+    Parameters
+    ----------
+    tile_s : float
+        Seconds for one tile.
+    peak_bytes : int
+        Most memory that tensors of one tile take at the same time, beside the weights.
+    weights_bytes : int
+        Of the network.
+    """
+
+    tile_s: float
+    peak_bytes: int
+    weights_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What labelling one scan will take.
+
+    Parameters
+    ----------
+    tiles : int
+        How often the network runs.
+    seconds : float
+        Time for the tiles; reading, resampling and refining come on top.
+    device_bytes : int
+        On the device: weights, one tile, sums of overlapping tiles, rows on their way home.
+    main_bytes : int
+        In main memory besides: the scan as the network sees it, labels, probabilities to refine.
+        All of it is main memory when the device is the CPU.
+    """
+
+    tiles: int
+    seconds: float
+    device_bytes: int
+    main_bytes: int
+
+
+def measure_tile(model: Model, device: Device) -> Probe:
+    """Time and memory of one tile of zeros on a device.
+
+    Parameters
+    ----------
+    model : Model
+        Its network is on that device.
+    device : Device
+        Where to measure.
+
+    Returns
+    -------
+    Probe
+    """
+    tile = model.plan.patch
+    sweep = sweep_of(model, next(attempts(device, tile)), THE_MODELS_WAY)
+    image_CIJK = torch.zeros(len(model.plan.channels), *tile)
+    with _LiveMemory() as memory:
+        seconds = _timed(lambda: sweep.logits(image_CIJK, (0, 0, 0)), device)
+    if seconds < _ENOUGH_S:
+        seconds = _timed(lambda: sweep.logits(image_CIJK, (0, 0, 0)), device)
+    weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    return Probe(seconds, memory.peak_bytes, weights)
+
+
+def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
+    """What labelling a scan on `grid` will take.
+
+    Parameters
+    ----------
+    model : Model
+        With the steps that will be taken.
+    grid : Grid
+        Of the scan.
+    options : Options
+        What will be asked for.
+    probe : Probe
+        Measured on the device.
+
+    Returns
+    -------
+    Estimate
+    """
+    placement = Placement.of(grid, model.plan)
+    extent, tile = placement.prepared.shape, model.plan.patch
+    usual = next(attempts(_NO_DEVICE, tile))
+    box = None
+    if options.box is not None:
+        box = box_on(placement.prepared, options.box, grid, margin=1)
+    tiles = len(sweep_of(model, usual, options).starts(extent, box))
+    _, padded = padding(extent, tile)
+    outputs = model.plan.outputs(model.labels)
+    window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
+    home = placement.home_shape
+    rows = 4 * min(ROWS_AT_ONCE, home[0]) * home[1] * home[2] * _FLOAT_BYTES
+    maps = options.uncertainty + bool(options.probability_of)
+    image = len(model.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    main = image + (3 + 2 * maps) * prod(home)
+    if model.refining.on_probabilities:
+        main += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
+    on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
+    return Estimate(tiles, tiles * probe.tile_s, on_device, main)
+
+
+_NO_DEVICE = Device(torch.device("cpu"), None, "")
+
+
+class _LiveMemory(TorchDispatchMode):
+    """Counts the bytes of all results of operations that are alive at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                storage = leaf.untyped_storage()
+                self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())  # noqa: SLF001
+        self._live = {key: one for key, one in self._live.items() if not one[0].expired()}
+        self.peak_bytes = max(self.peak_bytes, sum(size for _, size in self._live.values()))
+        return result
+
+
+def _timed(work: Any, device: Device) -> float:
+    start = time.perf_counter()
+    result = work()
+    result.flatten()[0].item()  # waits for a device that works on its own
+    return time.perf_counter() - start

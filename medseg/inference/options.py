@@ -1,0 +1,99 @@
+"""What may be asked of a predictor besides labels of the whole scan, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medseg.errors import GeometryError, InputError, LabelError
+from medseg.planning import Choice
+from medseg.volume import Grid, LabelMap, LabelTable, Scan
+
+Box = tuple[slice, slice, slice]
+"""Voxels of a scan along I, J, K; each slice has a start and a stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a scan is to be labelled; the defaults are the model's own way.
+
+    Parameters
+    ----------
+    box : tuple of slice, optional
+        Voxels of the scan to look at; those outside stay background. Intensities are still
+        normalised over the whole scan, so labels in the box are those of the whole run.
+    overlap : float, optional
+        In place of the plan's; 0 is the quickest and least exact.
+    refining : tuple of Choice, optional
+        Steps after the network, in place of the model's own; none when empty.
+    uncertainty : bool
+        Whether to map how probable it is that a label is wrong, as the network sees it.
+    probability_of : str
+        Name of the label whose probability is to be mapped; none when empty.
+    """
+
+    box: Box | None = None
+    overlap: float | None = None
+    refining: tuple[Choice, ...] | None = None
+    uncertainty: bool = False
+    probability_of: str = ""
+
+    def check(self, grid: Grid, labels: LabelTable) -> None:
+        """Refuse what does not fit a scan and a model.
+
+        Parameters
+        ----------
+        grid : Grid
+            Of the scan.
+        labels : LabelTable
+            Of the model.
+
+        Raises
+        ------
+        GeometryError
+            When the box is empty or reaches out of the scan.
+        InputError
+            When the overlap is not below 1.
+        LabelError
+            When the model has no label of that name.
+        """
+        if self.box is not None:
+            _check_box(self.box, grid)
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise InputError(f"overlap must lie in 0..1 (1 excluded), got {self.overlap}")
+        if self.probability_of and self.probability_of not in labels.names:
+            raise LabelError(
+                f"the model gives no label '{self.probability_of}'; it gives:"
+                f" {', '.join(labels.names)}"
+            )
+
+
+THE_MODELS_WAY = Options()
+"""Nothing besides labels of the whole scan."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a predictor answers.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        On the scan's grid. Notes of its provenance tell what was done when memory ran out.
+    uncertainty : Scan or None
+        On the same grid: whole per cent of probability that the label is wrong, 0 to 100.
+    probability : Scan or None
+        On the same grid: whole per cent of probability of the label that was asked for.
+    """
+
+    labels: LabelMap
+    uncertainty: Scan | None = None
+    probability: Scan | None = None
+
+
+def _check_box(box: Box, grid: Grid) -> None:
+    for cut, size, axis in zip(box, grid.shape, "IJK", strict=True):
+        if not 0 <= cut.start < cut.stop <= size:
+            raise GeometryError(
+                f"the box goes from {cut.start} to {cut.stop} along {axis}, where the scan has"
+                f" {size} voxels; draw it inside the scan"
+            )

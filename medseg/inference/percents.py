@@ -1,0 +1,118 @@
+"""Maps of probability, one channel of logits after another: never all classes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Percents = npt.NDArray[np.uint8]
+
+
+class PercentMaps:
+    """Uncertainty, and the probability of one channel, as rows of logits pass by.
+
+    Parameters
+    ----------
+    home_shape : tuple of int
+        Voxels of the maps.
+    exclusive : bool
+        Whether channels exclude each other (softmax), or each is a region (sigmoid).
+    uncertainty : bool
+        Whether to map the probability that the label is wrong: one minus that of the likeliest
+        class; of regions the one that is nearest to one half.
+    channel : int, optional
+        The channel whose probability to map.
+    """
+
+    def __init__(
+        self,
+        home_shape: tuple[int, int, int],
+        *,
+        exclusive: bool,
+        uncertainty: bool,
+        channel: int | None = None,
+    ) -> None:
+        self.exclusive = exclusive
+        self.channel = channel
+        self.uncertainty = np.zeros(home_shape, np.uint8) if uncertainty else None
+        self.probability = np.zeros(home_shape, np.uint8) if channel is not None else None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a map to make."""
+        return self.uncertainty is not None or self.probability is not None
+
+    def watch(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
+        """Let the channels of some rows pass, and write those rows of the maps.
+
+        Parameters
+        ----------
+        values : iterator of torch.Tensor
+            Logits of one channel after another at those rows.
+        rows : slice
+            Of the maps.
+
+        Yields
+        ------
+        torch.Tensor
+            What `values` gives, unchanged.
+        """
+        seen = _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
+        for index, value in enumerate(values):
+            seen.add(index, value)
+            yield value
+        if self.uncertainty is not None:
+            self.uncertainty[rows] = _per_cent(seen.doubt())
+        if self.probability is not None:
+            self.probability[rows] = _per_cent(seen.probability())
+
+
+class _Softmax:
+    """Running largest logit and sum of exponentials beside it, so that nothing overflows."""
+
+    def __init__(self, channel: int | None) -> None:
+        self.channel = channel
+        self.best = self.total = self.own = torch.zeros(())
+
+    def add(self, index: int, value: Tensor) -> None:
+        if index == 0:
+            self.best, self.total = value, torch.ones_like(value)
+        else:
+            best = torch.maximum(self.best, value)
+            self.total = self.total * (self.best - best).exp() + (value - best).exp()
+            self.best = best
+        if index == self.channel:
+            self.own = value
+
+    def doubt(self) -> Tensor:
+        return 1 - 1 / self.total
+
+    def probability(self) -> Tensor:
+        return (self.own - self.best).exp() / self.total
+
+
+class _Sigmoid:
+    def __init__(self, channel: int | None) -> None:
+        self.channel = channel
+        self.nearest = self.own = torch.zeros(())
+
+    def add(self, index: int, value: Tensor) -> None:
+        size = value.abs()
+        self.nearest = size if index == 0 else torch.minimum(self.nearest, size)
+        if index == self.channel:
+            self.own = value
+
+    def doubt(self) -> Tensor:
+        return torch.sigmoid(-self.nearest)
+
+    def probability(self) -> Tensor:
+        return torch.sigmoid(self.own)
+
+
+def _per_cent(share: Tensor) -> Percents:
+    percents: Percents = (share * 100).round().to(torch.uint8).cpu().numpy()
+    return percents

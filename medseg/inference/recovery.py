@@ -1,0 +1,136 @@
+"""What to do when a device runs out of memory: the same work in a smaller way, and saying so."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from medseg.inference.tiling import Triple
+from medseg.runtime.device import Device, choose_device
+
+Result = TypeVar("Result")
+_LEAST_VOXELS = 32
+"""Axes of a tile are not made shorter than this: networks need to see around."""
+_PHRASES = ("out of memory", "allocate memory", "not enough memory", "bad_alloc")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of running a network over a volume.
+
+    Parameters
+    ----------
+    device : Device
+        Where the network runs.
+    sums_on : torch.device
+        Where logits of overlapping tiles are added up and turned into labels.
+    tile : tuple of int
+        Voxels the network sees at once.
+    words : str
+        What is different from the usual way, for a person; empty for the usual way.
+    """
+
+    device: Device
+    sums_on: torch.device
+    tile: Triple
+    words: str = ""
+
+
+def attempts(device: Device, tile: Triple) -> Iterator[Attempt]:
+    """Ways to try, the usual one first; each needs less of the device's memory than the one before.
+
+    Less overlap is no way: tiles run one at a time, so it saves time and no memory.
+
+    Parameters
+    ----------
+    device : Device
+        Where the network should run.
+    tile : tuple of int
+        Voxels of the plan's patch.
+
+    Yields
+    ------
+    Attempt
+        Adding up in main memory changes no label. Smaller tiles see less around, so labels may
+        differ a little; the CPU only takes longer.
+    """
+    usual = Attempt(device, device.torch_device, tile)
+    yield usual
+    cpu = torch.device("cpu")
+    elsewhere = device.torch_device.type != "cpu"
+    if elsewhere:
+        yield replace(usual, sums_on=cpu, words="tiles were added up in main memory")
+    smaller = _smaller(tile)
+    if smaller != tile:
+        size = " x ".join(map(str, smaller))
+        words = f"tiles were made smaller ({size} voxels), so labels may differ a little"
+        yield replace(usual, sums_on=cpu, tile=smaller, words=words)
+    if elsewhere:
+        yield Attempt(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
+
+
+def first_that_fits(
+    ways: Iterator[Attempt], work: Callable[[Attempt], Result]
+) -> tuple[Result, tuple[str, ...]]:
+    """The result of the first attempt for which the memory suffices.
+
+    Parameters
+    ----------
+    ways : iterator of Attempt
+        See :func:`attempts`.
+    work : callable
+        Does the work in one of these ways; started afresh for each.
+
+    Returns
+    -------
+    result
+        Of `work`.
+    notes : tuple of str
+        One sentence when the usual way did not fit, else empty.
+
+    Raises
+    ------
+    RuntimeError, MemoryError
+        What the last attempt raised.
+    """
+    failure: BaseException | None = None
+    for way in ways:
+        try:
+            result = work(way)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)  # its frames hold the tensors
+        else:
+            return result, (_note(way),) if way.words else ()
+        _free()
+    assert failure is not None
+    raise failure
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or this computer, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in said for phrase in _PHRASES)
+
+
+def _smaller(tile: Triple) -> Triple:
+    """`tile` with its long axes halved."""
+    i, j, k = (max(n // 2, min(n, _LEAST_VOXELS)) for n in tile)
+    return i, j, k
+
+
+def _note(way: Attempt) -> str:
+    return f"memory ran out while segmenting: {way.words}"
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,70 @@
+"""Which unlabelled scan to correct next: the one a model is least sure about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Scan
+
+if TYPE_CHECKING:
+    from medseg.inference import Predictor
+
+BORDER_VOXELS = 2
+"""How far around the predicted structures doubt counts."""
+
+
+class Doubt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sure a model is of its labels in a scan.
+
+    Parameters
+    ----------
+    mean_percent : float
+        Mean probability, in per cent, that a label is wrong, within the predicted structures and
+        their border; over the whole scan when nothing was found.
+    found_ml : float
+        Volume of all that was found.
+    """
+
+    mean_percent: float
+    found_ml: float
+
+
+def doubt_about(predictor: Predictor, scan: Scan, *, progress: Progress = silent) -> Doubt:
+    """Label a scan and measure how sure the model is.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The model.
+    scan : Scan
+        Of the kind the model expects.
+    progress : Progress, optional
+        Called for every tile; may raise `Cancelled`.
+
+    Returns
+    -------
+    Doubt
+
+    Notes
+    -----
+    The probability that a label is wrong is one minus the largest class probability ("least
+    confidence", Lewis and Gale, SIGIR 1994), as the network states it, uncalibrated.
+    """
+    from scipy import ndimage
+
+    from medseg.inference import Options
+
+    found = predictor.run(scan, Options(uncertainty=True), progress=progress)
+    inside = found.labels.values > 0
+    around = ndimage.binary_dilation(inside, iterations=BORDER_VOXELS)
+    if found.uncertainty is None:
+        raise AssertionError("an uncertainty map was asked for")
+    doubts = found.uncertainty.voxels[0][around] if around.any() else found.uncertainty.voxels
+    return Doubt(
+        mean_percent=float(np.mean(doubts, dtype=np.float64)),
+        found_ml=int(inside.sum()) * scan.grid.voxel_volume_mm3 / 1000.0,
+    )

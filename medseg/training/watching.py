@@ -1,0 +1,227 @@
+"""A run seen from outside: how far it is, whether a process is at it, and how to stop that.
+
+Nothing here needs torch, and nothing needs the process to answer: a run's folder says it all.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from medseg.errors import InputError
+from medseg.planning.plan import decode, encode
+from medseg.training.dataset_source import DatasetSource
+from medseg.training.history import read_history
+from medseg.training.state import read_state
+
+LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
+PATIENCE_S = 2.0
+"""How long a starting run waits for somebody who only looks at the lock."""
+
+Kind = TypeVar("Kind")
+Phase = Literal["absent", "running", "stopped", "finished"]
+
+
+class RunProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The process that holds a run.
+
+    Parameters
+    ----------
+    pid : int
+        Of the process.
+    host : str
+        Name of its machine.
+    """
+
+    pid: int
+    host: str
+
+
+class ChosenOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody who watches needs of a run's ``options.json``; the rest is passed over.
+
+    Parameters
+    ----------
+    steps : int or None
+        Asked for.
+    minutes : float or None
+        Asked for.
+    fold : int or None
+        Held out.
+    network : str
+        By name.
+    name : str or None
+        Of the model.
+    start : str or None
+        Model that the run starts from.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    fold: int | None = None
+    network: str = ""
+    name: str | None = None
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run at one moment.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    phase : {"absent", "running", "stopped", "finished"}
+        Whether a process is at it, and whether there is a model.
+    step, total_steps : int
+        Optimiser steps done and in all; 0 while that is not known.
+    seconds : float
+        Trained so far.
+    losses : tuple of (int, float)
+        Step and loss.
+    dice : tuple of (int, dict)
+        Step and mean Dice by label on held-out cases. Step 0 is the model it started from.
+    options : ChosenOptions
+        As it was started.
+    source : DatasetSource or None
+        Its dataset.
+    """
+
+    folder: Path
+    phase: Phase
+    step: int
+    total_steps: int
+    seconds: float
+    losses: tuple[tuple[int, float], ...]
+    dice: tuple[tuple[int, dict[str, float]], ...]
+    options: ChosenOptions
+    source: DatasetSource | None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run can be taken up again."""
+        return self.phase == "stopped"
+
+
+def look_at(run: Path) -> RunView:
+    """How a run is.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+
+    Returns
+    -------
+    RunView
+
+    Raises
+    ------
+    PlanError
+        When a file of it does not decode.
+    """
+    records = read_history(run)
+    losses = tuple((one["step"], one["loss"]) for one in records if "loss" in one)
+    last: dict[str, Any] = records[-1] if records else {"step": 0, "seconds": 0.0}
+    state = read_state(run / CHECKPOINT)
+    options = _read(run / OPTIONS, ChosenOptions) or ChosenOptions()
+    total = state.total_steps if state is not None else 0
+    return RunView(
+        folder=run,
+        phase=_phase(run),
+        step=last["step"],
+        total_steps=total or options.steps or 0,
+        seconds=last["seconds"],
+        losses=losses,
+        dice=tuple((one["step"], one["dice"]) for one in records if "dice" in one),
+        options=options,
+        source=_read(run / SOURCE, DatasetSource),
+    )
+
+
+def stop_run(run: Path) -> None:
+    """Ask the process at a run to save a checkpoint and end; it does after its current step.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+
+    Raises
+    ------
+    InputError
+        When no process is at it, or one on another machine.
+    """
+    process = _read(run / PROCESS, RunProcess)
+    if process is None or not is_held(run):
+        raise InputError(f"no process is training in '{run}'; there is nothing to stop")
+    if process.host != platform.node():
+        raise InputError(
+            f"the run in '{run}' is trained on the machine '{process.host}'; stop it there (kill"
+            f" -INT {process.pid})"
+        )
+    os.kill(process.pid, signal.SIGINT)
+
+
+def is_held(run: Path) -> bool:
+    """Whether a process holds the run's folder."""
+    if not (run / LOCK).is_file():
+        return False
+    lock = FileLock(run / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold the run's folder; the system lets go of it whenever and however the process ends.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+
+    Raises
+    ------
+    InputError
+        When another process holds it.
+    """
+    lock = FileLock(run / LOCK, timeout=PATIENCE_S)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is training in '{run}'; wait for it or stop it first", code="BUSY"
+        ) from error
+    try:
+        (run / PROCESS).write_bytes(encode(RunProcess(pid=os.getpid(), host=platform.node())))
+        yield
+    finally:
+        lock.release()
+
+
+def _phase(run: Path) -> Phase:
+    if not (run / OPTIONS).is_file():
+        return "absent"
+    if is_held(run):
+        return "running"
+    return "finished" if (run / MODEL / "manifest.json").is_file() else "stopped"
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
+    return decode(path.read_bytes(), kind, where=str(path)) if path.is_file() else None

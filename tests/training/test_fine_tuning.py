@@ -1,0 +1,148 @@
+"""A run that starts from a model: its weights, its labels, its licence, both scores."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medseg.errors import Cancelled, InputError, LabelError, PlanError
+from medseg.modelpack import find_package
+from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.history import read_history
+from medseg.training.starting import score_before
+from medseg.training.watching import is_held, look_at, stop_run
+from toy_dataset import write_toy, write_toy_regions
+
+TINY = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_toy(tmp_path_factory.mktemp("data") / "toy", cases=4)
+
+
+@pytest.fixture(scope="module")
+def model(root, tmp_path_factory):
+    """A model that has learnt the toy, with a licence."""
+    run = tmp_path_factory.mktemp("runs") / "first"
+    options = TrainingOptions(
+        steps=40, validations=0, device="cpu", learning_rate=1e-2, settings=TINY
+    )
+    folder = train(open_dataset(root), run, options=options)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["card"] |= {"licence": "CC BY 4.0", "attribution": "Somebody", "modality": "MR"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def options(model, **more):
+    return TrainingOptions(
+        **{"start": str(model), "validations": 0, "device": "cpu", "steps": 1} | more
+    )
+
+
+def test_it_starts_where_the_model_stands_and_tells_both_scores(root, model, tmp_path):
+    folder = train(open_dataset(root), tmp_path / "run", options=options(model, learning_rate=1e-9))
+    before = load_file(model / "weights.safetensors")
+    for name, value in load_file(folder / "weights.safetensors").items():
+        torch.testing.assert_close(value, before[name], rtol=2e-3, atol=1e-4)
+    old, new = find_package(model).manifest, find_package(folder).manifest
+    assert new.plan == old.plan
+    assert score_before(tmp_path / "run") == pytest.approx(old.scores, abs=2e-2)
+    assert old.scores["foreground"] > 0.4
+    assert new.scores == pytest.approx(old.scores, abs=2e-2)
+    card = new.card
+    assert (card.licence, card.attribution, card.modality) == ("CC BY 4.0", "Somebody", "MR")
+    assert new.provenance["started from"] == "toy 1"
+    assert float(new.provenance["its mean Dice on the same cases"]) == pytest.approx(
+        old.scores["foreground"], abs=2e-2
+    )
+    assert options(model).peak_rate < TrainingOptions().peak_rate
+
+
+def test_labels_are_learnt_in_the_models_order(root, model, tmp_path):
+    """A dataset that numbers the structures the other way round continues just as well."""
+    import nibabel as nib
+    import numpy as np
+
+    other = write_toy(tmp_path / "swapped", cases=4)
+    (other / "labels.json").write_text('{"1": "core", "2": "box"}')
+    for path in (other / "labels").iterdir():
+        image = nib.load(path)
+        values = np.array([0, 2, 1], np.uint8)[np.asarray(image.dataobj)]
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+    run = tmp_path / "run"
+    folder = train(open_dataset(other), run, options=options(model, learning_rate=1e-9))
+    assert score_before(run) == pytest.approx(score_before_of(root, model, tmp_path), abs=1e-6)
+    assert find_package(folder).manifest.labels.names == ("box", "core")
+
+
+def score_before_of(root, model, tmp_path):
+    train(open_dataset(root), tmp_path / "same", options=options(model))
+    return score_before(tmp_path / "same")
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_made(root, model, tmp_path):
+    run = tmp_path / "run"
+    data = open_dataset(root, labels={1: "box", 2: "kernel"})
+    with pytest.raises(LabelError, match=r"box, kernel and the model box, core"):
+        train(data, run, options=options(model))
+    with pytest.raises(LabelError, match="names must be the same"):
+        train(open_dataset(write_toy_regions(tmp_path / "regions")), run, options=options(model))
+    manifest = json.loads((model / "manifest.json").read_text())
+    ct = tmp_path / "ct"
+    ct.mkdir()
+    manifest["card"]["modality"] = "CT"
+    (ct / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PlanError, match=r"made for CT .* holds MR"):
+        train(open_dataset(root, modality="MR"), run, options=options(ct))
+    manifest["card"]["modality"] = ""
+    manifest["plan"]["channels"] *= 2
+    manifest["plan"]["normalisation"] *= 2
+    (ct / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PlanError, match=r"expects 2 channel.* have 1"):
+        train(open_dataset(root), run, options=options(ct))
+    with pytest.raises(InputError, match="takes its plan from it"):
+        train(
+            open_dataset(root), run, options=options(model), plan=find_package(model).manifest.plan
+        )
+    with pytest.raises(InputError, match="not from both"):
+        TrainingOptions(start="a", pretrained="b")
+    assert not run.exists()
+
+
+def test_a_run_can_be_watched_stopped_and_taken_up(root, model, tmp_path):
+    run = tmp_path / "run"
+    seen = []
+
+    def look(done, total, message):
+        if message.startswith("training"):
+            seen.append(look_at(run))
+            raise Cancelled("enough")
+
+    assert look_at(run).phase == "absent"
+    with pytest.raises(InputError, match="nothing to stop"):
+        stop_run(run)
+    with pytest.raises(Cancelled):
+        train(open_dataset(root), run, options=options(model, steps=3), progress=look)
+    assert (seen[0].phase, seen[0].step) == ("running", 1)
+    stopped = look_at(run)
+    assert (stopped.phase, stopped.step, stopped.total_steps) == ("stopped", 1, 3)
+    assert not is_held(run)
+    assert stopped.source.path == str(root.resolve())
+    assert [step for step, _ in stopped.dice] == [0]
+    train(open_dataset(root), run, options=TrainingOptions(), resume=True)
+    done = look_at(run)
+    assert (done.phase, done.step) == ("finished", 3)
+    assert [record["step"] for record in read_history(run) if "loss" in record] == [1, 2, 3]
