@@ -1,18 +1,22 @@
-"""Pictures of the napari plugin: `docs/images/napari.png`, and one of a real run.
+"""Pictures of the napari plugin: `docs/images/napari*.png`, and one of a real run.
 
-    python benchmarks/screenshots.py [FOLDER_OF_HIPPOCAMPUS_DATA]
+    python benchmarks/screenshots.py [--data FOLDER_OF_HIPPOCAMPUS_DATA] [--demo FOLDER]
 
-Opens the viewer on a virtual display (Xvfb), so it works without a screen. The picture in `docs/`
-shows the phantom; with the real data and the shipped model a picture of that run goes to
-`screenshots/`, which is not kept, since the data are not ours to hand on.
+Opens the viewer on a virtual display (Xvfb), so it works without a screen. The pictures in `docs/`
+show phantoms: those of the tutorial go through it, from the DICOM folder of a phantom that `medseg
+demo` made (it is run first, a few minutes, where there is none) to a DICOM SEG. With the real data
+and the shipped model a picture of that run goes to `screenshots/`, which is not kept, since the
+data are not ours to hand on.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,17 +28,27 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "hippocampus"
 PICTURE = ROOT / "docs" / "images" / "napari.png"
+TUTORIAL = {
+    name: ROOT / "docs" / "images" / f"napari-{name}.png"
+    for name in ("study", "segment", "labels", "export")
+}
 RESULT = ROOT / "screenshots" / "hippocampus-mr.png"
-WINDOW = (1240, 800)
-PANEL_WIDTH = 330
+WINDOW = (1280, 900)
+PANEL_WIDTH = 380
 BODY_FILL = 1.15  # the phantom's body leaves a quarter of its grid empty
 MODEL = "hippocampus-mr"
 
 
-def main(data: Path = DATA) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--demo", type=Path, default=ROOT / "demo")
+    options = parser.parse_args()
+    forget_this_folder()
     with virtual_display():
         picture_of_the_phantom()
-        scan = data / "images" / "hippocampus_001.nii.gz"
+        pictures_of_the_tutorial(demo(options.demo))
+        scan = options.data / "images" / "hippocampus_001.nii.gz"
         if scan.is_file() and _shipped():
             picture_of_a_run(scan)
         else:
@@ -56,7 +70,7 @@ def picture_of_the_phantom() -> None:
 def picture_of_a_run(scan: Path) -> None:
     viewer, panel = open_viewer()
     viewer.open(str(scan), plugin="medseg")
-    panel.form.model.setCurrentIndex(panel.form.model.findText(MODEL))
+    panel.add_model(MODEL)
     panel.form.run.click()
     wait_for(lambda: len(viewer.layers) == 2)
     panel.form.planes["sagittal"].click()
@@ -64,36 +78,102 @@ def picture_of_a_run(scan: Path) -> None:
     save(viewer, RESULT)
 
 
-def open_viewer() -> tuple[Any, Any]:
-    """A viewer with the Segment panel docked."""
+def demo(folder: Path) -> Path:
+    """The folder of a demo with a model."""
+    if not (folder / "run" / "model" / "manifest.json").is_file():
+        program = Path(sys.executable).with_name("medseg")
+        subprocess.run([program, "demo", "--output", folder, "--no-view"], check=True)
+    return folder
+
+
+def pictures_of_the_tutorial(folder: Path) -> None:
+    """The steps of `docs/tutorials/napari.md`, one picture each."""
+    viewer, study = open_viewer("Study")
+    study.open_study(folder / "archive" / "held-out")
+    wait_for(lambda: study.form.table.rowCount() > 0 and not study.form.activity.busy)
+    study.form.table.selectRow(0)
+    study.open_series()
+    wait_for(lambda: len(viewer.layers) == 1)
+    study.form.planes["axial"].click()
+    save(viewer, TUTORIAL["study"], close=False)
+    segment = next_panel(viewer, study, "Segment")
+    segment.add_model(folder / "run" / "model")
+    segment.form.run.click()
+    wait_for(lambda: len(viewer.layers) == 2 and segment.form.run.isEnabled())
+    labels = viewer.layers[1]
+    viewer.dims.set_current_step(0, richest_slice(labels.data))
+    wait_for(lambda: False, seconds=5)  # for the estimate of the next run
+    save(viewer, TUTORIAL["segment"], close=False)
+    segment.form.accept.click()
+    organs = next_panel(viewer, segment, "Labels")
+    save(viewer, TUTORIAL["labels"], close=False)
+    export = next_panel(viewer, organs, "Export")
+    picture_of_an_export(viewer, export)
+
+
+def picture_of_an_export(viewer: Any, panel: Any) -> None:
+    """What the Export panel says it will write, and that it did."""
+    with tempfile.TemporaryDirectory(prefix="results-") as folder:
+        for name in ("rtstruct", "html"):
+            panel.form.formats[name].setChecked(True)
+        panel.form.folder.setText(folder)
+        wait_for(lambda: panel.plan is not None)
+        panel.form.export.click()
+        wait_for(lambda: not panel.activity.busy)
+        print(panel.activity.message.text(), sorted(path.name for path in Path(folder).iterdir()))
+        panel.form.replace.setChecked(True)
+        wait_for(lambda: panel.plan is not None)
+        panel.form.folder.setText(folder)
+        save(viewer, TUTORIAL["export"])
+
+
+def open_viewer(name: str = "Segment") -> tuple[Any, Any]:
+    """A viewer with one panel docked."""
     import napari
 
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*WINDOW)
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
+    return viewer, dock(viewer, name)
+
+
+def dock(viewer: Any, name: str) -> Any:
+    _, panel = viewer.window.add_plugin_dock_widget("medseg", name)
     panel.setMaximumWidth(PANEL_WIDTH)
-    return viewer, panel
+    return panel
+
+
+def next_panel(viewer: Any, panel: Any, name: str) -> Any:
+    """Put another panel in the place of one."""
+    viewer.window.remove_dock_widget(panel)
+    return dock(viewer, name)
+
+
+def forget_this_folder() -> None:
+    """Take this folder off the search path, where `napari.py` would stand for the package."""
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
 
 
 def richest_slice(values: np.ndarray) -> int:
-    """The slice on which the structure that is cut worst is cut best."""
+    """The slice that shows the most of all structures, each counting the same."""
     kinds = [value for value in np.unique(values) if value]
     areas = np.array([(values == kind).sum(axis=(1, 2)) for kind in kinds])
-    return int(np.argmax((areas / areas.max(axis=1, keepdims=True)).min(axis=0)))
+    return int(np.argmax(np.minimum(areas / areas.max(axis=1, keepdims=True), 0.7).sum(axis=0)))
 
 
-def save(viewer: Any, path: Path) -> None:
-    """Save the window as a small PNG and close it."""
+def save(viewer: Any, path: Path, *, close: bool = True) -> None:
+    """Save the window as a small PNG."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    viewer.status = "Ready"
+    viewer.status, viewer.help = "Ready", ""
     wait_for(lambda: False, seconds=1.5)
     pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
     Image.fromarray(np.ascontiguousarray(pixels)).quantize(256, dither=Image.Dither.NONE).save(
         path, optimize=True
     )
-    viewer.close()
+    if close:
+        viewer.close()
     print(f"{path.relative_to(ROOT)}: {pixels.shape[1]} x {pixels.shape[0]} pixels,", end=" ")
     print(f"{path.stat().st_size / 1000:.0f} kB")
 
@@ -135,4 +215,4 @@ def _shipped() -> bool:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main()

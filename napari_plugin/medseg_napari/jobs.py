@@ -10,14 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.errors import Cancelled, MedsegError
 from medseg.runtime.progress import Progress as ProgressCallback
 
-_HEARTBEAT_S = 0.25
+_HEARTBEAT_S = 0.1
+_PATIENCE_S = 1.0
+"""How long the end of a stopped job waits for its thread; later the thread ends on its own."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Progress:
 @dataclass(frozen=True)
 class Alive:
     """Nothing new, but the work goes on; lets a waiting worker notice that it should end."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A first result, such as a preview; the work goes on."""
+
+    result: Any
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Failed:
     details: str
 
 
-Event = Progress | Alive | Done | Stopped | Failed
+Event = Progress | Alive | Partial | Done | Stopped | Failed
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,11 @@ class Job:
     Parameters
     ----------
     work : callable
-        Takes a `medseg.runtime.progress.Progress` and returns the result.
+        Takes a `medseg.runtime.progress.Progress` and returns the result. It may be a generator:
+        what it yields are first results, what it returns is the last.
     cancel : threading.Event
-        Set it from any thread; the work stops at its next progress call.
+        Set it from any thread. `Stopped` arrives at once; the work ends at its next progress call,
+        and what it may still find is thrown away.
     """
 
     work: Callable[[ProgressCallback], Any]
@@ -75,27 +86,31 @@ class Job:
     def events(self) -> Iterator[Event]:
         """Run the work in a thread; yield its progress, then one `Done`, `Stopped` or `Failed`.
 
-        Abandoning the iterator stops the work.
+        Abandoning the iterator stops the work. After `cancel` nothing but `Stopped` comes.
         """
         inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         thread = threading.Thread(target=self._run, args=(inbox.put,), daemon=True)
         thread.start()
         try:
             while thread.is_alive() or not inbox.empty():
-                try:
-                    event = inbox.get(timeout=_HEARTBEAT_S)
-                except queue.Empty:
-                    event = Alive()
+                event = self._next(inbox)
                 yield event
                 if isinstance(event, Done | Stopped | Failed):
                     return
         finally:
             self.cancel.set()
-            thread.join()
+            thread.join(_PATIENCE_S)
+
+    def _next(self, inbox: queue.SimpleQueue[Event]) -> Event:
+        try:
+            event = inbox.get(timeout=_HEARTBEAT_S)
+        except queue.Empty:
+            event = Alive()
+        return Stopped() if self.cancel.is_set() else event
 
     def _run(self, report: Callable[[Event], None]) -> None:
         try:
-            report(Done(self.work(self._progress(report))))
+            report(Done(_last(self.work(self._progress(report)), report)))
         except Cancelled:
             report(Stopped())
         except BaseException as error:  # noqa: BLE001 - becomes the last event, shown in the panel
@@ -108,6 +123,17 @@ class Job:
             report(Progress(done, total, message))
 
         return progress
+
+
+def _last(result: Any, report: Callable[[Event], None]) -> Any:
+    """What the work returns; what a generator yields before is reported."""
+    if not isinstance(result, Generator):
+        return result
+    while True:
+        try:
+            report(Partial(next(result)))
+        except StopIteration as end:
+            return end.value
 
 
 def explain(error: BaseException) -> str:
@@ -124,7 +150,11 @@ def explain(error: BaseException) -> str:
     """
     if isinstance(error, MedsegError):
         return str(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "the device ran out of memory; choose the CPU, or close other programs and try again"
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said:
+        return (
+            "the device ran out of memory, also with smaller tiles; choose the CPU or a box of the"
+            " scan, or close other programs and try again"
+        )
     kind = type(error).__name__
     return f"the model stopped with {kind}: {error}; the log of napari holds the details"

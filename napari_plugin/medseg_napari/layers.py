@@ -28,12 +28,14 @@ from medseg.volume.conventions import (
     obliquity_degrees,
 )
 from medseg.volume.label_map import as_label_values, present_values
+from medseg_napari.display_settings import setting
 from medseg_napari.naming import colormap_of, complete_table, features_of
-from medseg_napari.window import contrast_limits
+from medseg_napari.window import contrast_limits, value_range
 
 KEY = "medseg"
 AXES = ("I", "P", "L")
 SHOWN_OBLIQUE_DEGREES = 1.0
+_PIXELS_ONLY, _PLACELESS = "PIXELS_ONLY", "left and right are not known"
 
 LayerTuple = tuple[npt.NDArray[Any], dict[str, Any], str]
 
@@ -53,6 +55,13 @@ class Source(TypedDict):
         Of a label map.
     obliquity_degrees : float
         Angle between the voxel axes and the patient's; the display leaves it out.
+    window, first_limits, value_range : tuple of float or None
+        Black and white level that the file asks for, those that were shown first, and about the
+        lowest and highest intensity.
+    lead : str
+        Name of an axis before I, P, L: ``"C"`` of channels, ``"T"`` of time points, or ``""``.
+    pixels_only, placeless : bool
+        Whether voxels have no size in mm, and whether left and right are not known.
     """
 
     grid: Grid
@@ -60,31 +69,47 @@ class Source(TypedDict):
     provenance: Provenance
     table: LabelTable | None
     obliquity_degrees: float
+    window: tuple[float, float] | None
+    first_limits: tuple[float, float] | None
+    value_range: tuple[float, float] | None
+    lead: str
+    pixels_only: bool
+    placeless: bool
 
 
-def layer_from_scan(scan: Scan, name: str) -> LayerTuple:
+def layer_from_scan(
+    scan: Scan, name: str, *, window: tuple[float, float] | None = None
+) -> LayerTuple:
     """An Image layer of `scan`.
 
     Parameters
     ----------
     scan : Scan
-        One channel gives a layer of axes I, P, L; more give C, I, P, L.
+        One channel gives a layer of axes I, P, L; more give C, I, P, L. A picture in colour is
+        shown in its colours.
     name : str
-        What the layer is called; oblique scans get a badge.
+        What the layer is called; oblique and tilted scans and pictures get a badge.
+    window : tuple of float, optional
+        Black and white level that the file asks for.
 
     Returns
     -------
     tuple
         Data, attributes and ``"image"``, as napari takes them.
     """
+    limits = window or contrast_limits(scan)
     source = _source(scan.grid, scan.provenance, modality=scan.modality)
+    source["window"], source["first_limits"] = window, limits
+    source["value_range"] = value_range(scan)
     attributes = _attributes(source, name)
     voxels = _turn(scan.grid).apply(scan.voxels)
+    if source["pixels_only"] and scan.channels == 3 and scan.voxels.dtype == np.uint8:
+        return np.moveaxis(voxels, 0, -1), {**attributes, "rgb": True}, "image"
     if scan.channels == 1:
         voxels = voxels[0]
     else:
-        _lead_with_channels(attributes)
-    attributes["contrast_limits"] = contrast_limits(scan)
+        lead_with(attributes, "C")
+    attributes["contrast_limits"] = limits
     attributes["colormap"] = "gray"
     return voxels, attributes, "image"
 
@@ -109,7 +134,7 @@ def layer_from_labels(labels: LabelMap, name: str) -> LayerTuple:
     values = np.array(_turn(labels.grid).apply(labels.values), order="C")
     attributes["features"] = features_of(labels)
     attributes["colormap"] = colormap_of(labels.table)
-    attributes["opacity"] = 0.5
+    attributes["opacity"] = setting("display", "overlay_opacity")
     return values, attributes, "labels"
 
 
@@ -132,11 +157,11 @@ def scan_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Sc
     Raises
     ------
     GeometryError
-        When the layer is not a volume.
+        When the layer is not a volume, or shows several time points.
     """
-    _check_volume(data, attributes, allowed=(3, 4))
-    turned = data if data.ndim == 4 else data[None]
     source = source_of(data, attributes)
+    _check_volume(data, attributes, allowed=(3, 4), source=source)
+    turned = _channels_first(data, attributes)
     if source is None:
         return Scan(turned, foreign_grid(data, attributes))
     voxels = _turn(source["grid"]).undo(turned)
@@ -183,11 +208,16 @@ def source_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Source |
     target = _turn(source["grid"]).target
     scale, translate = ipl_placement(_turn(source["grid"]).target)
     unmoved = (
-        data.shape[-3:] == target.shape
+        space_of(data, attributes) == target.shape
         and np.allclose(np.asarray(attributes["scale"])[-3:], scale, atol=1e-6)
         and np.allclose(np.asarray(attributes["translate"])[-3:], translate, atol=1e-3)
     )
     return source if unmoved else None
+
+
+def space_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> tuple[int, ...]:
+    """Voxels along the axes I, P, L of a layer's data; colours, channels and time left out."""
+    return tuple(data.shape[-4:-1] if attributes.get("rgb", False) else data.shape[-3:])
 
 
 def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
@@ -227,29 +257,52 @@ def _source(
         provenance=provenance,
         table=table,
         obliquity_degrees=obliquity_degrees(grid),
+        window=None,
+        first_limits=None,
+        value_range=None,
+        lead="",
+        pixels_only=any(note.startswith(_PIXELS_ONLY) for note in provenance.notes),
+        placeless=any(_PLACELESS in note for note in provenance.notes),
     )
 
 
 def _attributes(source: Source, name: str) -> dict[str, Any]:
     scale, translate = ipl_placement(_turn(source["grid"]).target)
-    angle = source["obliquity_degrees"]
-    badge = f" (oblique {angle:.0f}°)" if angle >= SHOWN_OBLIQUE_DEGREES else ""
+    unit = "pixel" if source["pixels_only"] else "mm"
     return {
-        "name": name + badge,
+        "name": name if _badge(source) in name else name + _badge(source),
         "scale": scale,
         "translate": translate,
-        "units": ("mm", "mm", "mm"),
+        "units": (unit,) * 3,
         "axis_labels": AXES,
         "metadata": {KEY: source},
     }
 
 
-def _lead_with_channels(attributes: dict[str, Any]) -> None:
-    """Put a channel axis before I, P, L."""
+def _badge(source: Source) -> str:
+    """What a name must say of a place that is not what it seems."""
+    tilt, angle = source["grid"].shear_degrees, source["obliquity_degrees"]
+    if source["pixels_only"]:
+        return " (no size in mm)"
+    if tilt >= SHOWN_OBLIQUE_DEGREES:
+        return f" (tilted {tilt:.1f}°)"
+    return f" (oblique {angle:.0f}°)" if angle >= SHOWN_OBLIQUE_DEGREES else ""
+
+
+def lead_with(attributes: dict[str, Any], axis: str) -> None:
+    """Put an axis, C or T, before I, P, L of a layer's attributes."""
+    attributes["metadata"][KEY]["lead"] = axis
     attributes["scale"] = (1.0, *attributes["scale"])
     attributes["translate"] = (0.0, *attributes["translate"])
     attributes["units"] = ("pixel", *attributes["units"])
-    attributes["axis_labels"] = ("C", *AXES)
+    attributes["axis_labels"] = (axis, *AXES)
+
+
+def _channels_first(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """The data as (C, I, P, L)."""
+    if attributes.get("rgb", False):
+        return np.moveaxis(data[..., :3], -1, 0)
+    return data if data.ndim == 4 else data[None]
 
 
 def _check_straight(attributes: Mapping[str, Any]) -> None:
@@ -264,10 +317,20 @@ def _check_straight(attributes: Mapping[str, Any]) -> None:
 
 
 def _check_volume(
-    data: npt.NDArray[Any], attributes: Mapping[str, Any], *, allowed: tuple[int, ...]
+    data: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+    *,
+    allowed: tuple[int, ...],
+    source: Source | None = None,
 ) -> None:
-    if data.ndim not in allowed or attributes.get("rgb", False):
-        name = attributes.get("name", "this layer")
+    name = attributes.get("name", "this layer")
+    if source is not None and source.get("lead") == "T":
+        raise GeometryError(
+            f"layer '{name}' shows {data.shape[0]} time points; choose one with 'Time point as its"
+            " own layer' in the Study panel and take that layer"
+        )
+    colours = source is None and attributes.get("rgb", False)
+    if data.ndim not in allowed or colours:
         raise GeometryError(
             f"layer '{name}' has shape {tuple(data.shape)}; medseg needs a volume of three axes,"
             " such as a scan opened with medseg"

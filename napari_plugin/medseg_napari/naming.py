@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from medseg.volume import Label, LabelMap, LabelTable
+from medseg.volume.label_map import voxel_counts
 from medseg.volume.label_table import default_color
 
 UNNAMED_RGBA = (1.0, 0.0, 1.0, 1.0)
@@ -31,8 +30,7 @@ def features_of(labels: LabelMap) -> Any:
     import pandas as pd  # type: ignore[import-untyped]
 
     values = list(labels.table.values)
-    counts = np.bincount(labels.values.ravel(order="K"), minlength=max(values, default=0) + 1)
-    millilitres = counts[values] * labels.grid.voxel_volume_mm3 / 1000.0
+    millilitres = voxel_counts(labels.values)[values] * labels.grid.voxel_volume_mm3 / 1000.0
     return pd.DataFrame(
         {
             "index": [0, *values],

@@ -7,13 +7,13 @@ only while a layer that medseg placed is there.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg.volume.grid import FloatArray
+from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def install(viewer: ViewerModel) -> None:
             box_color=_BOX_RGBA,
             visible=False,
         )
+    _keep_true(viewer)
+
+
+def _keep_true(viewer: ViewerModel) -> None:
+    """Follow what changes the letters, without keeping the viewer alive."""
     reference = weakref.ref(viewer)
 
     def update(_event: Any = None) -> None:
@@ -61,29 +66,46 @@ def install(viewer: ViewerModel) -> None:
             _keep_unmirrored(shown)
             _update_letters(shown)
 
-    emitters = (
-        viewer.dims.events.order,
-        viewer.dims.events.ndisplay,
-        viewer.dims.events.ndim,
-        viewer.layers.events.inserted,
-        viewer.layers.events.removed,
-        viewer.scene.camera.events.orientation,
-        viewer.scene.camera.events.angles,
-    )
-    for emitter in emitters:
+    def turn(_event: Any = None) -> None:
+        if (shown := reference()) is not None:
+            follow_convention(shown)
+
+    dims, layers, camera = viewer.dims.events, viewer.layers.events, viewer.scene.camera.events
+    for emitter in (dims.order, dims.ndisplay, layers.inserted):
+        emitter.connect(turn)
+    for emitter in (
+        dims.order, dims.ndisplay, dims.ndim, layers.inserted, layers.removed,
+        camera.orientation, camera.angles,
+    ):  # fmt: skip
         emitter.connect(update)
+    turn()
     update()
 
 
-def install_in_current_viewer() -> None:
-    """Do :func:`install` in the viewer that is open, if there is one."""
-    if "napari.viewer" not in sys.modules:
-        return
-    from napari import current_viewer
+def follow_convention(viewer: ViewerModel) -> None:
+    """Put the patient's right on the side the person chose, in axial and coronal planes.
 
-    viewer = current_viewer()
-    if viewer is not None:
-        install(viewer)
+    Sagittal planes and 3-D, which would be mirrored, stay as they are.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any; nothing happens where it shows no layer that medseg placed.
+    """
+    if not holds_our_layer(viewer):
+        return
+    lead = viewer.dims.ndim - 3
+    across = viewer.dims.order[-1] == lead + 2 and viewer.dims.ndisplay == 2
+    swapped = across and setting("display", "convention") == "neurological"
+    wanted = ("down", "left" if swapped else "right")
+    if tuple(str(word) for word in viewer.scene.camera.orientation2d) != wanted:
+        viewer.scene.camera.orientation2d = wanted
+
+
+def refresh(viewer: ViewerModel) -> None:
+    """Show what the person has just chosen: the convention, and letters or none."""
+    follow_convention(viewer)
+    _update_letters(viewer)
 
 
 def letters(viewer: ViewerModel) -> dict[str, str]:
@@ -100,7 +122,7 @@ def letters(viewer: ViewerModel) -> dict[str, str]:
     dict of str to str
         Keys top, bottom, left and right.
     """
-    if not _holds_our_layer(viewer):
+    if not _placed_in_patient(viewer):
         return dict.fromkeys(("top", "bottom", "left", "right"), "")
     down, right = _screen_directions(viewer)
     return {
@@ -145,13 +167,13 @@ def _update_letters(viewer: ViewerModel) -> None:
     for key in _EDGES:
         overlay = viewer.canvas.overlays[key]
         overlay.text = shown[key.removeprefix("medseg_")]
-        overlay.visible = bool(overlay.text)
+        overlay.visible = bool(overlay.text) and bool(setting("display", "letters"))
 
 
 def _keep_unmirrored(viewer: ViewerModel) -> None:
     """Undo an odd order of the axes in 3-D, which would show the patient mirrored."""
     dims = viewer.dims
-    if dims.ndisplay != 3 or not _holds_our_layer(viewer):
+    if dims.ndisplay != 3 or not holds_our_layer(viewer):
         return
     if _is_odd(dims.order[-3:]):
         dims.order = tuple(range(dims.ndim))
@@ -162,5 +184,12 @@ def _is_odd(order: tuple[int, ...]) -> bool:
     return swaps % 2 == 1
 
 
-def _holds_our_layer(viewer: ViewerModel) -> bool:
+def holds_our_layer(viewer: ViewerModel) -> bool:
+    """Whether a layer that medseg placed is there."""
     return any(KEY in layer.metadata for layer in viewer.layers)
+
+
+def _placed_in_patient(viewer: ViewerModel) -> bool:
+    """Whether a layer of ours says where left and right are."""
+    sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
+    return any(not source.get("placeless") for source in sources)

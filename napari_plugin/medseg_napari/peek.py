@@ -15,7 +15,11 @@ VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 DICOM_SUFFIXES = (".dcm",)
 
 _FILES_TO_PEEK = 20
-_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+_LABEL_STORAGES = (
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
+    "1.2.840.10008.5.1.4.1.1.481.3",  # radiotherapy structure set
+)
 _NIFTI_INTENT_LABEL = 1002
 _NAMES_KEY = "medseg_labels"
 _LARGEST_LABEL = 1023
@@ -111,4 +115,4 @@ def _is_dicom_segmentation(path: Path) -> bool:
     import pydicom
 
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return str(header.get("SOPClassUID", "")) == _SEGMENTATION_STORAGE
+    return str(header.get("SOPClassUID", "")) in _LABEL_STORAGES

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medseg.errors import InputError, SelectionError
+from medseg.volume import Scan
 from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
 from medseg_napari.peek import (
     holds_dicom,
@@ -48,14 +49,15 @@ def read_layers(path: str | list[str]) -> list[LayerTuple]:
     MedsegError
         With one sentence that napari shows.
     """
-    from medseg_napari.overlays import install_in_current_viewer
+    from medseg_napari.controls import install_in_current_viewer
 
-    layers = [layer for one in _paths(path) for layer in _read_one(one)]
+    layers = [layer for one in _paths(path) for layer in layers_of_path(one)]
     install_in_current_viewer()
     return layers
 
 
-def _read_one(path: Path) -> list[LayerTuple]:
+def layers_of_path(path: Path) -> list[LayerTuple]:
+    """The layers of one file or folder, as :func:`read_layers` gives them, in no viewer yet."""
     from medseg.reading import read_labels, read_scan
 
     name = layer_name(path)
@@ -67,7 +69,7 @@ def _read_one(path: Path) -> list[LayerTuple]:
         return _read_every_series(path)
     if path.is_file() and looks_like_labels(scan):
         return [layer_from_labels(read_labels(path), name)]
-    return [layer_from_scan(scan, name)]
+    return [layer_from_scan(scan, name, window=_window(scan))]
 
 
 def _read_every_series(folder: Path) -> list[LayerTuple]:
@@ -84,12 +86,20 @@ def _read_every_series(folder: Path) -> list[LayerTuple]:
         except InputError as problem:
             left_out.append(problem)
         else:
-            layers.append(layer_from_scan(scan, source.name))
+            layers.append(layer_from_scan(scan, source.name, window=_window(scan)))
     if left_out and not layers:
         raise left_out[0]
     for why in left_out:
         warnings.warn(f"left out: {why}", stacklevel=2)
     return layers
+
+
+def _window(scan: Scan) -> tuple[float, float] | None:
+    """Black and white level that the DICOM header asks for."""
+    from medseg.reading.study import window_of
+
+    window = window_of(scan)
+    return window.limits if window else None
 
 
 def _paths(path: str | list[str]) -> list[Path]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medseg_napari import overlays
+from medseg_napari.display_settings import choose, setting
+from medseg_napari.layers import KEY
+from medseg_napari.time_points import time_point
+from medseg_napari.window_level import show_first_window, show_preset
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -50,6 +54,64 @@ def front_3d(viewer: Viewer) -> None:
     viewer.dims.ndisplay = 3
     viewer.reset_view()
     viewer.scene.camera.set_view_direction(_FROM_FRONT, _HEAD_UP)
+
+
+def switch_convention(viewer: Viewer) -> None:
+    """Put the patient's right on the other side of the screen, and remember it."""
+    now = setting("display", "convention")
+    choose("display", "convention", "radiological" if now == "neurological" else "neurological")
+    overlays.refresh(viewer)
+
+
+def window_dicom(viewer: Viewer) -> None:
+    """The window that the DICOM header asks for."""
+    _tell(show_first_window(viewer))
+
+
+def window_soft_tissue(viewer: Viewer) -> None:
+    """Width 400, level 40 HU."""
+    _tell(show_preset(viewer, "soft tissue"))
+
+
+def window_lung(viewer: Viewer) -> None:
+    """Width 1500, level -600 HU."""
+    _tell(show_preset(viewer, "lung"))
+
+
+def window_bone(viewer: Viewer) -> None:
+    """Width 2000, level 350 HU."""
+    _tell(show_preset(viewer, "bone"))
+
+
+def window_brain(viewer: Viewer) -> None:
+    """Width 80, level 40 HU."""
+    _tell(show_preset(viewer, "brain"))
+
+
+def window_liver(viewer: Viewer) -> None:
+    """Width 150, level 60 HU."""
+    _tell(show_preset(viewer, "liver"))
+
+
+def take_time_point(viewer: Viewer) -> None:
+    """Add the shown time point of the active layer as a layer of its own."""
+    from napari.layers import Layer
+
+    active = viewer.layers.selection.active
+    if active is None or active.metadata.get(KEY, {}).get("lead") != "T":
+        _tell("choose a layer with time points (an axis T) in the layer list first")
+        return
+    number = int(viewer.dims.current_step[viewer.dims.ndim - 4])
+    data, attributes, _ = active.as_layer_data_tuple()
+    viewer.add_layer(Layer.create(*time_point(data, attributes, number)))
+
+
+def _tell(words: str) -> None:
+    """A notice in the corner of the window, when there is something to say."""
+    if words:
+        from napari.utils.notifications import show_info
+
+        show_info(words)
 
 
 def open_dicom_folder(viewer: Viewer) -> None:

@@ -32,6 +32,23 @@ def contrast_limits(scan: Scan) -> tuple[float, float]:
     return (float(black), float(white)) if white > black else (float(black), float(black) + 1.0)
 
 
+def value_range(scan: Scan) -> tuple[float, float]:
+    """Lowest and highest intensity of a sample of the voxels, for the ends of a slider.
+
+    Parameters
+    ----------
+    scan : Scan
+        On any grid.
+
+    Returns
+    -------
+    low, high : float
+    """
+    sample = _finite_sample(scan)
+    low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
+    return low, max(high, low + 1.0)
+
+
 def _looks_like_hounsfield(sample: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
     """Air below -500 and bone or contrast above 200 is found in CT and hardly elsewhere."""
     return bool(-4096 <= sample.min() <= -500 and 200 <= sample.max() <= 32767)

@@ -1,4 +1,4 @@
-"""napari's writer: a Labels layer back onto the grid of the scan it belongs to."""
+"""napari's writers: a layer back onto the grid of the scan it belongs to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg_napari.layers import KEY, labels_from_layer, source_of
+from medseg_napari.kept_layers import mark_saved
+from medseg_napari.layers import KEY, labels_from_layer, scan_from_layer, source_of
 
 
 def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
@@ -19,8 +20,7 @@ def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, 
     Parameters
     ----------
     path : str
-        Ends in ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.dcm`` (DICOM SEG, for labels of a DICOM
-        series).
+        Ends in one of the endings of :func:`medseg.writing.write_labels`.
     data : ndarray of int
         The layer's data.
     attributes : dict
@@ -38,9 +38,39 @@ def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, 
     """
     from medseg.writing import write_labels
 
+    placed = attributes
     if source_of(data, attributes) is None:
-        attributes = adopt(data, attributes, _shown_layers())
-    return [str(write_labels(labels_from_layer(data, attributes), Path(path)))]
+        placed = adopt(data, attributes, _shown_layers())
+    written = [str(write_labels(labels_from_layer(data, placed), Path(path)))]
+    mark_saved(data, attributes)
+    return written
+
+
+def write_image_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
+    """Write one Image layer as NIfTI, on the grid it was read from.
+
+    Parameters
+    ----------
+    path : str
+        Ends in ``.nii.gz`` or ``.nii``.
+    data : ndarray
+        The layer's data.
+    attributes : dict
+        The layer's attributes.
+
+    Returns
+    -------
+    list of str
+        The path written.
+
+    Raises
+    ------
+    MedsegError
+        With one sentence that napari shows; nothing is left behind.
+    """
+    from medseg.writing import write_scan
+
+    return [str(write_scan(scan_from_layer(data, attributes), Path(path)))]
 
 
 def adopt(

@@ -34,6 +34,7 @@ class HalvesPredictor:
     def __init__(self, tiles: int = 3, seconds_per_tile: float = 0.0) -> None:
         self.tiles, self.seconds = tiles, seconds_per_tile
         self.scans: list[Scan] = []
+        self.options = None
 
     def predict(self, scan: Scan, *, progress) -> LabelMap:
         self.scans.append(scan)
@@ -48,8 +49,24 @@ class HalvesPredictor:
         progress(self.tiles, self.tiles, "segmenting")
         return LabelMap(values, scan.grid, TABLE, scan.provenance)
 
+    def run(self, scan: Scan, options, *, progress):
+        from medseg.inference import Prediction
 
-class BrokenPredictor:
+        self.options = options
+        return Prediction(self.predict(scan, progress=progress))
+
+    def probe(self):
+        from medseg.inference import Probe
+
+        return Probe(self.seconds, 1, 1)
+
+    def estimate(self, grid: Grid, options, *, probe):
+        from medseg.inference import Estimate
+
+        return Estimate(self.tiles, self.tiles * probe.tile_s, 1, 1)
+
+
+class BrokenPredictor(HalvesPredictor):
     """Fails as torch does when something is wrong inside the network."""
 
     def predict(self, scan: Scan, *, progress) -> LabelMap:
@@ -67,6 +84,15 @@ def _registered() -> None:
 
 
 @pytest.fixture
+def settings(plugin_settings, npe2pm) -> None:
+    """The plugin's page of preferences, fresh and written to a temporary folder."""
+    if "medseg" not in npe2pm:
+        import npe2
+
+        npe2pm.register(npe2.PluginManifest.from_file(PLUGIN / "napari.yaml"))
+
+
+@pytest.fixture
 def halves() -> type[HalvesPredictor]:
     return HalvesPredictor
 
@@ -81,11 +107,13 @@ def package() -> SimpleNamespace:
     """What the panel shows of a model."""
     manifest = SimpleNamespace(
         name="halves",
+        version="1",
+        provenance={},
         labels=TABLE,
         card=Card(summary="Halves the bright voxels", licence="CC0"),
         scores={"foreground": 0.5},
     )
-    return SimpleNamespace(manifest=manifest)
+    return SimpleNamespace(manifest=manifest, folder=Path("halves"))
 
 
 @pytest.fixture

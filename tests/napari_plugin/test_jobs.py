@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from medseg.errors import ReadError
-from medseg_napari.jobs import Alive, Done, Failed, Job, Progress, Stopped, explain
+from medseg_napari.jobs import Alive, Done, Failed, Job, Partial, Progress, Stopped, explain
 
 
 def heard(job: Job) -> list:
@@ -60,6 +61,31 @@ def test_cancel_stops_at_the_next_step() -> None:
     asked.set()
     assert isinstance(list(events)[-1], Stopped)
     assert steps == [1]
+
+
+def test_a_stopped_job_is_over_at_once_and_its_late_result_is_thrown_away() -> None:
+    gate = threading.Event()
+    job = Job(lambda _progress: gate.wait(20))
+    events = job.events()
+    assert next(events) == Alive()
+    start = time.monotonic()
+    job.cancel.set()
+    assert next(events) == Stopped()
+    assert time.monotonic() - start < 0.5
+    gate.set()
+    assert list(events) == []
+
+
+def test_a_generator_gives_first_results_and_a_last_one() -> None:
+    def work(progress):
+        progress(0, 2, "a")
+        yield "coarse"
+        progress(1, 2, "a")
+        return "fine"
+
+    assert heard(Job(work)) == [
+        Progress(0, 2, "a"), Partial("coarse"), Progress(1, 2, "a"), Done("fine"),
+    ]  # fmt: skip
 
 
 def test_an_abandoned_job_ends_its_thread() -> None:

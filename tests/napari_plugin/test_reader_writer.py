@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,49 @@ def test_labels_return_to_their_own_grid_bit_for_bit(tmp_path, affine, suffix) -
     np.testing.assert_array_equal(np.asarray(two.dataobj), values)
     assert two.affine.tobytes() == one.affine.tobytes()
     assert read_labels(second).table == table
+
+
+def test_all_48_orientations_open_and_are_written_back_as_they_were(tmp_path) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (5, 4, 3)).astype(np.uint8)
+    table = LabelTable.of({1: "head", 2: "tail"})
+    first, second = tmp_path / "first.nii", tmp_path / "second.nii"
+    steps = np.diag([0.7, 1.5, 3.0])
+    count = 0
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            matrix = (np.diag(signs) @ steps)[:, order]
+            affine = nib.affines.from_matvec(matrix, (0.1, -20.3, 700.7))
+            write_labels(LabelMap(values, Grid(values.shape, affine), table), first)
+            layer = Layer.create(*opened(first))
+            assert min(layer.scale) > 0
+            assert write(str(second), [layer], plugin_name="medseg") == [str(second)]
+            one, two = nib.load(first), nib.load(second)
+            assert two.affine.tobytes() == one.affine.tobytes()
+            np.testing.assert_array_equal(np.asarray(two.dataobj), values)
+            count += 1
+    assert count == 48
+
+
+def test_a_crop_and_its_scan_say_the_same_at_every_point_of_the_world() -> None:
+    rng = np.random.default_rng(3)
+    matrix = np.array([[0, 0, -3.0], [0.7, 0, 0], [0, -1.5, 0]])
+    full = Grid((9, 8, 7), nib.affines.from_matvec(matrix, (5, 6, 7)))
+    values = rng.integers(1, 200, full.shape).astype(np.uint8)
+    moved = full.affine.copy()
+    moved[:3, 3] = full.to_world((2, 1, 3))
+    table = LabelTable.of({value: str(value) for value in range(1, 200)})
+    crop = LabelMap(values[2:6, 1:5, 3:], Grid((4, 4, 4), moved), table)
+    layers = [
+        Layer.create(*layer_from_labels(one, "x")) for one in (LabelMap(values, full, table), crop)
+    ]
+    points = layers[1].translate + rng.uniform(-0.4, 3.4, (200, 3)) * layers[1].scale
+
+    def value(layer, point) -> int:
+        return int(layer.data[tuple(np.rint(layer.world_to_data(point)).astype(int))])
+
+    seen = [[value(layer, point) for point in points] for layer in layers]
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) > 20
 
 
 def test_a_real_scan_opens_as_an_image(hippocampus: Path) -> None:

@@ -14,6 +14,11 @@ from medseg_napari.panels.segment import SegmentPanel
 from medseg_napari.segmentation import Runner
 
 
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 @pytest.fixture
 def open_panel(make_napari_viewer, qtbot):
     """A viewer of 1200 x 800 with the docked panel, as people open it."""
@@ -33,8 +38,8 @@ def open_panel(make_napari_viewer, qtbot):
 
 
 def use(panel: SegmentPanel, predictor, package) -> None:
-    panel.runner = Runner(load=lambda _package, _device: predictor)
-    panel._offer(package)
+    panel.runner = Runner(load=lambda _request: predictor)
+    panel.form.model.offer(package)
     panel.form.model.setCurrentIndex(panel.form.model.count() - 1)
 
 
@@ -146,7 +151,7 @@ def test_the_shipped_model_finds_the_hippocampus(
     import nibabel as nib
 
     viewer, panel = open_panel(hippocampus)
-    panel.form.model.setCurrentIndex(panel.form.model.findText("hippocampus-mr"))
+    panel.form.model.choose(find_package("hippocampus-mr"))
     panel.form.run.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 2 and idle(panel), timeout=60_000)
     save_picture(viewer, "hippocampus.png")

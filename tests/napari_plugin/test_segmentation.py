@@ -16,9 +16,10 @@ from medseg.modelpack.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.planning import Choice, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
-from medseg_napari.jobs import Alive, Done, Job, Progress, Stopped
+from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.segmentation import Request, Runner, model_words
+from medseg_napari.provenance import maker_of, record_of, run_facts
+from medseg_napari.segmentation import Request, Runner, Wishes, model_words
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
@@ -53,7 +54,7 @@ def test_a_real_predictor_runs_in_a_job(request_for) -> None:
     events = [event for event in job.events() if not isinstance(event, Alive)]
     assert isinstance(events[-1], Done), events[-1]
     assert any(isinstance(event, Progress) and event.total > 1 for event in events)
-    values, attributes, kind = events[-1].result
+    values, attributes, kind = events[-1].result.labels
     assert (kind, values.shape) == ("labels", request_for.data.shape)
     assert attributes["name"] == "scan: toy"
     assert attributes["translate"] == request_for.attributes["translate"]
@@ -80,7 +81,7 @@ def test_every_network_runs_here_with_no_word_of_its_own(request_for, tmp_path, 
     job = Job(lambda progress: Runner().run(request, progress))
     last = list(job.events())[-1]
     assert isinstance(last, Done), last
-    assert last.result[0].shape == request.data.shape
+    assert last.result.labels[0].shape == request.data.shape
 
 
 def test_a_job_stops_between_tiles(request_for) -> None:
@@ -96,11 +97,69 @@ def test_a_job_stops_between_tiles(request_for) -> None:
 
 def test_the_model_is_loaded_once_per_choice(request_for, halves) -> None:
     loads = []
-    runner = Runner(load=lambda package, device: loads.append(device) or halves())
+    runner = Runner(load=lambda request: loads.append(request.device) or halves())
     for _ in range(2):
-        runner.run(request_for, lambda *_: None)
+        list(runner.run(request_for, lambda *_: None))
     assert loads == ["cpu"]
+
+
+def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) -> None:
+    predictor = halves()
+    box = (slice(2, 9), slice(0, 5), slice(7, 20))
+    request = replace(request_for, wishes=Wishes(box=box, overlap=0.25, refining=()))
+    (outcome,) = results(Runner(load=lambda _request: predictor), request)
+    found = predictor.options
+    scan = predictor.scans[0]
+    np.testing.assert_array_equal(
+        np.sort(scan.voxels[0][found.box], axis=None), np.sort(request.data[box], axis=None)
+    )
+    assert (outcome.box, found.overlap, found.refining) == (box, 0.25, ())
+
+
+def test_a_preview_comes_only_where_it_is_quicker(request_for, toy) -> None:
+    request = replace(request_for, wishes=Wishes(preview=True, uncertainty=True))
+    preview, whole = results(Runner(), request)
+    assert (preview.preview, whole.preview) == (True, False)
+    assert (len(preview.maps), len(whole.maps)) == (0, 1)
+    one_tile = replace(
+        request, data=request.data[:16, :16, :16], attributes={**request.attributes, "metadata": {}}
+    )
+    (only,) = results(Runner(), one_tile)
+    assert not only.preview
+
+
+def test_a_forecast_of_the_library_is_told(request_for) -> None:
+    found = Runner().forecast(request_for, lambda *_: None)
+    assert found.on_cpu
+    assert found.estimate.tiles == 12
+    assert "12 tiles" in found.words
+    assert found.fits
+
+
+def results(runner, request) -> list:
+    """First results and the last one."""
+    last = list(Job(lambda progress: runner.run(request, progress)).events())
+    assert isinstance(last[-1], Done), last[-1]
+    return [event.result for event in last if isinstance(event, Partial | Done)]
 
 
 def test_what_is_told_of_a_model(toy) -> None:
     assert model_words(toy) == "finds a, b; mean Dice 0.25 on held-out cases; licence CC0."
+
+
+def test_a_result_tells_how_it_came_about(request_for) -> None:
+    box = (slice(2, 18), slice(4, 20), slice(4, 20))
+    boxed = replace(request_for, wishes=Wishes(box=box, refining=()))
+    job = Job(lambda progress: Runner().run(boxed, progress))
+    *_, last = job.events()
+    assert isinstance(last, Done), last
+    values, attributes, _ = last.result.labels
+    record = record_of(attributes)
+    assert (record.model, record.version, record.licence) == ("toy", "1", "CC0")
+    assert record.digest == request_for.package.manifest.weights.sha256
+    assert "CPU" in record.device
+    assert record.settings == {"only a box of": "16 x 16 x 16", "refining": "none"}
+    assert "only a box of 16 x 16 x 16" in run_facts(record)["Settings"]
+    assert maker_of(values, attributes).kind == "automatic"
+    values[0, 0, 0] = 3 - values[0, 0, 0]
+    assert maker_of(values, attributes).kind == "semiautomatic"

@@ -1,4 +1,4 @@
-"""A combo box of the viewer's Image layers."""
+"""Combo boxes of the viewer's layers of one kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox, QWidget
+
+from medseg_napari.segmentation import MAP_KEY
 
 if TYPE_CHECKING:
     from napari.components import LayerList
@@ -37,6 +39,12 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
         chosen = self.currentData()
         return next((layer for layer in self._layers if layer is chosen), None)
 
+    def choose(self, layer: object) -> None:
+        """Choose a layer of the list; nothing happens when it is not there."""
+        for row in range(self.count()):
+            if self.itemData(row) is layer:
+                self.setCurrentIndex(row)
+
     def forget(self) -> None:
         """Stop following the layer list."""
         self._layers.events.inserted.disconnect(self._on_inserted)
@@ -47,6 +55,11 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
         self._refill()
         super().showPopup()
 
+    def _offers(self, layer: object) -> bool:
+        from napari.layers import Image
+
+        return isinstance(layer, Image) and not layer.metadata.get(MAP_KEY)
+
     def _on_inserted(self, event: Any) -> None:
         self._refill(prefer=event.value)
 
@@ -54,9 +67,7 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
         self._refill()
 
     def _refill(self, prefer: object = None) -> None:
-        from napari.layers import Image
-
-        images = [layer for layer in self._layers if isinstance(layer, Image)]
+        images = [layer for layer in self._layers if self._offers(layer)]
         wanted = prefer if prefer in images else self.currentData()
         before = self.currentData()
         blocker = QSignalBlocker(self)
@@ -65,6 +76,53 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
             self.addItem(layer.name, layer)
         chosen = [row for row, layer in enumerate(images) if layer is wanted]
         self.setCurrentIndex(chosen[0] if chosen else len(images) - 1)
+        blocker.unblock()
+        if self.currentData() is not before:
+            self.currentIndexChanged.emit(self.currentIndex())
+
+
+class LabelsLayerCombo(ImageLayerCombo):
+    """Lists the Labels layers of a layer list and follows it."""
+
+    def _offers(self, layer: object) -> bool:
+        from napari.layers import Labels
+
+        return isinstance(layer, Labels)
+
+
+class OptionalLayerCombo(ImageLayerCombo):
+    """Lists the layers of one kind below a first row that stands for none of them.
+
+    Parameters
+    ----------
+    layers : napari.components.LayerList
+        Of the viewer.
+    kind : type
+        Of the layers.
+    nothing : str
+        Words of the first row; :meth:`layer` gives None there.
+    """
+
+    def __init__(self, layers: LayerList, kind: type, nothing: str) -> None:
+        self._kind, self._nothing = kind, nothing
+        super().__init__(layers)
+
+    def _offers(self, layer: object) -> bool:
+        return isinstance(layer, self._kind)
+
+    def _on_inserted(self, _event: Any) -> None:
+        self._refill()
+
+    def _refill(self, prefer: object = None) -> None:
+        before = self.currentData()
+        wanted = before if prefer is None else prefer
+        blocker = QSignalBlocker(self)
+        self.clear()
+        self.addItem(self._nothing, None)
+        for layer in self._layers:
+            if self._offers(layer):
+                self.addItem(layer.name, layer)
+        self.choose(wanted)
         blocker.unblock()
         if self.currentData() is not before:
             self.currentIndexChanged.emit(self.currentIndex())

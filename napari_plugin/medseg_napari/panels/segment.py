@@ -1,39 +1,34 @@
-"""The Segment panel: a scan layer, a model, a device, Run; a Labels layer in the right place."""
+"""The Segment panel: a scan layer, a model, a device, Run; labels in the right place, or not."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari import overlays, views
-from medseg_napari.jobs import Done, Event, Failed, Job, Progress, Stopped
-from medseg_napari.panels.layer_combo import ImageLayerCombo
-from medseg_napari.panels.progress_text import describe, duration
+from medseg_napari import overlays
+from medseg_napari.cautions import installation_warning
+from medseg_napari.devices import Forecast, rough_duration
+from medseg_napari.jobs import Done, Event, Failed, Job, Partial, Progress, Stopped
+from medseg_napari.panels.forecaster import Forecaster
+from medseg_napari.panels.progress_text import describe
+from medseg_napari.panels.segment_choices import SegmentChoices
 from medseg_napari.panels.segment_form import SegmentForm
-from medseg_napari.segmentation import (
-    DeviceChoice,
-    Request,
-    Runner,
-    device_choices,
-    doubt,
-    file_of,
-    installation_warning,
-    model_words,
-)
+from medseg_napari.placing import Placed, Placer, check_target
+from medseg_napari.segmentation import Outcome, Request, Runner
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image
-
-    from medseg.modelpack import ModelPackage
+    from napari.layers import Labels
 
 logger = logging.getLogger(__name__)
+_STOPPED = "stopped; nothing was added"
 
 
 class SegmentPanel(QWidget):  # type: ignore[misc]
@@ -48,30 +43,48 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
     ----------
     form : SegmentForm
         The visible parts.
+    choices : SegmentChoices
+        What the person may choose, and has chosen.
     runner : Runner
         What loads and runs the model.
+    placed : Placed or None
+        The last result, while it is neither accepted nor rejected.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        viewer = getattr(viewer, "__wrapped__", viewer)  # napari's proxy never is the same twice
         self.viewer = viewer
         self.runner = Runner()
-        self.form = SegmentForm(ImageLayerCombo(viewer.layers))
+        self.form = SegmentForm(viewer.layers)
+        self.choices = SegmentChoices(self.form, viewer, self)
+        self.placed: Placed | None = None
+        self._placer = Placer(viewer)
+        self._forecaster = Forecaster(self)
+        self._forecast: Forecast | None = None
         self._job: Job | None = None
+        self._target: Labels | None = None
         self._started = 0.0
         self._latest: Progress | None = None
-        QVBoxLayout(self).addWidget(self.form)
+        self._lay_out()
         self._connect()
         overlays.install(viewer)
-        self._list_shipped_models()
-        self._look_for_devices()
-        self._welcome()
+        self.choices.fill()
+        warning = installation_warning()
+        if warning:
+            self.form.say(warning, kind="warning")
 
     def run(self) -> None:
         """Segment the chosen layer with the chosen model; at most one run at a time."""
-        request = self._request()
-        if request is None or self._job is not None:
+        if self._job is not None:
             return
+        try:
+            request = self._checked_request()
+        except MedsegError as error:
+            self.form.say(str(error), kind="error")
+            return
+        self.accept()
+        self._forecaster.stop()
         self._job = Job(functools.partial(self.runner.run, request))
         self.destroyed.connect(self._job.cancel.set)
         self._started, self._latest = time.monotonic(), None
@@ -80,160 +93,138 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self._start_worker(self._job)
 
     def cancel(self) -> None:
-        """Ask the running job to stop; it does after the tile it is at."""
-        if self._job is not None:
-            self._job.cancel.set()
-            self.form.cancel.setEnabled(False)
-            self.form.say("stopping after this tile")
+        """Stop the running job: the panel is idle at once, the job ends with the tile it is at."""
+        if self._job is None:
+            return
+        self._job.cancel.set()
+        preview = self.placed is not None
+        self._finish("stopped; the preview stays until you reject it" if preview else _STOPPED)
+
+    def accept(self) -> None:
+        """Keep the last result."""
+        if self.placed is not None:
+            self.placed = None
+            self.form.show_question(visible=False)
+
+    def reject(self) -> None:
+        """Take the last result back, and stop what still refines it."""
+        if self.placed is None:
+            return
+        self.cancel()
+        placed, self.placed = self.placed, None
+        self._placer.take_back(placed)
+        self.form.show_question(visible=False)
+        self.form.say("the result was taken back")
 
     def add_model(self, folder: str | Path) -> None:
         """Offer the model package in `folder` and choose it."""
-        from medseg.modelpack import find_package
-
-        try:
-            package = find_package(folder)
-        except MedsegError as error:
-            self.form.say(str(error), kind="error")
-            return
-        self._offer(package)
-        self.form.model.setCurrentIndex(self.form.model.count() - 1)
-        self.form.say("")
+        self.choices.add_model(folder)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Stop what runs and let go of the viewer."""
         self.cancel()
-        self.form.scans.forget()
+        self._forecaster.stop()
+        self.choices.forget()
         super().closeEvent(event)
+
+    def _lay_out(self) -> None:
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidget(self.form)
+        QVBoxLayout(self).addWidget(area)
 
     def _connect(self) -> None:
         form = self.form
         form.run.clicked.connect(self.run)
         form.cancel.clicked.connect(self.cancel)
-        form.browse.clicked.connect(self._browse)
-        form.reopen.clicked.connect(self._reopen)
-        form.scans.currentIndexChanged.connect(self._on_scan_chosen)
-        form.model.currentIndexChanged.connect(self._on_model_chosen)
-        for plane in views.PLANES:
-            form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
-        form.planes["3-D"].clicked.connect(self._show_3d)
+        form.accept.clicked.connect(self._on_accept)
+        form.reject.clicked.connect(self.reject)
+        self.choices.changed.connect(self._look_ahead)
+        self._forecaster.told.connect(self._on_forecast)
 
     def _start_worker(self, job: Job) -> None:
         from napari.qt.threading import create_worker
 
-        worker = create_worker(job.events, _start_thread=False)
+        worker = create_worker(_named_events, job, _start_thread=False)
         worker.yielded.connect(self._on_event)
-        worker.aborted.connect(self._on_aborted)
+        worker.aborted.connect(self.cancel)
         worker.start()
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, named: tuple[Job, Event]) -> None:
+        job, event = named
+        if job is not self._job:
+            return  # of a run that was stopped
         if isinstance(event, Progress):
             self._latest = event
             self.form.show_steps(event.done, event.total)
-            self._tell_progress()
+            self.form.say(describe(event, time.monotonic() - self._started))
+        elif isinstance(event, Partial):
+            self._place(event.result)
         elif isinstance(event, Done):
-            self._finish(f"done in {duration(time.monotonic() - self._started)}")
-            self._add_result(event.result)
+            self._finish(self._done_words(event.result))
+            self._place(event.result)
         elif isinstance(event, Stopped):
-            self._finish("stopped; nothing was added")
+            self._finish(_STOPPED)
         elif isinstance(event, Failed):
             logger.error("%s\n%s", event.message, event.details)
             self._finish(event.message, kind="error")
 
-    def _on_aborted(self) -> None:
-        self.cancel()
-        self._finish("stopped; nothing was added")
-
-    def _tell_progress(self) -> None:
-        if self._latest is not None and self._job is not None and not self._job.cancel.is_set():
-            self.form.say(describe(self._latest, time.monotonic() - self._started))
+    def _done_words(self, outcome: Outcome) -> str:
+        words = f"done in {rough_duration(time.monotonic() - self._started)}"
+        if self._forecast is not None:
+            words += f" (about {rough_duration(self._forecast.estimate.seconds)} expected)"
+        return ". ".join((words, *outcome.notes))
 
     def _finish(self, words: str, *, kind: str = "info") -> None:
         self._job = None
         self.form.show_idle()
         self.form.say(words, kind=kind)
 
-    def _add_result(self, layer_tuple: tuple[Any, dict[str, Any], str]) -> None:
-        from napari.layers import Layer
-
-        self.viewer.add_layer(Layer.create(*layer_tuple))
-
-    def _request(self) -> Request | None:
-        layer, package = self.form.scans.layer(), self.form.model.currentData()
-        if layer is None:
-            self.form.say("open a scan first, for example with File > Open Sample > medseg")
-            return None
-        if package is None:
-            self.form.say("choose the folder of a model package first")
-            return None
-        data, attributes, _ = layer.as_layer_data_tuple()
-        return Request(data, attributes, package, str(self.form.device.currentData()))
-
-    def _list_shipped_models(self) -> None:
-        from medseg.modelpack import shipped_packages
-
+    def _place(self, outcome: Outcome) -> None:
+        """Show a result, or a better one in the place of its preview, and ask about it."""
         try:
-            for package in shipped_packages():
-                self._offer(package)
+            if self.placed is not None:
+                self.placed = self._placer.refine(self.placed, outcome)
+            else:
+                rule = self.form.rule.currentData()
+                self.placed = self._placer.place(outcome, self._living_target(), rule)
         except MedsegError as error:
-            self.form.say(str(error), kind="error")
+            self._finish(str(error), kind="error")
+            return
+        self.form.show_question(visible=True)
 
-    def _offer(self, package: ModelPackage) -> None:
-        self.form.model.addItem(package.manifest.name, package)
+    def _living_target(self) -> Labels | None:
+        """The layer to merge into, unless it was closed meanwhile."""
+        return self._target if self._target in self.viewer.layers else None
 
-    def _look_for_devices(self) -> None:
-        """Name the devices without keeping the window waiting for torch to be imported."""
-        from napari.qt.threading import create_worker
+    def _checked_request(self) -> Request:
+        request = self.choices.request()
+        self._target = self.form.target.layer()
+        if self._target is not None:
+            check_target(self._target, self.form.scans.layer())
+        return request
 
-        self.form.device.addItem("the best there is", "auto")
-        worker = create_worker(device_choices, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(self._on_devices)
-        worker.start()
+    def _look_ahead(self) -> None:
+        """Ask what the run would take that is chosen now."""
+        self._forecast = None
+        self.form.estimate.setText("")
+        if self._job is not None:
+            return
+        try:
+            self._forecaster.ask(self.runner, self.choices.request())
+        except MedsegError:  # nothing to forecast yet; Run says what is missing
+            self._forecaster.stop()
 
-    def _on_devices(self, choices: list[DeviceChoice]) -> None:
-        self.form.device.clear()
-        for choice in choices:
-            self.form.device.addItem(choice.words, choice.name)
-        self.form.device.setToolTip("Where the model runs: " + choices[0].words)
+    def _on_forecast(self, forecast: Forecast | None) -> None:
+        self._forecast = forecast
+        self.form.estimate.setText("" if forecast is None else forecast.words)
 
-    def _welcome(self) -> None:
-        self._on_scan_chosen()
-        warning = installation_warning()
-        if warning:
-            self.form.say(warning, kind="warning")
-
-    def _on_scan_chosen(self, _row: int = -1) -> None:
-        layer = self.form.scans.layer()
-        words = _doubt(layer) if layer is not None else ""
-        self.form.reopen.setVisible(bool(words) and bool(_file_of(layer)))
-        if self._job is None:
-            self.form.say(words, kind="warning" if words else "info")
-
-    def _on_model_chosen(self, _row: int) -> None:
-        package = self.form.model.currentData()
-        self.form.about.setText(model_words(package) if package is not None else "")
-        self.form.about.setVisible(package is not None)
-
-    def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of a model package")
-        if folder:
-            self.add_model(folder)
-
-    def _reopen(self) -> None:
-        path = _file_of(self.form.scans.layer())
-        if path:
-            self.viewer.open(path, plugin="medseg")
-
-    def _show_plane(self, plane: str, _checked: bool = False) -> None:
-        views.show_plane(self.viewer, plane)
-
-    def _show_3d(self, _checked: bool = False) -> None:
-        views.front_3d(self.viewer)
+    def _on_accept(self) -> None:
+        self.accept()
+        self.form.say("the result is kept")
 
 
-def _doubt(layer: Image) -> str:
-    data, attributes, _ = layer.as_layer_data_tuple()
-    return doubt(data, attributes)
-
-
-def _file_of(layer: Image | None) -> str:
-    return file_of(layer.source.path) if layer is not None else ""
+def _named_events(job: Job) -> Iterator[tuple[Job, Event]]:
+    for event in job.events():
+        yield job, event

@@ -1,0 +1,85 @@
+"""What the person chose on the plugin's page of napari's Preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "display": {
+            "convention": "radiological",
+            "letters": True,
+            "scale_bar": True,
+            "wheel_scrolls": True,
+            "drag_windows": True,
+            "overlay_opacity": 0.5,
+        },
+        "inference": {"device": "auto", "overlap": 0.5, "mirror": False, "max_memory_gb": 0.0},
+        "autosave": {"enabled": True, "minutes": 3},
+        "privacy": {"show_patient_text": False},
+    }
+)
+"""What holds while nothing is chosen; the manifest says the same."""
+
+
+def setting(section: str, name: str) -> Any:
+    """A choice of the person, or its default.
+
+    Parameters
+    ----------
+    section : str
+        Heading in the preferences: display, inference, autosave or privacy.
+    name : str
+        Of the choice.
+
+    Returns
+    -------
+    bool, int, float or str
+    """
+    chosen = _section(section)
+    default = DEFAULTS[section][name]
+    return default if chosen is None else getattr(chosen, name, default)
+
+
+def choose(section: str, name: str, value: object) -> None:
+    """Make a choice for the person, which napari keeps; without a page of settings do nothing.
+
+    Parameters
+    ----------
+    section : str
+        Heading in the preferences.
+    name : str
+        Of the choice.
+    value : bool, int, float or str
+        As the manifest allows.
+    """
+    chosen = _section(section)
+    if chosen is not None:
+        setattr(chosen, name, value)
+
+
+def on_change(section: str, callback: Callable[[Any], None]) -> None:
+    """Hear of every choice that is made under a heading.
+
+    Parameters
+    ----------
+    section : str
+        Heading in the preferences.
+    callback : callable
+        Gets napari's event.
+    """
+    chosen = _section(section)
+    if chosen is not None:
+        chosen.events.connect(callback)
+
+
+def _section(section: str) -> Any:
+    """The settings under a heading; None where the plugin is not registered with napari."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        return getattr(get_plugin_settings("medseg"), section)
+    except (KeyError, AttributeError):
+        return None

@@ -1,0 +1,395 @@
+"""The Labels panel: the organs of a label map, tools that correct them, names and codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QColorDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from medseg.errors import MedsegError
+from medseg_napari import organs, overlays
+from medseg_napari.editing_layers import statistics_of, stepped_axis
+from medseg_napari.locks import LockGuard
+from medseg_napari.navigation import centre_on, step_to_slice
+from medseg_napari.panels.autosave_keeper import AutosaveKeeper
+from medseg_napari.panels.labels_form import LabelsForm
+from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.panels.restore_bar import RestoreBar
+from medseg_napari.panels.schema_editor import SchemaEditor
+from medseg_napari.panels.tool_bench import ToolBench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import napari.viewer
+    from napari.layers import Labels
+
+    from medseg.editing import LabelStatistics
+    from medseg.volume import LabelTable
+
+_SMALL_VOXELS = 8_000_000
+"""Up to here volumes are measured at once; larger label maps in another thread."""
+_PAUSE_MS = 250
+
+
+class LabelsPanel(QWidget):  # type: ignore[misc]
+    """Lists, shows, locks and corrects the organs of the chosen Labels layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        napari passes it.
+
+    Attributes
+    ----------
+    form : LabelsForm
+        List, brush and tools.
+    schema : SchemaEditor
+        Names and codes.
+    tools : ToolBench
+        What the buttons do.
+    keeper : AutosaveKeeper
+        Keeps unsaved labels.
+    restore : RestoreBar
+        Offers those of a session that crashed.
+    statistics : mapping of int to LabelStatistics
+        As last measured.
+    ask_color : callable
+        Asks the person for a colour.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.form = LabelsForm(LabelsLayerCombo(viewer.layers))
+        self.schema = SchemaEditor()
+        self.tools = ToolBench(viewer, self.form, self.refresh)
+        self.keeper = AutosaveKeeper(viewer, self)
+        self.restore = RestoreBar(viewer, self.keeper)
+        self.statistics: Mapping[int, LabelStatistics] = {}
+        self.ask_color: Callable[[QColor], QColor] = lambda color: QColorDialog.getColor(
+            color, self, "Colour of the organ"
+        )
+        self._layer: Labels | None = None
+        self._guards: dict[int, LockGuard] = {}
+        self._measuring = False
+        self._seen: object = None
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self.measure)
+        self._lay_out()
+        self._connect()
+        overlays.install(viewer)
+        self._on_layer()
+        self.restore.look()
+
+    def refresh(self) -> None:
+        """Fill the list again and measure soon."""
+        layer = self._layer
+        if layer is None:
+            return
+        self.form.organs.show_table(
+            organs.table_of(layer), organs.shown_of(layer), int(layer.selected_label)
+        )
+        self.form.organs.search(self.form.search.text())
+        self._show_statistics()
+        self._pause.start()
+
+    def measure(self) -> None:
+        """Measure volumes; of a large label map in another thread."""
+        layer = self._layer
+        if layer is None or layer.data.ndim != 3 or self._measuring:
+            return
+        if layer.data.size <= _SMALL_VOXELS:
+            self._on_measured((layer, statistics_of(layer)))
+            return
+        from napari.qt.threading import create_worker
+
+        self._measuring = True
+        worker = create_worker(_measured, layer, _start_thread=False)
+        worker.returned.connect(self._on_measured)
+        worker.start()
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Be as wide as the parts need, which is known now that the window has its style."""
+        bar_px = self._area.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(self._area.widget().minimumSizeHint().width() + bar_px)
+        super().showEvent(event)
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Let go of the viewer."""
+        self.let_go()
+        super().closeEvent(event)
+
+    def let_go(self) -> None:
+        """Stop following the viewer and its layers; what is unsaved stays kept."""
+        self._pause.stop()
+        self.tools.put_down()
+        self._leave_layer()
+        for guard in self._guards.values():
+            guard.release()
+        self._guards.clear()
+        self.form.layers.forget()
+        self.viewer.dims.events.order.disconnect(self._show_statistics)
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.keeper.stop()
+
+    def _lay_out(self) -> None:
+        tabs = QTabWidget()
+        tabs.addTab(self.form, "Organs")
+        tabs.addTab(self.schema, "Names and codes")
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self.restore)
+        column.addWidget(tabs)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setWidget(inside)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(area)
+        self._area = area
+
+    def _connect(self) -> None:
+        form, table = self.form, self.form.organs
+        form.layers.currentIndexChanged.connect(self._on_layer)
+        form.search.textChanged.connect(table.search)
+        form.opacity.valueChanged.connect(self._on_opacity)
+        table.chosen.connect(self._on_chosen)
+        table.shown.connect(self._on_shown)
+        table.locked.connect(self._on_locked)
+        table.renamed.connect(self._on_renamed)
+        actions = {
+            "New labels": self._new_layer, "Add": self._add, "Remove": self._remove,
+            "Colour...": self._recolour, "Solo": self._solo, "Centre": self._centre,
+            "< Slice": lambda: self._step(-1), "Slice >": lambda: self._step(1),
+            "Undo": lambda: self._history("undo"), "Redo": lambda: self._history("redo"),
+        }  # fmt: skip
+        for words, action in actions.items():
+            form.buttons[words].clicked.connect(lambda _on=False, do=action: self._guarded(do))
+        self.schema.applied.connect(self._on_schema)
+        self.viewer.dims.events.order.connect(self._show_statistics)
+        self.viewer.layers.events.removed.connect(self._on_removed)
+        self.keeper.saved.connect(self._on_autosaved)
+        self.restore.told.connect(lambda words, kind: form.say(words, kind=kind))
+
+    def _on_layer(self, _row: int = -1) -> None:
+        layer = self.form.layers.layer()
+        if layer is self._layer:
+            return
+        self.tools.put_down()
+        self._leave_layer()
+        if layer is None or layer.data.ndim != 3:
+            self.form.organs.setRowCount(0)
+            self.form.say("" if layer is None else f"layer '{layer.name}' is not a volume")
+            return
+        self._layer = layer
+        self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
+        with self._told():
+            organs.adopt_layer(layer, self.viewer.layers, self.statistics)
+        layer.events.paint.connect(self._on_paint)
+        layer.events.selected_label.connect(self._on_selected)
+        layer.events.set_data.connect(self._on_redrawn)
+        if id(layer) not in self._guards:
+            self._guards[id(layer)] = LockGuard(layer, _at_leisure)
+        layer.events.opacity.connect(self._on_layer_opacity)
+        self._on_layer_opacity()
+        self._choose_named(layer)
+        self.schema.show_table(organs.table_of(layer))
+        self.form.say("")
+        self.refresh()
+
+    def _leave_layer(self) -> None:
+        layer, self._layer = self._layer, None
+        if layer is not None:
+            layer.events.paint.disconnect(self._on_paint)
+            layer.events.set_data.disconnect(self._on_redrawn)
+            layer.events.selected_label.disconnect(self._on_selected)
+            layer.events.opacity.disconnect(self._on_layer_opacity)
+
+    def _choose_named(self, layer: Labels) -> None:
+        """Make an organ of the table the active one."""
+        values = organs.table_of(layer).values
+        if values and int(layer.selected_label) not in values:
+            layer.selected_label = values[0]
+
+    def _on_removed(self, event: Any) -> None:
+        guard = self._guards.pop(id(event.value), None)
+        if guard is not None:
+            guard.release()
+
+    def _new_layer(self) -> None:
+        from napari.layers import Image
+
+        scans = [one for one in self.viewer.layers if isinstance(one, Image) and one.data.ndim == 3]
+        if not scans:
+            self.form.say("open a scan first; the new labels lie on its voxels", kind="warning")
+            return
+        layer = organs.new_layer(scans[-1])
+        self.viewer.add_layer(layer)
+
+    def _on_chosen(self, value: int) -> None:
+        if self._layer is None:
+            return
+        self._layer.selected_label = value
+        if self.form.buttons["Solo"].isChecked():
+            organs.set_solo(self._layer, value)
+
+    def _on_selected(self, _event: Any = None) -> None:
+        if self._layer is not None:
+            self.form.organs.choose(int(self._layer.selected_label))
+
+    def _on_shown(self, value: int, visible: bool) -> None:
+        if self._layer is not None:
+            organs.set_visible(self._layer, value, visible)
+
+    def _on_locked(self, value: int, locked: bool) -> None:
+        if self._layer is not None:
+            organs.set_locked(self._layer, value, locked)
+
+    def _on_renamed(self, value: int, name: str) -> None:
+        if self._layer is None:
+            return
+        with self._told():
+            organs.change_organ(self._layer, value, name=name)
+        self._table_changed()
+
+    def _on_opacity(self, percent: int) -> None:
+        if self._layer is not None:
+            self._layer.opacity = percent / 100
+
+    def _on_layer_opacity(self, _event: Any = None) -> None:
+        if self._layer is not None:
+            self.form.show_opacity(self._layer.opacity)
+
+    def _add(self) -> None:
+        if self._layer is None:
+            self._new_layer()
+            return
+        added = organs.add_organ(self._layer, beside=self.statistics)
+        self._layer.selected_label = added.value
+        self._table_changed()
+        self.form.organs.editItem(self.form.organs.currentItem())
+
+    def _remove(self) -> None:
+        value = self.form.organs.current_value()
+        if self._layer is None or value is None:
+            return
+        gone = organs.remove_organ(self._layer, value)
+        self._choose_named(self._layer)
+        self._table_changed()
+        self.form.say(f"removed; {gone:,} voxels became background, Undo brings them back")
+
+    def _recolour(self) -> None:
+        value = self.form.organs.current_value()
+        if self._layer is None or value is None:
+            return
+        old = next(one.color for one in organs.table_of(self._layer) if one.value == value)
+        color = self.ask_color(QColor(*old))
+        if color.isValid():
+            rgb = (color.red(), color.green(), color.blue())
+            organs.change_organ(self._layer, value, color=rgb)
+            self._table_changed()
+
+    def _solo(self) -> None:
+        if self._layer is not None:
+            alone = self.form.buttons["Solo"].isChecked()
+            organs.set_solo(self._layer, self.form.organs.current_value() if alone else None)
+
+    def _table_changed(self) -> None:
+        if self._layer is not None:
+            self.schema.show_table(organs.table_of(self._layer))
+        self.refresh()
+
+    def _on_schema(self, table: LabelTable) -> None:
+        if self._layer is None:
+            self.schema.say("choose a label map first", error=True)
+            return
+        missing = sorted(set(self.statistics) - set(table.values))
+        if missing:
+            self.schema.say(f"value {missing[0]} is in use and needs a row", error=True)
+            return
+        organs.set_table(self._layer, table, self.statistics)
+        self._choose_named(self._layer)
+        self.schema.say(f"{len(table)} labels; they are saved with the label map")
+        self.refresh()
+
+    def _centre(self) -> None:
+        one = self.statistics.get(self.form.organs.current_value() or 0)
+        if self._layer is None or one is None:
+            self.form.say("this organ has no voxel yet", kind="warning")
+            return
+        centre_on(self.viewer, self._layer, one.centre)
+
+    def _step(self, step: int) -> None:
+        value = self.form.organs.current_value()
+        if self._layer is None or value is None:
+            return
+        if not step_to_slice(self.viewer, self._layer, value, step):
+            self.form.say("no further slice holds this organ", kind="warning")
+
+    def _on_paint(self, _event: Any = None) -> None:
+        self._pause.start()
+
+    def _on_redrawn(self, _event: Any = None) -> None:
+        """Undo and redo draw the slice again without telling so; scrolling draws another one."""
+        dims = self.viewer.dims
+        here = (dims.point, dims.order, dims.ndisplay)
+        if here == self._seen:
+            self._pause.start()
+        self._seen = here
+
+    def _on_measured(self, found: tuple[Labels, Mapping[int, LabelStatistics]]) -> None:
+        self._measuring = False
+        layer, statistics = found
+        if layer is not self._layer:
+            self._pause.start()
+            return
+        self.statistics = statistics
+        if set(statistics) - set(organs.table_of(layer).values):
+            organs.adopt_layer(layer, self.viewer.layers, statistics)
+            self._table_changed()
+        organs.show_features(
+            layer, organs.table_of(layer), {v: one.volume_ml for v, one in statistics.items()}
+        )
+        self._show_statistics()
+
+    def _show_statistics(self, _event: Any = None) -> None:
+        self.form.organs.show_statistics(self.statistics, stepped_axis(self.viewer.dims))
+
+    def _on_autosaved(self, trouble: str) -> None:
+        if trouble:
+            self.form.say(trouble, kind="error")
+
+    def _history(self, step: str) -> None:
+        if self._layer is not None:
+            getattr(self._layer, step)()
+            self._pause.start()
+
+    def _guarded(self, do: Callable[[], None]) -> None:
+        with self._told():
+            do()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the library become the panel's message."""
+        try:
+            yield
+        except MedsegError as error:
+            self.form.say(str(error), kind="error")
+
+
+def _at_leisure(do: Callable[[], None]) -> None:
+    QTimer.singleShot(0, do)
+
+
+def _measured(layer: Labels) -> tuple[Labels, Mapping[int, LabelStatistics]]:
+    return layer, statistics_of(layer)

@@ -1,0 +1,104 @@
+"""Says that unsaved labels of an earlier session can be had back; not in anybody's way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
+
+from medseg.volume import Grid
+from medseg_napari.layers import KEY
+from medseg_napari.panels.activity import Activity
+from medseg_napari.panels.autosave_keeper import AutosaveKeeper
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from medseg_napari.autosave import Leftover
+    from medseg_napari.restoring import Prepared
+
+
+class RestoreBar(QFrame):  # type: ignore[misc]
+    """Shown while there is something to restore.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Gets the layers.
+    keeper : AutosaveKeeper
+        Knows what is kept.
+
+    Attributes
+    ----------
+    words : QLabel
+        What can be restored.
+    restore, discard : QPushButton
+        Bring it back, or remove it.
+    told : Signal
+        Emitted after restoring, with one sentence and its kind.
+    """
+
+    told = Signal(str, str)
+
+    def __init__(self, viewer: ViewerModel, keeper: AutosaveKeeper) -> None:
+        super().__init__()
+        self._viewer, self._keeper = viewer, keeper
+        self._leftover: Leftover | None = None
+        self.words = QLabel("")
+        self.words.setWordWrap(True)
+        self.restore = QPushButton("Restore")
+        self.discard = QPushButton("Discard")
+        self.activity = Activity()
+        self._lay_out()
+        self.restore.clicked.connect(self._on_restore)
+        self.discard.clicked.connect(self._on_discard)
+        self.hide()
+
+    def look(self) -> None:
+        """Offer the newest session that ended with unsaved labels, or hide."""
+        from medseg_napari.restoring import words_on
+
+        self._leftover = self._keeper.leftover()
+        self.setVisible(self._leftover is not None)
+        if self._leftover is not None:
+            self.words.setText(words_on(self._leftover, time.time()))
+
+    def _lay_out(self) -> None:
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        buttons = QHBoxLayout()
+        for button in (self.restore, self.discard):
+            buttons.addWidget(button)
+        column = QVBoxLayout(self)
+        column.addWidget(self.words)
+        column.addLayout(buttons)
+        column.addWidget(self.activity)
+
+    def _on_restore(self, _checked: bool = False) -> None:
+        from medseg_napari.restoring import prepare
+
+        leftover = self._leftover
+        if leftover is None or self.activity.busy:
+            return
+        scans = [one for one in self._viewer.layers if not hasattr(one, "selected_label")]
+        grids = [one.metadata.get(KEY, {}).get("grid") for one in scans]
+        known = [grid for grid in grids if isinstance(grid, Grid)]
+        self.activity.start(lambda progress: prepare(leftover, known, progress), self._on_prepared)
+
+    def _on_prepared(self, prepared: Prepared) -> None:
+        from medseg_napari.restoring import add
+
+        leftover, self._leftover = self._leftover, None
+        added = add(self._viewer, prepared)
+        self.hide()
+        whole = leftover is not None and len(added) == len(leftover.layers)
+        if leftover is not None and whole:
+            self._keeper.take_over(leftover)
+        words = "; ".join(prepared.told) or f"{len(added)} label map(s) restored"
+        self.told.emit(words, "warning" if prepared.told else "info")
+
+    def _on_discard(self, _checked: bool = False) -> None:
+        if self._leftover is not None:
+            self._leftover.decline()
+        self.look()

@@ -1,0 +1,76 @@
+"""Several volumes at one place as one layer with an axis of time, and one of them back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError
+from medseg.volume import Scan
+from medseg.volume.conventions import IPL, Reorientation
+from medseg_napari.layers import KEY, LayerTuple, layer_from_scan, lead_with
+
+
+def layer_from_volumes(
+    scans: Sequence[Scan], name: str, *, window: tuple[float, float] | None = None
+) -> LayerTuple:
+    """An Image layer of time points (or phases) that share a grid, with axes T, I, P, L.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+        In the order of time; one alone gives what :func:`layer_from_scan` does.
+    name : str
+        What the layer is called.
+    window : tuple of float, optional
+        Black and white level that the file asks for.
+
+    Returns
+    -------
+    tuple
+        Data, attributes and ``"image"``, as napari takes them.
+
+    Raises
+    ------
+    GeometryError
+        When the volumes do not share a grid, or have channels.
+    """
+    first = scans[0]
+    if len(scans) == 1:
+        return layer_from_scan(first, name, window=window)
+    if any(one.channels > 1 or not one.grid.same_as(first.grid) for one in scans):
+        raise GeometryError(
+            f"the {len(scans)} volumes of '{name}' do not share one grid; open them one by one"
+        )
+    _, attributes, kind = layer_from_scan(first, name, window=window)
+    lead_with(attributes, "T")
+    data = np.stack([Reorientation.towards(one.grid, IPL).apply(one.voxels)[0] for one in scans])
+    return data, attributes, kind
+
+
+def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: int) -> LayerTuple:
+    """One volume of a layer of :func:`layer_from_volumes`, as a layer of its own.
+
+    Parameters
+    ----------
+    data : ndarray, shape (T, I, P, L)
+        The layer's data.
+    attributes : mapping
+        The layer's attributes.
+    number : int
+        Which time point, from 0.
+
+    Returns
+    -------
+    tuple
+        Data, attributes and ``"image"``, as napari takes them.
+    """
+    source = {**attributes["metadata"][KEY], "lead": ""}
+    spatial = ("scale", "translate", "units", "axis_labels")
+    taken: dict[str, Any] = {key: tuple(attributes[key])[1:] for key in spatial}
+    taken |= {key: attributes[key] for key in ("contrast_limits", "colormap")}
+    taken |= {"name": f"{attributes['name']}, time {number + 1}", "metadata": {KEY: source}}
+    return np.asarray(data[number]), taken, "image"

@@ -1,0 +1,47 @@
+"""The plugin costs nothing until it is used: a viewer starts without its code or torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("napari")
+pytest.importorskip("pytestqt")
+
+from npe2 import PluginManifest
+
+ALLOWED_S = 0.2
+LATE = ("medseg", "medseg_napari", "torch", "monai", "SimpleITK", "pydicom", "highdicom")
+
+STARTED = """
+import json, sys
+import napari
+from npe2 import PluginManager
+viewer = napari.Viewer(show=False)
+menus = PluginManager.instance().get_manifest("medseg").contributions.widgets
+print(json.dumps([len(menus), sorted(sys.modules)]))
+import os
+os._exit(0)
+"""
+
+
+def test_a_viewer_starts_without_the_plugins_code(qapp) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], capture_output=True, text=True, check=True, timeout=180
+    )
+    widgets, modules = json.loads(done.stdout.splitlines()[-1])
+    assert widgets >= 5
+    assert [name for name in LATE if name in modules] == []
+
+
+def test_reading_the_manifest_is_quick() -> None:
+    times = []
+    for _ in range(5):
+        busy = time.process_time()
+        PluginManifest.from_distribution("medseg")
+        times.append(time.process_time() - busy)
+    assert min(times) < ALLOWED_S
