@@ -22,7 +22,7 @@ from medseg.errors import InputError, WriteError
 from medseg.modelpack import onnx, pt2
 from medseg.modelpack.package import ModelPackage
 from medseg.runtime.progress import Progress, silent
-from medseg.writing._atomic import atomic
+from medseg.writing import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -22,8 +22,7 @@ from medseg.errors import GeometryError, InputError
 from medseg.planning.plan import decode, encode
 from medseg.training.label_file import read_json, read_label_table
 from medseg.volume import LabelMap, LabelTable, Scan
-from medseg.writing import write_labels, write_scan
-from medseg.writing._atomic import atomic
+from medseg.writing import atomic, write_labels, write_scan
 
 SIDECAR = "cases.json"
 LABELS, ABOUT = "labels.json", "dataset.json"

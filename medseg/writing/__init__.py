@@ -11,9 +11,12 @@ from typing import cast
 from medseg.errors import WriteError
 from medseg.runtime import catalogue
 from medseg.volume import LabelMap, Scan
+from medseg.writing._atomic import atomic
 from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
 
-__all__ = ["check_encoding", "label_suffixes", "scan_suffixes", "write_labels", "write_scan"]
+__all__ = [
+    "atomic", "check_encoding", "label_suffixes", "scan_suffixes", "write_labels", "write_scan",
+]  # fmt: skip
 
 
 def label_suffixes() -> tuple[str, ...]:

@@ -7,7 +7,6 @@ anything of the patient or the scan, and the folder is open to its owner alone.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
@@ -232,20 +231,10 @@ def _hold(folder: Path) -> Any:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"autosave could not write to '{path.parent}': {error.strerror or error}"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    from medseg.writing import atomic
+
+    with atomic(path, suffix=path.suffix) as temporary:
+        temporary.write_bytes(content)
 
 
 def _now() -> float:

@@ -183,7 +183,7 @@ def write_table(path: str | Path, result: Review, *, case: str = "", notes: str 
     WriteError
         When it cannot be written, or is a file of something else.
     """
-    from medseg.writing._atomic import atomic
+    from medseg.writing import atomic
 
     place = Path(path)
     called = case.strip() or result.case

@@ -112,7 +112,7 @@ def _folders() -> list[str]:
 
 
 def _write(folders: list[str]) -> None:
-    from medseg.writing._atomic import atomic
+    from medseg.writing import atomic
 
     home = config_folder()
     home.mkdir(parents=True, exist_ok=True)

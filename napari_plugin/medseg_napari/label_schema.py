@@ -95,7 +95,7 @@ def write_schema(table: LabelTable, path: Path) -> None:
     WriteError
         When the folder may not be written.
     """
-    from medseg.writing._atomic import atomic
+    from medseg.writing import atomic
 
     text = msgspec.json.format(msgspec.json.encode(_File(table.labels)), indent=1)
     with atomic(path, suffix=".json") as temporary:

@@ -12,7 +12,7 @@ What the display cannot hold (the source grid, the slices a series came from) tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -218,6 +218,32 @@ def source_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Source |
 def space_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> tuple[int, ...]:
     """Voxels along the axes I, P, L of a layer's data; colours, channels and time left out."""
     return tuple(data.shape[-4:-1] if attributes.get("rgb", False) else data.shape[-3:])
+
+
+def same_place(
+    shape: Sequence[int],
+    attributes: Mapping[str, Any],
+    other_shape: Sequence[int],
+    other: Mapping[str, Any],
+) -> bool:
+    """Whether two layers have the same voxels, each at the same place.
+
+    Parameters
+    ----------
+    shape, other_shape : sequence of int
+        Of their data, without colours; the last three axes count.
+    attributes, other : mapping
+        With `scale` and `translate`.
+
+    Returns
+    -------
+    bool
+    """
+    if tuple(shape[-3:]) != tuple(other_shape[-3:]):
+        return False
+    keys = ("scale", "translate")
+    pairs = ((np.asarray(attributes[key])[-3:], np.asarray(other[key])[-3:]) for key in keys)
+    return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
 
 
 def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medseg.errors import GeometryError, LabelError
 from medseg.volume.label_map import present_values
 from medseg.volume.label_merging import Rule, merge_tables, merge_values, renumber
-from medseg_napari.layers import KEY, labels_from_layer
+from medseg_napari.layers import KEY, labels_from_layer, same_place
 from medseg_napari.naming import features_of
 from medseg_napari.organs import adopt_layer, set_table, shown_of, table_of
 from medseg_napari.provenance import RUN_KEY
@@ -200,15 +200,6 @@ class Placer:
         layer.features = features_of(labels_from_layer(data, attributes))
 
 
-def same_place(layer: Layer, scan: Layer) -> bool:
-    """Whether a Labels layer has the voxels of a scan's layer, each at the same place."""
-    shape = scan.data.shape[-4:-1] if getattr(scan, "rgb", False) else scan.data.shape[-3:]
-    return layer.data.shape == shape and all(
-        np.allclose(ours[-3:], theirs[-3:], atol=1e-3)
-        for ours, theirs in ((layer.scale, scan.scale), (layer.translate, scan.translate))
-    )
-
-
 def check_target(layer: Layer, scan: Layer) -> None:
     """Refuse to merge labels of a scan into a layer on another grid.
 
@@ -224,7 +215,9 @@ def check_target(layer: Layer, scan: Layer) -> None:
     GeometryError
         When their voxels are not the same.
     """
-    if not same_place(layer, scan):
+    shape = scan.data.shape[:-1] if getattr(scan, "rgb", False) else scan.data.shape
+    ours, theirs = ({"scale": one.scale, "translate": one.translate} for one in (layer, scan))
+    if not same_place(layer.data.shape, ours, shape, theirs):
         raise GeometryError(
             f"layer '{layer.name}' has other voxels ({_size(layer)}) than the scan"
             f" '{scan.name}' ({_size(scan)}), so the result cannot go into it; choose 'a new layer'"

@@ -181,7 +181,7 @@ def _step(progress: Progress, done: int, total: int) -> Progress:
 
 
 def _write(file: Path, kept: Kept) -> None:
-    from medseg.writing._atomic import atomic
+    from medseg.writing import atomic
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic(file, suffix=".json") as temporary:

@@ -177,7 +177,7 @@ def last_words(run: Path) -> str:
 
 def remember_run(run: Path) -> None:
     """Keep which run is looked at, so that a new panel finds it again."""
-    from medseg.writing._atomic import atomic
+    from medseg.writing import atomic
 
     home = config_folder()
     home.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from medseg_napari.kept_layers import mark_saved
-from medseg_napari.layers import KEY, labels_from_layer, scan_from_layer, source_of
+from medseg_napari.layers import KEY, labels_from_layer, same_place, scan_from_layer, source_of
 
 
 def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
@@ -98,23 +97,10 @@ def adopt(
     """
     for other_data, other in layers:
         source = source_of(other_data, other)
-        if source is None or not _same_place(data, attributes, other_data, other):
+        if source is None or not same_place(data.shape, attributes, other_data.shape, other):
             continue
         return {**attributes, "metadata": {**attributes.get("metadata", {}), KEY: source}}
     return dict(attributes)
-
-
-def _same_place(
-    data: npt.NDArray[Any],
-    attributes: Mapping[str, Any],
-    other_data: npt.NDArray[Any],
-    other: Mapping[str, Any],
-) -> bool:
-    if data.shape[-3:] != other_data.shape[-3:]:
-        return False
-    keys = ("scale", "translate")
-    pairs = ((np.asarray(attributes[key])[-3:], np.asarray(other[key])[-3:]) for key in keys)
-    return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
 
 
 def _shown_layers() -> list[tuple[npt.NDArray[Any], Mapping[str, Any]]]:

@@ -88,7 +88,8 @@ def is_gone(pid):
         return True
 
 
-def test_every_task_ends_in_its_result_and_the_process_stays(crew, tasks, tmp_path):
+def test_every_task_ends_in_its_result_and_the_process_stays(crew, tasks, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     for task in tasks:
         crew.submit(task)
     (worker,) = crew.processes
@@ -105,7 +106,9 @@ def test_every_task_ends_in_its_result_and_the_process_stays(crew, tasks, tmp_pa
     assert os.getpgid(worker) == worker != os.getpgid(0)  # Ctrl-C in the terminal is not for it
     assert Path(f"/proc/{worker}/oom_score_adj").read_text().strip() == "500"
     assert resource.prlimit(worker, resource.RLIMIT_CORE) == (0, 0)
-    assert f"TMPDIR={tmp_path / 'scratch'}" in Path(f"/proc/{worker}/environ").read_text()
+    variables = Path(f"/proc/{worker}/environ").read_text()
+    assert f"TMPDIR={tmp_path / 'scratch'}" in variables
+    assert "OMP_WAIT_POLICY=passive" in variables.split("\0")
     crew.close()
     assert is_gone(worker)
     assert not list((tmp_path / "scratch").iterdir())

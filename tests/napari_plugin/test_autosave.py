@@ -169,7 +169,7 @@ def test_a_round_that_fails_leaves_the_last_one(viewer, tmp_path, monkeypatch) -
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(WriteError, match="No space left"):
+    with pytest.raises(WriteError, match="the disk is full"):
         keep(session, viewer)
     monkeypatch.undo()
     session.close()

@@ -28,7 +28,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.uid import UID
 
 from medseg.errors import WriteError
-from medseg.writing._atomic import atomic
+from medseg.writing import atomic
 from medseg_pipelines.batch.keeping.places import Places
 from medseg_pipelines.batch.working.confidentiality import DUMMIES, EMPTIED, KEPT, SEQUENCES
 
