@@ -183,7 +183,7 @@ def large_ct(folder: Path, slices: int, rows: int) -> dict[str, Path]:
 
 def steps(viewer: Any, plane: str) -> Iterator[float]:
     """Seconds for each of some slices in one plane."""
-    from medseg_napari import views
+    from medseg_napari.viewing import views
 
     views.show_plane(viewer, plane)
     settle()
@@ -194,7 +194,7 @@ def steps(viewer: Any, plane: str) -> Iterator[float]:
 
 
 def painting(viewer: Any, labels: Any) -> dict[str, Any]:
-    from medseg_napari import views
+    from medseg_napari.viewing import views
 
     views.show_plane(viewer, "axial")
     settle()
@@ -215,8 +215,8 @@ def inference(repeat: int) -> dict[str, Any]:
     from medseg.inference import Predictor
     from medseg.modelpack import find_package
     from medseg.volume import Grid, Scan
-    from medseg_napari.devices import leave_a_core_free
     from medseg_napari.layers import layer_from_scan
+    from medseg_napari.segmenting.devices import leave_a_core_free
 
     leave_a_core_free()
     voxels = np.random.default_rng(0).normal(100, 30, (1, *LARGE_MR)).astype(np.float32)

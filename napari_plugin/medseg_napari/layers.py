@@ -230,10 +230,12 @@ def same_place(
 
     Parameters
     ----------
-    shape, other_shape : sequence of int
-        Of their data, without colours; the last three axes count.
-    attributes, other : mapping
+    shape : sequence of int
+        Of the data, without colours; the last three axes count.
+    attributes : mapping
         With `scale` and `translate`.
+    other_shape, other : sequence of int and mapping
+        The same of the other layer.
 
     Returns
     -------

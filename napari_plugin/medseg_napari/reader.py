@@ -49,7 +49,7 @@ def read_layers(path: str | list[str]) -> list[LayerTuple]:
     MedsegError
         With one sentence that napari shows.
     """
-    from medseg_napari.controls import install_in_current_viewer
+    from medseg_napari.viewing.controls import install_in_current_viewer
 
     layers = [layer for one in _paths(path) for layer in layers_of_path(one)]
     install_in_current_viewer()

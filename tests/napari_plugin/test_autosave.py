@@ -22,10 +22,10 @@ from medseg.errors import ReadError, WriteError
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.volume import LabelMap, LabelTable
-from medseg_napari.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
-from medseg_napari.kept_layers import mark_saved, snapshot
+from medseg_napari.correcting.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
+from medseg_napari.correcting.kept_layers import mark_saved, snapshot
+from medseg_napari.correcting.restoring import add, prepare, words_on
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, layer_from_scan
-from medseg_napari.restoring import add, prepare, words_on
 from medseg_napari.writer import write_labels_layer
 
 NAME = "DOE^JANE liver"
@@ -296,7 +296,7 @@ def test_a_dicom_series_comes_back_and_its_codes_reach_the_segmentation(
 
     from medseg.reading import find_scans
     from medseg.volume import Code, Label
-    from medseg_napari.organs import new_layer, set_table
+    from medseg_napari.correcting.organs import new_layer, set_table
 
     folder = shared_data / "hippocampus_dicom_crops" / "Study1"
     source = next(one for one in find_scans(folder) if one.series_uid)

@@ -11,9 +11,9 @@ from napari.layers import Image, Shapes
 
 from medseg.errors import GeometryError
 from medseg.inference import Estimate
-from medseg_napari.box import box_of
-from medseg_napari.devices import Forecast, leave_a_core_free
-from medseg_napari.refining_words import step_choices
+from medseg_napari.segmenting.box import box_of
+from medseg_napari.segmenting.devices import Forecast, leave_a_core_free
+from medseg_napari.segmenting.refining_words import step_choices
 
 SCAN = Image(np.zeros((20, 30, 40)), scale=(3, 1, 0.5), translate=(-7, 5, 2))
 

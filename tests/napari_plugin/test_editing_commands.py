@@ -11,8 +11,14 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from medseg.errors import InputError, LabelError
-from medseg_napari import editing_commands, organs
-from medseg_napari.editing_layers import TOOLS, Choices, image_under, stepped_axis, target_of
+from medseg_napari.correcting import editing_commands, organs
+from medseg_napari.correcting.editing_layers import (
+    TOOLS,
+    Choices,
+    image_under,
+    stepped_axis,
+    target_of,
+)
 from medseg_napari.layers import KEY, labels_from_layer
 
 

@@ -25,7 +25,7 @@ from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
 from medseg_napari.layers import layer_from_labels, layer_from_scan
 from medseg_napari.panels.export import ExportPanel
-from medseg_napari.provenance import RUN_KEY, RunRecord
+from medseg_napari.saving.provenance import RUN_KEY, RunRecord
 
 SLICES = 4
 COARSE = 6
@@ -191,7 +191,7 @@ def test_a_target_that_may_not_be_written_is_one_sentence_and_leaves_nothing(
         raise PermissionError(13, "Permission denied")
 
     choose(panel, qtbot, tmp_path, "nifti", "csv")
-    monkeypatch.setattr("medseg_napari.exporting.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("medseg_napari.saving.exporting.tempfile.mkdtemp", refuse)
     said = export(panel, qtbot)
     assert "may not be written (Permission denied), so nothing was saved; choose another" in said
     monkeypatch.undo()

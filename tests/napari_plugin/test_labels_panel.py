@@ -13,11 +13,11 @@ from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 
 from medseg.volume import Label
-from medseg_napari import views
+from medseg_napari.correcting.organs import shown_of, table_of
 from medseg_napari.layers import KEY, labels_from_layer
-from medseg_napari.organs import shown_of, table_of
 from medseg_napari.panels.labels import LabelsPanel
 from medseg_napari.panels.organ_table import LOCK, NAME, SHOW, SLICES, VOLUME
+from medseg_napari.viewing import views
 from panel_hands import choose, connections, drag, pixel_of, press, tick
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("pytestqt")
 from napari.layers import Layer
 
 from medseg.volume import LabelMap, LabelTable
-from medseg_napari import overlays, views
 from medseg_napari.layers import layer_from_labels
+from medseg_napari.viewing import overlays, views
 
 PLACES = {"top": (0, -1), "bottom": (0, 1), "left": (1, -1), "right": (1, 1)}
 

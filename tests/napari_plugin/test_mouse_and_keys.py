@@ -11,13 +11,13 @@ pytest.importorskip("pytestqt")
 from napari.layers import Labels, Layer
 
 from medseg.volume import Grid, Scan
-from medseg_napari import controls
-from medseg_napari.controls import READ_OUT
 from medseg_napari.display_settings import choose
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.mouse import place_words
-from medseg_napari.shortcuts import KEYS
-from medseg_napari.window_level import PRESETS, WidthLevel, dragged, of_limits
+from medseg_napari.viewing import controls
+from medseg_napari.viewing.controls import READ_OUT
+from medseg_napari.viewing.mouse import place_words
+from medseg_napari.viewing.shortcuts import KEYS
+from medseg_napari.viewing.window_level import PRESETS, WidthLevel, dragged, of_limits
 
 
 def ct_layer(affine=None, modality="CT", window=None) -> Layer:
@@ -153,7 +153,7 @@ def test_no_key_is_napari_s_own() -> None:
 
 
 def test_a_preset_of_ct_is_no_window_of_mr(viewer) -> None:
-    from medseg_napari.window_level import show_first_window, show_preset
+    from medseg_napari.viewing.window_level import show_first_window, show_preset
 
     viewer.layers.clear()
     assert "open one first" in show_preset(viewer, "lung")
@@ -187,8 +187,8 @@ def test_the_read_out_is_the_place_in_the_patient(viewer, canvas, qtbot) -> None
 
 
 def test_neurological_swaps_sides_in_2d_only_and_the_letters_follow(viewer, save_picture) -> None:
-    from medseg_napari import views
-    from medseg_napari.overlays import letters
+    from medseg_napari.viewing import views
+    from medseg_napari.viewing.overlays import letters
 
     def sides() -> str:
         shown = letters(viewer)
@@ -225,7 +225,7 @@ def test_layers_that_are_not_ours_are_left_to_napari(make_napari_viewer, setting
 def test_zooming_keeps_the_point_under_the_pointer() -> None:
     from napari.components import ViewerModel
 
-    from medseg_napari.mouse import zoom_at
+    from medseg_napari.viewing.mouse import zoom_at
 
     viewer = ViewerModel()
     viewer.add_layer(ct_layer())

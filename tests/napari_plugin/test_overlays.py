@@ -10,8 +10,8 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Layer
 
-from medseg_napari import overlays, views
 from medseg_napari.layers import layer_from_labels
+from medseg_napari.viewing import overlays, views
 
 
 @pytest.fixture

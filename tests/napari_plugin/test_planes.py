@@ -12,9 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
-from medseg_napari import controls, views
 from medseg_napari.layers import layer_from_labels, layer_from_scan
-from medseg_napari.planes import other_planes, picture_of
+from medseg_napari.viewing import controls, views
+from medseg_napari.viewing.planes import other_planes, picture_of
 
 SIDES = ("top", "bottom", "left", "right")
 

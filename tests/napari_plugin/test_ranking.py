@@ -17,7 +17,7 @@ from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.writing import write_scan
-from medseg_napari import known_models, ranking
+from medseg_napari.learning import known_models, ranking
 from toy_model import tiny_model
 
 

@@ -20,9 +20,9 @@ from medseg.errors import PackageError
 from medseg.inference import Prediction
 from medseg.modelpack import ModelPackage, find_package
 from medseg.volume import LabelTable
-from medseg_napari.organs import table_of
+from medseg_napari.correcting.organs import table_of
 from medseg_napari.panels.segment import SegmentPanel
-from medseg_napari.segmentation import MAP_KEY, Runner
+from medseg_napari.segmenting.segmentation import MAP_KEY, Runner
 from medseg_napari.undoable import put_values
 
 TIMEOUT_MS = 60_000

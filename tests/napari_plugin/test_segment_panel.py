@@ -11,7 +11,7 @@ pytest.importorskip("pytestqt")
 from napari.layers import Labels
 
 from medseg_napari.panels.segment import SegmentPanel
-from medseg_napari.segmentation import Runner
+from medseg_napari.segmenting.segmentation import Runner
 
 
 @pytest.fixture(autouse=True)

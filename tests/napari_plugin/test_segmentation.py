@@ -18,8 +18,8 @@ from medseg.planning import Choice, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.provenance import maker_of, record_of, run_facts
-from medseg_napari.segmentation import Request, Runner, Wishes, model_words
+from medseg_napari.saving.provenance import maker_of, record_of, run_facts
+from medseg_napari.segmenting.segmentation import Request, Runner, Wishes, model_words
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),

@@ -16,9 +16,7 @@ from medseg.errors import GeometryError, InputError
 from medseg.runtime.progress import silent
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels
-from medseg_napari import controls, views
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, scan_from_layer
-from medseg_napari.overlays import letters
 from medseg_napari.study import (
     TIMES,
     entries_of,
@@ -28,6 +26,8 @@ from medseg_napari.study import (
     row_of,
     sentence_of,
 )
+from medseg_napari.viewing import controls, views
+from medseg_napari.viewing.overlays import letters
 
 
 def only(path):

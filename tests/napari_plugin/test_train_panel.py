@@ -24,7 +24,7 @@ from medseg.reading import read_scan
 from medseg.training.state import read_state
 from medseg.training.watching import look_at, stop_run
 from medseg.writing import write_scan
-from medseg_napari import known_models
+from medseg_napari.learning import known_models
 from medseg_napari.panels.train import TrainPanel
 from toy_model import tiny_model
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from medseg.errors import MedsegError
-from medseg_napari.autosave import Leftover, Session, default_folder, leftovers
+from medseg_napari.correcting.autosave import Leftover, Session, default_folder, leftovers
+from medseg_napari.correcting.kept_layers import Snapshot, mark_saved, snapshot
 from medseg_napari.display_settings import setting
-from medseg_napari.kept_layers import Snapshot, mark_saved, snapshot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,7 +32,8 @@ class AutosaveKeeper(QObject):  # type: ignore[misc]
     parent : QObject
         Owner.
     root : Path, optional
-        Where sessions are kept; :func:`medseg_napari.autosave.default_folder` without it.
+        Where sessions are kept; by default
+        :func:`medseg_napari.correcting.autosave.default_folder`.
 
     Attributes
     ----------

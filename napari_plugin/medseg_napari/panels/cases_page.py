@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLineEdit, QTableWidgetItem, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari.corrected_cases import (
+from medseg_napari.learning.corrected_cases import (
     AddRequest,
     CaseRow,
     add_case,

@@ -14,7 +14,10 @@ from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidge
 
 from medseg.errors import MedsegError, WriteError
 from medseg.runtime.progress import Progress
-from medseg_napari.export_subject import (
+from medseg_napari.panels.activity import Activity
+from medseg_napari.panels.export_form import ExportForm
+from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.saving.export_subject import (
     Layer,
     provenance_of,
     scan_under,
@@ -22,12 +25,9 @@ from medseg_napari.export_subject import (
     stem_for,
     subject_of,
 )
-from medseg_napari.exporting import ExportPlan, Request, file_stem, plan_export, write_files
-from medseg_napari.log_memory import log_memory
-from medseg_napari.panels.activity import Activity
-from medseg_napari.panels.export_form import ExportForm
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
-from medseg_napari.provenance import bug_report, record_of, run_facts, source_facts
+from medseg_napari.saving.exporting import ExportPlan, Request, file_stem, plan_export, write_files
+from medseg_napari.saving.log_memory import log_memory
+from medseg_napari.saving.provenance import bug_report, record_of, run_facts, source_facts
 
 if TYPE_CHECKING:
     import napari.viewer

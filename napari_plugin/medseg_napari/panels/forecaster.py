@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from medseg_napari.jobs import Done, Failed, Job
-from medseg_napari.segmentation import Request, Runner
+from medseg_napari.segmenting.segmentation import Request, Runner
 
 logger = logging.getLogger(__name__)
 _REST_MS = 400
@@ -27,7 +27,7 @@ class Forecaster(QObject):  # type: ignore[misc]
     Attributes
     ----------
     told : Signal
-        Emitted with a `medseg_napari.devices.Forecast`, or with None when there is none.
+        Emitted with a `medseg_napari.segmenting.devices.Forecast`, or with None when there is none.
     """
 
     told = Signal(object)

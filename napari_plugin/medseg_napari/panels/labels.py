@@ -11,16 +11,17 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari import organs, overlays
-from medseg_napari.editing_layers import statistics_of, stepped_axis
-from medseg_napari.locks import LockGuard
-from medseg_napari.navigation import centre_on, step_to_slice
+from medseg_napari.correcting import organs
+from medseg_napari.correcting.editing_layers import statistics_of, stepped_axis
+from medseg_napari.correcting.locks import LockGuard
 from medseg_napari.panels.autosave_keeper import AutosaveKeeper
 from medseg_napari.panels.labels_form import LabelsForm
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.schema_editor import SchemaEditor
 from medseg_napari.panels.tool_bench import ToolBench
+from medseg_napari.viewing import overlays
+from medseg_napari.viewing.navigation import centre_on, step_to_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

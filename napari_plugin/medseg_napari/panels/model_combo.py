@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QComboBox
 
 from medseg.errors import MedsegError
-from medseg_napari import known_models
-from medseg_napari.model_words import score_words
+from medseg_napari.learning import known_models
+from medseg_napari.learning.model_words import score_words
 
 if TYPE_CHECKING:
     from medseg.modelpack import ModelPackage
 
 
 class ModelCombo(QComboBox):  # type: ignore[misc]
-    """Lists model packages with their scores, and follows :mod:`medseg_napari.known_models`.
+    """Lists models with their scores, and follows :mod:`medseg_napari.learning.known_models`.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from medseg.runtime.progress import Progress
     from medseg_napari.layers import LayerTuple
-    from medseg_napari.ranking import Ranked
+    from medseg_napari.learning.ranking import Ranked
 
 _ABOUT = (
     "Doubt: how probable a wrong label is, in per cent, within what the model finds and its"
@@ -73,7 +73,7 @@ class NextPage(QWidget):  # type: ignore[misc]
 
     def rank(self) -> None:
         """Look at every scan that was not looked at before."""
-        from medseg_napari import ranking
+        from medseg_napari.learning import ranking
 
         package = self.models.package()
         if self.folder is None or package is None:

@@ -8,10 +8,10 @@ from qtpy.QtCore import QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from medseg_napari import controls
-from medseg_napari.mouse import step_point
-from medseg_napari.planes import PlanePicture, other_planes, picture_of
-from medseg_napari.views import PLANES
+from medseg_napari.viewing import controls
+from medseg_napari.viewing.mouse import step_point
+from medseg_napari.viewing.planes import PlanePicture, other_planes, picture_of
+from medseg_napari.viewing.views import PLANES
 
 if TYPE_CHECKING:
     import napari.viewer

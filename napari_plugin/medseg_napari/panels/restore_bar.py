@@ -16,8 +16,8 @@ from medseg_napari.panels.autosave_keeper import AutosaveKeeper
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from medseg_napari.autosave import Leftover
-    from medseg_napari.restoring import Prepared
+    from medseg_napari.correcting.autosave import Leftover
+    from medseg_napari.correcting.restoring import Prepared
 
 
 class RestoreBar(QFrame):  # type: ignore[misc]
@@ -58,7 +58,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
 
     def look(self) -> None:
         """Offer the newest session that ended with unsaved labels, or hide."""
-        from medseg_napari.restoring import words_on
+        from medseg_napari.correcting.restoring import words_on
 
         self._leftover = self._keeper.leftover()
         self.setVisible(self._leftover is not None)
@@ -76,7 +76,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         column.addWidget(self.activity)
 
     def _on_restore(self, _checked: bool = False) -> None:
-        from medseg_napari.restoring import prepare
+        from medseg_napari.correcting.restoring import prepare
 
         leftover = self._leftover
         if leftover is None or self.activity.busy:
@@ -87,7 +87,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         self.activity.start(lambda progress: prepare(leftover, known, progress), self._on_prepared)
 
     def _on_prepared(self, prepared: Prepared) -> None:
-        from medseg_napari.restoring import add
+        from medseg_napari.correcting.restoring import add
 
         leftover, self._leftover = self._leftover, None
         added = add(self._viewer, prepared)

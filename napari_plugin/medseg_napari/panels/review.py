@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari import overlays
-from medseg_napari.comparing import (
+from medseg_napari.layers import source_of
+from medseg_napari.learning.comparing import (
     Request,
     Review,
     review,
@@ -18,10 +18,10 @@ from medseg_napari.comparing import (
     worst_slice_mm,
     write_table,
 )
-from medseg_napari.layers import source_of
 from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.review_form import ReviewForm
+from medseg_napari.viewing import overlays
 from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:

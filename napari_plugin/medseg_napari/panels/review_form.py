@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.comparing import Review
+from medseg_napari.learning.comparing import Review
 from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.form_parts import growing_form, plain_table, row
 from medseg_napari.panels.layer_combo import LabelsLayerCombo

@@ -19,7 +19,13 @@ from qtpy.QtWidgets import (
 
 from medseg.errors import MedsegError
 from medseg.volume import LabelTable
-from medseg_napari.label_schema import COLUMNS, read_schema, rows_of, table_of_rows, write_schema
+from medseg_napari.correcting.label_schema import (
+    COLUMNS,
+    read_schema,
+    rows_of,
+    table_of_rows,
+    write_schema,
+)
 from medseg_napari.panels.labels_form import row, wrapped
 
 _COLOUR = COLUMNS.index("Colour")
@@ -37,7 +43,7 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
     Attributes
     ----------
     cells : QTableWidget
-        In the columns of `medseg_napari.label_schema.COLUMNS`.
+        In the columns of `medseg_napari.correcting.label_schema.COLUMNS`.
     """
 
     applied = Signal(object)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari import overlays
-from medseg_napari.cautions import installation_warning
-from medseg_napari.devices import Forecast, rough_duration
 from medseg_napari.jobs import Done, Event, Failed, Job, Partial, Progress, Stopped
 from medseg_napari.panels.forecaster import Forecaster
 from medseg_napari.panels.progress_text import describe
 from medseg_napari.panels.segment_choices import SegmentChoices
 from medseg_napari.panels.segment_form import SegmentForm
-from medseg_napari.placing import Placed, Placer, check_target
-from medseg_napari.segmentation import Outcome, Request, Runner
+from medseg_napari.segmenting.cautions import installation_warning
+from medseg_napari.segmenting.devices import Forecast, rough_duration
+from medseg_napari.segmenting.placing import Placed, Placer, check_target
+from medseg_napari.segmenting.segmentation import Outcome, Request, Runner
+from medseg_napari.viewing import overlays
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -10,13 +10,14 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from medseg.errors import InputError, MedsegError
-from medseg_napari import known_models, views
-from medseg_napari.box import add_box_layer, box_of
-from medseg_napari.cautions import doubt, file_of, other_modality
-from medseg_napari.devices import DeviceChoice, device_choices
 from medseg_napari.display_settings import DEFAULTS, setting
-from medseg_napari.refining_words import StepChoice, step_choices
-from medseg_napari.segmentation import Request, Wishes, model_words
+from medseg_napari.learning import known_models
+from medseg_napari.segmenting.box import add_box_layer, box_of
+from medseg_napari.segmenting.cautions import doubt, file_of, other_modality
+from medseg_napari.segmenting.devices import DeviceChoice, device_choices
+from medseg_napari.segmenting.refining_words import StepChoice, step_choices
+from medseg_napari.segmenting.segmentation import Request, Wishes, model_words
+from medseg_napari.viewing import views
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from medseg_napari.panels.layer_combo import ImageLayerCombo, OptionalLayerCombo
 from medseg_napari.panels.model_combo import ModelCombo
-from medseg_napari.views import PLANES
+from medseg_napari.viewing.views import PLANES
 
 if TYPE_CHECKING:
     from napari.components import LayerList

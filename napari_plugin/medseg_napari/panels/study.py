@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from medseg_napari import controls, views
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY, LayerTuple
 from medseg_napari.panels.study_form import AS_DICOM, StudyForm
@@ -24,7 +23,8 @@ from medseg_napari.study import (
     sentence_of,
     strangers,
 )
-from medseg_napari.window_level import show_first_window, show_preset
+from medseg_napari.viewing import controls, views
+from medseg_napari.viewing.window_level import show_first_window, show_preset
 
 if TYPE_CHECKING:
     import napari.viewer

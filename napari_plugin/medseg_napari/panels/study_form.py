@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
 
 from medseg_napari.panels.activity import Activity
 from medseg_napari.study import Opening, Row
-from medseg_napari.views import PLANES
-from medseg_napari.window_level import PRESETS
+from medseg_napari.viewing.views import PLANES
+from medseg_napari.viewing.window_level import PRESETS
 
 _TITLES = ("Kind", "Series", "mm", "Slices", "Verdict")
 _WIDTHS = {0: 40, 2: 98, 3: 46, 4: 88}

@@ -11,8 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from medseg.errors import MedsegError
-from medseg_napari.brush import BrushChoices, BrushTool, PointPicker
-from medseg_napari.editing_layers import TOOLS, Choices, Target, split_at, target_of
+from medseg_napari.correcting.brush import BrushChoices, BrushTool, PointPicker
+from medseg_napari.correcting.editing_layers import TOOLS, Choices, Target, split_at, target_of
 from medseg_napari.panels.labels_form import LabelsForm
 
 if TYPE_CHECKING:

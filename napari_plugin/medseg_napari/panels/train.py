@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from medseg_napari import overlays
 from medseg_napari.panels.cases_page import CasesPage
 from medseg_napari.panels.form_parts import button, growing_form, row, wrapped_label
 from medseg_napari.panels.next_page import NextPage
 from medseg_napari.panels.training_page import TrainingPage
+from medseg_napari.viewing import overlays
 
 if TYPE_CHECKING:
     import napari.viewer

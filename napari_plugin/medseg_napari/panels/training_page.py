@@ -12,10 +12,9 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari import known_models
-from medseg_napari.corrected_cases import held_out_layers
-from medseg_napari.panels.training_form import TrainingForm
-from medseg_napari.training_process import (
+from medseg_napari.learning import known_models
+from medseg_napari.learning.corrected_cases import held_out_layers
+from medseg_napari.learning.training_process import (
     TrainRequest,
     last_words,
     remember_run,
@@ -23,7 +22,8 @@ from medseg_napari.training_process import (
     resume_training,
     start_training,
 )
-from medseg_napari.training_words import score_words, state_words
+from medseg_napari.learning.training_words import score_words, state_words
+from medseg_napari.panels.training_form import TrainingForm
 
 if TYPE_CHECKING:
     import napari.viewer

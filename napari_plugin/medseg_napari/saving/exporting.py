@@ -17,7 +17,7 @@ from medseg.errors import WriteError
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, LabelTable, Maker
 from medseg.volume.label_map import present_values
-from medseg_napari.export_formats import FORMATS, Format, Subject, obstacle
+from medseg_napari.saving.export_formats import FORMATS, Format, Subject, obstacle
 
 _FORBIDDEN = '<>:"/\\|?*'
 
@@ -276,7 +276,7 @@ def _write(subject: Subject, file: PlannedFile, path: Path, request: Request) ->
     if file.form.kind == "screenshot":
         path.write_bytes(subject.screenshot)
     elif file.form.kind == "report":
-        from medseg_napari.case_report import write_report
+        from medseg_napari.saving.case_report import write_report
 
         write_report(subject, path)
     else:

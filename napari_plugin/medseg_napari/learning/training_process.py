@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from medseg.errors import InputError, WriteError
-from medseg_napari.known_models import config_folder
+from medseg_napari.learning.known_models import config_folder
 
 _DOOR = "from medseg_pipelines.cli import main; main()"
 _TAIL_BYTES = 4_000

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from medseg.errors import GeometryError
 from medseg.volume import Grid, Provenance
-from medseg_napari.export_formats import Subject
-from medseg_napari.exporting import file_stem
 from medseg_napari.layers import foreign_grid, labels_from_layer, scan_from_layer, source_of
 from medseg_napari.peek import layer_name
-from medseg_napari.provenance import maker_of, record_of, run_facts
-from medseg_napari.segmentation import MAP_KEY
+from medseg_napari.saving.export_formats import Subject
+from medseg_napari.saving.exporting import file_stem
+from medseg_napari.saving.provenance import maker_of, record_of, run_facts
+from medseg_napari.segmenting.segmentation import MAP_KEY
 from medseg_napari.writer import adopt
 
 Layer = tuple[npt.NDArray[Any], Mapping[str, Any]]

@@ -17,9 +17,9 @@ from medseg import __version__
 from medseg.errors import WriteError
 from medseg.measuring import volumes_ml
 from medseg.volume import Label, LabelMap, Scan
-from medseg_napari.export_formats import NOT_FOR_DIAGNOSIS, Subject
-from medseg_napari.key_images import INK, PAPER, Views, three_planes
-from medseg_napari.provenance import without_patient
+from medseg_napari.saving.export_formats import NOT_FOR_DIAGNOSIS, Subject
+from medseg_napari.saving.key_images import INK, PAPER, Views, three_planes
+from medseg_napari.saving.provenance import without_patient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY, space_of
-from medseg_napari.views import PLANES
+from medseg_napari.viewing.views import PLANES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -102,7 +102,7 @@ def picture_of(viewer: ViewerModel, plane: str) -> PlanePicture | None:
     viewer : napari.components.ViewerModel
         Any.
     plane : str
-        Of :data:`medseg_napari.views.PLANES`.
+        Of :data:`medseg_napari.viewing.views.PLANES`.
 
     Returns
     -------

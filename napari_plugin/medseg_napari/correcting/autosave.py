@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import MedsegError, ReadError, WriteError
-from medseg_napari.kept_layers import SavedLayer, Snapshot, entry_of, packed
+from medseg_napari.correcting.kept_layers import SavedLayer, Snapshot, entry_of, packed
 
 FOLDER_VARIABLE = "MEDSEG_AUTOSAVE_DIR"
 _INDEX = "index.json"

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from medseg.errors import GeometryError, LabelError
 from medseg.volume.label_map import present_values
 from medseg.volume.label_merging import Rule, merge_tables, merge_values, renumber
+from medseg_napari.correcting.organs import adopt_layer, set_table, shown_of, table_of
 from medseg_napari.layers import KEY, labels_from_layer, same_place
 from medseg_napari.naming import features_of
-from medseg_napari.organs import adopt_layer, set_table, shown_of, table_of
-from medseg_napari.provenance import RUN_KEY
+from medseg_napari.saving.provenance import RUN_KEY
 from medseg_napari.undoable import put_values
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from medseg.inference import Box
     from medseg.volume import LabelTable
-    from medseg_napari.segmentation import Outcome
+    from medseg_napari.segmenting.segmentation import Outcome
 
 Values = npt.NDArray[Any]
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from medseg.errors import MedsegError
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable
-from medseg_napari.autosave import Leftover
-from medseg_napari.kept_layers import SavedLayer, attributes_of, changed_files, scan_of
+from medseg_napari.correcting.autosave import Leftover
+from medseg_napari.correcting.kept_layers import SavedLayer, attributes_of, changed_files, scan_of
 from medseg_napari.layers import AXES, KEY, LayerTuple, layer_from_labels, layer_from_scan
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _attributes(viewer: ViewerModel, saved: SavedLayer) -> dict[str, Any]:
 
 
 def _name_and_colour(layer: Any, saved: SavedLayer) -> None:
-    from medseg_napari.organs import set_table
+    from medseg_napari.correcting.organs import set_table
 
     if KEY in layer.metadata:
         set_table(layer, saved.table)

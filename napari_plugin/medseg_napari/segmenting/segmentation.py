@@ -12,9 +12,9 @@ import numpy as np
 
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
-from medseg_napari.devices import Forecast, forecast, leave_a_core_free, limit_memory
 from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan, scan_from_layer
-from medseg_napari.provenance import RUN_KEY, RunRecord
+from medseg_napari.saving.provenance import RUN_KEY, RunRecord
+from medseg_napari.segmenting.devices import Forecast, forecast, leave_a_core_free, limit_memory
 
 if TYPE_CHECKING:
     from medseg.inference import Box, Estimate, Options, Prediction, Probe

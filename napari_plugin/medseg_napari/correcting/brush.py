@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import InputError, MedsegError
-from medseg_napari.editing_layers import commit, image_under, rules_of, spacing_of, stepped_axis
+from medseg_napari.correcting.editing_layers import (
+    commit,
+    image_under,
+    rules_of,
+    spacing_of,
+    stepped_axis,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, InputError, LabelError
+from medseg_napari.correcting.organs import add_organ, shown_of, table_of
 from medseg_napari.layers import KEY
-from medseg_napari.organs import add_organ, shown_of, table_of
 from medseg_napari.undoable import put_values
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _rules(target: Target, choices: Choices) -> Rules:
 
 def _next_value(target: Target) -> int:
     from medseg.volume.label_map import present_values
-    from medseg_napari.organs import free_value
+    from medseg_napari.correcting.organs import free_value
 
     return free_value(target.layer, present_values(target.values))
 

@@ -10,8 +10,8 @@ import numpy as np
 from medseg.volume.conventions import IPL, Reorientation, flip_lps_ras_points
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY
-from medseg_napari.overlays import holds_our_layer
-from medseg_napari.window_level import dragged, of_limits, target_layer
+from medseg_napari.viewing.overlays import holds_our_layer
+from medseg_napari.viewing.window_level import dragged, of_limits, target_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

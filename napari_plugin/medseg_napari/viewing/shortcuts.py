@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from medseg_napari import views
-from medseg_napari.overlays import holds_our_layer
+from medseg_napari.viewing import views
+from medseg_napari.viewing.overlays import holds_our_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

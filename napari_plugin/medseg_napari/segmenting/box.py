@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
-from medseg_napari import views
+from medseg_napari.viewing import views
 
 if TYPE_CHECKING:
     from napari.layers import Image, Shapes

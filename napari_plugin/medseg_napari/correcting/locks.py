@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg_napari.organs import shown_of
+from medseg_napari.correcting.organs import shown_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels

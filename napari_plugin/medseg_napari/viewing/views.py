@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg_napari import overlays
 from medseg_napari.display_settings import choose, setting
 from medseg_napari.layers import KEY
 from medseg_napari.time_points import time_point
-from medseg_napari.window_level import show_first_window, show_preset
+from medseg_napari.viewing import overlays
+from medseg_napari.viewing.window_level import show_first_window, show_preset
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

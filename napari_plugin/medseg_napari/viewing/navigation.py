@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg_napari.editing_layers import next_slice, stepped_axis
+from medseg_napari.correcting.editing_layers import next_slice, stepped_axis
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

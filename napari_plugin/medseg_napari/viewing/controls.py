@@ -6,10 +6,10 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from medseg_napari import mouse, overlays, shortcuts
 from medseg_napari.display_settings import on_change, setting
 from medseg_napari.layers import KEY
-from medseg_napari.window_level import target_layer, words_of
+from medseg_napari.viewing import mouse, overlays, shortcuts
+from medseg_napari.viewing.window_level import target_layer, words_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

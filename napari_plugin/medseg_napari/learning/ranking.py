@@ -13,7 +13,7 @@ import msgspec
 from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.runtime.progress import Progress
 from medseg.training.uncertain_first import Doubt, doubt_about
-from medseg_napari.known_models import config_folder
+from medseg_napari.learning.known_models import config_folder
 
 if TYPE_CHECKING:
     from medseg.inference import Predictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
-from medseg_napari.editing_layers import TOOLS, Choices, target_of
+from medseg_napari.correcting.editing_layers import TOOLS, Choices, target_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -19,7 +19,7 @@ def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> s
     viewer : napari.components.ViewerModel
         Whose active layer is corrected.
     tool : str
-        One of `medseg_napari.editing_layers.TOOLS`.
+        One of `medseg_napari.correcting.editing_layers.TOOLS`.
     choices : Choices, optional
         The defaults without it; the Labels panel offers others.
 

@@ -1,0 +1,1 @@
+"""Viewing: planes, letters, mouse, keys and windows of a viewer."""
