@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 from pyarrow import parquet
 
@@ -19,17 +18,10 @@ from medseg_pipelines.batch import archive_run
 from medseg_pipelines.batch.nouns import Fault, Result
 from medseg_pipelines.cli import medseg
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = ct_grid(shape=(16, 14, 8), spacing_mm=(20.0, 19.0, 30.0))
 FLAT = ct_grid(shape=(16, 14, 2), spacing_mm=(20.0, 19.0, 30.0))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two cores are shared with others, and threads that wait spin."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,12 @@ from medseg.networks.encoders._inverted import Squeeze
 from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.layers import initialise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = names()
 EVERY = [(name, dims) for name in NAMES for dims in (2, 3)]
 NORMS = ("instance", "batch")
 DILATED = [(2, 4), (2, 16), (3, 4), (3, 8), (3, 16)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The maps are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(name, dims, *, channels=2, **settings):

@@ -8,14 +8,7 @@ from medseg.errors import PackageError
 from medseg.networks.encoders import EncoderSettings, build_encoder
 from medseg.networks.pretrained import load_pretrained
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The maps are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make(name="resnet18", *, dims=2, channels=3, seed=0, **settings):

@@ -16,15 +16,9 @@ from medseg.training.starting import score_before
 from medseg.training.watching import is_held, look_at, stop_run
 from toy_dataset import write_toy, write_toy_regions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

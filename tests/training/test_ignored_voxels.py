@@ -5,7 +5,6 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from msgspec import structs
 
 from medseg.errors import Cancelled, LabelError, PlanError
@@ -18,18 +17,12 @@ from medseg.training.sampling import draw_batch
 from medseg.volume import LabelTable
 from toy_dataset import toy_case
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PLAN = Plan(
     spacing_mm=(1.2, 1.2, 1.2), channels=("MR",), normalisation=(Normalisation(),),
     patch=(16, 16, 16), batch=4, network=Choice(name="unet"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
 from toy_dataset import toy_case, write_toy_regions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
 SMALL = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
 PLAN = Plan(
@@ -38,14 +40,6 @@ PLAN = Plan(
 def meaning(labels, order):
     plain = {"labels": labels} | ({} if order is None else {"regions_class_order": order})
     return meaning_of(plain, where=Path("dataset.json"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

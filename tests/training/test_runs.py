@@ -28,18 +28,12 @@ import torch
 torch.set_num_threads(1)
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training import trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 options = TrainingOptions(steps=48, validations=2, device="cpu")
 train(open_dataset(sys.argv[1]), Path(sys.argv[2]), options=options, resume="resume" in sys.argv)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
