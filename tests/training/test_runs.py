@@ -21,6 +21,8 @@ from medseg.training.history import read_history
 from medseg.volume import Grid, Scan
 from toy_dataset import toy_case, write_toy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -28,8 +30,6 @@ import torch
 torch.set_num_threads(1)
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training import trainer
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 options = TrainingOptions(steps=48, validations=2, device="cpu")
 train(open_dataset(sys.argv[1]), Path(sys.argv[2]), options=options, resume="resume" in sys.argv)
