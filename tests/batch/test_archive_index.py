@@ -49,8 +49,12 @@ def opened_below(root):
         seen += _OPENED
 
 
-def series(seed=0, slices=4, **changes):
-    return Series(random_stored((slices, 5, 6), seed), **changes)
+_VISIT = "1.2.826.0.1.3680043.8.498.7"
+
+
+def series(seed=0, slices=4, study=_VISIT, **changes):
+    """Of one study: which one names the patient would else hang on what an index has seen."""
+    return Series(random_stored((slices, 5, 6), seed), study=study, **changes)
 
 
 @pytest.fixture
@@ -334,6 +338,16 @@ def test_a_folder_that_becomes_an_output_or_a_link_is_forgotten(archive, tmp_pat
     assert found == search(root, None)
     assert {one.fault.code for one in found if one.fault} == {"LINK"}
     assert not [one for one in found if "deep" in one.path]
+
+
+def test_a_patient_keeps_the_name_of_the_first_study_also_when_that_is_gone(tmp_path):
+    root, index = tmp_path / "root", tmp_path / "index"
+    for n in range(4):
+        series(n, study=f"{_VISIT}.{n}").write(root / f"s{n}")
+    (name,) = {one.folder.partition("/")[0] for one in search(root, index)}
+    for n in range(3):
+        shutil.rmtree(root / f"s{n}")
+        assert {one.folder.partition("/")[0] for one in search(root, index)} == {name}
 
 
 def test_a_file_that_cannot_be_opened_for_once_is_tried_again(archive, monkeypatch):
