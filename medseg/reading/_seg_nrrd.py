@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from medseg.volume import Code, Label
 from medseg.volume.label_table import default_color
 
-_TISSUE = "SCT^85756007^Tissue"
+_NO_CODE = Code("", "", "")
 
 
 def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
@@ -38,24 +38,28 @@ def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
         if name in {label.name for label in labels.values()}:
             name = f"{name} {value}"
         color = _color(metadata.get(f"{prefix}Color", ""), number)
-        code = _code(metadata.get(f"{prefix}Tags", ""))
+        kind, what = _codes(metadata.get(f"{prefix}Tags", ""))
         if 1 <= value <= 65535 and value not in labels:
-            labels[value] = Label(value=value, name=name, color=color, code=code)
+            labels[value] = Label.coded(value, name, color, kind=kind, what=what)
     return tuple(labels[value] for value in sorted(labels))
 
 
-def _code(tags: str) -> Code | None:
-    """The type in a terminology entry; None for some tissue, which stands for no code at all.
+def _codes(tags: str) -> tuple[Code, Code]:
+    """Category and type in a terminology entry; codes without a value where there are none.
 
     Its words are context, category, type, type modifier and three about the region; each code is
     scheme, value and meaning.
     """
     entries = (one.partition(":") for one in tags.split("|"))
     entry = next((text for key, _, text in entries if key.strip() == "TerminologyEntry"), "")
-    words = entry.split("~")
-    parts = words[2].split("^") if len(words) > 2 else []
-    if len(parts) != 3 or not all(parts[:2]) or words[1] == words[2] == _TISSUE:
-        return None
+    kind, what = [*map(_code, entry.split("~")), _NO_CODE, _NO_CODE, _NO_CODE][1:3]
+    return (kind, what) if what.value else (_NO_CODE, _NO_CODE)
+
+
+def _code(word: str) -> Code:
+    parts = word.split("^")
+    if len(parts) != 3 or not all(parts[:2]):
+        return _NO_CODE
     scheme, value, meaning = parts
     return Code(value, scheme, meaning)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,7 @@ from medseg.volume.label_table import default_color
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_PROPERTIES = ("Category", "Type")
 _BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 
 
@@ -130,7 +132,8 @@ def _label(item: Dataset) -> tuple[int, Label]:
     own = re.fullmatch(r"medseg label (\d+)", as_text(item, "TrackingID"))
     value = int(own[1]) if own else number
     name = as_text(item, "SegmentLabel") or f"segment {number}"
-    return number, Label(value=value, name=name, color=_color(item, number), code=_code(item))
+    kind, what = (_code(item, f"SegmentedProperty{word}CodeSequence") for word in _PROPERTIES)
+    return number, Label.coded(value, name, _color(item, number), kind=kind, what=what)
 
 
 def _color(item: Dataset, number: int) -> tuple[int, int, int]:
@@ -145,20 +148,17 @@ def _color(item: Dataset, number: int) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def _code(item: Dataset) -> Code | None:
-    """The segment's property type; None for "Tissue", which stands for no code at all."""
-    for one in item.get("SegmentedPropertyTypeCodeSequence") or []:
-        words = (as_text(one, key) for key in ("CodeValue", "CodingSchemeDesignator"))
-        value, scheme = words
-        if value and value != "85756007":
-            return Code(value, scheme, as_text(one, "CodeMeaning"))
-    return None
+def _code(item: Dataset, sequence: str) -> Code:
+    """The first code of a sequence; one without a value when there is none."""
+    words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+    for one in item.get(sequence) or []:
+        return Code(*(as_text(one, word) for word in words))
+    return Code("", "", "")
 
 
 def _renamed(label: Label) -> Label:
     """The label with its value in its name, which others share."""
-    name = f"{label.name} {label.value}"
-    return Label(value=label.value, name=name, color=label.color, code=label.code)
+    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
 
 
 def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:

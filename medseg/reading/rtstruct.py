@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -239,8 +240,7 @@ def _unique(regions: Sequence[_Region]) -> list[_Region]:
 
 
 def _numbered(label: Label) -> Label:
-    name = f"{label.name} {label.value}"
-    return Label(value=label.value, name=name, color=label.color, code=label.code)
+    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
 
 
 def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:

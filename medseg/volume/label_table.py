@@ -33,6 +33,17 @@ class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meaning: str
 
 
+STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+"""Category of a label that has a code and no category of its own."""
+
+TISSUE = Code("85756007", "SCT", "Tissue")
+"""Category and type of a label without either."""
+
+_FORMER = {
+    ("91723000", "SCT"): STRUCTURE, ("T-D000A", "SRT"): STRUCTURE, ("T-D0050", "SRT"): TISSUE,
+}  # fmt: skip
+
+
 class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One structure: the voxel value that stands for it, its name, colour and code.
 
@@ -46,12 +57,50 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Red, green, blue, 0 to 255.
     code : Code or None
         What the structure is, for DICOM.
+    category : Code or None
+        What kind of thing it is, where that is neither an anatomical structure with a code nor
+        some tissue without one; see :attr:`property_category`.
     """
 
     value: int
     name: str
     color: tuple[int, int, int]
     code: Code | None = None
+    category: Code | None = None
+
+    @property
+    def property_category(self) -> Code:
+        """The category that DICOM and 3D Slicer are told."""
+        return self.category or (STRUCTURE if self.code else TISSUE)
+
+    @property
+    def property_type(self) -> Code:
+        """The type that DICOM and 3D Slicer are told."""
+        return self.code or TISSUE
+
+    @classmethod
+    def coded(
+        cls, value: int, name: str, color: tuple[int, int, int], *, kind: Code, what: Code
+    ) -> Label:
+        """A label of the category and type that a file tells; what goes without saying is left out.
+
+        Parameters
+        ----------
+        value, name, color : int, str and tuple of int
+            As the label's.
+        kind, what : Code
+            Category and type.
+        """
+        kind, what = (_FORMER.get((one.value, one.scheme), one) for one in (kind, what))
+        code = what if what.value and not _same(what, TISSUE) else None
+        known = cls(value=value, name=name, color=color, code=code)
+        usual = not kind.value or _same(kind, known.property_category)
+        return known if usual else msgspec.structs.replace(known, category=kind)
+
+
+def _same(one: Code, other: Code) -> bool:
+    """Whether two codes are equal, whatever words they go by."""
+    return (one.value, one.scheme) == (other.value, other.scheme)
 
 
 class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,16 +10,10 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, Maker
+from medseg.volume import Label, Maker
 from medseg.volume.label_map import present_values
 from medseg.writing._dicom_source import stable_uid
 from medseg.writing._native_labels import NativeLabels
-
-STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
-"""Category of a label with a code."""
-
-TISSUE = Code("85756007", "SCT", "Tissue")
-"""Category and type of a label without one."""
 
 WITH_EMPTY_FRAMES_BYTES = 1 << 28
 """Empty frames of a binary SEG are left out above this size."""

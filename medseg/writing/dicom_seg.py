@@ -17,8 +17,6 @@ from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._seg_identity import (
-    STRUCTURE,
-    TISSUE,
     WITH_EMPTY_FRAMES_BYTES,
     chosen_encoding,
     identity,
@@ -180,8 +178,8 @@ def _described(number: int, label: Label, key: tuple[str, ...], maker: Maker) ->
     return SegmentDescription(
         segment_number=number,
         segment_label=label.name[:_LONG_STRING],
-        segmented_property_category=_coded(STRUCTURE if label.code else TISSUE),
-        segmented_property_type=_coded(label.code or TISSUE),
+        segmented_property_category=_coded(label.property_category),
+        segmented_property_type=_coded(label.property_type),
         algorithm_type=SegmentAlgorithmTypeValues(maker.kind.upper()),
         algorithm_identification=None
         if maker.kind == "manual"

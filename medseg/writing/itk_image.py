@@ -17,8 +17,6 @@ from medseg.writing._selfcheck import check_read_back
 
 suffixes = (".nrrd", ".mha")
 
-_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
-_TISSUE = Code("85756007", "SCT", "Tissue")
 _SEPARATOR = re.compile(r"[\^~|\r\n]")  # of the words in a terminology entry
 _KINDS = "Segmentation category and type - 3D Slicer General Anatomy list"
 _PLACES = "Anatomic codes - DICOM master list"
@@ -141,8 +139,7 @@ def _segment_fields(labels: LabelMap) -> dict[str, str]:
 
 def _terminology(label: Label) -> str:
     """3D Slicer's terminology entry of a label's code; without a code it is some tissue."""
-    category = _STRUCTURE if label.code else _TISSUE
-    words = "~".join(_word(one) for one in (category, label.code or _TISSUE))
+    words = "~".join(_word(one) for one in (label.property_category, label.property_type))
     return f"TerminologyEntry:{_KINDS}~{words}~^^~{_PLACES}~^^~^^|"
 
 

@@ -17,8 +17,6 @@ from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._seg_identity import (
-    STRUCTURE,
-    TISSUE,
     chosen_encoding,
     identity,
     maker_of,
@@ -169,8 +167,8 @@ def _group(
         referenced_segment=ReferencedSegment(
             seg.SOPClassUID, seg.SOPInstanceUID, number, source_series=source
         ),
-        finding_category=_coded(STRUCTURE if label.code else TISSUE),
-        finding_type=_coded(label.code or TISSUE),
+        finding_category=_coded(label.property_category),
+        finding_type=_coded(label.property_type),
         algorithm_id=None
         if maker.kind == "manual"
         else AlgorithmIdentification(name=maker.name, version=maker.version),

@@ -9,7 +9,16 @@ from medseg.volume import Code, Label, LabelTable
 from medseg_napari.correcting.label_schema import read_schema, rows_of, table_of_rows, write_schema
 
 LIVER = Label(value=5, name="liver", color=(1, 20, 255), code=Code("10200004", "SCT", "Liver"))
-TABLE = LabelTable((Label(value=2, name="Niere links", color=(0, 0, 0)), LIVER))
+LESION = Label.coded(
+    7, "lesion", (9, 9, 9),
+    kind=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+    what=Code("4147007", "SCT", "Mass"),
+)  # fmt: skip
+OTHER = Label.coded(
+    8, "other", (9, 9, 9), kind=Code("Q1", "99LOCAL", "it's own"),
+    what=Code("K1", "99LOCAL", "Kind"),
+)  # fmt: skip
+TABLE = LabelTable((Label(value=2, name="Niere links", color=(0, 0, 0)), LIVER, LESION, OTHER))
 
 
 def test_text_and_file_keep_everything(tmp_path) -> None:
@@ -41,6 +50,7 @@ def test_codes_of_snomed_are_taken(code) -> None:
         (["3", "a", "#000000", "10200004", "SCT", ""], "its meaning"),
         (["3", "a", "#000000", "", "", "Liver"], "its number"),
         (["3", "a", "#000000", "1" * 19, "99LOCAL", "Liver"], "longer than DICOM"),
+        (["3", "a", "#000000", "", "", "", "Tumour"], "'Tumour' is no category"),
     ],
 )
 def test_a_wrong_cell_is_named(row, words) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dicom_phantom import Series, random_stored
 from medseg.errors import WriteError
 from medseg.reading import read_labels, read_scan
-from medseg.volume import LabelMap, LabelTable
+from medseg.volume import Code, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 from writing.dicom_validator import errors_of
 
@@ -41,6 +41,44 @@ def test_labels_come_back_from_a_tilted_series(tmp_path, labels, encoding):
     assert back.grid.same_as(labels.grid, tolerance_mm=1e-3)
     assert back.table.names == labels.table.names
     assert back.table.values == labels.table.values
+
+
+MASS, ABNORMAL = (
+    Code("4147007", "SCT", "Mass"),
+    Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+)
+CODED = LabelTable((
+    Label(value=2, name="liver", color=(0, 0, 0), code=Code("10200004", "SCT", "Liver")),
+    Label.coded(7, "mass", (255, 255, 255), kind=ABNORMAL, what=MASS),
+    Label(value=300, name="scar", color=(0, 0, 0), category=ABNORMAL),
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("a.dcm", "binary"), ("a.dcm", "labelmap"), ("a.seg.nrrd", ""), ("a.nii.gz", "")],
+)
+def test_category_and_code_come_back(tmp_path, labels, name, encoding):
+    Series(random_stored()).write(tmp_path / "straight")
+    scan = read_scan(tmp_path / "straight")
+    coded = LabelMap(labels.values, scan.grid, CODED, scan.provenance)
+    more = {"encoding": encoding} if encoding else {}
+    path = write_labels(coded, tmp_path / name, **more)
+    back = read_labels(path).table
+    assert [(one.code, one.category) for one in back] == [(one.code, one.category) for one in CODED]
+    if name == "a.dcm":
+        segments = pydicom.dcmread(path, stop_before_pixels=True).SegmentSequence
+        kinds = [one.SegmentedPropertyCategoryCodeSequence[0].CodeValue for one in segments]
+        assert kinds[-3:] == ["123037004", "49755003", "49755003"]
+
+
+def test_categories_of_former_editions_are_the_same():
+    older = Code("91723000", "SCT", "Anatomical Structure")
+    assert Label.coded(1, "a", (0, 0, 0), kind=older, what=MASS).category is None
+    srt = Code("T-D0050", "SRT", "Tissue")
+    assert Label.coded(1, "a", (0, 0, 0), kind=srt, what=srt) == Label(
+        value=1, name="a", color=(0, 0, 0)
+    )
 
 
 def test_label_maps_are_compressed_and_complete(tmp_path, labels):

@@ -10,12 +10,26 @@ import msgspec
 
 from medseg.errors import LabelError, ReadError
 from medseg.volume import Code, Label, LabelTable
+from medseg.volume.label_table import STRUCTURE, TISSUE
 
-COLUMNS = ("Value", "Name", "Colour", "Code", "Scheme", "Meaning")
-"""Colour is written ``#rrggbb``; code, scheme and meaning are all given or all left out."""
+COLUMNS = ("Value", "Name", "Colour", "Code", "Scheme", "Meaning", "Category")
+"""Colour is written ``#rrggbb``; code, scheme and meaning are all given or all left out. An empty
+category is an anatomical structure where there is a code, else some tissue."""
+
+CATEGORIES = (
+    STRUCTURE,
+    TISSUE,
+    Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+    Code("91720002", "SCT", "Body Substance"),
+    Code("260787004", "SCT", "Physical object"),
+    Code("246464006", "SCT", "Function"),
+    Code("309825002", "SCT", "Spatial and Relational Concept"),
+)
+"""What DICOM offers (CID 7150, Segmentation Property Categories)."""
 
 SNOMED = "SCT"
 _SNOMED_DIGITS = (6, 18)
+_OTHER_CATEGORY = re.compile(r"(\S+) (\S+) '(.*)'")  # scheme, value, meaning
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 _LONGEST_CODE = 16  # characters in DICOM's value representation SH
 
@@ -27,7 +41,13 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def rows_of(table: LabelTable) -> list[list[str]]:
     """The table as text, one row for each label in the order of `COLUMNS`."""
     return [
-        [str(label.value), label.name, f"#{bytes(label.color).hex()}", *_code_text(label.code)]
+        [
+            str(label.value),
+            label.name,
+            f"#{bytes(label.color).hex()}",
+            *_code_text(label.code),
+            _category_text(label.category),
+        ]
         for label in table
     ]
 
@@ -38,7 +58,8 @@ def table_of_rows(rows: Sequence[Sequence[str]]) -> LabelTable:
     Parameters
     ----------
     rows : sequence of sequence of str
-        In the order of `COLUMNS`; the labels need not be in ascending order.
+        In the order of `COLUMNS`, the last one may be missing; the labels need not be in
+        ascending order.
 
     Returns
     -------
@@ -103,13 +124,39 @@ def write_schema(table: LabelTable, path: Path) -> None:
 
 
 def _label(number: int, cells: list[str]) -> Label:
-    value, name, color, *code = cells
+    value, name, color, *code = cells[:6]
     if not value.isdecimal() or not 1 <= int(value) <= 65535:
         raise LabelError(f"row {number}: the value '{value}' is no whole number from 1 to 65535")
     if not name:
         raise LabelError(f"row {number}: value {value} needs a name")
-    return Label(value=int(value), name=name, color=_color(number, color),
-                 code=_code(number, code))  # fmt: skip
+    return Label.coded(
+        int(value), name, _color(number, color),
+        kind=_category(number, "".join(cells[6:])), what=_code(number, code) or TISSUE,
+    )  # fmt: skip
+
+
+def _category(number: int, text: str) -> Code:
+    """The category of that name; one without a value when there is no name."""
+    known = {one.meaning.casefold(): one for one in CATEGORIES}
+    other = _OTHER_CATEGORY.fullmatch(text)
+    if not text:
+        return Code("", "", "")
+    if text.casefold() in known:
+        return known[text.casefold()]
+    if other:
+        return Code(other[2], other[1], other[3])
+    raise LabelError(
+        f"row {number}: '{text}' is no category; choose one of"
+        f" {', '.join(one.meaning for one in CATEGORIES)}, or leave it empty"
+    )
+
+
+def _category_text(category: Code | None) -> str:
+    if category is None:
+        return ""
+    if category in CATEGORIES:
+        return category.meaning
+    return f"{category.scheme} {category.value} '{category.meaning}'"
 
 
 def _color(number: int, text: str) -> tuple[int, int, int]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QHeaderView,
     QPushButton,
+    QStyledItemDelegate,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -20,6 +22,7 @@ from qtpy.QtWidgets import (
 from medseg.errors import MedsegError
 from medseg.volume import LabelTable
 from medseg_napari.correcting.label_schema import (
+    CATEGORIES,
     COLUMNS,
     read_schema,
     rows_of,
@@ -29,12 +32,23 @@ from medseg_napari.correcting.label_schema import (
 from medseg_napari.panels.labels_form import row, wrapped
 
 _COLOUR = COLUMNS.index("Colour")
-_WIDTHS_PX = (42, 96, 64, 80, 54, 80)
+_CATEGORY = COLUMNS.index("Category")
+_WIDTHS_PX = (42, 96, 64, 80, 54, 80, 80)
 _HINT = (
     "Names, colours and codes of the chosen label map; they are saved with it. A code, such as SCT"
     " 10200004 'Liver', makes the segment of a DICOM SEG an anatomical structure; without one it is"
-    " a tissue."
+    " a tissue, unless another category is chosen."
 )
+
+
+class _Categories(QStyledItemDelegate):  # type: ignore[misc]
+    """Offers DICOM's categories where a cell is edited."""
+
+    def createEditor(self, parent: QWidget, *_about: object) -> QComboBox:  # noqa: N802 - Qt's name
+        """A list; its first row is empty, which leaves the choice to the code."""
+        box = QComboBox(parent)
+        box.addItems(["", *(one.meaning for one in CATEGORIES)])
+        return box
 
 
 class SchemaEditor(QWidget):  # type: ignore[misc]
@@ -57,6 +71,7 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
         self.cells.horizontalHeader().setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS_PX):
             self.cells.setColumnWidth(column, width)
+        self.cells.setItemDelegateForColumn(_CATEGORY, _Categories(self.cells))
         self.message = wrapped("")
         self.buttons = {name: QPushButton(name) for name in
                         ("Add row", "Delete row", "Import...", "Export...", "Apply")}  # fmt: skip
