@@ -28,6 +28,9 @@ from medseg.volume.label_map import as_label_values
 
 _COMMENT = 6  # ecode of a NIfTI header extension that holds text
 _DISAGREEMENT_MM = 0.1
+_TIME_UNITS = 0x38  # bits of xyzt_units
+_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
+_OF_TIME = (0, 2001)  # no intent, and NIFTI_INTENT_TIME_SERIES
 
 
 class _Names(msgspec.Struct):
@@ -44,6 +47,9 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     """Read a scan; a fourth axis (time or channels) becomes the channels.
 
+    The file cannot say which of the two it is: it is taken as time where the header gives both a
+    unit of time and a step that is not 0.
+
     The form is that of :class:`medseg.reading.protocol.ScanReader`. Voxels (C, I, J, K) are
     integers when the header asks for no scaling, else float32; the affine is the sform's where it
     is set, else the qform's.
@@ -54,7 +60,12 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
         voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
         grid = Grid(voxels.shape[1:], image.affine)
         notes += _geometry_notes(image.header, grid)
-        scan = Scan(voxels, grid, provenance=Provenance("nifti", (path,), notes=tuple(notes)))
+        scan = Scan(
+            voxels,
+            grid,
+            provenance=Provenance("nifti", (path,), notes=tuple(notes)),
+            time_step_s=time_step_s(image.header),
+        )
     progress(1, 1, f"read {path.name}")
     return scan
 
@@ -73,6 +84,51 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         notes += _geometry_notes(image.header, grid)
         known = table or completed(_stored_names(image.header), values)
         return LabelMap(values, grid, known, Provenance("nifti", (path,), notes=tuple(notes)))
+
+
+def time_step_s(header: Any) -> float:
+    """Seconds between the volumes along the fourth axis, when that is an axis of time.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header
+        Or of NIfTI-2.
+
+    Returns
+    -------
+    float
+        0 for channels: without a fourth axis, with a fifth one, with an intent other than a series
+        of time, without a unit of time, or with a step that is 0 or not finite.
+    """
+    sizes = [*(int(size) for size in header.get_data_shape()[3:]), 1]
+    intent = int(header["intent_code"])
+    factor = _SECONDS.get(int(header["xyzt_units"]) & _TIME_UNITS, 0.0)
+    step = float(header["pixdim"][4]) * factor
+    plain = sizes[0] > 1 and math.prod(sizes[1:]) == 1 and intent in _OF_TIME
+    return max(step, 0.0) if plain and math.isfinite(step) else 0.0
+
+
+def fourth_axis(path: Path) -> tuple[int, float] | None:
+    """How many volumes a file holds, and the seconds between them, by its header alone.
+
+    Parameters
+    ----------
+    path : Path
+        Of a NIfTI file.
+
+    Returns
+    -------
+    (int, float) or None
+        As :func:`time_step_s` has it; None for one volume, and for what cannot be read.
+    """
+    try:
+        with _damage_told(path), _opened(path) as stream:
+            kind = _image_class(stream).header_class
+            header = kind(stream.read(kind.template_dtype.itemsize), check=False)
+            count = math.prod(header.get_data_shape()[3:])
+    except ReadError:
+        return None
+    return (int(count), time_step_s(header)) if count > 1 else None
 
 
 def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:

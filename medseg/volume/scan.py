@@ -56,6 +56,8 @@ class Scan:
         DICOM modality word (``"CT"``, ``"MR"``...), or ``""`` when unknown.
     provenance : Provenance
         Where it came from.
+    time_step_s : float
+        Seconds from one channel to the next, where channels are points of time; else 0.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Scan:
     grid: Grid
     modality: str = ""
     provenance: Provenance = field(default_factory=Provenance)
+    time_step_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 4 or self.voxels.shape[1:] != self.grid.shape:

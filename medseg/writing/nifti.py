@@ -34,14 +34,18 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 
 
 def write_scan(scan: Scan, path: Path) -> None:
-    """Write a scan; several channels become the fourth axis.
+    """Write a scan; several channels, or points of time, become the fourth axis.
 
     The form is that of :class:`medseg.writing.protocol.ScanWriter`. float64 and float16 are stored
     as float32.
     """
     voxels = scan.voxels if scan.voxels.dtype.name in _WRITABLE else _storable(scan.voxels)
     array = voxels[0] if scan.channels == 1 else np.moveaxis(voxels, 0, 3)
-    _write(_image(array, scan.grid), path, array, scan.grid)
+    image = _image(array, scan.grid)
+    if scan.channels > 1 and scan.time_step_s > 0:
+        image.header.set_xyzt_units(xyz="mm", t="sec")
+        image.header["pixdim"][4] = scan.time_step_s
+    _write(image, path, array, scan.grid)
 
 
 def _storable(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "display": {
             "convention": "radiological",
             "letters": True,
+            "crosshair": True,
             "scale_bar": True,
             "wheel_scrolls": True,
             "drag_windows": True,
@@ -18,6 +19,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "inference": {"device": "auto", "overlap": 0.5, "mirror": False, "max_memory_gb": 0.0},
         "autosave": {"enabled": True, "minutes": 3},
+        "files": {"take_dropped": False},
         "privacy": {"show_patient_text": False},
     }
 )
@@ -30,7 +32,7 @@ def setting(section: str, name: str) -> Any:
     Parameters
     ----------
     section : str
-        Heading in the preferences: display, inference, autosave or privacy.
+        Heading in the preferences: display, inference, autosave, files or privacy.
     name : str
         Of the choice.
 
@@ -73,6 +75,13 @@ def on_change(section: str, callback: Callable[[Any], None]) -> None:
     chosen = _section(section)
     if chosen is not None:
         chosen.events.connect(callback)
+
+
+def off_change(section: str, callback: Callable[[Any], None]) -> None:
+    """Hear no more of what :func:`on_change` told."""
+    chosen = _section(section)
+    if chosen is not None:
+        chosen.events.disconnect(callback)
 
 
 def _section(section: str) -> Any:

@@ -60,6 +60,8 @@ class Source(TypedDict):
         lowest and highest intensity.
     lead : str
         Name of an axis before I, P, L: ``"C"`` of channels, ``"T"`` of time points, or ``""``.
+    time_step_s : float
+        Seconds between time points; 0 when not known.
     pixels_only, placeless : bool
         Whether voxels have no size in mm, and whether left and right are not known.
     """
@@ -73,6 +75,7 @@ class Source(TypedDict):
     first_limits: tuple[float, float] | None
     value_range: tuple[float, float] | None
     lead: str
+    time_step_s: float
     pixels_only: bool
     placeless: bool
 
@@ -85,8 +88,8 @@ def layer_from_scan(
     Parameters
     ----------
     scan : Scan
-        One channel gives a layer of axes I, P, L; more give C, I, P, L. A picture in colour is
-        shown in its colours.
+        One channel gives a layer of axes I, P, L; more give C, I, P, L, or T, I, P, L where they
+        are points of time. A picture in colour is shown in its colours.
     name : str
         What the layer is called; oblique and tilted scans and pictures get a badge.
     window : tuple of float, optional
@@ -108,7 +111,7 @@ def layer_from_scan(
     if scan.channels == 1:
         voxels = voxels[0]
     else:
-        lead_with(attributes, "C")
+        lead_with(attributes, "T" if scan.time_step_s else "C", step_s=scan.time_step_s)
     attributes["contrast_limits"] = limits
     attributes["colormap"] = "gray"
     return voxels, attributes, "image"
@@ -289,6 +292,7 @@ def _source(
         first_limits=None,
         value_range=None,
         lead="",
+        time_step_s=0.0,
         pixels_only=any(note.startswith(_PIXELS_ONLY) for note in provenance.notes),
         placeless=any(_PLACELESS in note for note in provenance.notes),
     )
@@ -317,12 +321,12 @@ def _badge(source: Source) -> str:
     return f" (oblique {angle:.0f}°)" if angle >= SHOWN_OBLIQUE_DEGREES else ""
 
 
-def lead_with(attributes: dict[str, Any], axis: str) -> None:
-    """Put an axis, C or T, before I, P, L of a layer's attributes."""
-    attributes["metadata"][KEY]["lead"] = axis
-    attributes["scale"] = (1.0, *attributes["scale"])
+def lead_with(attributes: dict[str, Any], axis: str, *, step_s: float = 0.0) -> None:
+    """Put an axis, C or T, before I, P, L of a layer's attributes; T in seconds where known."""
+    attributes["metadata"][KEY] |= {"lead": axis, "time_step_s": step_s}
+    attributes["scale"] = (step_s or 1.0, *attributes["scale"])
     attributes["translate"] = (0.0, *attributes["translate"])
-    attributes["units"] = ("pixel", *attributes["units"])
+    attributes["units"] = ("s" if step_s else "pixel", *attributes["units"])
     attributes["axis_labels"] = (axis, *AXES)
 
 

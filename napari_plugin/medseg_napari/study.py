@@ -144,6 +144,7 @@ def sentence_of(entry: StudyEntry) -> str:
         parts.append("labels: they open as a label map in the place of their scan")
     if entry.volumes > 1:
         parts.insert(0, f"{entry.volumes} volumes of one place; they open as one layer, axis T")
+    parts += _fourth_axis(entry)
     if report.tilt_degrees >= _SHOWN_DEGREES:
         parts.append(
             f"the slices lean by {report.tilt_degrees:.1f}°; distances across slices are true, the"
@@ -206,7 +207,9 @@ def open_entry(entry: StudyEntry, opening: Opening, progress: Progress) -> list[
     """
     from medseg.reading.study import read_volumes
     from medseg_napari.reader import layers_of_path
+    from medseg_napari.study_memory import check_room
 
+    check_room(entry)
     if entry.report.modality in _LABEL_KINDS and entry.report.format == "dicom":
         progress(0, 1, "reading")
         labels = read_labels(entry.path, overlaps=opening.overlaps)
@@ -301,6 +304,20 @@ def _verdict(entry: StudyEntry) -> str:
     if report.oblique_degrees >= _SHOWN_DEGREES:
         return f"{words}, oblique {report.oblique_degrees:.0f}°"
     return words
+
+
+def _fourth_axis(entry: StudyEntry) -> list[str]:
+    """What the fourth axis of a NIfTI file is taken for."""
+    from medseg.reading.nifti import fourth_axis
+
+    found = fourth_axis(entry.path) if entry.report.format == "nifti" else None
+    if found is None:
+        return []
+    count, step_s = found
+    kind, axis = f"{count} channels (the header gives no time between them)", "C"
+    if step_s:
+        kind, axis = f"{count} time points, {step_s:g} s apart", "T"
+    return [f"{kind}; they open as one layer, axis {axis}"]
 
 
 def _sizeless(entry: StudyEntry) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from medseg.errors import GeometryError
 from medseg.volume import Scan
 from medseg.volume.conventions import IPL, Reorientation
-from medseg_napari.layers import KEY, LayerTuple, layer_from_scan, lead_with
+from medseg_napari.layers import KEY, LayerTuple, layer_from_scan, lead_with, source_of
 
 
 def layer_from_volumes(
@@ -52,7 +52,7 @@ def layer_from_volumes(
 
 
 def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: int) -> LayerTuple:
-    """One volume of a layer of :func:`layer_from_volumes`, as a layer of its own.
+    """One volume of a layer with an axis T, as a layer of its own.
 
     Parameters
     ----------
@@ -68,9 +68,50 @@ def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: in
     tuple
         Data, attributes and ``"image"``, as napari takes them.
     """
-    source = {**attributes["metadata"][KEY], "lead": ""}
+    source = {**attributes["metadata"][KEY], "lead": "", "time_step_s": 0.0}
     spatial = ("scale", "translate", "units", "axis_labels")
     taken: dict[str, Any] = {key: tuple(attributes[key])[1:] for key in spatial}
     taken |= {key: attributes[key] for key in ("contrast_limits", "colormap")}
     taken |= {"name": f"{attributes['name']}, time {number + 1}", "metadata": {KEY: source}}
     return np.asarray(data[number]), taken, "image"
+
+
+def shown_number(layer: Any, point: Sequence[float]) -> int:
+    """Which time point of a layer shows, from 0; a step may be any number of seconds.
+
+    Parameters
+    ----------
+    layer : napari.layers.Layer
+        With axes T, I, P, L.
+    point : sequence of float
+        World coordinates of the sliders.
+
+    Returns
+    -------
+    int
+    """
+    step = round((float(point[-4]) - float(layer.translate[0])) / float(layer.scale[0]))
+    return int(min(max(step, 0), layer.data.shape[0] - 1))
+
+
+def series_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Scan | None:
+    """All time points of a layer as the channels of one scan, for a file that can say so.
+
+    Parameters
+    ----------
+    data : ndarray, shape (T, I, P, L)
+        The layer's data.
+    attributes : mapping
+        The layer's attributes.
+
+    Returns
+    -------
+    Scan or None
+        None when the layer has no axis T, or no time between its points is known.
+    """
+    source = source_of(data, attributes)
+    step_s = source.get("time_step_s", 0.0) if source else 0.0
+    if source is None or source.get("lead") != "T" or not step_s:
+        return None
+    voxels = Reorientation.towards(source["grid"], IPL).undo(np.asarray(data))
+    return Scan(voxels, source["grid"], source["modality"], source["provenance"], step_s)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from medseg_napari.correcting.kept_layers import mark_saved
 from medseg_napari.layers import KEY, labels_from_layer, same_place, scan_from_layer, source_of
+from medseg_napari.time_points import series_from_layer
 
 
 def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
@@ -69,7 +70,8 @@ def write_image_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, A
     """
     from medseg.writing import write_scan
 
-    return [str(write_scan(scan_from_layer(data, attributes), Path(path)))]
+    scan = series_from_layer(data, attributes) or scan_from_layer(data, attributes)
+    return [str(write_scan(scan, Path(path)))]
 
 
 def adopt(

@@ -12,8 +12,8 @@ from napari.layers import Image, Labels
 
 from medseg.errors import InputError, LabelError
 from medseg_napari.correcting import editing_commands, organs
+from medseg_napari.correcting.corrections import TOOLS, put
 from medseg_napari.correcting.editing_layers import (
-    TOOLS,
     Choices,
     image_under,
     stepped_axis,
@@ -108,3 +108,20 @@ def test_a_layer_has_room_for_as_many_labels_as_its_type() -> None:
     organs.adopt_layer(layer, [], [4])
     assert sorted(layer.metadata[KEY]["grid"].shape) == [2, 3, 4]
     assert organs.table_of(layer).names == ("label 4",)
+
+
+@pytest.mark.parametrize("name", ["Smooth", "Split pieces"])
+def test_what_was_painted_meanwhile_stays(viewer, name) -> None:
+    layer = viewer.layers[1]
+    target = target_of(layer, viewer.layers, viewer.dims).at_rest()
+    found = TOOLS[name](target, Choices(smooth_mm=4, over_labels=True))
+    would = np.array(layer.data)
+    would[found.edit.where] = found.edit.values
+    place = tuple(int(n) for n in np.argwhere(would != layer.data)[0])
+    layer.data_setitem(tuple(np.array([n]) for n in place), 9)
+    painted = np.array(layer.data)
+    assert "1 that you painted meanwhile stay" in put(target, found)
+    would[place] = 9
+    assert np.array_equal(layer.data, would)
+    layer.undo()
+    assert np.array_equal(layer.data, painted)

@@ -159,3 +159,18 @@ def test_a_click_goes_there_and_edits_show_at_once(
     qtbot.waitUntil(lambda: panel.titles[0].text() == "Axial", timeout=3000)
     viewer.layers.clear()
     qtbot.waitUntil(lambda: coronal.picture is None, timeout=3000)
+
+
+def test_the_time_point_that_shows_is_the_one_in_the_planes() -> None:
+    """Also where steps of the slider are not those of the layer."""
+    grid = Grid((6, 5, 4), np.eye(4))
+    voxels = np.arange(3, dtype=np.int16).reshape(3, 1, 1, 1) * np.ones((6, 5, 4), np.int16)
+    fast = Scan(np.zeros((9, 6, 5, 4), np.int16), grid, "MR", time_step_s=0.5)
+    viewer = with_layer(
+        layer_from_scan(fast, "fast"),
+        layer_from_scan(Scan(voxels, grid, "MR", time_step_s=2.0), "slow"),
+    )
+    viewer.layers["slow"].contrast_limits = (0, 2)
+    viewer.dims.set_point(0, 2.0)
+    assert viewer.dims.current_step[0] == 4
+    assert np.unique(picture_of(viewer, "axial").pixels).tolist() == [127]

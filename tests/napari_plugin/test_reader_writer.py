@@ -11,15 +11,17 @@ import pytest
 pytest.importorskip("napari")
 
 import nibabel as nib
+from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from npe2 import PluginManager, read, write
 
-from medseg.errors import ReadError
+from medseg.errors import GeometryError, ReadError
 from medseg.reading import read_labels
 from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
-from medseg_napari.layers import layer_from_labels, layer_from_scan
+from medseg_napari.layers import layer_from_labels, layer_from_scan, scan_from_layer
 from medseg_napari.peek import looks_like_labels
+from medseg_napari.viewing import views
 from medseg_napari.writer import adopt
 
 
@@ -190,3 +192,70 @@ def test_labels_of_a_dicom_series_become_a_dicom_segmentation(tmp_path, shared_d
     index = np.rint(back.grid.to_index(scan.grid.to_world(inside))).astype(int)
     assert (back.values[tuple(index.T)] == 1).all()
     assert (back.values == 1).sum() == len(inside)
+
+
+def four_axes(path: Path, *, step: float = 2500.0, unit: str = "msec", intent: int = 0) -> Path:
+    """A NIfTI of 5 x 6 x 7 voxels and 4 volumes, oblique; returns `path`."""
+    voxels = np.random.default_rng(1).integers(0, 900, (5, 6, 7, 4)).astype(np.int16)
+    image = nib.Nifti1Image(voxels, oblique_affine())
+    image.header.set_xyzt_units("mm", unit)
+    image.header["pixdim"][4] = step
+    image.header["intent_code"] = intent
+    nib.save(image, path)
+    return path
+
+
+def test_time_points_of_a_nifti_open_as_axis_t_and_return(tmp_path) -> None:
+    first, second = four_axes(tmp_path / "first.nii.gz"), tmp_path / "second.nii.gz"
+    layer = Layer.create(*opened(first))
+    assert layer.axis_labels == ("T", "I", "P", "L")
+    assert layer.data.shape[0] == 4
+    assert layer.scale[0] == 2.5
+    assert str(layer.units[0]) == "second"
+    with pytest.raises(GeometryError, match="4 time points"):
+        scan_from_layer(*layer.as_layer_data_tuple()[:2])
+
+    assert write(str(second), [layer], plugin_name="medseg") == [str(second)]
+    one, two = nib.load(first), nib.load(second)
+    np.testing.assert_array_equal(np.asarray(two.dataobj), np.asarray(one.dataobj))
+    assert two.affine.tobytes() == one.affine.tobytes()
+    assert two.header.get_zooms()[3] == 2.5
+    assert two.header.get_xyzt_units() == ("mm", "sec")
+    again = Layer.create(*opened(second))
+    assert again.axis_labels == layer.axis_labels
+    np.testing.assert_array_equal(again.data, layer.data)
+
+
+def test_a_time_point_of_a_nifti_is_a_scan_and_returns(tmp_path) -> None:
+    path, third = four_axes(tmp_path / "first.nii"), tmp_path / "third.nii"
+    viewer = ViewerModel()
+    viewer.add_layer(Layer.create(*opened(path)))
+    viewer.dims.set_point(0, 7.5)  # seconds
+    views.take_time_point(viewer)
+    taken = viewer.layers[-1]
+    assert taken.name.endswith("time 4")
+    assert scan_from_layer(*taken.as_layer_data_tuple()[:2]).channels == 1
+    assert write(str(third), [taken], plugin_name="medseg") == [str(third)]
+    expected = np.asarray(nib.load(path).dataobj)[..., 3]
+    np.testing.assert_array_equal(np.asarray(nib.load(third).dataobj), expected)
+    assert nib.load(third).affine.tobytes() == nib.load(path).affine.tobytes()
+
+
+@pytest.mark.parametrize(
+    "header", [{"step": 0.0}, {"unit": "unknown"}, {"unit": "ppm"}, {"intent": 1007}]
+)
+def test_a_fourth_axis_without_time_is_channels(tmp_path, header) -> None:
+    first, second = four_axes(tmp_path / "first.nii", **header), tmp_path / "second.nii"
+    layer = Layer.create(*opened(first))
+    assert layer.axis_labels == ("C", "I", "P", "L")
+    scan = scan_from_layer(*layer.as_layer_data_tuple()[:2])
+    assert (scan.channels, scan.time_step_s) == (4, 0.0)
+    assert write(str(second), [layer], plugin_name="medseg") == [str(second)]
+    assert Layer.create(*opened(second)).axis_labels == ("C", "I", "P", "L")
+
+
+def test_a_vector_in_the_fifth_axis_is_channels(tmp_path) -> None:
+    image = nib.Nifti1Image(np.zeros((5, 6, 7, 1, 3), np.float32), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "vectors.nii")
+    assert Layer.create(*opened(tmp_path / "vectors.nii")).axis_labels == ("C", "I", "P", "L")

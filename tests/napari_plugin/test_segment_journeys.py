@@ -24,6 +24,7 @@ from medseg_napari.correcting.organs import table_of
 from medseg_napari.panels.segment import SegmentPanel
 from medseg_napari.segmenting.segmentation import MAP_KEY, Runner
 from medseg_napari.undoable import put_values
+from panel_hands import drag
 
 TIMEOUT_MS = 60_000
 
@@ -167,7 +168,9 @@ def test_only_a_drawn_box_is_segmented(panel, qtbot, save_picture) -> None:
     assert form.run.isEnabled()
 
     middle = full.shape[0] // 2
-    box.add_rectangles([[middle, 9.6, 5], [middle, 9.6, 20], [middle, 30.2, 20], [middle, 30.2, 5]])
+    viewer.dims.set_current_step(0, middle)
+    drag(viewer, box, [middle, 9.6, 5], [middle, 30.2, 20])
+    assert len(box.data) == 1
     form.first.setValue(4)
     form.last.setValue(20)
     form.target.choose(whole)

@@ -186,3 +186,20 @@ def test_segmentations_and_contours_open_as_named_labels(shared_data):
     assert (first != last).any()
     (alone,) = entries_of(contours.path, silent)
     assert alone.report.modality == "RTSTRUCT"
+
+
+@pytest.mark.parametrize(
+    ("unit", "words", "axis"),
+    [("sec", "4 time points, 2 s apart", "T"), ("unknown", "4 channels (the header", "C")],
+)
+def test_a_nifti_says_what_its_fourth_axis_is_taken_for(tmp_path, unit, words, axis):
+    import nibabel
+
+    image = nibabel.Nifti1Image(np.zeros((5, 6, 7, 4), np.int16), np.diag([1, 1, 3, 1]))
+    image.header.set_xyzt_units("mm", unit)
+    image.header["pixdim"][4] = 2
+    nibabel.save(image, tmp_path / "series.nii.gz")
+    entry = only(tmp_path)
+    assert words in sentence_of(entry)
+    _, attributes, _ = opened(entry)
+    assert attributes["axis_labels"] == (axis, "I", "P", "L")

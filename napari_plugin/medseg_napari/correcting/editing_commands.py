@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
-from medseg_napari.correcting.editing_layers import TOOLS, Choices, target_of
+from medseg_napari.correcting.corrections import SMALL_VOXELS, TOOLS, Found, found_by, put
+from medseg_napari.correcting.editing_layers import Choices, target_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -26,18 +28,41 @@ def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> s
     Returns
     -------
     str
-        What is shown to the person.
+        What is shown to the person. A large label map is worked on in another thread; the words
+        of its end are shown then.
     """
     from napari.layers import Labels
-    from napari.utils.notifications import show_info, show_warning
+    from napari.utils.notifications import show_warning
 
     active = viewer.layers.selection.active
     layer = active if isinstance(active, Labels) else None
     try:
-        words = TOOLS[tool](target_of(layer, viewer.layers, viewer.dims), choices or Choices())
+        target = target_of(layer, viewer.layers, viewer.dims)
     except MedsegError as error:
         show_warning(str(error))
         return str(error)
+    work = functools.partial(found_by, TOOLS[tool], target.at_rest(), choices or Choices())
+    if target.values.size <= SMALL_VOXELS:
+        return _end(viewer, work())
+    from napari.qt.threading import create_worker
+
+    worker = create_worker(work, _start_thread=False)
+    worker.returned.connect(functools.partial(_end, viewer))
+    worker.start()
+    return f"{tool}: at work"
+
+
+def _end(viewer: ViewerModel, found: Found) -> str:
+    """Change the layer, unless it was closed meanwhile, and say so."""
+    from napari.utils.notifications import show_info, show_warning
+
+    target, correction = found
+    if isinstance(correction, MedsegError):
+        show_warning(str(correction))
+        return str(correction)
+    if target.layer not in viewer.layers:
+        return ""
+    words = put(target, correction)
     show_info(words)
     return words
 

@@ -1,16 +1,16 @@
-"""The library's corrections at work on a Labels layer: each is one undoable step."""
+"""A Labels layer as the library's corrections see it: voxels, spacing, the scan below, rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import GeometryError, InputError, LabelError
-from medseg_napari.correcting.organs import add_organ, shown_of, table_of
+from medseg.errors import GeometryError, InputError
+from medseg_napari.correcting.organs import shown_of, table_of
 from medseg_napari.layers import KEY
 from medseg_napari.undoable import put_values
 
@@ -58,12 +58,15 @@ class Target:
         The axis that the slider steps along.
     image : Image or None
         The scan below, voxel for voxel.
+    taken : ndarray of int or None
+        The layer's voxels as they were; without them, as they are.
     """
 
     layer: Labels
     value: int
     axis: int
     image: Image | None
+    taken: npt.NDArray[Any] | None = None
 
     @property
     def spacing_mm(self) -> Three:
@@ -73,7 +76,11 @@ class Target:
     @property
     def values(self) -> npt.NDArray[Any]:
         """The layer's voxels."""
-        return np.asarray(self.layer.data)
+        return np.asarray(self.layer.data) if self.taken is None else self.taken
+
+    def at_rest(self) -> Target:
+        """With a copy of the voxels, for another thread to work on while the layer is painted."""
+        return replace(self, taken=np.array(self.layer.data))
 
     def intensities(self) -> npt.NDArray[Any]:
         """The voxels of the scan below.
@@ -150,106 +157,6 @@ def commit(layer: Labels, edit: Edit) -> int:
     return put_values(layer, edit.values, where=edit.where) if edit.values.size else 0
 
 
-def fill_between(target: Target, choices: Choices) -> str:
-    """Fill between the slices of the shown plane."""
-    from medseg.editing import fill_between_slices
-
-    edit = fill_between_slices(
-        target.values, target.value, spacing_mm=target.spacing_mm, axis=target.axis,
-        rules=_rules(target, choices),
-    )  # fmt: skip
-    return _told(target, commit(target.layer, edit), "filled between slices")
-
-
-def fill_holes(target: Target, choices: Choices) -> str:
-    """Fill holes of the active label."""
-    from medseg.editing import fill_holes as fill
-
-    rules = _rules(target, choices)
-    edit = fill(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
-    return _told(target, commit(target.layer, edit), "holes filled")
-
-
-def keep_largest(target: Target, choices: Choices) -> str:
-    """Keep the largest piece of the active label."""
-    from medseg.editing import largest_component
-
-    rules = _rules(target, choices)
-    edit = largest_component(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
-    return _told(target, commit(target.layer, edit), "smaller pieces removed")
-
-
-def smooth(target: Target, choices: Choices) -> str:
-    """Smooth the active label."""
-    from medseg.editing import smooth as smoothed
-
-    edit = smoothed(
-        target.values, target.value, sigma_mm=choices.smooth_mm, spacing_mm=target.spacing_mm,
-        rules=_rules(target, choices),
-    )  # fmt: skip
-    return _told(target, commit(target.layer, edit), f"smoothed by {choices.smooth_mm:g} mm")
-
-
-def grow(target: Target, choices: Choices) -> str:
-    """Grow the active label within the intensity range."""
-    from medseg.editing import Growth
-    from medseg.editing import grow as grown
-
-    growth = Growth(low=choices.low, high=choices.high, radius_mm=choices.grow_mm)
-    edit = grown(
-        target.values, target.value, target.intensities(), growth=growth,
-        spacing_mm=target.spacing_mm, rules=_rules(target, choices),
-    )  # fmt: skip
-    return _told(target, commit(target.layer, edit), f"grown by up to {choices.grow_mm:g} mm")
-
-
-def limit_to_range(target: Target, choices: Choices) -> str:
-    """Take from the active label what lies outside the intensity range."""
-    from medseg.editing import keep_in_range
-
-    edit = keep_in_range(
-        target.values, target.value, target.intensities(), low=choices.low, high=choices.high,
-        rules=_rules(target, choices),
-    )  # fmt: skip
-    return _told(target, commit(target.layer, edit), "limited to the range")
-
-
-def split_pieces(target: Target, choices: Choices) -> str:
-    """Make the second largest piece of the active label an organ of its own."""
-    from medseg.editing import split_into_pieces
-
-    new = _next_value(target)
-    edit = split_into_pieces(
-        target.values, target.value, new_values=[new], rules=_rules(target, choices)
-    )
-    if not edit.values.size or not edit.changed(target.values):
-        return f"{name_of(target)} is in one piece; nothing was changed"
-    return _split_off(target, edit)
-
-
-def split_at(target: Target, seeds: list[tuple[int, int, int]]) -> str:
-    """Cut the active label between two voxels."""
-    from medseg.editing import split_at_seeds
-
-    edit = split_at_seeds(
-        target.values, target.value, seeds, new_value=_next_value(target),
-        spacing_mm=target.spacing_mm, rules=rules_of(target.layer),
-    )  # fmt: skip
-    return _split_off(target, edit)
-
-
-TOOLS: dict[str, Callable[[Target, Choices], str]] = {
-    "Fill between slices": fill_between,
-    "Fill holes": fill_holes,
-    "Largest piece": keep_largest,
-    "Smooth": smooth,
-    "Grow": grow,
-    "Limit to range": limit_to_range,
-    "Split pieces": split_pieces,
-}
-"""What the panel and the menus offer, by the words on the button."""
-
-
 def name_of(target: Target) -> str:
     """The name of the active label."""
     names = {label.value: label.name for label in table_of(target.layer)}
@@ -279,36 +186,3 @@ def next_slice(layer: Labels, value: int, *, axis: int, at: int, step: int) -> i
     held = np.flatnonzero((values[box] == value).any(axis=others)) + box[axis].start
     ahead = held[held > at] if step > 0 else held[held < at][::-1]
     return int(ahead[0]) if ahead.size else None
-
-
-def _rules(target: Target, choices: Choices) -> Rules:
-    if target.value in shown_of(target.layer).locked:
-        raise LabelError(f"{name_of(target)} is locked; untick Lock to change it", code="LOCKED")
-    return rules_of(target.layer, over_labels=choices.over_labels)
-
-
-def _next_value(target: Target) -> int:
-    from medseg.volume.label_map import present_values
-    from medseg_napari.correcting.organs import free_value
-
-    return free_value(target.layer, present_values(target.values))
-
-
-def _split_off(target: Target, edit: Edit) -> str:
-    from medseg.volume.label_map import present_values
-
-    old = name_of(target)
-    added = add_organ(target.layer, _free_name(target.layer, old), present_values(target.values))
-    changed = commit(target.layer, edit)
-    return f"{added.name} split from {old}: {changed:,} voxels"
-
-
-def _free_name(layer: Labels, name: str) -> str:
-    taken = set(table_of(layer).names)
-    return next(new for n in range(2, 10_000) if (new := f"{name} {n}") not in taken)
-
-
-def _told(target: Target, changed: int, what: str) -> str:
-    if not changed:
-        return f"{name_of(target)}: there was nothing to change"
-    return f"{name_of(target)}: {what}, {changed:,} voxels changed"

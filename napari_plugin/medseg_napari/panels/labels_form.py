@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.organ_table import OrganTable
 
@@ -48,6 +49,8 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         The list.
     buttons : dict of str to QPushButton
         Actions on the list and on the active organ, and the tools, by their words.
+    activity : Activity
+        Of a tool at work on a large label map.
     message : QLabel
         What happened last.
     """
@@ -61,6 +64,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         self.search.setClearButtonEnabled(True)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
+        self.activity = Activity()
         self.message = wrapped("")
         self.buttons: dict[str, QPushButton] = {}
         self._make_tools()
@@ -107,7 +111,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         parts = (
             _wide(self.layers, new), self.search, self.organs, *self._list_actions(),
             _wide(QLabel("Opacity"), self.opacity), self._brush_box(), self._tool_box(),
-            self.message,
+            self.activity, self.message,
         )  # fmt: skip
         for part in parts:
             column.addWidget(part, 1 if part is self.organs else 0)

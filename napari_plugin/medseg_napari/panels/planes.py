@@ -9,6 +9,7 @@ from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from medseg_napari.viewing import controls
+from medseg_napari.viewing.crosshair import Crosshair
 from medseg_napari.viewing.mouse import step_point
 from medseg_napari.viewing.planes import PlanePicture, other_planes, picture_of
 from medseg_napari.viewing.views import PLANES
@@ -136,6 +137,8 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
     ----------
     canvases : tuple of PlaneCanvas
         The two planes.
+    crosshair : Crosshair
+        The same point on napari's canvas, while the panel shows.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -150,6 +153,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         controls.install(viewer)
+        self.crosshair = Crosshair(viewer)
         self._listening: list[Any] = []
         self._follow_viewer()
         self.redraw()
@@ -164,11 +168,18 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Catch up with what happened while the panel was hidden."""
         super().showEvent(event)
+        self.crosshair.switch(on=True)
         self._soon()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Take the crosshair off the canvas."""
+        super().hideEvent(event)
+        self.crosshair.switch(on=False)
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Let go of the viewer."""
         self._timer.stop()
+        self.crosshair.close()
         for emitter in self._emitters():
             emitter.disconnect(self._soon)
         for layer in self._listening:

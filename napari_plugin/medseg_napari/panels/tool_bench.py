@@ -7,12 +7,19 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
-
 from medseg.errors import MedsegError
+from medseg.runtime.progress import Progress
 from medseg_napari.correcting.brush import BrushChoices, BrushTool, PointPicker
-from medseg_napari.correcting.editing_layers import TOOLS, Choices, Target, split_at, target_of
+from medseg_napari.correcting.corrections import (
+    SMALL_VOXELS,
+    TOOLS,
+    Correction,
+    Found,
+    found_by,
+    put,
+    split_at,
+)
+from medseg_napari.correcting.editing_layers import Choices, Target, target_of
 from medseg_napari.panels.labels_form import LabelsForm
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ class ToolBench:
         form.buttons["Cut at two points"].clicked.connect(self._on_cut)
         form.buttons["Range from organ"].clicked.connect(self._on_range)
         form.radius.valueChanged.connect(self._on_radius)
+        form.activity.changed.connect(self._show_busy)
 
     def choices(self) -> Choices:
         """What the person set beside the tools."""
@@ -82,9 +90,32 @@ class ToolBench:
         return target_of(self._form.layers.layer(), self._viewer.layers, self._viewer.dims)
 
     def _on_tool(self, words: str, _checked: bool = False) -> None:
-        with self._told(), _waiting():
-            self._form.say(TOOLS[words](self._target(), self.choices()))
+        with self._told():
+            self._start(TOOLS[words], self._target(), self.choices())
+
+    def _start(
+        self, tool: Callable[[Target, Any], Correction], target: Target, more: object
+    ) -> None:
+        """Let a tool work on a copy of the voxels: a large one in a thread, one at a time."""
+        work = functools.partial(found_by, tool, target.at_rest(), more)
+        if target.values.size <= SMALL_VOXELS:
+            self._end(work())
+            return
+        self._form.say("")
+        self._form.activity.start(functools.partial(_at_work, work), self._end)
+
+    def _end(self, found: Found) -> None:
+        """Change the layer, unless it was closed meanwhile, and say so."""
+        target, correction = found
+        if isinstance(correction, MedsegError):
+            self._fail(str(correction))
+        elif target.layer in self._viewer.layers:
+            self._form.say(put(target, correction))
             self._edited()
+
+    def _show_busy(self, busy: bool) -> None:
+        for words in (*TOOLS, "Cut at two points"):
+            self._form.buttons[words].setEnabled(not busy)
 
     def _on_range(self, _checked: bool = False) -> None:
         from medseg.editing import intensity_range
@@ -122,9 +153,8 @@ class ToolBench:
 
     def _cut(self, target: Target, seeds: list[tuple[int, int, int]]) -> None:
         self._stop_picking()
-        with self._told(), _waiting():
-            self._form.say(split_at(target, seeds))
-            self._edited()
+        with self._told():
+            self._start(split_at, target, seeds)
 
     def _stop_picking(self) -> None:
         picker, self._picker = self._picker, None
@@ -152,10 +182,6 @@ class ToolBench:
             self._fail(str(error))
 
 
-@contextmanager
-def _waiting() -> Iterator[Any]:
-    QApplication.setOverrideCursor(Qt.CursorShape.WaitCursor)
-    try:
-        yield
-    finally:
-        QApplication.restoreOverrideCursor()
+def _at_work(work: Callable[[], Found], progress: Progress) -> Found:
+    progress(0, 1, "correcting the organ; you can go on painting")
+    return work()

@@ -6,6 +6,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from medseg_napari import dropped_files
 from medseg_napari.display_settings import on_change, setting
 from medseg_napari.layers import KEY
 from medseg_napari.viewing import mouse, overlays, shortcuts
@@ -42,6 +43,7 @@ def install(viewer: ViewerModel) -> None:
     )
     mouse.install(viewer)
     _keep_true(viewer)
+    dropped_files.install()
 
 
 def install_in_current_viewer() -> None:

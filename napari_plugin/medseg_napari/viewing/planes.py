@@ -114,7 +114,7 @@ def picture_of(viewer: ViewerModel, plane: str) -> PlanePicture | None:
     if not ours:
         return None
     point = np.asarray(viewer.dims.point, float)[-3:]
-    lead = tuple(int(step) for step in viewer.dims.current_step[:-3])
+    lead = tuple(float(place) for place in viewer.dims.point[:-3])
     through, *axes = PLANES[plane]
     first = ours[0]
     samples = [_world(first, axis) for axis in axes]
@@ -162,15 +162,10 @@ def _edges(layer: Any, axis: int) -> tuple[float, float]:
 
 
 def _slice(
-    layer: Any, lead: tuple[int, ...], world: dict[int, npt.NDArray[Any]]
+    layer: Any, lead: tuple[float, ...], world: dict[int, npt.NDArray[Any]]
 ) -> npt.NDArray[Any] | None:
     """Values at the crossings of world coordinates of the three axes; None outside the layer."""
-    data = layer.data
-    spare = layer.ndim - 3
-    for step, count in zip(
-        lead[len(lead) - spare :] if spare else (), layer.data.shape, strict=False
-    ):
-        data = data[min(step, count - 1)]
+    data = _volume(layer, lead)
     picks, outside = [], []
     for axis in range(3):
         count, scale, translate = _placed(layer, axis)
@@ -184,6 +179,15 @@ def _slice(
         if beyond.any():
             values[(slice(None),) * axis + (beyond,)] = 0
     return values
+
+
+def _volume(layer: Any, lead: tuple[float, ...]) -> Any:
+    """The channel or time point of a layer at which the sliders stand."""
+    data, spare = layer.data, layer.ndim - 3
+    for axis, place in enumerate(lead[len(lead) - spare :]):
+        step = round((place - float(layer.translate[axis])) / float(layer.scale[axis]))
+        data = data[min(max(step, 0), len(data) - 1)]
+    return data
 
 
 def _crossings(data: Any, picks: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

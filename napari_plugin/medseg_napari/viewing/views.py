@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medseg_napari.display_settings import choose, setting
 from medseg_napari.layers import KEY
-from medseg_napari.time_points import time_point
+from medseg_napari.time_points import shown_number, time_point
 from medseg_napari.viewing import overlays
 from medseg_napari.viewing.window_level import show_first_window, show_preset
 
@@ -101,7 +101,7 @@ def take_time_point(viewer: Viewer) -> None:
     if active is None or active.metadata.get(KEY, {}).get("lead") != "T":
         _tell("choose a layer with time points (an axis T) in the layer list first")
         return
-    number = int(viewer.dims.current_step[viewer.dims.ndim - 4])
+    number = shown_number(active, viewer.dims.point)
     data, attributes, _ = active.as_layer_data_tuple()
     viewer.add_layer(Layer.create(*time_point(data, attributes, number)))
 

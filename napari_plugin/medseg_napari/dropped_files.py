@@ -1,0 +1,65 @@
+"""Medical files that are dropped on napari's window, opened without asking for a reader.
+
+napari asks because several readers take these endings, and remembers an answer in its own
+preferences; this gives the answer for the endings that are medical. Folders are left alone: napari
+knows only all folders or a single one, and most folders are not DICOM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from medseg_napari.display_settings import choose, on_change, setting
+from medseg_napari.layers import KEY
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+PATTERNS = ("*.dcm", "*.nii", "*.nii.gz", "*.nrrd", "*.mha")
+
+
+def switch(viewer: Viewer) -> None:
+    """Open dropped medical files with medseg from now on, or let napari ask again."""
+    from napari.utils.notifications import show_info
+
+    from medseg_napari.viewing import controls
+
+    controls.install(viewer)
+    taken = not setting("files", "take_dropped")
+    choose("files", "take_dropped", taken)
+    obey()
+    words = "open with medseg" if taken else "are asked about again"
+    show_info(f"dropped {', '.join(one[1:] for one in PATTERNS)} files {words}")
+
+
+def install() -> None:
+    """Follow the preference from now on; an answer that a person gave napari itself stays."""
+    on_change("files", obey)
+    if setting("files", "take_dropped"):
+        obey()
+
+
+def obey(_event: Any = None) -> None:
+    """Tell napari what the person chose for dropped files."""
+    from napari.settings import get_settings
+
+    plugins = get_settings().plugins
+    readers = with_ours if setting("files", "take_dropped") else without_ours
+    wanted = readers(plugins.extension2reader)
+    if wanted != plugins.extension2reader:
+        plugins.extension2reader = wanted
+
+
+def with_ours(readers: Mapping[str, str]) -> dict[str, str]:
+    """Readers by pattern, with medseg for medical files that no reader was chosen for."""
+    return {**dict.fromkeys(PATTERNS, KEY), **readers}
+
+
+def without_ours(readers: Mapping[str, str]) -> dict[str, str]:
+    """Readers by pattern, without those of :func:`with_ours`."""
+    return {
+        pattern: reader
+        for pattern, reader in readers.items()
+        if pattern not in PATTERNS or reader != KEY
+    }
