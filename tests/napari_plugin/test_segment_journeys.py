@@ -22,6 +22,7 @@ from medseg.modelpack import ModelPackage, find_package
 from medseg.volume import LabelTable
 from medseg_napari.correcting.organs import table_of
 from medseg_napari.panels.segment import SegmentPanel
+from medseg_napari.saving.provenance import maker_of, run_facts, runs_of
 from medseg_napari.segmenting.segmentation import MAP_KEY, Runner
 from medseg_napari.undoable import put_values
 from panel_hands import drag
@@ -152,6 +153,28 @@ def test_a_merge_keeps_names_apart_is_one_step_and_can_be_taken_back(panel, qtbo
     form.rule.setCurrentIndex(form.rule.findData("keep_edits"))
     run(panel, qtbot)
     np.testing.assert_array_equal(mine.data, painted)
+
+
+def test_a_merge_is_told_with_the_labels_and_reject_takes_it_back(panel, qtbot) -> None:
+    form = panel.form
+    run(panel, qtbot)
+    (layer,) = labels_of(panel)
+    (first,) = runs_of({"metadata": layer.metadata})
+    assert first.seconds > 0
+    form.target.choose(layer)
+    run(panel, qtbot)
+    assert runs_of({"metadata": layer.metadata})[0] == first
+    assert maker_of(layer.data, {"metadata": layer.metadata}).kind == "automatic"
+    form.reject.click()
+    assert runs_of({"metadata": layer.metadata}) == (first,)
+
+    put_values(layer, np.zeros_like(layer.data))
+    put_values(layer, np.full((2, 2, 2), 1, layer.data.dtype), where=(slice(0, 2),) * 3)
+    run(panel, qtbot)
+    attributes = {"metadata": layer.metadata}
+    made = maker_of(layer.data, attributes)
+    assert (made.kind, made.name) == ("semiautomatic", first.model)
+    assert first.finished in run_facts(runs_of(attributes))["Before that"]
 
 
 def test_only_a_drawn_box_is_segmented(panel, qtbot, save_picture) -> None:

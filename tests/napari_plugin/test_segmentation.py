@@ -18,7 +18,7 @@ from medseg.planning import Choice, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.saving.provenance import maker_of, record_of, run_facts
+from medseg_napari.saving.provenance import maker_of, run_facts, runs_of
 from medseg_napari.segmenting.segmentation import Request, Runner, Wishes, model_words
 
 PLAN = Plan(
@@ -154,12 +154,13 @@ def test_a_result_tells_how_it_came_about(request_for) -> None:
     *_, last = job.events()
     assert isinstance(last, Done), last
     values, attributes, _ = last.result.labels
-    record = record_of(attributes)
+    (record,) = runs_of(attributes)
+    assert record.seconds > 0
     assert (record.model, record.version, record.licence) == ("toy", "1", "CC0")
     assert record.digest == request_for.package.manifest.weights.sha256
     assert "CPU" in record.device
     assert record.settings == {"only a box of": "16 x 16 x 16", "refining": "none"}
-    assert "only a box of 16 x 16 x 16" in run_facts(record)["Settings"]
+    assert "only a box of 16 x 16 x 16" in run_facts((record,))["Settings"]
     assert maker_of(values, attributes).kind == "automatic"
     values[0, 0, 0] = 3 - values[0, 0, 0]
     assert maker_of(values, attributes).kind == "semiautomatic"

@@ -27,7 +27,7 @@ from medseg_napari.saving.export_subject import (
 )
 from medseg_napari.saving.exporting import ExportPlan, Request, file_stem, plan_export, write_files
 from medseg_napari.saving.log_memory import log_memory
-from medseg_napari.saving.provenance import bug_report, record_of, run_facts, source_facts
+from medseg_napari.saving.provenance import bug_report, run_facts, runs_of, source_facts
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -246,7 +246,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         images = [_tuple_of(layer) for layer in self._images()]
         provenance = provenance_of(labels, images)
         shown = source_facts(provenance, show_uids=self.form.show_uids.isChecked())
-        self.form.show_facts(run_facts(record_of(labels[1])) | shown)
+        self.form.show_facts(run_facts(runs_of(labels[1])) | shown)
 
     def _copy_report(self) -> None:
         names = [layer.name for layer in self.viewer.layers]

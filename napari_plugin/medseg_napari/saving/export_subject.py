@@ -15,7 +15,7 @@ from medseg_napari.layers import foreign_grid, labels_from_layer, scan_from_laye
 from medseg_napari.peek import layer_name
 from medseg_napari.saving.export_formats import Subject
 from medseg_napari.saving.exporting import file_stem
-from medseg_napari.saving.provenance import maker_of, record_of, run_facts
+from medseg_napari.saving.provenance import maker_of, run_facts, runs_of
 from medseg_napari.segmenting.segmentation import MAP_KEY
 from medseg_napari.writer import adopt
 
@@ -67,14 +67,13 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
         When the layer is no volume.
     """
     data, attributes = labels
-    record = record_of(attributes)
     adopted = _with_source(labels, [scan] if scan else [])
     window = scan[1].get("contrast_limits") if scan else None
     return Subject(
         labels=replace(labels_from_layer(data, adopted), maker=maker_of(data, attributes)),
         scan=scan_from_layer(*scan) if scan else None,
         window=(float(window[0]), float(window[1])) if window is not None else None,
-        facts=run_facts(record),
+        facts=run_facts(runs_of(attributes)),
         screenshot=screenshot,
     )
 

@@ -11,7 +11,7 @@ import platform
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from medseg.modelpack import ModelPackage
 
 RUN_KEY = "medseg_run"
-"""Where ``layer.metadata`` keeps the `RunRecord` of the model that made a Labels layer."""
+"""Where ``layer.metadata`` keeps what made a Labels layer: a `RunRecord`, or a tuple of them."""
 
 _PACKAGES = (
     "medseg", "napari", "PySide6_Essentials", "PyQt6", "qtpy", "vispy", "npe2", "numpy", "torch",
     "monai", "SimpleITK", "pydicom", "highdicom", "nibabel",
 )  # fmt: skip
+
+_LONGEST_NAME = 64  # characters in DICOM's value representation LO
 
 _QUOTED_PATH = re.compile(r"(['\"])(?:[A-Za-z]:)?[/\\].*?\1")
 _PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":,;]+(?: [^\s'\":,;]*[/\\][^\s'\":,;]*)*")
@@ -62,7 +64,8 @@ class RunRecord:
     seconds : float
         How long it took.
     crc32 : int
-        Of the label values as the model left them, to know whether they were edited since.
+        Of the layer's values as the run left them, to know whether they were edited since; -1
+        where a person had drawn in the layer before.
     """
 
     model: str
@@ -118,10 +121,34 @@ class RunRecord:
         )
 
 
-def record_of(attributes: Mapping[str, Any]) -> RunRecord | None:
-    """The run that made a layer, or None when no model of medseg did."""
-    record = attributes.get("metadata", {}).get(RUN_KEY)
-    return record if isinstance(record, RunRecord) else None
+Runs = tuple[RunRecord, ...]
+
+
+def runs_of(attributes: Mapping[str, Any]) -> Runs:
+    """The runs whose results are in a layer, the latest last; none when no model of medseg was."""
+    found = attributes.get("metadata", {}).get(RUN_KEY)
+    return (found,) if isinstance(found, RunRecord) else tuple(found or ())
+
+
+def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool) -> Runs:
+    """The runs of a layer after the result of one more was merged into it.
+
+    Parameters
+    ----------
+    data : ndarray of int
+        Of the layer, after the merge.
+    runs : tuple of RunRecord
+        Before it.
+    run : RunRecord
+        The new one.
+    drawn : bool
+        Whether a person had a hand in the layer before.
+
+    Returns
+    -------
+    tuple of RunRecord
+    """
+    return (*runs, replace(run, crc32=-1 if drawn else checksum(data)))
 
 
 def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Maker:
@@ -139,13 +166,20 @@ def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Maker:
     Maker
         Manual when no run is known: what a person edits in a viewer is their own.
     """
-    record = record_of(attributes)
-    if record is None:
+    runs = runs_of(attributes)
+    if not runs:
         return Maker("manual", "", "")
     kind: Literal["automatic", "semiautomatic"] = (
-        "automatic" if checksum(data) == record.crc32 else "semiautomatic"
+        "automatic" if checksum(data) == runs[-1].crc32 else "semiautomatic"
     )
-    return Maker(kind, record.model, f"{record.version}, medseg {__version__}")
+    versions = {one.model: one.version for one in runs}
+    if len(versions) == 1:
+        return Maker(kind, runs[-1].model, f"{runs[-1].version}, medseg {__version__}")
+    told = ", ".join(f"{model} {version}" for model, version in versions.items())
+    name = " and ".join(versions)
+    if len(name) > _LONGEST_NAME:
+        name = f"{len(versions)} models"
+    return Maker(kind, name, f"{told}, medseg {__version__}"[:_LONGEST_NAME])
 
 
 def checksum(values: npt.NDArray[Any]) -> int:
@@ -154,20 +188,21 @@ def checksum(values: npt.NDArray[Any]) -> int:
     return zlib.crc32(as_stored.data)
 
 
-def run_facts(record: RunRecord | None) -> dict[str, str]:
-    """What a person reads of a run, by name.
+def run_facts(runs: Runs) -> dict[str, str]:
+    """What a person reads of the runs in a layer, by name.
 
     Parameters
     ----------
-    record : RunRecord or None
+    runs : tuple of RunRecord
         None for labels that were drawn, or read from a file.
 
     Returns
     -------
     dict of str to str
     """
-    if record is None:
+    if not runs:
         return {"Made by": "hand, another program, or a file: no run of a model is known"}
+    record, earlier = runs[-1], runs[:-1]
     told = {
         "Model": f"{record.model}, version {record.version}",
         "Weights": f"sha256 {record.digest[:16]}",
@@ -177,6 +212,10 @@ def run_facts(record: RunRecord | None) -> dict[str, str]:
         "Finished": record.finished,
         "Took": f"{record.seconds:.1f} s" if record.seconds else "",
         "Program": f"medseg {__version__}",
+        "Before that": "; ".join(
+            f"{one.model}, version {one.version}, sha256 {one.digest[:16]}, {one.finished}"
+            for one in earlier
+        ),
     }
     return {name: words for name, words in told.items() if words}
 

@@ -15,7 +15,7 @@ from medseg.volume.label_merging import Rule, merge_tables, merge_values, renumb
 from medseg_napari.correcting.organs import adopt_layer, set_table, shown_of, table_of
 from medseg_napari.layers import KEY, labels_from_layer, same_place
 from medseg_napari.naming import features_of
-from medseg_napari.saving.provenance import RUN_KEY
+from medseg_napari.saving.provenance import RUN_KEY, Runs, maker_of, runs_of, with_run
 from medseg_napari.undoable import put_values
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Placed:
         Those voxels of the layer before and after.
     table : LabelTable
         Names of the layer before.
+    runs : tuple of RunRecord
+        Those of the layer before.
+    drawn : bool
+        Whether a person had a hand in the layer before.
     maps : list of Layer
         Layers of probabilities that came with it.
     """
@@ -55,6 +59,8 @@ class Placed:
     before: Values
     after: Values
     table: LabelTable
+    runs: Runs = ()
+    drawn: bool = False
     maps: list[Layer] = field(default_factory=list)
 
 
@@ -116,6 +122,8 @@ class Placer:
         else:
             found = self._to_be(outcome, placed, edited=self._edited(placed))
         put_values(placed.layer, np.where(touched, current, found), where=placed.where)
+        if placed.rule is not None:
+            _record(outcome, placed)
         self._show_volumes(placed.layer)
         placed.after = found
         self._remember(placed)
@@ -142,6 +150,7 @@ class Placer:
         put_values(placed.layer, back, where=placed.where)
         if set(np.unique(back)) <= {0, *placed.table.values}:
             set_table(placed.layer, placed.table)
+        placed.layer.metadata[RUN_KEY] = placed.runs
         self._show_volumes(placed.layer)
         self._results.pop(placed.layer, None)
 
@@ -158,8 +167,10 @@ class Placer:
         where = outcome.box or _everywhere(target.data.shape)
         before = np.array(target.data[where])
         placed = Placed(target, rule, where, before, before, table_of(target))
+        placed.runs, placed.drawn = runs_of({"metadata": target.metadata}), _is_drawn(target)
         placed.after = self._to_be(outcome, placed, edited=self._edited(placed))
         put_values(target, placed.after, where=where)
+        _record(outcome, placed)
         self._show_volumes(target)
         self._remember(placed)
         return placed
@@ -198,6 +209,21 @@ class Placer:
     def _show_volumes(self, layer: Labels) -> None:
         data, attributes, _ = layer.as_layer_data_tuple()
         layer.features = features_of(labels_from_layer(data, attributes))
+
+
+def _is_drawn(layer: Labels) -> bool:
+    """Whether a person had a hand in what the layer holds."""
+    data = np.asarray(layer.data)
+    attributes = {"metadata": layer.metadata}
+    return bool(data.any()) and maker_of(data, attributes).kind != "automatic"
+
+
+def _record(outcome: Outcome, placed: Placed) -> None:
+    """Take down the run whose result was merged into a layer."""
+    run = outcome.labels[1]["metadata"].get(RUN_KEY)
+    if run is not None:
+        data = np.asarray(placed.layer.data)
+        placed.layer.metadata[RUN_KEY] = with_run(data, placed.runs, run, drawn=placed.drawn)
 
 
 def check_target(layer: Layer, scan: Layer) -> None:

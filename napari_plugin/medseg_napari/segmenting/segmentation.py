@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -170,6 +171,7 @@ class Runner:
         Outcome
             A preview, where one is wanted and much quicker.
         """
+        begun = time.monotonic()
         progress(0, 1, "preparing the scan")
         scan = scan_from_layer(np.asarray(request.data), request.attributes)
         with self._alone(progress):
@@ -178,9 +180,9 @@ class Runner:
             if request.wishes.preview and self._is_quicker(request, predictor, scan, options):
                 quick = replace(options, overlap=0.0, refining=(), **_NO_MAPS)
                 found = predictor.run(scan, quick, progress=_called(progress, "preview"))
-                yield outcome(found, request, scan, preview=True)
+                yield outcome(found, request, scan, begun=begun, preview=True)
             found = predictor.run(scan, options, progress=progress)
-        return outcome(found, request, scan)
+        return outcome(found, request, scan, begun=begun)
 
     def forecast(self, request: Request, progress: Progress) -> Forecast:
         """What a run will take; measures one tile the first time for each model and device.
@@ -271,7 +273,9 @@ def options_of(request: Request, scan: Scan) -> Options:
     )
 
 
-def outcome(found: Prediction, request: Request, scan: Scan, *, preview: bool = False) -> Outcome:
+def outcome(
+    found: Prediction, request: Request, scan: Scan, *, begun: float, preview: bool = False
+) -> Outcome:
     """A prediction as layers.
 
     Parameters
@@ -282,6 +286,8 @@ def outcome(found: Prediction, request: Request, scan: Scan, *, preview: bool = 
         What was asked for.
     scan : Scan
         What it was found in.
+    begun : float
+        When, by `time.monotonic`.
     preview : bool, default False
         Whether a better one is on its way.
 
@@ -303,6 +309,7 @@ def outcome(found: Prediction, request: Request, scan: Scan, *, preview: bool = 
         device=choose_device(request.device).description,
         values=labels[0],
         settings=settings_of(request),
+        seconds=time.monotonic() - begun,
     )
     return Outcome(
         labels=labels,
