@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit
 
 from medseg_napari.panels.organ_table import NAME
 
@@ -31,6 +32,19 @@ def choose(panel, value: int) -> None:
 
 def press(panel, words: str) -> None:
     panel.form.buttons[words].click()
+
+
+def type_name(panel, item, words: str) -> None:
+    """Double-click a cell of the list of organs, type, and press Enter."""
+    table, left = panel.form.organs, Qt.MouseButton.LeftButton
+    place = table.visualItemRect(item).center()
+    QTest.mouseClick(table.viewport(), left, pos=place)
+    QTest.mouseDClick(table.viewport(), left, pos=place)
+    editor = table.findChild(QLineEdit)
+    editor.selectAll()
+    QTest.keyClicks(editor, words)
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    QTest.qWait(20)
 
 
 def pixel_of(viewer, layer, index) -> QPoint:

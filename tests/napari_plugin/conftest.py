@@ -28,6 +28,12 @@ STEPS = {
 TABLE = LabelTable.of({1: "anterior", 2: "posterior"})
 
 
+@pytest.fixture(autouse=True)
+def _own_autosave(tmp_path, monkeypatch):
+    """No test keeps labels among those of the person, or finds theirs."""
+    monkeypatch.setenv("MEDSEG_AUTOSAVE_DIR", str(tmp_path / "autosave"))
+
+
 class HalvesPredictor:
     """Labels the bright voxels: 1 in the anterior half, 2 in the posterior half."""
 

@@ -21,7 +21,8 @@ from napari.layers import Layer
 from medseg.errors import ReadError, WriteError
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
-from medseg.volume import LabelMap, LabelTable
+from medseg.volume import Code, LabelMap, LabelTable
+from medseg_napari.correcting import organs
 from medseg_napari.correcting.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
 from medseg_napari.correcting.kept_layers import mark_saved, snapshot
 from medseg_napari.correcting.restoring import add, prepare, words_on
@@ -110,6 +111,23 @@ def test_only_changes_are_written_and_saved_ones_need_no_keeping(viewer, tmp_pat
     assert keep(session, viewer) == 0
     assert not session.folder.exists(), "there is nothing to lose"
     mark_saved(layer.data, {})
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "head"}, {"color": (1, 2, 3)}, {"code": Code("10200004", "SCT", "Liver")}]
+)
+def test_a_change_of_the_table_alone_is_kept(viewer, tmp_path, change) -> None:
+    session, layer = Session(tmp_path / "a"), viewer.layers[1]
+    mark_saved(layer.data, {"metadata": layer.metadata})
+    assert keep(session, viewer) == 0
+    before = organs.table_of(layer)
+    organs.change_organ(layer, 3, **change)
+    assert keep(session, viewer) == 1
+    organs.set_table(layer, before)
+    assert keep(session, viewer) == 0
+    organs.adopt_layer(layer, [], [3, 9])
+    assert len(organs.table_of(layer)) == 2
+    assert keep(session, viewer) == 0, "a name that medseg gave by itself is none"
 
 
 def test_a_changed_or_missing_scan_is_told_and_the_labels_come_back(
@@ -295,7 +313,7 @@ def test_a_dicom_series_comes_back_and_its_codes_reach_the_segmentation(
     import pydicom
 
     from medseg.reading import find_scans
-    from medseg.volume import Code, Label
+    from medseg.volume import Label
     from medseg_napari.correcting.organs import new_layer, set_table
 
     folder = shared_data / "hippocampus_dicom_crops" / "Study1"

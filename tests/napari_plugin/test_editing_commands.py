@@ -120,7 +120,7 @@ def test_what_was_painted_meanwhile_stays(viewer, name) -> None:
     place = tuple(int(n) for n in np.argwhere(would != layer.data)[0])
     layer.data_setitem(tuple(np.array([n]) for n in place), 9)
     painted = np.array(layer.data)
-    assert "1 that you painted meanwhile stay" in put(target, found)
+    assert "1 that you painted or locked meanwhile stay" in put(target, found)
     would[place] = 9
     assert np.array_equal(layer.data, would)
     layer.undo()

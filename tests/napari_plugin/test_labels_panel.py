@@ -15,15 +15,11 @@ from qtpy.QtTest import QTest
 from medseg.volume import Label
 from medseg_napari.correcting.organs import shown_of, table_of
 from medseg_napari.layers import KEY, labels_from_layer
+from medseg_napari.panels.autosave_keeper import keeper_of
 from medseg_napari.panels.labels import LabelsPanel
 from medseg_napari.panels.organ_table import LOCK, NAME, SHOW, SLICES, VOLUME
 from medseg_napari.viewing import views
-from panel_hands import choose, connections, drag, pixel_of, press, tick
-
-
-@pytest.fixture(autouse=True)
-def _own_autosave(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDSEG_AUTOSAVE_DIR", str(tmp_path / "autosave"))
+from panel_hands import choose, connections, drag, pixel_of, press, tick, type_name
 
 
 @pytest.fixture
@@ -69,7 +65,7 @@ def test_the_list_names_shows_solos_and_finds(
 
     choose(panel, 5)
     assert layer.selected_label == 5
-    table.item(liver, NAME).setText("liver")
+    type_name(panel, table.item(liver, NAME), "liver")
     assert [one.name for one in table_of(layer) if one.value == 5] == ["liver"]
     assert "liver" in list(layer.features["name"])
     table.item(table.row_of(1), NAME).setText("liver")
@@ -378,6 +374,7 @@ def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels)
         viewer.open(str(path), plugin="medseg")
     layer = viewer.layers[1]
     views.axial(viewer)
+    keeper_of(viewer)  # autosave belongs to the window and outlives its panels
     before, drags = connections(layer, viewer), list(layer.mouse_drag_callbacks)
     panel = LabelsPanel(viewer)
     press(panel, "Paint")

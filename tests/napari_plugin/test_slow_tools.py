@@ -1,8 +1,8 @@
-"""Tools on a large label map: the window lives on, painting goes on, and one step is undone."""
+"""Tools on large label maps: at work in a thread, put into the layer as one step."""
 
 from __future__ import annotations
 
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -10,91 +10,239 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
 
-from medseg.volume import Grid, LabelMap, LabelTable
-from medseg_napari.correcting import corrections, editing_commands
-from medseg_napari.layers import layer_from_labels
-from panel_hands import press
+from medseg.editing import smooth
+from medseg_napari.correcting import corrections, editing_commands, organs
+from medseg_napari.correcting.corrections import SMALL_VOXELS, TOOLS, Correction
+from medseg_napari.correcting.editing_layers import rules_of
 
-SHAPE = (150, 160, 160)
+SHAPE = (60, 200, 200)
 
 
 @pytest.fixture
-def large(make_napari_viewer, tmp_path, monkeypatch):
-    """A viewer with the Labels panel and an organ of 1.4 million voxels."""
-    monkeypatch.setenv("MEDSEG_AUTOSAVE_DIR", str(tmp_path / "autosave"))
+def large(make_napari_viewer, qtbot, tmp_path, monkeypatch):
+    """A viewer with the Labels panel, and a large label map of a rough ball, chosen."""
     viewer = make_napari_viewer(show=True)
-    i, j, k = np.ogrid[tuple(slice(n) for n in SHAPE)]
-    ball = (i - 75) ** 2 + (j - 80) ** 2 + (k - 80) ** 2 < 70**2
-    labels = LabelMap(ball.astype(np.uint8), Grid(SHAPE, np.eye(4)), LabelTable.of({1: "organ"}))
-    data, attributes, _ = layer_from_labels(labels, "organs")
-    layer = viewer.add_labels(data, **attributes)
     _, panel = viewer.window.add_plugin_dock_widget("medseg", "Labels")
-    assert layer.data.size > corrections.SMALL_VOXELS
+    layer = viewer.add_labels(rough_ball(SHAPE, 26), name="ball")
+    assert layer.data.size > SMALL_VOXELS
+    layer.selected_label = 1
     return viewer, panel, layer
 
 
-def slowly(monkeypatch, name):
-    """Let a tool wait until it may go on; what it waits for, to be set."""
-    import threading
+@pytest.fixture
+def gate(monkeypatch):
+    """Smoothing that has found what to change and hands it on when the test says so."""
+    begun, may_end, threads = threading.Event(), threading.Event(), []
+    tool = TOOLS["Smooth"]
 
-    go, tool = threading.Event(), corrections.TOOLS[name]
+    def gated(target, choices) -> Correction:
+        threads.append(threading.current_thread())
+        found = tool(target, choices)
+        begun.set()
+        assert may_end.wait(20)
+        return found
 
-    def slow(target, choices):
-        assert go.wait(20)
-        return tool(target, choices)
-
-    monkeypatch.setitem(corrections.TOOLS, name, slow)
-    return go
+    monkeypatch.setitem(TOOLS, "Smooth", gated)
+    yield begun, may_end, threads
+    may_end.set()
 
 
-def test_the_window_lives_while_a_tool_works_and_painting_stays(large, qtbot) -> None:
-    _, panel, layer = large
-    panel.form.smooth_mm.setValue(8)
-    before = np.array(layer.data)
-    ticks = []
+def rough_ball(shape: tuple[int, int, int], radius: float) -> np.ndarray:
+    i, p, el = np.ogrid[tuple(slice(-n / 2, n / 2) for n in shape)]
+    ball = (i**2 + p**2 + el**2 < radius**2).astype(np.uint8)
+    return ball & (np.random.default_rng(0).random(shape) < 0.9)
+
+
+def click(panel, words: str) -> None:
+    QTest.mouseClick(panel.form.buttons[words], Qt.MouseButton.LeftButton)
+
+
+def smoothed(layer) -> np.ndarray:
+    """What smoothing by 2 mm makes of a layer as it is."""
+    values = np.array(layer.data)
+    edit = smooth(values, 1, sigma_mm=2.0, spacing_mm=(1, 1, 1), rules=rules_of(layer))
+    values[edit.where] = edit.values
+    return values
+
+
+def begin(panel, begun, qtbot) -> None:
+    panel.form.smooth_mm.setValue(2.0)
+    click(panel, "Smooth")
+    qtbot.waitUntil(begun.is_set, timeout=5000)
+
+
+def finish(panel, may_end, qtbot) -> None:
+    may_end.set()
+    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=20_000)
+
+
+def test_the_window_lives_on_and_strokes_stay_while_a_tool_works(large, gate, qtbot) -> None:
+    viewer, panel, layer = large
+    begun, may_end, threads = gate
+    expected = smoothed(layer)
+    changes = np.argwhere(expected != layer.data)
+    begin(panel, begun, qtbot)
+    assert threads[0] is not threading.main_thread()
+    ticks: list[bool] = []
     timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
-    timer.start(10)
-    press(panel, "Smooth")
-    assert not panel.form.buttons["Grow"].isEnabled()
-    assert not panel.form.activity.cancel.isHidden()
-    layer.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
-    qtbot.waitUntil(lambda: "smoothed by 8 mm" in panel.form.message.text(), timeout=60_000)
+    timer.timeout.connect(lambda: ticks.append(panel.form.activity.busy))
+    timer.start(5)
+    qtbot.waitUntil(lambda: panel.form.activity.message.text() == "smoothing ...", timeout=5000)
+    qtbot.waitUntil(lambda: ticks.count(True) >= 5, timeout=5000)
+    assert not any(panel.form.buttons[words].isEnabled() for words in corrections.AT_WORK)
+    assert panel.form.activity.cancel.isVisible()
+    place = tuple(np.array([n]) for n in changes[len(changes) // 2])
+    layer.data_setitem(place, 9)
+    organs.adopt_layer(layer, viewer.layers, [1, 9])
+    organs.set_locked(layer, 9, locked=True)
+    painted = np.array(layer.data)
+    finish(panel, may_end, qtbot)
     timer.stop()
-    assert len(ticks) >= 3
-    assert panel.form.buttons["Grow"].isEnabled()
-    assert layer.data[3, 4, 5] == 1
-    assert (layer.data != before).sum() > 1
+    expected[place] = 9
+    assert np.array_equal(layer.data, expected)
+    assert "1 that you painted or locked meanwhile stay" in panel.form.message.text()
+    assert all(panel.form.buttons[words].isEnabled() for words in corrections.AT_WORK)
     layer.undo()
-    assert (layer.data != before).sum() == 1
+    assert np.array_equal(layer.data, painted)
+    layer.redo()
+    assert np.array_equal(layer.data, expected)
 
 
-def test_cancel_and_a_closed_layer_leave_nothing(large, qtbot, monkeypatch) -> None:
-    viewer, panel, layer = large
-    before = np.array(layer.data)
-    go = slowly(monkeypatch, "Fill holes")
-    press(panel, "Fill holes")
-    panel.form.activity.cancel.click()
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=10_000)
-    assert panel.form.activity.message.text() == "stopped"
-    go.set()
+def test_real_smoothing_leaves_time_for_the_window(large, qtbot) -> None:
+    viewer, panel, _ = large
+    layer = viewer.add_labels(rough_ball((200, 256, 256), 90), name="larger ball")
+    panel.form.layers.choose(layer)
+    layer.selected_label = 1
+    before, expected = np.array(layer.data), smoothed(layer)
+    ticks: list[int] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: panel.form.activity.busy and ticks.append(1))
+    timer.start(5)
+    panel.form.smooth_mm.setValue(2.0)
+    click(panel, "Smooth")
+    assert panel.form.activity.busy
+    assert np.array_equal(layer.data, before), "nothing is changed before the thread has ended"
+    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=60_000)
+    timer.stop()
+    assert len(ticks) >= 5
+    assert np.array_equal(layer.data, expected)
+    layer.undo()
     assert np.array_equal(layer.data, before)
-    go.clear()
-    press(panel, "Fill holes")
-    viewer.layers.clear()
-    go.set()
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=10_000)
-    assert not viewer.layers
 
 
-def test_an_error_is_told_and_a_command_works_the_same_way(large, qtbot) -> None:
+def test_cancel_and_a_closed_layer_throw_the_result_away(large, gate, qtbot) -> None:
     viewer, panel, layer = large
-    press(panel, "Grow")
-    qtbot.waitUntil(lambda: "no scan lies under" in panel.form.message.text(), timeout=20_000)
-    assert panel.form.buttons["Grow"].isEnabled()
-    layer.data_setitem(tuple(np.array([n]) for n in (1, 1, 1)), 1)
+    begun, may_end, threads = gate
+    before = np.array(layer.data)
+    begin(panel, begun, qtbot)
+    QTest.mouseClick(panel.form.activity.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=3000)
+    finish(panel, may_end, qtbot)
+    qtbot.waitUntil(lambda: not threads[0].is_alive(), timeout=10_000)
+    qtbot.wait(50)
+    assert np.array_equal(layer.data, before)
+    begun.clear()
+    may_end.clear()
+    begin(panel, begun, qtbot)
+    viewer.layers.remove(layer)
+    finish(panel, may_end, qtbot)
+    assert "closed before the tool had ended" in panel.form.message.text()
+    assert np.array_equal(layer.data, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(RuntimeError("boom"), "stopped with RuntimeError: boom"), (MemoryError(), "out of memory")],
+)
+def test_an_error_in_the_thread_is_told(large, monkeypatch, qtbot, error, words) -> None:
+    _, panel, layer = large
+    before = np.array(layer.data)
+
+    def broken(_target, _choices) -> Correction:
+        raise error
+
+    monkeypatch.setitem(TOOLS, "Smooth", broken)
+    click(panel, "Smooth")
+    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=5000)
+    assert words in panel.form.activity.message.text()
+    assert panel.form.buttons["Smooth"].isEnabled()
+    shown: list[str] = []
+    monkeypatch.setattr(editing_commands, "_warn", lambda said: shown.append(said) or said)
+    assert editing_commands.correct(viewer_with(large), "Smooth") == "smoothing ..."
+    qtbot.waitUntil(lambda: bool(shown) and layer not in editing_commands._busy, timeout=5000)
+    assert words in shown[0]
+    assert np.array_equal(layer.data, before)
+
+
+def viewer_with(large):
+    viewer, _, layer = large
     viewer.layers.selection.active = layer
-    assert editing_commands.correct(viewer, "Largest piece") == "Largest piece: at work"
-    qtbot.waitUntil(lambda: layer.data[1, 1, 1] == 0, timeout=20_000)
+    return viewer
+
+
+def test_an_organ_is_cut_in_a_thread_and_no_points_wait_meanwhile(large, gate, qtbot) -> None:
+    _, panel, layer = large
+    begun, may_end, _ = gate
+    before = np.array(layer.data)
+    click(panel, "Cut at two points")
+    picking = panel.tools._picker
+    assert picking is not None
+    begin(panel, begun, qtbot)
+    assert panel.tools._picker is None
+    assert not panel.form.buttons["Cut at two points"].isChecked()
+    finish(panel, may_end, qtbot)
+    layer.undo()
+    seeds = [tuple(int(n) for n in np.argwhere(before)[at]) for at in (0, -1)]
+    panel.tools._cut(panel.tools._target(), seeds)
+    assert panel.form.activity.busy
+    assert np.array_equal(layer.data, before)
+    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=20_000)
+    assert [int(layer.data[at]) for at in seeds] == [1, 2]
+    assert np.array_equal(layer.data > 0, before > 0)
+    layer.undo()
+    assert np.array_equal(layer.data, before)
+
+
+@pytest.mark.parametrize("meanwhile", ["locked", "removed"])
+def test_an_organ_that_was_locked_or_removed_meanwhile_is_left(
+    large, gate, qtbot, meanwhile
+) -> None:
+    _, panel, layer = large
+    begun, may_end, _ = gate
+    begin(panel, begun, qtbot)
+    if meanwhile == "locked":
+        organs.set_locked(layer, 1, locked=True)
+    else:
+        organs.remove_organ(layer, 1)
+    now = np.array(layer.data)
+    finish(panel, may_end, qtbot)
+    assert f"was {meanwhile} while the tool worked" in panel.form.message.text()
+    assert np.array_equal(layer.data, now)
+
+
+def test_a_command_works_in_a_thread_too(large, gate, qtbot) -> None:
+    viewer, _, layer = viewer_with(large), *large[1:]
+    begun, may_end, threads = gate
+    before, expected = np.array(layer.data), smoothed(layer)
+    assert editing_commands.correct(viewer, "Smooth") == "smoothing ..."
+    qtbot.waitUntil(begun.is_set, timeout=5000)
+    assert threads[0] is not threading.main_thread()
+    assert "is at work; wait for it" in editing_commands.correct(viewer, "Fill holes")
+    assert np.array_equal(layer.data, before)
+    may_end.set()
+    qtbot.waitUntil(lambda: layer not in editing_commands._busy, timeout=20_000)
+    assert np.array_equal(layer.data, expected)
+    layer.undo()
+    assert np.array_equal(layer.data, before)
+
+    begun.clear()
+    may_end.clear()
+    editing_commands.smooth(viewer)
+    qtbot.waitUntil(begun.is_set, timeout=5000)
+    viewer.layers.remove(layer)
+    may_end.set()
+    qtbot.waitUntil(lambda: layer not in editing_commands._busy, timeout=20_000)
+    assert np.array_equal(layer.data, before)

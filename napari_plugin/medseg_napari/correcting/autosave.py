@@ -61,6 +61,7 @@ class Session:
     _written: set[str] = field(default_factory=set, init=False)
     _writing: Any = field(default_factory=threading.Lock, init=False)
     _lock: Any = field(default=None, init=False)
+    _over: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.folder = self.root / uuid.uuid4().hex
@@ -85,11 +86,15 @@ class Session:
             When the folder may not be written or is full; what was kept before still is.
         """
         with self._writing:
-            return self._save(list(snapshots))
+            try:
+                return self._save(list(snapshots))
+            finally:
+                if self._over:
+                    self._release()
 
     def _save(self, snapshots: list[Snapshot]) -> int:
         kept = [(entry_of(one), one) for one in snapshots if one.voxels.any()]
-        kept = [(entry, one) for entry, one in kept if entry.crc32 != one.saved_crc32]
+        kept = [(entry, one) for entry, one in kept if entry.checksums != one.saved]
         if not kept:
             self._clear()
             return 0
@@ -119,7 +124,8 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of the lock; what is kept is offered at the next start."""
+        """Let go of the lock, also after a round that is still to come; what is kept is offered."""
+        self._over = True
         with self._writing:
             self._release()
 

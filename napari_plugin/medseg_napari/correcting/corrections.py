@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from medseg.errors import LabelError, MedsegError
+from medseg.errors import Cancelled, GeometryError, LabelError, MedsegError
 from medseg_napari.correcting.editing_layers import Choices, Target, name_of, rules_of
 from medseg_napari.correcting.organs import add_organ, free_value, shown_of, table_of
 from medseg_napari.undoable import put_values
 
 if TYPE_CHECKING:
     from medseg.editing import Edit, Rules
+    from medseg.runtime.progress import Progress
 
 T = TypeVar("T")
 
@@ -146,6 +147,17 @@ TOOLS: dict[str, Callable[[Target, Choices], Correction]] = {
 }
 """What the panel and the menus offer, by the words on the button."""
 
+AT_WORK = {
+    "Fill between slices": "filling between slices ...",
+    "Fill holes": "filling holes ...",
+    "Largest piece": "looking for the largest piece ...",
+    "Smooth": "smoothing ...",
+    "Grow": "growing ...",
+    "Limit to range": "limiting to the range ...",
+    "Split pieces": "splitting pieces ...",
+    "Cut at two points": "cutting ...",
+}
+"""What is said while a tool works."""
 
 Found = tuple[Target, Correction | MedsegError]
 """The voxels a tool worked on, and what it found or why it could not."""
@@ -174,6 +186,44 @@ def found_by(tool: Callable[[Target, T], Correction], target: Target, more: T) -
         return target, error
 
 
+def at_work(work: Callable[[], Found], doing: str, progress: Progress) -> Found:
+    """Let a tool work in a thread.
+
+    Parameters
+    ----------
+    work : callable
+        :func:`found_by` with all it takes.
+    doing : str
+        Of `AT_WORK`.
+    progress : medseg.runtime.progress.Progress
+        Told once; a tool cannot be stopped half-way, what it finds later is thrown away.
+
+    Returns
+    -------
+    tuple
+        The target, and the correction or the error.
+
+    Raises
+    ------
+    MedsegError
+        When the tool fails with anything but an error of the library.
+    """
+    progress(0, 1, doing)
+    try:
+        return work()
+    except Cancelled:
+        raise
+    except MemoryError as error:
+        raise MedsegError(
+            "the tool ran out of memory and changed nothing; close other layers and try again"
+        ) from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise MedsegError(
+            f"the tool stopped with {kind}: {error}; nothing was changed, the log holds the details"
+        ) from error
+
+
 def put(target: Target, found: Correction) -> str:
     """Change the layer as one step that can be undone; on the GUI thread.
 
@@ -188,9 +238,17 @@ def put(target: Target, found: Correction) -> str:
     -------
     str
         What was done, for the person.
+
+    Raises
+    ------
+    GeometryError
+        When the layer has another shape now.
+    LabelError
+        When the organ was locked or removed meanwhile.
     """
     if found.edit is None:
         return found.words
+    _check_since(target)
     if found.splits_off:
         return _put_split(target, found.edit, found.splits_off)
     changed, kept = _put(target, found.edit)
@@ -200,12 +258,31 @@ def put(target: Target, found: Correction) -> str:
     return words + _kept_words(kept)
 
 
+def _check_since(target: Target) -> None:
+    """Refuse what no longer fits the layer."""
+    layer, name = target.layer, name_of(target)
+    if layer.data.shape != target.values.shape:
+        raise GeometryError(
+            f"layer '{layer.name}' has other voxels now than when the tool started; run it again"
+        )
+    if target.value in shown_of(layer).locked:
+        raise LabelError(
+            f"{name} was locked while the tool worked, so nothing was changed; untick Lock first",
+            code="LOCKED",
+        )
+    if target.taken is not None and not np.any(np.asarray(layer.data) == target.value):
+        raise LabelError(f"{name} was removed while the tool worked, so nothing was changed")
+
+
 def _put(target: Target, edit: Edit) -> tuple[int, int]:
     """Voxels that changed, and those that stay as they were painted meanwhile."""
     if not edit.values.size:
         return 0, 0
     now, before = np.asarray(target.layer.data[edit.where]), target.values[edit.where]
     painted = now != before
+    locked = sorted(shown_of(target.layer).locked)
+    if locked:
+        painted |= np.isin(now, locked)
     kept = int(np.count_nonzero(painted & (edit.values != before)))
     values = np.where(painted, now, edit.values) if painted.any() else edit.values
     return put_values(target.layer, values, where=edit.where), kept
@@ -224,7 +301,7 @@ def _put_split(target: Target, edit: Edit, value: int) -> str:
 
 
 def _kept_words(kept: int) -> str:
-    return f"; {kept:,} that you painted meanwhile stay" if kept else ""
+    return f"; {kept:,} that you painted or locked meanwhile stay" if kept else ""
 
 
 def _rules(target: Target, choices: Choices) -> Rules:

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import functools
+import logging
+import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medseg.errors import MedsegError
-from medseg_napari.correcting.corrections import SMALL_VOXELS, TOOLS, Found, found_by, put
-from medseg_napari.correcting.editing_layers import Choices, target_of
+from medseg.errors import InputError, MedsegError
+from medseg_napari.correcting.corrections import (
+    AT_WORK,
+    SMALL_VOXELS,
+    TOOLS,
+    Correction,
+    Found,
+    at_work,
+    found_by,
+    put,
+)
+from medseg_napari.correcting.editing_layers import Choices, Target, target_of
+from medseg_napari.jobs import Done, Event, Failed, Job
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Labels
+
+logger = logging.getLogger(__name__)
+_busy: weakref.WeakSet[Labels] = weakref.WeakSet()
+"""Layers that a command works on in a thread."""
 
 
 def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> str:
@@ -21,9 +39,10 @@ def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> s
     viewer : napari.components.ViewerModel
         Whose active layer is corrected.
     tool : str
-        One of `medseg_napari.correcting.editing_layers.TOOLS`.
+        One of `medseg_napari.correcting.corrections.TOOLS`.
     choices : Choices, optional
-        The defaults without it; the Labels panel offers others.
+        The defaults without it, and to grow the intensities that the label has; the Labels panel
+        offers others.
 
     Returns
     -------
@@ -32,38 +51,83 @@ def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> s
         of its end are shown then.
     """
     from napari.layers import Labels
-    from napari.utils.notifications import show_warning
 
     active = viewer.layers.selection.active
     layer = active if isinstance(active, Labels) else None
     try:
-        target = target_of(layer, viewer.layers, viewer.dims)
+        target = _free_target(viewer, layer)
     except MedsegError as error:
-        show_warning(str(error))
-        return str(error)
-    work = functools.partial(found_by, TOOLS[tool], target.at_rest(), choices or Choices())
+        return _warn(str(error))
+    find = _grow_alike if tool == "Grow" and choices is None else TOOLS[tool]
+    work = functools.partial(found_by, find, target.at_rest(), choices or Choices())
     if target.values.size <= SMALL_VOXELS:
         return _end(viewer, work())
-    from napari.qt.threading import create_worker
+    return _start(viewer, target, Job(functools.partial(at_work, work, AT_WORK[tool])), tool)
 
-    worker = create_worker(work, _start_thread=False)
-    worker.returned.connect(functools.partial(_end, viewer))
+
+def _free_target(viewer: ViewerModel, layer: Labels | None) -> Target:
+    target = target_of(layer, viewer.layers, viewer.dims)
+    if target.layer in _busy:
+        raise InputError(f"a correction of layer '{target.layer.name}' is at work; wait for it")
+    return target
+
+
+def _grow_alike(target: Target, choices: Choices) -> Correction:
+    """Grow through intensities like those the label has; where there are none, the tool says."""
+    from medseg.editing import intensity_range
+
+    try:
+        low, high = intensity_range(target.values, target.value, target.intensities())
+    except MedsegError:
+        return TOOLS["Grow"](target, choices)
+    return TOOLS["Grow"](target, replace(choices, low=low, high=high))
+
+
+def _start(viewer: ViewerModel, target: Target, job: Job, tool: str) -> str:
+    """Work in a thread, with a bar in napari's activity; closing the layer stops it."""
+    from napari.qt.threading import create_worker
+    from napari.utils.notifications import show_info
+
+    def on_event(event: Event) -> None:
+        if target.layer not in viewer.layers:
+            job.cancel.set()
+        elif isinstance(event, Done):
+            _busy.discard(target.layer)
+            _end(viewer, event.result)
+        elif isinstance(event, Failed):
+            logger.error("%s\n%s", event.message, event.details)
+            _warn(event.message)
+
+    worker = create_worker(job.events, _start_thread=False, _progress={"desc": tool})
+    worker.yielded.connect(on_event)
+    worker.finished.connect(functools.partial(_busy.discard, target.layer))
+    _busy.add(target.layer)
     worker.start()
-    return f"{tool}: at work"
+    show_info(AT_WORK[tool])
+    return AT_WORK[tool]
 
 
 def _end(viewer: ViewerModel, found: Found) -> str:
     """Change the layer, unless it was closed meanwhile, and say so."""
-    from napari.utils.notifications import show_info, show_warning
+    from napari.utils.notifications import show_info
 
     target, correction = found
     if isinstance(correction, MedsegError):
-        show_warning(str(correction))
-        return str(correction)
+        return _warn(str(correction))
     if target.layer not in viewer.layers:
         return ""
-    words = put(target, correction)
+    try:
+        words = put(target, correction)
+    except MedsegError as error:
+        return _warn(str(error))
     show_info(words)
+    return words
+
+
+def _warn(words: str) -> str:
+    from napari.utils.notifications import show_warning
+
+    show_warning(words)
     return words
 
 
@@ -89,24 +153,7 @@ def smooth(viewer: ViewerModel) -> None:
 
 def grow(viewer: ViewerModel) -> None:
     """Grow by up to 10 mm through intensities like those the label has."""
-    correct(viewer, "Grow", _range_of_active(viewer))
-
-
-def _range_of_active(viewer: ViewerModel) -> Choices | None:
-    """The intensities of the active label; None where they cannot be told: the tool says why."""
-    from napari.layers import Labels
-
-    from medseg.editing import intensity_range
-
-    active = viewer.layers.selection.active
-    if not isinstance(active, Labels):
-        return None
-    try:
-        target = target_of(active, viewer.layers, viewer.dims)
-        low, high = intensity_range(target.values, target.value, target.intensities())
-    except MedsegError:
-        return None
-    return Choices(low=low, high=high)
+    correct(viewer, "Grow")
 
 
 def split_pieces(viewer: ViewerModel) -> None:

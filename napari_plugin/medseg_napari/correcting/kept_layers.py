@@ -6,6 +6,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, LabelTable
+from medseg.volume import Grid, Label, LabelTable
+from medseg.volume.label_table import default_color
 from medseg_napari.layers import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 _KEY_OF_FILE = "medseg_autosave_key"
-_SAVED_KEY = "medseg_saved_crc32"
+_SAVED_KEY = "medseg_saved"
 _FAST = 1  # zlib level: labels shrink a hundredfold at the lowest already
 
 
@@ -47,6 +49,20 @@ class FileState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except OSError:
             return None
         return cls(str(path), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """By these a change of a Labels layer is noticed.
+
+    Parameters
+    ----------
+    voxels, table : int
+        CRC-32 of the voxels, and of the names, colours and codes.
+    """
+
+    voxels: int
+    table: int
 
 
 class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,6 +115,11 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     scan_files: tuple[FileState, ...] = ()
 
     @property
+    def checksums(self) -> Checksums:
+        """Of the voxels and the table."""
+        return Checksums(self.crc32, _table_crc32(self.table))
+
+    @property
     def grid(self) -> Grid | None:
         """The source grid, bit for bit."""
         if self.grid_shape is None or self.grid_affine is None:
@@ -118,14 +139,14 @@ class Snapshot:
         A copy.
     facts : dict
         The other fields of `SavedLayer`.
-    saved_crc32 : int or None
-        Of the voxels as they were read or written last.
+    saved : Checksums or None
+        Of the layer as it was read or written last.
     """
 
     key: str
     voxels: npt.NDArray[Any]
     facts: dict[str, Any]
-    saved_crc32: int | None = None
+    saved: Checksums | None = None
 
 
 def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
@@ -150,7 +171,7 @@ def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
         "scale": tuple(float(mm) for mm in layer.scale),
         "translate": tuple(float(mm) for mm in layer.translate),
         "selected": int(layer.selected_label),
-        "table": source.get("table") or LabelTable(()),
+        "table": _table_of(layer.metadata),
     }
     if isinstance(grid, Grid):
         facts["grid_shape"] = grid.shape
@@ -160,7 +181,7 @@ def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
 
 
 def mark_saved(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
-    """Remember that a layer's voxels lie in a file of the person's, so need not be kept.
+    """Remember that a layer as it is lies in a file of the person's, so need not be kept.
 
     Parameters
     ----------
@@ -171,7 +192,33 @@ def mark_saved(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
     """
     metadata = attributes.get("metadata")
     if isinstance(metadata, dict):
-        metadata[_SAVED_KEY] = _crc32(np.asarray(data))
+        table = _table_crc32(_table_of(metadata))
+        metadata[_SAVED_KEY] = Checksums(_crc32(np.asarray(data)), table)
+
+
+def knows_its_file(layer: Layer) -> bool:
+    """Whether it is known what of the layer is kept or lies in a file of the person's."""
+    return bool({_KEY_OF_FILE, _SAVED_KEY} & set(layer.metadata))
+
+
+def _table_of(metadata: Mapping[str, Any]) -> LabelTable:
+    table = (metadata.get(KEY) or {}).get("table")
+    return table if isinstance(table, LabelTable) else LabelTable(())
+
+
+def _table_crc32(table: LabelTable) -> int:
+    """Of what a person may have said; names and colours that medseg gives by itself are none."""
+    return zlib.crc32(msgspec.json.encode([one for one in table if not _is_unsaid(one)]))
+
+
+def _is_unsaid(label: Label) -> bool:
+    plain = Label(value=label.value, name=f"label {label.value}", color=label.color)
+    return label == plain and label.color in _default_colors()
+
+
+@cache
+def _default_colors() -> frozenset[tuple[int, int, int]]:
+    return frozenset(default_color(row) for row in range(1024))
 
 
 def _key_of(layer: Layer) -> str:

@@ -14,7 +14,7 @@ from medseg.errors import MedsegError
 from medseg_napari.correcting import organs
 from medseg_napari.correcting.editing_layers import statistics_of, stepped_axis
 from medseg_napari.correcting.locks import LockGuard
-from medseg_napari.panels.autosave_keeper import AutosaveKeeper
+from medseg_napari.panels.autosave_keeper import keeper_of
 from medseg_napari.panels.labels_form import LabelsForm
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.restore_bar import RestoreBar
@@ -54,7 +54,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
     tools : ToolBench
         What the buttons do.
     keeper : AutosaveKeeper
-        Keeps unsaved labels.
+        Keeps unsaved labels of the viewer; other panels have the same.
     restore : RestoreBar
         Offers those of a session that crashed.
     statistics : mapping of int to LabelStatistics
@@ -69,7 +69,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self.form = LabelsForm(LabelsLayerCombo(viewer.layers))
         self.schema = SchemaEditor()
         self.tools = ToolBench(viewer, self.form, self.refresh)
-        self.keeper = AutosaveKeeper(viewer, self)
+        self.keeper = keeper_of(viewer)
         self.restore = RestoreBar(viewer, self.keeper)
         self.statistics: Mapping[int, LabelStatistics] = {}
         self.ask_color: Callable[[QColor], QColor] = lambda color: QColorDialog.getColor(
@@ -131,6 +131,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         """Stop following the viewer and its layers; what is unsaved stays kept."""
         self._pause.stop()
         self.tools.put_down()
+        self.form.activity.stop()
         self._leave_layer()
         for guard in self._guards.values():
             guard.release()
@@ -138,7 +139,6 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self.form.layers.forget()
         self.viewer.dims.events.order.disconnect(self._show_statistics)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self.keeper.stop()
 
     def _lay_out(self) -> None:
         tabs = QTabWidget()
@@ -179,7 +179,6 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self.schema.applied.connect(self._on_schema)
         self.viewer.dims.events.order.connect(self._show_statistics)
         self.viewer.layers.events.removed.connect(self._on_removed)
-        self.keeper.saved.connect(self._on_autosaved)
         self.restore.told.connect(lambda words, kind: form.say(words, kind=kind))
 
     def _on_layer(self, _row: int = -1) -> None:
@@ -365,10 +364,6 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _show_statistics(self, _event: Any = None) -> None:
         self.form.organs.show_statistics(self.statistics, stepped_axis(self.viewer.dims))
-
-    def _on_autosaved(self, trouble: str) -> None:
-        if trouble:
-            self.form.say(trouble, kind="error")
 
     def _history(self, step: str) -> None:
         if self._layer is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RestoreBar(QFrame):  # type: ignore[misc]
-    """Shown while there is something to restore.
+    """Shown while there is something to restore; an answer in one panel hides it in all.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
     restore, discard : QPushButton
         Bring it back, or remove it.
     told : Signal
-        Emitted after restoring, with one sentence and its kind.
+        Emitted with one sentence and its kind after restoring, and when autosave failed.
     """
 
     told = Signal(str, str)
@@ -54,6 +54,9 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         self._lay_out()
         self.restore.clicked.connect(self._on_restore)
         self.discard.clicked.connect(self._on_discard)
+        self.activity.changed.connect(self._on_activity)
+        keeper.saved.connect(self._on_saved)
+        keeper.offer_changed.connect(self._on_offer_changed)
         self.hide()
 
     def look(self) -> None:
@@ -85,20 +88,37 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         grids = [one.metadata.get(KEY, {}).get("grid") for one in scans]
         known = [grid for grid in grids if isinstance(grid, Grid)]
         self.activity.start(lambda progress: prepare(leftover, known, progress), self._on_prepared)
+        self._keeper.settle(leftover)
 
     def _on_prepared(self, prepared: Prepared) -> None:
         from medseg_napari.correcting.restoring import add
 
-        leftover, self._leftover = self._leftover, None
+        leftover = self._leftover
         added = add(self._viewer, prepared)
-        self.hide()
-        whole = leftover is not None and len(added) == len(leftover.layers)
-        if leftover is not None and whole:
-            self._keeper.take_over(leftover)
+        if leftover is not None:
+            self._keeper.settle(leftover)
+            if len(added) == len(leftover.layers):
+                self._keeper.take_over(leftover)
         words = "; ".join(prepared.told) or f"{len(added)} label map(s) restored"
         self.told.emit(words, "warning" if prepared.told else "info")
 
     def _on_discard(self, _checked: bool = False) -> None:
-        if self._leftover is not None:
-            self._leftover.decline()
-        self.look()
+        leftover = self._leftover
+        if leftover is not None and not self.activity.busy:
+            leftover.decline()
+            self._keeper.settle(leftover)
+
+    def _on_activity(self, busy: bool) -> None:
+        """Restoring that was stopped, or failed, may be asked for again."""
+        for button in (self.restore, self.discard):
+            button.setEnabled(not busy)
+        if not busy and self._leftover is not None:
+            self._keeper.offer_again(self._leftover)
+
+    def _on_offer_changed(self) -> None:
+        if not self.activity.busy:
+            self.look()
+
+    def _on_saved(self, trouble: str) -> None:
+        if trouble:
+            self.told.emit(trouble, "error")

@@ -19,6 +19,7 @@ from medseg_napari.learning.comparing import (
     write_table,
 )
 from medseg_napari.panels.activity import Activity
+from medseg_napari.panels.autosave_keeper import keeper_of
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.review_form import ReviewForm
 from medseg_napari.viewing import overlays
@@ -61,6 +62,7 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
         QVBoxLayout(self).addWidget(self.form)
         self._connect()
         overlays.install(viewer)
+        keeper_of(viewer)
         self._propose_pair()
 
     def compare(self, *, resample: bool = False) -> None:

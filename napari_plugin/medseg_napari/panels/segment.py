@@ -13,8 +13,10 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
 from medseg_napari.jobs import Done, Event, Failed, Job, Partial, Progress, Stopped
+from medseg_napari.panels.autosave_keeper import keeper_of
 from medseg_napari.panels.forecaster import Forecaster
 from medseg_napari.panels.progress_text import describe
+from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.segment_choices import SegmentChoices
 from medseg_napari.panels.segment_form import SegmentForm
 from medseg_napari.segmenting.cautions import installation_warning
@@ -49,6 +51,10 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         What loads and runs the model.
     placed : Placed or None
         The last result, while it is neither accepted nor rejected.
+    keeper : AutosaveKeeper
+        Keeps unsaved labels of the viewer; other panels have the same.
+    restore : RestoreBar
+        Offers those of a session that crashed.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -59,6 +65,8 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self.form = SegmentForm(viewer.layers)
         self.choices = SegmentChoices(self.form, viewer, self)
         self.placed: Placed | None = None
+        self.keeper = keeper_of(viewer)
+        self.restore = RestoreBar(viewer, self.keeper)
         self._placer = Placer(viewer)
         self._forecaster = Forecaster(self)
         self._forecast: Forecast | None = None
@@ -73,6 +81,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         warning = installation_warning()
         if warning:
             self.form.say(warning, kind="warning")
+        self.restore.look()
 
     def run(self) -> None:
         """Segment the chosen layer with the chosen model; at most one run at a time."""
@@ -132,7 +141,9 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         area.setWidgetResizable(True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setWidget(self.form)
-        QVBoxLayout(self).addWidget(area)
+        column = QVBoxLayout(self)
+        column.addWidget(self.restore)
+        column.addWidget(area)
 
     def _connect(self) -> None:
         form = self.form
@@ -142,6 +153,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         form.reject.clicked.connect(self.reject)
         self.choices.changed.connect(self._look_ahead)
         self._forecaster.told.connect(self._on_forecast)
+        self.restore.told.connect(lambda words, kind: form.say(words, kind=kind))
 
     def _start_worker(self, job: Job) -> None:
         from napari.qt.threading import create_worker
@@ -164,6 +176,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         elif isinstance(event, Done):
             self._finish(self._done_words(event.result))
             self._place(event.result)
+            self.keeper.save()
         elif isinstance(event, Stopped):
             self._finish(_STOPPED)
         elif isinstance(event, Failed):

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from medseg_napari.correcting.kept_layers import mark_saved
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY, LayerTuple
+from medseg_napari.panels.autosave_keeper import keeper_of
+from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.study_form import AS_DICOM, StudyForm
 from medseg_napari.study import (
     entries_of,
@@ -53,6 +56,10 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         The rows of the table.
     ask : callable
         Asks for a folder.
+    keeper : AutosaveKeeper
+        Keeps unsaved labels of the viewer; other panels have the same.
+    restore : RestoreBar
+        Offers those of a session that crashed.
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -63,12 +70,16 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         self.ask: Callable[[QWidget], str] = ask_for_folder
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        self.keeper = keeper_of(viewer)
+        self.restore = RestoreBar(viewer, self.keeper)
+        column.addWidget(self.restore)
         column.addWidget(self.form)
         self.setAcceptDrops(True)
         controls.install(viewer)
         self._connect()
         self._on_layers()
         self.form.neurological.setChecked(setting("display", "convention") == "neurological")
+        self.restore.look()
 
     def open_study(self, path: str | Path) -> None:
         """Look for scans in a folder, an archive or a file, and list them."""
@@ -135,6 +146,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         form.table.installEventFilter(self)
         form.window.textActivated.connect(self._show_window)
         form.neurological.toggled.connect(self._on_convention)
+        self.restore.told.connect(lambda words, kind: form.activity.say(words, kind=kind))
         for plane in views.PLANES:
             form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
         form.planes["3-D"].clicked.connect(self._show_3d)
@@ -174,8 +186,10 @@ class StudyPanel(QWidget):  # type: ignore[misc]
     def _add(self, layers: list[LayerTuple]) -> None:
         from napari.layers import Layer
 
-        for one in layers:
-            self.viewer.add_layer(Layer.create(*one))
+        for data, attributes, kind in layers:
+            if kind == "labels":
+                mark_saved(data, attributes)
+            self.viewer.add_layer(Layer.create(data, attributes, kind))
         self.form.activity.say(f"opened {layers[0][1]['name']}" if layers else "")
 
     def _on_layers(self, _event: Any = None) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
-from medseg.runtime.progress import Progress
 from medseg_napari.correcting.brush import BrushChoices, BrushTool, PointPicker
 from medseg_napari.correcting.corrections import (
+    AT_WORK,
     SMALL_VOXELS,
     TOOLS,
-    Correction,
     Found,
+    at_work,
     found_by,
     put,
     split_at,
@@ -90,19 +90,19 @@ class ToolBench:
         return target_of(self._form.layers.layer(), self._viewer.layers, self._viewer.dims)
 
     def _on_tool(self, words: str, _checked: bool = False) -> None:
+        self._stop_picking()
         with self._told():
-            self._start(TOOLS[words], self._target(), self.choices())
+            target = self._target()
+            work = functools.partial(found_by, TOOLS[words], target.at_rest(), self.choices())
+            self._start(work, target, AT_WORK[words])
 
-    def _start(
-        self, tool: Callable[[Target, Any], Correction], target: Target, more: object
-    ) -> None:
+    def _start(self, work: Callable[[], Found], target: Target, doing: str) -> None:
         """Let a tool work on a copy of the voxels: a large one in a thread, one at a time."""
-        work = functools.partial(found_by, tool, target.at_rest(), more)
         if target.values.size <= SMALL_VOXELS:
             self._end(work())
             return
         self._form.say("")
-        self._form.activity.start(functools.partial(_at_work, work), self._end)
+        self._form.activity.start(functools.partial(at_work, work, doing), self._end)
 
     def _end(self, found: Found) -> None:
         """Change the layer, unless it was closed meanwhile, and say so."""
@@ -110,8 +110,11 @@ class ToolBench:
         if isinstance(correction, MedsegError):
             self._fail(str(correction))
         elif target.layer in self._viewer.layers:
-            self._form.say(put(target, correction))
-            self._edited()
+            with self._told():
+                self._form.say(put(target, correction))
+                self._edited()
+        else:
+            self._form.say("the layer was closed before the tool had ended", kind="warning")
 
     def _show_busy(self, busy: bool) -> None:
         for words in (*TOOLS, "Cut at two points"):
@@ -153,8 +156,9 @@ class ToolBench:
 
     def _cut(self, target: Target, seeds: list[tuple[int, int, int]]) -> None:
         self._stop_picking()
+        work = functools.partial(found_by, split_at, target.at_rest(), seeds)
         with self._told():
-            self._start(split_at, target, seeds)
+            self._start(work, target, AT_WORK["Cut at two points"])
 
     def _stop_picking(self) -> None:
         picker, self._picker = self._picker, None
@@ -180,8 +184,3 @@ class ToolBench:
         except MedsegError as error:
             self._stop_picking()
             self._fail(str(error))
-
-
-def _at_work(work: Callable[[], Found], progress: Progress) -> Found:
-    progress(0, 1, "correcting the organ; you can go on painting")
-    return work()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from medseg_napari.panels.autosave_keeper import keeper_of
 from medseg_napari.panels.cases_page import CasesPage
 from medseg_napari.panels.form_parts import button, growing_form, row, wrapped_label
 from medseg_napari.panels.next_page import NextPage
@@ -49,6 +50,7 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         self.browse.clicked.connect(self._ask_where)
         self.training.finished.connect(self._on_finished)
         overlays.install(viewer)
+        keeper_of(viewer)
         self._take_up()
 
     def use(self, folder: str | Path) -> None:
