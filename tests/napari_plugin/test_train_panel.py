@@ -88,7 +88,11 @@ def assert_sources_are_kept(dataset: Path, hippocampus: Path, numbers: tuple[str
 
 
 def train_until_a_step_is_seen(page, qtbot) -> None:
-    page.settings, page.steps = TINY, STEPS
+    page.steps, device = STEPS, page.form.device
+    page.form.settings.setText("; ".join(TINY))
+    qtbot.waitUntil(lambda: "the best there is" not in device.currentText(), timeout=30_000)
+    device.addItem("CPU", "cpu")
+    device.setCurrentIndex(device.count() - 1)
     page.form.train.click()
     assert not page.form.train.isEnabled()
     qtbot.waitUntil(lambda: page.view is not None and len(page.view.losses) > 0, timeout=180_000)
@@ -101,12 +105,24 @@ def stop_and_resume_to_the_end(page, qtbot) -> None:
     qtbot.waitUntil(page.form.resume.isEnabled, timeout=60_000)
     assert not page.form.stop.isEnabled()
     qtbot.waitUntil(lambda: "Resume goes on" in page.form.activity.message.text(), timeout=5_000)
+    look_at_the_checkpoint(page, qtbot)
     last = shorten(page.run / "checkpoint.safetensors")
     with qtbot.waitSignal(page.finished, timeout=300_000):
         page.form.resume.click()
     assert [step for step, _ in page.view.losses] == list(range(1, last + 1))
     assert page.form.plot.losses[-1][0] == page.form.plot.dices[-1][0] == last
     assert page.form.train.isEnabled()
+
+
+def look_at_the_checkpoint(page, qtbot) -> None:
+    """Twice: the second press finds the same case and the same step, and adds nothing."""
+    viewer, step = page.viewer, read_state(page.run / "checkpoint.safetensors").step
+    for _ in range(2):
+        page.form.sample.click()
+        qtbot.waitUntil(lambda: not page.form.activity.busy, timeout=60_000)
+        names = [layer.name.split(": ")[-1] for layer in viewer.layers]
+        assert names[1:] == ["truth", f"model at step {step}"], page.form.activity.message.text()
+    viewer.layers.clear()
 
 
 def shorten(checkpoint: Path) -> int:
@@ -137,6 +153,7 @@ def test_from_corrected_cases_to_a_model(
     run = panel.training.run
     viewer.close()
     assert look_at(run).phase == "running", "the process outlives the viewer"
+    assert msgspec.json.decode((run / "options.json").read_bytes())["device"] == "cpu"
 
     viewer, panel = open_train()
     page = panel.training
@@ -172,6 +189,17 @@ def test_a_run_that_fails_says_why(open_train, qtbot, tmp_path) -> None:
     qtbot.waitUntil(lambda: "is no dataset" in page.form.activity.message.text(), timeout=60_000)
     qtbot.waitUntil(page.form.train.isEnabled, timeout=5_000)
     assert not page.form.stop.isEnabled()
+
+
+def test_a_wrong_setting_is_told_by_name(open_train, qtbot, hippocampus, tmp_path) -> None:
+    viewer, panel = open_train()
+    panel.use(tmp_path / "set")
+    add_cases(viewer, panel, qtbot, hippocampus, ("001", "003"))
+    page = panel.training
+    page.form.settings.setText("wings=2")
+    page.form.train.click()
+    qtbot.waitUntil(lambda: "wings" in page.form.activity.message.text(), timeout=60_000)
+    qtbot.waitUntil(page.form.train.isEnabled, timeout=5_000)
 
 
 def test_a_status_is_changed_in_the_table(open_train, qtbot, hippocampus, tmp_path) -> None:

@@ -16,9 +16,12 @@ from medseg_napari.layers import LayerTuple, labels_from_layer, scan_from_layer
 from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:
+    from medseg.inference import Predictor
     from medseg.training import CaseRecord
     from medseg.training.case_folder import Status
     from medseg.training.sanity import Sanity
+    from medseg.training.watching import RunView
+    from medseg.volume import LabelTable
 
 Layer = tuple[npt.NDArray[Any], dict[str, Any]]
 """Data and attributes."""
@@ -163,12 +166,13 @@ def sanity_words(found: Sanity) -> str:
 
 
 def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTuple]:
-    """A held-out case of a run: its scan, its truth, and what the finished model makes of it.
+    """A held-out case of a run: its scan, its truth, and what the model makes of it by now.
 
     Parameters
     ----------
     run : Path
-        A finished run.
+        A finished run, or one with a checkpoint: then a network on one thread is told with its
+        step, while the run goes on.
     number : int
         Which case, from 0; counted around.
     progress : Progress
@@ -182,9 +186,8 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     Raises
     ------
     InputError
-        When the run holds no case out, or does not say what it was trained on.
+        When the run holds no case out, does not say what it was trained on, or has no checkpoint.
     """
-    from medseg.inference import Predictor
     from medseg.training import open_dataset
     from medseg.training.watching import look_at
     from medseg_napari.layers import layer_from_labels, layer_from_scan
@@ -201,9 +204,23 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     _, held_out = dataset.fold(view.options.fold)
     case = held_out[number % len(held_out)]
     scan, truth = dataset.read(case)
-    found = Predictor.load(run).predict(scan, progress=progress)
+    predictor, made_by = _by_now(view, dataset.labels)
+    found = predictor.predict(scan, progress=progress)
     return [
         layer_from_scan(scan, case.name),
         layer_from_labels(truth, f"{case.name}: truth"),
-        layer_from_labels(found, f"{case.name}: model"),
+        layer_from_labels(found, f"{case.name}: {made_by}"),
     ]
+
+
+def _by_now(view: RunView, labels: LabelTable) -> tuple[Predictor, str]:
+    """The model of a run, finished or as far as it is, and what it is called."""
+    from medseg.inference import Predictor
+    from medseg.training.snapshot import predictor_of_checkpoint
+    from medseg_napari.segmenting.devices import leave_a_core_free
+
+    leave_a_core_free()
+    if view.phase == "finished":
+        return Predictor.load(view.folder), "model"
+    predictor, step = predictor_of_checkpoint(view.folder, labels)
+    return predictor, f"model at step {step}"

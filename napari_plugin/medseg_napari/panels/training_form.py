@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
 
 from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.curve_plot import CurvePlot
+from medseg_napari.panels.device_combo import DeviceCombo
 from medseg_napari.panels.form_parts import (
     button,
     growing_form,
@@ -33,6 +34,10 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         Model to go on from, or none.
     network, cases : QComboBox
         Choices; item data of `cases` are statuses.
+    device : DeviceCombo
+        Where it trains.
+    settings : QLineEdit
+        Of the network, ``KEY=VALUE; KEY=VALUE``.
     minutes : QDoubleSpinBox
         Time for training.
     fold : QSpinBox
@@ -57,6 +62,10 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         self.cases = narrow_combo("Which cases are learnt from")
         for words, status in _STATUSES.items():
             self.cases.addItem(words, status)
+        self.device = DeviceCombo("Where it trains; the process has it to itself")
+        self.settings = QLineEdit()
+        self.settings.setPlaceholderText("as planned; or KEY=VALUE; KEY=VALUE")
+        self.settings.setToolTip("Settings of the network, as 'medseg train --set' takes them")
         self.minutes = _minutes()
         self.fold = QSpinBox()
         self.fold.setRange(0, 4)
@@ -67,20 +76,31 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         self.stop = button("Stop", "Save a checkpoint and end after the current step")
         self.resume = button("Resume", "Go on from the checkpoint")
         self.attach = button("Open run...", "Look at a run that was started before or elsewhere")
-        self.sample = button("Show a held-out case", "Segment it with the finished model")
+        self.sample = button(
+            "Show a held-out case",
+            "Segment it with the model, or with the checkpoint of a run that goes on",
+        )
         self.plot = CurvePlot()
         self.run_words, self.state = wrapped_label("no run yet"), wrapped_label()
         self.activity = Activity()
         self._lay_out()
         self.start.currentIndexChanged.connect(self._on_start)
 
+    def typed_settings(self) -> tuple[str, ...]:
+        """``KEY=VALUE`` of the network; none where a model to start from brings its own."""
+        typed = self.settings.text().split(";") if self.settings.isEnabled() else []
+        return tuple(word for one in typed if (word := one.strip()))
+
     def _on_start(self, _row: int) -> None:
-        self.network.setEnabled(self.start.package() is None)
+        for part in (self.network, self.settings):
+            part.setEnabled(self.start.package() is None)
 
     def _lay_out(self) -> None:
         form = growing_form()
         form.addRow("Start from", self.start)
         form.addRow("Network", self.network)
+        form.addRow("Settings", self.settings)
+        form.addRow("Device", self.device)
         form.addRow("Cases", self.cases)
         form.addRow("Time", self.minutes)
         form.addRow("Hold out fold", self.fold)

@@ -132,11 +132,14 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         worker.start()
 
     def show_sample(self) -> None:
-        """Open the next held-out case with its truth and what the finished model makes of it."""
+        """Open the next held-out case with its truth and what the model makes of it.
+
+        While the run goes on, the case stays the same, to see the model get better.
+        """
         if self.run is None:
             return
         work = functools.partial(held_out_layers, self.run, self._samples)
-        self._samples += 1
+        self._samples += self.view is not None and self.view.phase == "finished"
         self.form.activity.start(work, self._add_layers)
 
     def let_go(self) -> None:
@@ -168,7 +171,8 @@ class TrainingPage(QWidget):  # type: ignore[misc]
             fold=form.fold.value(),
             start="" if package is None else str(package.folder),
             status=str(form.cases.currentData()),
-            settings=self.settings,
+            settings=(*self.settings, *form.typed_settings()),
+            device=form.device.name(),
         )
 
     def _spawn(self, start: Any, *, run: Path | None = None) -> None:
@@ -240,13 +244,15 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self.form.train.setEnabled(phase != "running" and not starting)
         self.form.stop.setEnabled(phase == "running")
         self.form.resume.setEnabled(phase == "stopped" and not starting)
-        self.form.sample.setEnabled(phase == "finished")
+        self.form.sample.setEnabled(phase in ("running", "stopped", "finished"))
 
     def _add_layers(self, made: list[LayerTuple]) -> None:
         from napari.layers import Layer
 
+        there = {layer.name for layer in self.viewer.layers}
         for one in made:
-            self.viewer.add_layer(Layer.create(*one))
+            if one[1]["name"] not in there:
+                self.viewer.add_layer(Layer.create(*one))
 
     def _list_networks(self) -> None:
         from medseg import networks

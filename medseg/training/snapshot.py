@@ -1,0 +1,72 @@
+"""A network as a run has it by now: for a look at what it makes of a case while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from safetensors import safe_open
+
+from medseg.errors import InputError, ReadError
+from medseg.inference import Predictor
+from medseg.networks import build_network
+from medseg.planning.plan import Plan, decode
+from medseg.runtime.device import choose_device
+from medseg.training.run import PLAN
+from medseg.training.starting import read_start
+from medseg.training.state import State
+from medseg.training.watching import CHECKPOINT
+from medseg.volume import LabelTable
+
+_NETWORK = "network."
+
+
+def predictor_of_checkpoint(
+    run: str | Path, labels: LabelTable, *, device: str = "cpu"
+) -> tuple[Predictor, int]:
+    """The network of a run's newest checkpoint, which is saved every half minute.
+
+    Parameters
+    ----------
+    run : str or Path
+        Its folder; the run may be going on.
+    labels : LabelTable
+        Of the dataset it learns from.
+    device : str, default "cpu"
+        Where to look; the run itself may need the better one.
+
+    Returns
+    -------
+    Predictor
+        Of the network in evaluation mode.
+    int
+        After how many steps.
+
+    Raises
+    ------
+    InputError
+        When there is no checkpoint yet.
+    ReadError
+        When it is damaged or of another network.
+    """
+    folder = Path(run)
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise InputError(
+            f"run '{folder.name}' has no checkpoint yet; the first one comes after half a minute of"
+            " training"
+        )
+    plan = decode((folder / PLAN).read_bytes(), Plan, where=str(folder / PLAN))
+    start, chosen = read_start(folder), choose_device(device)
+    known = labels if start is None else start.labels
+    network = build_network(plan, classes=plan.outputs(known))
+    try:
+        with safe_open(path, framework="pt") as stored:
+            state = msgspec.json.decode(stored.metadata()["state"], type=State)
+            names = [name for name in stored.keys() if name.startswith(_NETWORK)]  # noqa: SIM118
+            network.load_state_dict(
+                {name.removeprefix(_NETWORK): stored.get_tensor(name) for name in names}
+            )
+    except Exception as error:
+        raise ReadError(f"checkpoint '{path.name}' of the run cannot be read: {error}") from error
+    return Predictor(network.eval().to(chosen.torch_device), plan, known, chosen), state.step
