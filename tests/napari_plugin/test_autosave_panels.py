@@ -18,12 +18,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
 from medseg_napari.correcting.autosave import FOLDER_VARIABLE, Session, leftovers
-from medseg_napari.correcting.kept_layers import snapshot
+from medseg_napari.correcting.kept_layers import attributes_of, snapshot
 from medseg_napari.correcting.organs import table_of
 from medseg_napari.panels import autosave_keeper
 from medseg_napari.panels.autosave_keeper import AutosaveKeeper, keeper_of
 from medseg_napari.panels.organ_table import NAME
 from medseg_napari.reader import layers_of_path
+from medseg_napari.saving.provenance import runs_of
 from medseg_napari.segmenting.segmentation import Runner
 
 LEFT = Qt.MouseButton.LeftButton
@@ -114,9 +115,12 @@ def test_each_run_is_kept_at_once_though_no_labels_panel_is_open(
     assert len(list(root.iterdir())) == 1
     assert list(root.glob("*/*.z")) != first, "the merge is kept too"
     truth, table = np.array(labels.data), table_of(labels)
+    runs = runs_of({"metadata": labels.metadata})
     del labels
     kept = closed(viewer, qtbot, root)
     assert np.array_equal(kept.voxels(kept.layers[0]), truth)
+    assert len(runs) == 2
+    assert runs_of(attributes_of(kept.layers[0], None)) == runs, "a restored result is no drawing"
     assert kept.layers[0].table == table
 
 

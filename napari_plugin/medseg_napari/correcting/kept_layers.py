@@ -17,6 +17,7 @@ import numpy.typing as npt
 from medseg.volume import Grid, Label, LabelTable
 from medseg.volume.label_table import default_color
 from medseg_napari.layers import KEY
+from medseg_napari.saving.provenance import RUN_KEY, RunRecord, runs_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -84,6 +85,8 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         The active label.
     table : LabelTable
         Names, colours, codes.
+    runs : tuple of RunRecord
+        Of models whose results it holds.
     grid_shape : tuple of int or None
         Of the source grid.
     grid_affine : tuple of float or None
@@ -107,6 +110,7 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     translate: tuple[float, ...]
     selected: int
     table: LabelTable
+    runs: tuple[RunRecord, ...] = ()
     grid_shape: tuple[int, int, int] | None = None
     grid_affine: tuple[float, ...] | None = None
     scan_path: str = ""
@@ -172,6 +176,7 @@ def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
         "translate": tuple(float(mm) for mm in layer.translate),
         "selected": int(layer.selected_label),
         "table": _table_of(layer.metadata),
+        "runs": runs_of({"metadata": layer.metadata}),
     }
     if isinstance(grid, Grid):
         facts["grid_shape"] = grid.shape
@@ -289,7 +294,7 @@ def packed(voxels: npt.NDArray[Any]) -> bytes:
 
 def attributes_of(layer: SavedLayer, source: Mapping[str, Any] | None) -> dict[str, Any]:
     """Attributes of the restored layer, on the source of its scan if there is one."""
-    metadata: dict[str, Any] = {_KEY_OF_FILE: layer.file.split("-")[0]}
+    metadata: dict[str, Any] = {_KEY_OF_FILE: layer.file.split("-")[0], RUN_KEY: layer.runs}
     if source is not None:
         metadata[KEY] = {**source, "table": layer.table, "lead": "", "window": None}
     return {
