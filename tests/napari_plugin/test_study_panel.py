@@ -121,6 +121,25 @@ def test_vendors_table_refusals_repairs_and_time(panel, ready, qtbot, shared_dat
     assert tuple(layer.contrast_limits) == (-7.5, 77.5)
 
 
+def test_a_tilted_series_says_so_and_opens_either_way(panel, ready, qtbot, tmp_path) -> None:
+    angle = np.radians(18.5)
+    step = 4 * np.array([0, np.sin(angle), np.cos(angle)])
+    Series(random_stored(), step_mm=step).write(tmp_path / "ct")
+    drop(panel, tmp_path / "ct")
+    ready()
+    assert column(panel, "Verdict") == ["ready, tilted 18.5°"]
+    panel.form.table.selectRow(0)
+    assert "lean by 18.5°" in panel.form.detail.text()
+    assert panel.form.opening.isVisible()
+    for choice, told in ((0, " (tilted 18.5°)"), (1, "")):
+        panel.form.opening.setCurrentIndex(choice)
+        panel.form.open.click()
+        ready()
+        layer = panel.viewer.layers[-1]
+        assert layer.name == "ct" + told
+        assert len(panel.viewer.layers) == choice + 1
+
+
 def test_no_scan_is_told_and_the_panel_goes_on(panel, ready, tmp_path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "notes.txt").write_text("no scan")
