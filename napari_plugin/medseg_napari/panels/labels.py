@@ -156,7 +156,8 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         area.setWidget(inside)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(area)
+        for part in (area, self.form.activity, self.form.message):
+            whole.addWidget(part, 1 if part is area else 0)
         self._area = area
 
     def _connect(self) -> None:

@@ -50,9 +50,9 @@ class LabelsForm(QWidget):  # type: ignore[misc]
     buttons : dict of str to QPushButton
         Actions on the list and on the active organ, and the tools, by their words.
     activity : Activity
-        Of a tool at work on a large label map.
+        Of a tool at work on a large label map; the panel shows it where it does not scroll away.
     message : QLabel
-        What happened last.
+        What happened last; there too.
     """
 
     def __init__(self, layers: LabelsLayerCombo) -> None:
@@ -111,7 +111,6 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         parts = (
             _wide(self.layers, new), self.search, self.organs, *self._list_actions(),
             _wide(QLabel("Opacity"), self.opacity), self._brush_box(), self._tool_box(),
-            self.activity, self.message,
         )  # fmt: skip
         for part in parts:
             column.addWidget(part, 1 if part is self.organs else 0)
