@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--demo", type=Path, default=ROOT / "demo")
     options = parser.parse_args()
     forget_this_folder()
-    with virtual_display():
+    with own_autosave(), virtual_display():
         picture_of_the_phantom()
         pictures_of_the_tutorial(demo(options.demo))
         scan = options.data / "images" / "hippocampus_001.nii.gz"
@@ -186,6 +186,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition() and time.monotonic() < until:
         QApplication.processEvents()
         time.sleep(0.01)
+
+
+@contextmanager
+def own_autosave() -> Iterator[None]:
+    """Keep labels in a folder that goes, and offer nobody's of an earlier session."""
+    with tempfile.TemporaryDirectory(prefix="autosave-") as folder:
+        os.environ["MEDSEG_AUTOSAVE_DIR"] = folder
+        yield
 
 
 @contextmanager

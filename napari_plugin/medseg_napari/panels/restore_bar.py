@@ -54,6 +54,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         self._lay_out()
         self.restore.clicked.connect(self._on_restore)
         self.discard.clicked.connect(self._on_discard)
+        self.activity.hide()
         self.activity.changed.connect(self._on_activity)
         keeper.saved.connect(self._on_saved)
         keeper.offer_changed.connect(self._on_offer_changed)
@@ -112,6 +113,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         """Restoring that was stopped, or failed, may be asked for again."""
         for button in (self.restore, self.discard):
             button.setEnabled(not busy)
+        self.activity.setVisible(busy or bool(self.activity.message.text()))
         if not busy and self._leftover is not None:
             self._keeper.offer_again(self._leftover)
 
