@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtWidgets import QComboBox
 
 from medseg_napari.segmenting.devices import DeviceChoice, device_choices
 
 
 class DeviceCombo(QComboBox):  # type: ignore[misc]
-    """Offers the best device at once, and the others when torch has been imported."""
+    """Offers the best device at once, and the others once it is seen and torch is imported."""
 
     def __init__(self, tip: str) -> None:
         super().__init__()
@@ -16,11 +18,18 @@ class DeviceCombo(QComboBox):  # type: ignore[misc]
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(10)
         self.addItem("the best there is", "auto")
-        self._look()
+        self._looked = False
 
     def name(self) -> str:
         """The chosen device, as `medseg.runtime.device.choose_device` takes it."""
         return str(self.currentData() or "auto")
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Look for devices the first time it is seen: importing torch takes a while."""
+        super().showEvent(event)
+        if not self._looked:
+            self._looked = True
+            self._look()
 
     def _look(self) -> None:
         from napari.qt.threading import create_worker
