@@ -63,13 +63,7 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> Sta
     ReadError
         When the file is damaged or of another network.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            state = msgspec.json.decode(stored.metadata()["state"], type=State)
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        network.load_state_dict(_under("network.", tensors))
-    except Exception as error:
-        raise ReadError(f"checkpoint '{path}' cannot be resumed from: {error}") from error
+    state, tensors = _load(path, network)
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in _under("optimizer.", tensors).items():
         index, slot = name.split(".", 1)
@@ -77,6 +71,32 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> Sta
     content: dict[str, Any] = optimizer.state_dict()
     optimizer.load_state_dict({"state": slots, "param_groups": content["param_groups"]})
     return state
+
+
+def load_network(path: Path, network: nn.Module) -> State:
+    """Put the saved parameters into `network`, as for a look at it while it is still trained.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ReadError
+        When the file is damaged or of another network.
+    """
+    return _load(path, network)[0]
+
+
+def _load(path: Path, network: nn.Module) -> tuple[State, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            state = msgspec.json.decode(stored.metadata()["state"], type=State)
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        network.load_state_dict(_under("network.", tensors))
+    except Exception as error:
+        raise ReadError(f"checkpoint '{path}' cannot be resumed from: {error}") from error
+    return state, tensors
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-from safetensors import safe_open
-
-from medseg.errors import InputError, ReadError
+from medseg.errors import InputError
 from medseg.inference import Predictor
 from medseg.networks import build_network
-from medseg.planning.plan import Plan, decode
+from medseg.planning import read_plan
 from medseg.runtime.device import choose_device
+from medseg.training.checkpoint import load_network
 from medseg.training.run import PLAN
 from medseg.training.starting import read_start
-from medseg.training.state import State
 from medseg.training.watching import CHECKPOINT
 from medseg.volume import LabelTable
-
-_NETWORK = "network."
 
 
 def predictor_of_checkpoint(
@@ -56,17 +51,9 @@ def predictor_of_checkpoint(
             f"run '{folder.name}' has no checkpoint yet; the first one comes after half a minute of"
             " training"
         )
-    plan = decode((folder / PLAN).read_bytes(), Plan, where=str(folder / PLAN))
+    plan = read_plan(folder / PLAN)
     start, chosen = read_start(folder), choose_device(device)
     known = labels if start is None else start.labels
     network = build_network(plan, classes=plan.outputs(known))
-    try:
-        with safe_open(path, framework="pt") as stored:
-            state = msgspec.json.decode(stored.metadata()["state"], type=State)
-            names = [name for name in stored.keys() if name.startswith(_NETWORK)]  # noqa: SIM118
-            network.load_state_dict(
-                {name.removeprefix(_NETWORK): stored.get_tensor(name) for name in names}
-            )
-    except Exception as error:
-        raise ReadError(f"checkpoint '{path.name}' of the run cannot be read: {error}") from error
+    state = load_network(path, network)
     return Predictor(network.eval().to(chosen.torch_device), plan, known, chosen), state.step
