@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from dicom_phantom import Series, random_stored
-from medseg_pipelines.batch.finding.archive import search
-from medseg_pipelines.batch.finding.rules_file import make_rules
+from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.archive.search import search
 
 RESULTS = Path(__file__).parent / "results" / "archive_search.md"
 ARCHIVES = ((200, 30), (20, 300))

@@ -35,10 +35,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from rivals.many_cases import WAYS
 
 from hospital.archive import Expected, match, write_hospital
+from medseg.discovery import ScanSource, find_scans
 from medseg.errors import MedsegError
 from medseg.inference import Predictor
-from medseg.reading import ScanSource, find_scans, read_scan
-from medseg_pipelines.batch.keeping.ledger import Ledger, Row
+from medseg.reading import read_scan
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from toy_model import tiny_model

@@ -26,7 +26,7 @@ from tasks import waiting
 
 from hospital.archive import write_many
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.keeping.ledger import Row
+from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.cluster import crew_of

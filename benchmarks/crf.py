@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from medseg.refining.crf import Kernel, MeanField, Settings, appearance_kernel
+from medseg.postprocessing.crf import Kernel, MeanField, Settings, appearance_kernel
 
 RESULTS = Path(__file__).with_name("results") / "crf.json"
 Make = Callable[[Tensor, tuple[float, float, float], Settings], Kernel]

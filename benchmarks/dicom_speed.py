@@ -71,7 +71,7 @@ def read_once(name: str, folder: Path) -> None:
     """In the child: read, and print seconds, bytes and a sum that tells whether it is right."""
     import importlib
 
-    for module in {"medseg": ["medseg.reading.dicom_series", "pydicom", "medseg.volume"],
+    for module in {"medseg": ["medseg.reading.dicom.series", "pydicom", "medseg.volume"],
                    "SimpleITK": ["SimpleITK"], "highdicom": ["highdicom"],
                    "dcm2niix": ["nibabel"]}[name]:  # fmt: skip
         importlib.import_module(module)

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from dicom_phantom import Series, random_stored
-from medseg.reading.integrity import look
+from medseg.discovery.inspection import look
 
 SLICES = 100
 

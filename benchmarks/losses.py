@@ -25,7 +25,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from medseg.losses import dice_ce, names
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 from medseg.runtime.device import choose_device
 
 HERE = Path(__file__).parent
@@ -128,7 +128,7 @@ def every_loss(repeat: int) -> list[dict[str, object]]:
     labels = ((radius < 0.7).long() + (radius < 0.4)).expand_as(labels)
     rows = []
     for name in names():
-        part = catalogue.load("medseg.losses", name)
+        part = registry.load("medseg.losses", name)
         loss = part.build(part.Settings())
         seconds = [step(loss, logits, labels)[0] for _ in range(repeat + 1)][1:]
         rows.append({"loss": name, "cpu_ms": round(1000 * min(seconds), 1)})

@@ -183,20 +183,20 @@ def large_ct(folder: Path, slices: int, rows: int) -> dict[str, Path]:
 
 def steps(viewer: Any, plane: str) -> Iterator[float]:
     """Seconds for each of some slices in one plane."""
-    from medseg_napari.viewing import views
+    from medseg_napari.display import commands
 
-    views.show_plane(viewer, plane)
+    commands.show_plane(viewer, plane)
     settle()
-    axis = views.PLANES[plane][0]
+    axis = commands.PLANES[plane][0]
     middle = int(viewer.dims.nsteps[axis]) // 2
     for number in range(STEPS):
         yield drawn(lambda n=number: viewer.dims.set_current_step(axis, middle - STEPS // 2 + n))
 
 
 def painting(viewer: Any, labels: Any) -> dict[str, Any]:
-    from medseg_napari.viewing import views
+    from medseg_napari.display import commands
 
-    views.show_plane(viewer, "axial")
+    commands.show_plane(viewer, "axial")
     settle()
     labels.brush_size, found = 20, {}
     middle = [size // 2 for size in labels.data.shape]
@@ -213,10 +213,10 @@ def inference(repeat: int) -> dict[str, Any]:
     import napari
 
     from medseg.inference import Predictor
-    from medseg.modelpack import find_package
+    from medseg.model_package import find_package
     from medseg.volume import Grid, Scan
+    from medseg_napari.inference.devices import leave_a_core_free
     from medseg_napari.layers import layer_from_scan
-    from medseg_napari.segmenting.devices import leave_a_core_free
 
     leave_a_core_free()
     voxels = np.random.default_rng(0).normal(100, 30, (1, *LARGE_MR)).astype(np.float32)

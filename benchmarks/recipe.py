@@ -20,7 +20,7 @@ from msgspec import structs
 from tasks.datasets import hippocampus
 from tasks.measuring import Printer, processor_seconds
 
-from medseg.modelpack import ModelPackage
+from medseg.model_package import ModelPackage
 from medseg.networks import suggestion
 from medseg.planning import Plan, make_plan, take_fingerprint
 from medseg.planning.planner import CPU_BUDGET

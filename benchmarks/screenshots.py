@@ -217,7 +217,7 @@ def virtual_display() -> Iterator[None]:
 
 
 def _shipped() -> bool:
-    from medseg.modelpack import shipped_packages
+    from medseg.model_package import shipped_packages
 
     return any(package.manifest.name == MODEL for package in shipped_packages())
 

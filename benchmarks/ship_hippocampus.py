@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 from hippocampus_cpu import DATA, HERE, LABELS, Printer
 
-from medseg.modelpack import Card, ModelPackage, save_package
-from medseg.modelpack.store import SHIPPED
+from medseg.model_package import Card, ModelPackage, save_package
+from medseg.model_package.store import SHIPPED
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.volume import Code, LabelTable
 

@@ -14,7 +14,7 @@ import time
 import torch
 from torch import nn
 
-from medseg.networks.instance_norm import InstanceNorm
+from medseg.networks.blocks.instance_norm import InstanceNorm
 from medseg.networks.unet import Settings, build
 from medseg.runtime.device import choose_device
 

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from medseg.errors import MedsegError
     from medseg.inference import Predictor
-    from medseg.modelpack import ModelPackage
+    from medseg.model_package import ModelPackage
     from medseg.planning import Plan
     from medseg.reading import read_labels, read_scan
     from medseg.volume import Grid, LabelMap, LabelTable, Scan
@@ -24,7 +24,7 @@ _HOMES = {
     "LabelMap": "medseg.volume",
     "LabelTable": "medseg.volume",
     "MedsegError": "medseg.errors",
-    "ModelPackage": "medseg.modelpack",
+    "ModelPackage": "medseg.model_package",
     "Plan": "medseg.planning",
     "Predictor": "medseg.inference",
     "Scan": "medseg.volume",

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from medseg.networks import ROOM, suggestion
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import Stages
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 
 DRAWN = ("fcn", "unet", "resenc_unet", "encoder_unet", "deeplab", "pspnet")
 SIZE = 64
@@ -79,7 +79,7 @@ def boxes_of(name: str) -> list[Box]:
         patch=(SIZE, SIZE), features=(32, 64, 128, 256, 256),
         strides=((1, 1), *((2, 2),) * 4), kernels=((3, 3),) * 5,
     )  # fmt: skip
-    part = catalogue.load(ROOM, name)
+    part = registry.load(ROOM, name)
     settings = msgspec.convert(suggestion(name)(stages).settings, part.Settings)
     network: nn.Module = part.build(settings, spatial_dims=2, in_channels=1, out_channels=3).eval()
     image = torch.zeros(1, 1, SIZE, SIZE, requires_grad=True) * 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from medseg_pipelines.batch.keeping.ledger import Row
-from medseg_pipelines.batch.nouns import Found
+from medseg_pipelines.batch.ledger.ledger import Row
+from medseg_pipelines.batch.messages import Found
 
 BEGAN = 1_700_000_000.0
 

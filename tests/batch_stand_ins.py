@@ -11,20 +11,20 @@ import msgspec
 from batch_rows import found
 from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.keeping.identity import Recipe
-from medseg_pipelines.batch.keeping.leases import Leases, Process
-from medseg_pipelines.batch.keeping.ledger import Ledger, Row
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.keeping.provenance import (
+from medseg_pipelines.batch.ledger.commit import Settlement
+from medseg_pipelines.batch.ledger.enqueue import Queue
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.leases import Leases, Process
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row
+from medseg_pipelines.batch.ledger.provenance import (
     ModelUsed,
     Record,
     Source,
     file_digests,
     write_record,
 )
-from medseg_pipelines.batch.keeping.queueing import Queue
-from medseg_pipelines.batch.keeping.settling import Settlement
-from medseg_pipelines.batch.nouns import Fault, Result, Settings
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.messages import Fault, Result, Settings
 
 RECIPE = Recipe("m" * 64, "s" * 64)
 
@@ -41,7 +41,7 @@ class InlineCrew:
         self.tasks.append(task)
 
     def events(self, timeout_s):
-        from medseg_pipelines.batch.working.case_work import work
+        from medseg_pipelines.batch.workers.case import work
 
         task = self.tasks.popleft()
         self._before(task)

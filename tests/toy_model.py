@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.modelpack import Card, Manifest, ModelPackage, save_package
-from medseg.modelpack.package import UNSAVED
+from medseg.model_package import Card, Manifest, ModelPackage, save_package
+from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.phantoms import ABDOMEN_LABELS
 from medseg.planning import Choice, Normalisation, Plan

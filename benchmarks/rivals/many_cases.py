@@ -28,7 +28,7 @@ def workers(archive: Path, model: str, output: Path) -> list[float]:
 
 def batch(archive: Path, model: str, output: Path, *, workers: int = 1) -> list[float]:
     from medseg_pipelines.batch.events import Silent
-    from medseg_pipelines.batch.keeping.ledger import Row
+    from medseg_pipelines.batch.ledger.ledger import Row
     from medseg_pipelines.batch.options import BatchOptions
     from medseg_pipelines.batch.run import run_batch
 
@@ -46,8 +46,9 @@ def batch(archive: Path, model: str, output: Path, *, workers: int = 1) -> list[
 
 
 def loop(archive: Path, model: str, output: Path) -> list[float]:
+    from medseg.discovery import find_scans
     from medseg.inference import Predictor
-    from medseg.reading import find_scans, read_scan
+    from medseg.reading import read_scan
     from medseg.writing import write_labels
 
     predictor = Predictor.load(model, device="cpu")
@@ -61,7 +62,7 @@ def loop(archive: Path, model: str, output: Path) -> list[float]:
 
 
 def processes(archive: Path, model: str, output: Path) -> list[float]:
-    from medseg.reading import find_scans
+    from medseg.discovery import find_scans
 
     output.mkdir()
     ended = []

@@ -32,7 +32,7 @@ Answer = tuple[Volumes, list[str]]
 def medseg_reader(folder: Path, out: Path) -> Answer:
     """Every stack that is listed, each read by itself."""
     from medseg.errors import MedsegError
-    from medseg.reading.dicom_series import list_stacks, read_stack
+    from medseg.reading.dicom.series import list_stacks, read_stack
 
     volumes: Volumes = []
     refused = []

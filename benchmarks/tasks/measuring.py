@@ -17,14 +17,14 @@ from msgspec import structs
 
 from medseg.errors import Cancelled
 from medseg.inference import Predictor
-from medseg.measuring import overlap, surface_distances
-from medseg.networks.cost import cost_of
+from medseg.metrics import overlap, surface_distances
+from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Choice, Plan
-from medseg.refining import build_refining
-from medseg.refining.fitting import Example, fit
+from medseg.postprocessing import build_refining
 from medseg.training import Dataset, TrainingOptions, train
 from medseg.training.history import read_history
-from medseg.training.refining_choice import held_out_example
+from medseg.training.postprocessing_fit import Example, fit
+from medseg.training.postprocessing_search import held_out_example
 from medseg.training.validation import mean_dice
 
 COUNTED_STEPS = 24

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from medseg_pipelines.batch.keeping.provenance import (
+from medseg_pipelines.batch.ledger.provenance import (
     ModelUsed,
     Record,
     Source,
@@ -15,8 +15,8 @@ from medseg_pipelines.batch.keeping.provenance import (
     versions,
     write_record,
 )
-from medseg_pipelines.batch.nouns import Fault, Result, Task
-from medseg_pipelines.batch.working.crew import Step
+from medseg_pipelines.batch.messages import Fault, Result, Task
+from medseg_pipelines.batch.workers.protocol import Step
 
 SECONDS = 0.5
 LOOPS = 10_000_000

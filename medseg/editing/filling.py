@@ -127,9 +127,9 @@ def fill_holes(
 
     See Also
     --------
-    medseg.refining.holes : The same step after a network.
+    medseg.postprocessing.holes : The same step after a network.
     """
-    from medseg.refining import holes
+    from medseg.postprocessing import holes
 
     box = box_of(values, value)
     if box is None:

@@ -38,9 +38,9 @@ def largest_component(
 
     See Also
     --------
-    medseg.refining.components : The same step after a network.
+    medseg.postprocessing.components : The same step after a network.
     """
-    from medseg.refining import components
+    from medseg.postprocessing import components
 
     box = box_of(values, value)
     if box is None:

@@ -12,13 +12,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.inference.boxes import box_on
-from medseg.inference.labelling import Model, sweep_of
+from medseg.inference.job import Model, sweep_of
+from medseg.inference.oom_fallback import attempts
 from medseg.inference.options import THE_MODELS_WAY, Options
-from medseg.inference.recovery import attempts
-from medseg.inference.streaming import ROWS_AT_ONCE
-from medseg.inference.sweep import padding
-from medseg.preparing.placement import Placement
+from medseg.inference.roi import box_on
+from medseg.inference.sliding_window import padding
+from medseg.inference.streaming_argmax import ROWS_AT_ONCE
+from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device
 from medseg.volume import Grid
 

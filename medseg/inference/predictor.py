@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.labelling import Found, Labelling, Model, sweep_of
-from medseg.inference.mirroring import Mirrored
+from medseg.inference.job import Found, Labelling, Model, sweep_of
+from medseg.inference.oom_fallback import Attempt, attempts, first_that_fits
 from medseg.inference.options import THE_MODELS_WAY, Options, Prediction
-from medseg.inference.recovery import Attempt, attempts, first_that_fits
 from medseg.inference.tiling import Triple
-from medseg.modelpack import ModelPackage, find_package
+from medseg.inference.tta import Mirrored
+from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Choice, Plan
-from medseg.preparing import prepare_image
-from medseg.refining import UNREFINED, Refining, build_refining
+from medseg.postprocessing import UNREFINED, Refining, build_refining
+from medseg.preprocessing import prepare_image
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
@@ -76,7 +76,7 @@ class Predictor:
         Parameters
         ----------
         package : ModelPackage or str or Path
-            See :func:`medseg.modelpack.find_package`.
+            See :func:`medseg.model_package.find_package`.
         device : str, default "auto"
             See :func:`medseg.runtime.device.choose_device`.
         refining : tuple of Choice, optional

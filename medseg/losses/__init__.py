@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import PlanError
 from medseg.planning.plan import Choice, Plan, Regions, settings_of
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 from medseg.volume.label_table import IGNORED_CLASS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ IGNORE = IGNORED_CLASS
 
 def names() -> tuple[str, ...]:
     """Names of the losses there are."""
-    return catalogue.names(ROOM)
+    return registry.names(ROOM)
 
 
 def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
@@ -45,7 +45,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
         When there is no such loss, or it knows no regions and there are some; the message lists
         those that would do.
     """
-    catalogue.load(ROOM, name)
+    registry.load(ROOM, name)
     if regions and not _knows_regions(name):
         known = ", ".join(other for other in names() if _knows_regions(other))
         raise PlanError(f"loss '{name}' cannot learn regions; choose one that can: {known}")
@@ -54,7 +54,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
 
 def _knows_regions(name: str) -> bool:
     """Whether a loss has the setting `regions`."""
-    return "regions" in catalogue.load(ROOM, name).Settings.__struct_fields__
+    return "regions" in registry.load(ROOM, name).Settings.__struct_fields__
 
 
 def build_loss(plan: Plan) -> Loss:
@@ -77,7 +77,7 @@ def build_loss(plan: Plan) -> Loss:
     PlanError
         When the name or a setting is unknown, or the loss knows no regions and the plan has some.
     """
-    part = catalogue.load(ROOM, plan.loss.name)
+    part = registry.load(ROOM, plan.loss.name)
     loss: Loss = part.build(settings_of(_with_regions(plan), part.Settings, room=ROOM))
     return loss
 

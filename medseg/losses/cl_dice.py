@@ -9,7 +9,7 @@ import msgspec
 from monai.losses.cldice import soft_skel
 from torch import Tensor
 
-from medseg.losses._agreement import agreement
+from medseg.losses._overlap_sums import agreement
 from medseg.losses._structures import structures
 from medseg.losses.dice import dice_of
 

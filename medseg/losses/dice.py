@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor
 
-from medseg.losses._agreement import Agreement, Regions, agreement, first_structure
+from medseg.losses._overlap_sums import Agreement, Regions, agreement, first_structure
 
 SMOOTH = 1e-5
 

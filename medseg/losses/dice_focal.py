@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._agreement import Regions, agreement, first_structure
+from medseg.losses._overlap_sums import Regions, agreement, first_structure
 from medseg.losses.dice import dice_of
 
 

@@ -9,7 +9,7 @@ import msgspec
 from torch import Tensor
 
 from medseg.losses import tversky
-from medseg.losses._agreement import agreement
+from medseg.losses._overlap_sums import agreement
 
 LEAST = 1e-6
 """Below it the power's slope would grow without bound."""

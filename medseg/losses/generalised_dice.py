@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from medseg.losses._agreement import agreement
+from medseg.losses._overlap_sums import agreement
 
 SMOOTH = 1e-5
 

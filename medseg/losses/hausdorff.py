@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._agreement import agreement
+from medseg.losses._overlap_sums import agreement
 from medseg.losses._structures import Spacing, distance_outside, structures
 from medseg.losses.dice import dice_of
 

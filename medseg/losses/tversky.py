@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._agreement import Agreement, Regions, agreement, first_structure
+from medseg.losses._overlap_sums import Agreement, Regions, agreement, first_structure
 
 SMOOTH = 1e-5
 Price = Annotated[float, msgspec.Meta(ge=0)]

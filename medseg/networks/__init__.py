@@ -10,7 +10,7 @@ import msgspec
 from medseg.errors import PlanError
 from medseg.planning.plan import Choice, Plan, settings_of
 from medseg.planning.stages import Stages
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ ROOM = "medseg.networks"
 
 def names() -> tuple[str, ...]:
     """Names of the networks there are."""
-    return catalogue.names(ROOM)
+    return registry.names(ROOM)
 
 
 def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[[Stages], Choice]:
@@ -43,7 +43,7 @@ def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[
     PlanError
         When the name is unknown.
     """
-    part = catalogue.load(ROOM, name)
+    part = registry.load(ROOM, name)
 
     def choose(stages: Stages) -> Choice:
         settings = msgspec.json.decode(msgspec.json.encode(part.suggest(stages)))
@@ -87,9 +87,9 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
     PlanError
         When the name or a setting is unknown, or does not suit the plan's patch.
     """
-    from medseg.networks.slice_wise import SliceWise
+    from medseg.networks.blocks.slice_wise import SliceWise
 
-    part = catalogue.load(ROOM, plan.network.name)
+    part = registry.load(ROOM, plan.network.name)
     settings = settings_of(plan.network, part.Settings, room=ROOM)
     network: nn.Module = part.build(
         settings,

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks._atrous import atrous_block, mixing_block
-from medseg.networks._planned_encoder import map_size, planned_encoder
+from medseg.networks.blocks.atrous import atrous_block, mixing_block
+from medseg.networks.blocks.factory import Kit
+from medseg.networks.blocks.layers import Axes, crop, enlarge, initialise, pad_to_nodes, pointwise
+from medseg.networks.blocks.planned_encoder import map_size, planned_encoder
 from medseg.networks.encoders import EncoderSettings, build_encoder, plan_layout
-from medseg.networks.encoders._blocks import Kit
 from medseg.networks.encoders.protocol import Encoder
-from medseg.networks.layers import Axes, crop, enlarge, initialise, pad_to_nodes, pointwise
 from medseg.planning.stages import Stages
 
 PUBLISHED_RATES = (6, 12, 18)

@@ -11,9 +11,9 @@ import msgspec
 from monai.networks.nets import DynUNet
 
 from medseg.errors import PlanError
-from medseg.networks._padded import Padded
-from medseg.networks._skip_network import Stage, plan_stages
-from medseg.networks.layers import per_axis
+from medseg.networks.blocks.layers import per_axis
+from medseg.networks.blocks.padded import Padded
+from medseg.networks.blocks.skip_network import Stage, plan_stages
 from medseg.planning.stages import Axes, Stages
 
 FEWEST = 3

@@ -8,8 +8,8 @@ import msgspec
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks._planned_encoder import planned_encoder
-from medseg.networks._skip_network import Decoding, SkipNetwork, Stage, conv_stage
+from medseg.networks.blocks.planned_encoder import planned_encoder
+from medseg.networks.blocks.skip_network import Decoding, SkipNetwork, Stage, conv_stage
 from medseg.networks.encoders import LEVELS, EncoderSettings, build_encoder
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning.stages import Axes, Stages

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks._planned_encoder import planned_encoder
-from medseg.networks.encoders import EncoderSettings, build_encoder
-from medseg.networks.encoders.protocol import Encoder
-from medseg.networks.layers import (
+from medseg.networks.blocks.layers import (
     Axes,
     crop,
     enlarge,
@@ -24,6 +21,9 @@ from medseg.networks.layers import (
     pad_to_nodes,
     pointwise,
 )
+from medseg.networks.blocks.planned_encoder import planned_encoder
+from medseg.networks.encoders import EncoderSettings, build_encoder
+from medseg.networks.encoders.protocol import Encoder
 from medseg.planning.stages import Stages
 
 SKIPS = {32: (), 16: (3,), 8: (3, 2)}
@@ -141,7 +141,7 @@ class FCN(nn.Module):
 
 
 class Enlarging(nn.Module):
-    """:func:`medseg.networks.layers.enlarge` as a layer."""
+    """:func:`medseg.networks.blocks.layers.enlarge` as a layer."""
 
     def forward(self, x_BLIJK: Tensor, size: torch.Size) -> Tensor:
         return enlarge(x_BLIJK, size)

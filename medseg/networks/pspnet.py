@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks._atrous import atrous_block, pool_to
-from medseg.networks._planned_encoder import map_size, planned_encoder
+from medseg.networks.blocks.atrous import atrous_block, pool_to
+from medseg.networks.blocks.factory import Kit
+from medseg.networks.blocks.layers import crop, enlarge, initialise, pad_to_nodes, pointwise
+from medseg.networks.blocks.planned_encoder import map_size, planned_encoder
 from medseg.networks.encoders import EncoderSettings, build_encoder, plan_layout
-from medseg.networks.encoders._blocks import Kit
 from medseg.networks.encoders.protocol import Encoder
-from medseg.networks.layers import crop, enlarge, initialise, pad_to_nodes, pointwise
 from medseg.planning.stages import Axes, Stages
 
 PUBLISHED_BINS = (1, 2, 3, 6)

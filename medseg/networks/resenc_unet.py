@@ -13,9 +13,9 @@ import msgspec
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks._skip_network import Decoding, SkipNetwork, Stage, plan_stages
-from medseg.networks.instance_norm import InstanceNorm
-from medseg.networks.layers import conv_block
+from medseg.networks.blocks.instance_norm import InstanceNorm
+from medseg.networks.blocks.layers import conv_block
+from medseg.networks.blocks.skip_network import Decoding, SkipNetwork, Stage, plan_stages
 from medseg.planning.stages import Axes, Stages
 
 PUBLISHED_BLOCKS = (1, 3, 4, 6, 6, 6)

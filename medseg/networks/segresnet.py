@@ -12,7 +12,7 @@ import msgspec
 from monai.networks.nets import SegResNet
 
 from medseg.errors import PlanError
-from medseg.networks._padded import Padded
+from medseg.networks.blocks.padded import Padded
 from medseg.planning.stages import Stages
 
 GROUPS = 8

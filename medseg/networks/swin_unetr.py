@@ -11,7 +11,7 @@ import msgspec
 from monai.networks.nets import SwinUNETR
 
 from medseg.errors import PlanError
-from medseg.networks._padded import Padded
+from medseg.networks.blocks.padded import Padded
 from medseg.planning.stages import Stages
 
 MULTIPLE = 32

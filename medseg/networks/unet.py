@@ -13,7 +13,13 @@ from typing import Literal
 import msgspec
 from torch import nn
 
-from medseg.networks._skip_network import Decoding, SkipNetwork, Stage, conv_stage, plan_stages
+from medseg.networks.blocks.skip_network import (
+    Decoding,
+    SkipNetwork,
+    Stage,
+    conv_stage,
+    plan_stages,
+)
 from medseg.planning.stages import Axes, Stages
 
 

@@ -5,16 +5,15 @@ Formats are the files of this folder; see :mod:`medseg.reading.protocol` to add 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from medseg.errors import ReadError
-from medseg.reading._naming import naming
-from medseg.reading._placing import placed_on
-from medseg.reading._policies import REFUSE, Policies
-from medseg.reading._segment_choice import Overlaps, SegmentChoice, kept
-from medseg.reading._sources import ScanSource, Survey, find_scans, survey
+from medseg.reading.align import placed_on
+from medseg.reading.error_context import naming
+from medseg.reading.policies import REFUSE, Policies
 from medseg.reading.protocol import (
     ChoosingLabelReader,
     DrawnLabelReader,
@@ -23,14 +22,27 @@ from medseg.reading.protocol import (
     RepairingReader,
     ScanReader,
 )
-from medseg.runtime import catalogue
+from medseg.reading.segment_selection import Overlaps, SegmentChoice, kept
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
 __all__ = [
-    "Policies", "ScanSource", "SegmentChoice", "Survey", "find_scans", "read_labels", "read_scan",
-    "survey",
-]  # fmt: skip
+    "Policies",
+    "SegmentChoice",
+    "read_labels",
+    "read_scan",
+]
+
+READERS = (
+    "dicom.seg",
+    "dicom.rtstruct",
+    "dicom.series",
+    "itk_image",
+    "nifti",
+    "picture",
+    "zip_archive",
+)
+"""Formats in the order in which they are asked whether a file is theirs."""
 
 
 def read_scan(
@@ -155,9 +167,9 @@ def _existing(path: str | Path) -> Path:
 
 
 def _reader(path: Path, function: str) -> Recogniser:
-    """The first format, by name, that offers `function` and recognises `path`."""
-    for name in catalogue.names(__name__):
-        module = catalogue.load(__name__, name)
+    """The first format of `READERS` that offers `function` and recognises `path`."""
+    for name in READERS:
+        module = importlib.import_module(f"{__name__}.{name}")
         if hasattr(module, function) and module.recognises(path):
             return cast(Recogniser, module)
     what = "a scan" if function == "read" else "a label map"

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._naming import (
+from medseg.reading._seg_nrrd import stored_labels
+from medseg.reading.error_context import naming
+from medseg.reading.limits import (  # fmt: skip
     check_growth,
     completed,
     float32_unless_integer,
-    naming,
     single_channel,
-)  # fmt: skip
-from medseg.reading._seg_nrrd import stored_labels
+)
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import affine_from_itk, from_kji

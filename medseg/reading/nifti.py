@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._naming import (
+from medseg.reading.error_context import naming
+from medseg.reading.limits import (  # fmt: skip
     check_growth,
     completed,
     float32_unless_integer,
-    naming,
     single_channel,
-)  # fmt: skip
+)
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.label_map import as_label_values

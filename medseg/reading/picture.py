@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError, ReadError
-from medseg.reading._naming import completed, float32_unless_integer, naming, single_channel
+from medseg.reading.error_context import naming
+from medseg.reading.limits import completed, float32_unless_integer, single_channel
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import affine_from_itk, from_kji

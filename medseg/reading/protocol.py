@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from medseg.reading._policies import Policies
-from medseg.reading._segment_choice import SegmentChoice
+from medseg.reading.policies import Policies
+from medseg.reading.segment_selection import SegmentChoice
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, LabelTable, Scan
 

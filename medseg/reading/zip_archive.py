@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from medseg.errors import ReadError
-from medseg.reading._dicom_selection import choose
-from medseg.reading._naming import naming
-from medseg.reading._policies import REFUSE, Policies
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.dicom.selection import choose
+from medseg.reading.dicom.series import list_stacks, read_stack
+from medseg.reading.error_context import naming
+from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 

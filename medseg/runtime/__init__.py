@@ -1,1 +1,1 @@
-"""What a run needs besides data: devices, progress and cancel, memory behaviour, the catalogue."""
+"""What a run needs besides data: devices, progress and cancel, memory behaviour, the registry."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from medseg.errors import LabelError
 from medseg.losses import IGNORE
 from medseg.planning import Plan
-from medseg.preparing import prepare_image, prepare_labels
+from medseg.preprocessing import prepare_image, prepare_labels
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
 

@@ -35,7 +35,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     plane : {"axial", "coronal", "sagittal"} or None
         Train a 2-D network on the slices of volumes; see :class:`medseg.planning.Plan`.
     pretrained : str or None
-        File of weights for the network's encoder; see :mod:`medseg.networks.pretrained`.
+        File of weights for the network's encoder; see :mod:`medseg.training.pretrained`.
     inflate : bool
         Whether 2-D weights of that file may become 3-D ones.
     start : str or None
@@ -45,7 +45,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Name in ``medseg.losses``.
     refine : bool
         Whether steps after the network are chosen on held-out cases; see
-        :mod:`medseg.refining.fitting`. Needs a fold.
+        :mod:`medseg.training.postprocessing_fit`. Needs a fold.
     seed : int
         Of initial weights, sampling and augmentation.
     device : str

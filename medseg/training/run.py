@@ -12,8 +12,8 @@ from medseg import __version__
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import loss_choice
-from medseg.modelpack import Card, Manifest, ModelPackage, find_package, save_package
-from medseg.modelpack.package import UNSAVED
+from medseg.model_package import Card, Manifest, ModelPackage, find_package, save_package
+from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import Fingerprint, Plan, make_plan, read_plan, take_fingerprint
@@ -23,11 +23,7 @@ from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
-from medseg.training.history import History
-from medseg.training.options import TrainingOptions
-from medseg.training.refining_choice import RefiningChoice, choose_refining
-from medseg.training.regions import class_regions
-from medseg.training.starting import (
+from medseg.training.fine_tuning import (
     check_fit,
     keep_start,
     plan_of,
@@ -36,9 +32,13 @@ from medseg.training.starting import (
     take_weights,
     with_origin,
 )
+from medseg.training.history import History
+from medseg.training.options import TrainingOptions
+from medseg.training.postprocessing_search import RefiningChoice, choose_refining
+from medseg.training.regions import class_regions
+from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, alone
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
-from medseg.training.watching import CHECKPOINT, OPTIONS, SOURCE, alone
 
 PLAN = "plan.json"
 PRETRAINED = "pretrained.json"
@@ -213,7 +213,7 @@ def _plan(
 
 def _start_from(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
     """Give the network's encoder the weights of a file; what did and did not fit is kept."""
-    from medseg.networks.pretrained import load_pretrained
+    from medseg.training.pretrained import load_pretrained
 
     encoder = next((part for part in network.modules() if isinstance(part, Encoder)), None)
     if encoder is None:

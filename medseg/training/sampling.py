@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medseg.planning import Plan
-from medseg.preparing.augmentation import Augmentation
+from medseg.preprocessing.augmentation import Augmentation
 from medseg.training.cache import Prepared
 
 FOREGROUND_SHARE = 0.5

@@ -10,9 +10,9 @@ from medseg.networks import build_network
 from medseg.planning import read_plan
 from medseg.runtime.device import choose_device
 from medseg.training.checkpoint import load_network
+from medseg.training.fine_tuning import read_start
 from medseg.training.run import PLAN
-from medseg.training.starting import read_start
-from medseg.training.watching import CHECKPOINT
+from medseg.training.run_status import CHECKPOINT
 from medseg.volume import LabelTable
 
 

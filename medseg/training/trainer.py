@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from medseg.errors import MedsegError
 from medseg.losses import build_loss
 from medseg.planning import Plan
-from medseg.preparing.augmentation import Augmentation
+from medseg.preprocessing.augmentation import Augmentation
 from medseg.runtime.device import Device, channels_last
 from medseg.runtime.progress import Progress
 from medseg.training.cache import Prepared
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
+from medseg.training.run_status import CHECKPOINT
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.training.state import State
-from medseg.training.watching import CHECKPOINT
 
 DEFAULT_STEPS = 2_000
 SEEDS_APART = 1_000_003

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from medseg.inference import Predictor
-from medseg.measuring import by_region, overlap, summarise
+from medseg.metrics import by_region, overlap, summarise
 from medseg.runtime.progress import Progress, silent
 from medseg.training.dataset import Case, Dataset
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from medseg.errors import WriteError
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 from medseg.volume import LabelMap, Scan
 from medseg.writing._atomic import atomic
 from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
@@ -138,8 +138,8 @@ def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, 
 def _owners(function: str) -> dict[str, Writer]:
     """The format of each suffix, of the formats with `function`."""
     owners: dict[str, Writer] = {}
-    for name in catalogue.names(__name__):
-        module = catalogue.load(__name__, name)
+    for name in registry.names(__name__):
+        module = registry.load(__name__, name)
         if hasattr(module, function):
             owners.update(dict.fromkeys(module.suffixes, cast(Writer, module)))
     return owners

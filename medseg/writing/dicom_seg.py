@@ -16,7 +16,8 @@ from medseg.volume.conventions import dicom_from_affine, from_kji
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers
 from medseg.writing._native_labels import NativeLabels, on_native_slices
-from medseg.writing._seg_identity import (
+from medseg.writing._seg_readback import check_segmentation
+from medseg.writing._seg_uids import (
     WITH_EMPTY_FRAMES_BYTES,
     chosen_encoding,
     identity,
@@ -26,7 +27,6 @@ from medseg.writing._seg_identity import (
     tracking_id,
     tracking_uid,
 )
-from medseg.writing._seg_readback import check_segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -16,7 +16,7 @@ from medseg.volume import Code, Label, LabelMap, Maker
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
-from medseg.writing._seg_identity import (
+from medseg.writing._seg_uids import (
     chosen_encoding,
     identity,
     maker_of,

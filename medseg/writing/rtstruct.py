@@ -18,7 +18,7 @@ from medseg.writing._contours import Ring, outlines
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
-from medseg.writing._seg_identity import identity, maker_of
+from medseg.writing._seg_uids import identity, maker_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -4,6 +4,6 @@ The plugin computes nothing: it carries layers to the library and results back. 
 on it keeps the last lines of its log in memory, for a bug report.
 """
 
-from medseg_napari.saving.log_memory import log_memory
+from medseg_napari.export.log_buffer import log_memory
 
 log_memory.install()

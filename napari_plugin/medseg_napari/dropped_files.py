@@ -23,9 +23,9 @@ def switch(viewer: Viewer) -> None:
     """Open dropped medical files with medseg from now on, or let napari ask again."""
     from napari.utils.notifications import show_info
 
-    from medseg_napari.viewing import controls
+    from medseg_napari.display import setup
 
-    controls.install(viewer)
+    setup.install(viewer)
     taken = not setting("files", "take_dropped")
     choose("files", "take_dropped", taken)
     obey()

@@ -28,9 +28,9 @@ from medseg.volume.conventions import (
     obliquity_degrees,
 )
 from medseg.volume.label_map import as_label_values, present_values
+from medseg_napari.contrast import contrast_limits, value_range
 from medseg_napari.display_settings import setting
-from medseg_napari.naming import colormap_of, complete_table, features_of
-from medseg_napari.window import contrast_limits, value_range
+from medseg_napari.label_features import colormap_of, complete_table, features_of
 
 KEY = "medseg"
 AXES = ("I", "P", "L")

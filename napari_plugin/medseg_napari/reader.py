@@ -8,14 +8,14 @@ from pathlib import Path
 
 from medseg.errors import InputError, SelectionError
 from medseg.volume import Scan
-from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
-from medseg_napari.peek import (
+from medseg_napari.file_probe import (
     holds_dicom,
     is_label_file,
     is_volume_file,
     layer_name,
     looks_like_labels,
 )
+from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
 
 ReadLayers = Callable[[str | list[str]], list[LayerTuple]]
 
@@ -49,7 +49,7 @@ def read_layers(path: str | list[str]) -> list[LayerTuple]:
     MedsegError
         With one sentence that napari shows.
     """
-    from medseg_napari.viewing.controls import install_in_current_viewer
+    from medseg_napari.display.setup import install_in_current_viewer
 
     layers = [layer for one in _paths(path) for layer in layers_of_path(one)]
     install_in_current_viewer()
@@ -74,7 +74,8 @@ def layers_of_path(path: Path) -> list[LayerTuple]:
 
 def _read_every_series(folder: Path) -> list[LayerTuple]:
     """One layer per DICOM series; what cannot be shown as a volume is told as a warning."""
-    from medseg.reading import find_scans, read_scan
+    from medseg.discovery import find_scans
+    from medseg.reading import read_scan
 
     layers: list[LayerTuple] = []
     left_out: list[InputError] = []
@@ -96,7 +97,7 @@ def _read_every_series(folder: Path) -> list[LayerTuple]:
 
 def _window(scan: Scan) -> tuple[float, float] | None:
     """Black and white level that the DICOM header asks for."""
-    from medseg.reading.study import window_of
+    from medseg.discovery.series_list import window_of
 
     window = window_of(scan)
     return window.limits if window else None

@@ -10,7 +10,7 @@ SEED = 7
 def abdomen() -> list[LayerTuple]:
     """An abdominal CT phantom and the label map of its organs."""
     from medseg.phantoms.abdomen import abdominal_ct
-    from medseg_napari.viewing.controls import install_in_current_viewer
+    from medseg_napari.display.setup import install_in_current_viewer
 
     scan, labels = abdominal_ct(SEED)
     install_in_current_viewer()

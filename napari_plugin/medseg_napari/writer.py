@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from medseg_napari.correcting.kept_layers import mark_saved
+from medseg_napari.editing.saved_layers import mark_saved
 from medseg_napari.layers import KEY, labels_from_layer, same_place, scan_from_layer, source_of
 from medseg_napari.time_points import series_from_layer
 

@@ -24,7 +24,7 @@ from medseg_pipelines.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.telling.screens import View
+    from medseg_pipelines.batch.reports.console import View
 
 _FORMATS = ("nifti", "nrrd", "dicom-seg", "rtstruct", "sr", "preview")
 _RUN = "run"
@@ -135,7 +135,7 @@ def run(
 ) -> None:  # fmt: skip
     """Segment every scan below ROOT."""
     from medseg_pipelines.batch.archive_run import Wishes, segment_archive
-    from medseg_pipelines.batch.working.deidentify import PIXEL_WARNING
+    from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING
 
     if chosen["deidentify"]:
         click.echo(PIXEL_WARNING, err=True)
@@ -159,7 +159,7 @@ _paths = click.option(
 @_as_json
 def status(output: Path, *, cases: bool, paths: bool, as_json: bool) -> None:
     """Show how the batch in DIR stands."""
-    from medseg_pipelines.batch.telling.status import show_status
+    from medseg_pipelines.batch.reports.status import show_status
 
     with showing() as screen:
         show_status(output, cases=cases, paths=paths, as_json=as_json, screen=screen)
@@ -174,7 +174,7 @@ def status(output: Path, *, cases: bool, paths: bool, as_json: bool) -> None:
 )
 def retry(output: Path, *, failed: bool, refused: bool, codes: tuple[str, ...]) -> None:
     """Let cases of the batch in DIR wait to be tried again."""
-    from medseg_pipelines.batch.telling.status import retry_cases
+    from medseg_pipelines.batch.reports.status import retry_cases
 
     if not (failed or refused):
         raise click.UsageError("say which cases: --failed, or --failed --refused")
@@ -189,7 +189,7 @@ def retry(output: Path, *, failed: bool, refused: bool, codes: tuple[str, ...]) 
 @_as_json
 def explain(output: Path, case: str, *, paths: bool, as_json: bool) -> None:
     """Tell everything about CASE: the beginning of its name, its folder, or where the scan lies."""
-    from medseg_pipelines.batch.telling.status import explain_case
+    from medseg_pipelines.batch.reports.status import explain_case
 
     with showing() as screen:
         explain_case(output, case, paths=paths, as_json=as_json, screen=screen)

@@ -28,8 +28,8 @@ from medseg_pipelines.models_cli import models, networks
 from medseg_pipelines.pacs_cli import pacs
 
 if TYPE_CHECKING:
-    from medseg.reading._policies import Irregular, Missing
-    from medseg.reading._segment_choice import Overlaps
+    from medseg.reading.policies import Irregular, Missing
+    from medseg.reading.segment_selection import Overlaps
     from medseg.training.case_folder import Status
 
 

@@ -16,12 +16,12 @@ import click
 
 if TYPE_CHECKING:
     from medseg.planning import Choice
-    from medseg_pipelines.screen import Screen
+    from medseg_pipelines.console import Screen
 
 
 def showing() -> AbstractContextManager[Screen]:
     """The screen of a command, which listens to Ctrl-C."""
-    from medseg_pipelines.screen import Screen
+    from medseg_pipelines.console import Screen
 
     return Screen().listening()
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import InputError, MedsegError, WriteError
-from medseg.reading import SegmentChoice, dicom_seg, read_labels, read_scan, rtstruct
+from medseg.reading import SegmentChoice, read_labels, read_scan
+from medseg.reading.dicom import rtstruct, seg
 from medseg.volume import LabelMap, Scan
 from medseg.writing import label_suffixes, scan_suffixes, write_labels, write_scan
+from medseg_pipelines.console import Screen
 from medseg_pipelines.destination import check_file
-from medseg_pipelines.screen import Screen
 from medseg_pipelines.segment import describe
 
 Kind = Literal["auto", "labels", "scan"]
@@ -121,7 +122,7 @@ def _surely_labels(path: Path, output: Path) -> bool:
         return True
     if any(name.lower().endswith(".seg.nrrd") for name in (path.name, output.name)):
         return True
-    return path.exists() and (dicom_seg.recognises(path) or rtstruct.recognises(path))
+    return path.exists() and (seg.recognises(path) or rtstruct.recognises(path))
 
 
 def _named_labels(path: Path) -> LabelMap | None:
@@ -153,7 +154,7 @@ def _draw(labels: LabelMap, output: Path, labelled: Scan | None) -> Path:
     """A picture of three planes through the labels."""
     if labelled is None:
         raise InputError("a picture shows labels over their scan; give the scan with --like")
-    from medseg_pipelines.pictures import overlay
+    from medseg.workflows.figures import overlay
 
     picture = overlay(labelled, labels)
     scratch = output.with_name(f".{uuid.uuid4().hex[:12]}{_PICTURE}")

@@ -23,13 +23,13 @@ from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
 from medseg_pipelines.batch.archive_run import Wishes, segment_archive
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.keeping.provenance import read_record
-from medseg_pipelines.batch.working.formats import FILES
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.workers.formats import FILES
+from medseg_pipelines.console import Screen, duration
 from medseg_pipelines.destination import check_folder, write_text
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report
-from medseg_pipelines.screen import Screen, duration
 from medseg_pipelines.train import train_on
 from medseg_pipelines.view import show_in_napari, why_not
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from medseg.errors import InputError, LabelError
-from medseg.measuring import (
+from medseg.metrics import (
     LabelOverlap,
     SurfaceDistance,
     by_region,
@@ -20,14 +20,14 @@ from medseg.measuring import (
     summarise,
     surface_distances,
 )
-from medseg.modelpack import find_package
+from medseg.model_package import find_package
 from medseg.reading import read_labels
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
-from medseg_pipelines.batch.telling.results import is_batch, label_maps
+from medseg_pipelines.batch.reports.results import is_batch, label_maps
+from medseg_pipelines.console import Screen
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
-from medseg_pipelines.screen import Screen
 
 Pair = tuple[Path, Path]
 Regions = Mapping[str, Collection[int]]
@@ -67,7 +67,7 @@ def evaluate_maps(
     Returns
     -------
     dict
-        What was written; see :func:`medseg.measuring.summarise`. With surfaces it names the
+        What was written; see :func:`medseg.metrics.summarise`. With surfaces it names the
         ``"tolerance_mm"`` too.
 
     Raises

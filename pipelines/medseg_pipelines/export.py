@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from medseg.errors import Cancelled
-from medseg.modelpack import Exported, export_model, find_package
+from medseg.model_package import Exported, export_model, find_package
+from medseg_pipelines.console import Screen, duration
 from medseg_pipelines.destination import check_file
-from medseg_pipelines.screen import Screen, duration
 
 
 def export_file(

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
+from medseg.discovery.inspection import StackReport, look
 from medseg.errors import InputError
 from medseg.reading import Policies
-from medseg.reading.integrity import StackReport, look
-from medseg_pipelines.screen import Screen
+from medseg_pipelines.console import Screen
 
 _TITLES = (
     "scan", "kind", "voxels", "spacing (mm)", "axes grow to", "tilt", "slices", "volume",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from medseg.modelpack import ModelPackage, find_package, shipped_packages
-from medseg_pipelines.screen import Screen
+from medseg.model_package import ModelPackage, find_package, shipped_packages
+from medseg_pipelines.console import Screen
 
 
 def show_models(*, screen: Screen) -> None:

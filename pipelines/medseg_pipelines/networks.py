@@ -7,10 +7,10 @@ import inspect
 from rich.table import Table
 
 from medseg.networks import ROOM, encoders, names
-from medseg.networks.cost import cost_of
+from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Stages
-from medseg.runtime import catalogue
-from medseg_pipelines.screen import Screen
+from medseg.runtime import registry
+from medseg_pipelines.console import Screen
 
 _PATCHES = {2: (256, 256), 3: (64, 64, 64)}
 _STRIDE_STAGES = 4
@@ -32,7 +32,7 @@ def show_networks(*, screen: Screen) -> None:
         table.add_column(f"{dims}-D: M parameters", justify="right")
         table.add_column(f"GFLOP for {size}", justify="right")
     for name in names():
-        part = catalogue.load(ROOM, name)
+        part = registry.load(ROOM, name)
         table.add_row(name, _first_line(part.__doc__), *_costs(name))
     screen.show(table)
     screen.say("Encoders (--set encoder.name=...): " + ", ".join(encoders.names()))
@@ -44,7 +44,7 @@ def _first_line(text: str | None) -> str:
 
 def _costs(name: str) -> list[str]:
     """Parameters and operations, in 2-D and in 3-D; counted on shapes alone."""
-    part = catalogue.load(ROOM, name)
+    part = registry.load(ROOM, name)
     cells = []
     for dims, patch in _PATCHES.items():
         settings = part.suggest(_stages(patch))

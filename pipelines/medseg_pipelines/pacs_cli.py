@@ -10,7 +10,7 @@ import click
 from medseg_pipelines.cli_options import file_path, showing
 
 if TYPE_CHECKING:
-    from medseg_pipelines.pacs.exchange import Via
+    from medseg_pipelines.pacs.client import Via
 
 _settings = click.option(
     "--settings", required=True, type=file_path, metavar="FILE",

@@ -11,10 +11,10 @@ from typing import Any
 import jinja2
 
 from medseg import __version__
-from medseg.measuring import volumes_ml
+from medseg.metrics import volumes_ml
 from medseg.volume import LabelMap, LabelTable, Scan
+from medseg.workflows.figures import curves, overlay
 from medseg_pipelines.destination import write_text
-from medseg_pipelines.pictures import curves, overlay
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -54,7 +54,7 @@ class Report:
     cases : sequence of ReportCase
         Each becomes a picture and a row of volumes.
     scores : dict or None
-        See :func:`medseg.measuring.summarise`.
+        See :func:`medseg.metrics.summarise`.
     history : sequence of dict
         Of the training.
     facts : dict of str to str

@@ -9,14 +9,14 @@ from rich.table import Table
 
 from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
-from medseg.measuring import volumes_ml
-from medseg.modelpack import ModelPackage, find_package
+from medseg.metrics import volumes_ml
+from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Choice
 from medseg.reading import Policies, read_scan
 from medseg.volume import LabelMap, Scan
 from medseg.writing import check_encoding, write_labels
+from medseg_pipelines.console import Screen, duration
 from medseg_pipelines.destination import check_holds_series, check_label_file
-from medseg_pipelines.screen import Screen, duration
 
 
 def segment_scan(

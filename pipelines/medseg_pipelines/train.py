@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from medseg.errors import Cancelled, InputError
-from medseg.modelpack import ModelPackage, find_package
-from medseg.networks.pretrained import PretrainedReport
+from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
 from medseg.training import (
@@ -20,10 +19,11 @@ from medseg.training import (
     train,
 )
 from medseg.training.case_folder import Status
+from medseg.training.fine_tuning import score_before
+from medseg.training.pretrained import PretrainedReport
 from medseg.training.run import PRETRAINED
-from medseg.training.starting import score_before
+from medseg_pipelines.console import Screen, duration
 from medseg_pipelines.destination import check_folder
-from medseg_pipelines.screen import Screen, duration
 
 
 def train_model(

@@ -30,7 +30,7 @@ EXTRAS = {
     for extra, requirements in PROJECT["optional-dependencies"].items()
 }
 NAPARI = EXTRAS["napari"]
-ONNX = LIBRARY / "modelpack" / "onnx.py"
+ONNX = LIBRARY / "model_package" / "onnx.py"
 
 
 def imported(*folders):

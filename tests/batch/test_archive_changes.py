@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from dicom_phantom import Series, random_stored
-from medseg_pipelines.batch.finding.archive import search
+from medseg_pipelines.batch.archive.search import search
 
 
 def series(seed=0, slices=4):

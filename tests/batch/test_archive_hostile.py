@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from dicom_phantom import Series, random_stored
+from medseg.discovery import find_scans
 from medseg.errors import MedsegError
-from medseg.reading import find_scans, read_scan
+from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.finding.archive import read_found, search
+from medseg_pipelines.batch.archive.search import read_found, search
 from reading.test_hostile_dicom import BOMBS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from dicom_phantom import Series, random_stored, save
+from medseg.discovery import stack_facts
 from medseg.errors import Cancelled
-from medseg.reading import stack_headers
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.finding import archive_index, archive_update, archive_walk
-from medseg_pipelines.batch.finding.archive import search
+from medseg_pipelines.batch.archive import index as archive_index
+from medseg_pipelines.batch.archive import update, walk
+from medseg_pipelines.batch.archive.search import search
 
 _OPENED: list[str] = []
 _LISTENING: list[str] = []
@@ -106,15 +107,15 @@ def test_a_series_of_a_folder_of_many_is_read_alone(archive):
 def test_every_header_is_read_once(archive, monkeypatch):
     root, index = archive
     counted = []
-    read = stack_headers.read_file
-    monkeypatch.setattr(stack_headers, "read_file", lambda path: counted.append(path) or read(path))
+    read = stack_facts.read_file
+    monkeypatch.setattr(stack_facts, "read_file", lambda path: counted.append(path) or read(path))
     search(root, index)
     assert len(counted) == len(set(counted)) == 21  # five series of four, and the words
 
 
 def test_with_little_memory_the_same_is_found(archive, monkeypatch):
     root, index = archive
-    monkeypatch.setattr(archive_update, "_MOST_HEADERS", 5)
+    monkeypatch.setattr(update, "_MOST_HEADERS", 5)
     assert search(root, index) == search(root, None)
     monkeypatch.undo()
     assert search(root, index) == search(root, None)
@@ -143,9 +144,9 @@ def test_an_interrupted_search_goes_on_where_it_was(archive, stop):
 
 def test_what_was_read_before_a_kill_is_kept(archive, monkeypatch):
     root, index = archive
-    monkeypatch.setattr(archive_update, "_KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(update, "_KEEP_EVERY_S", 0.0)
     monkeypatch.setattr(archive_index.Index, "drop_folder", lambda *_: None)
-    monkeypatch.setattr(archive_update._Update, "_build", _die)
+    monkeypatch.setattr(update._Update, "_build", _die)
     with pytest.raises(MemoryError):
         search(root, index)
     monkeypatch.undo()
@@ -295,7 +296,7 @@ def test_a_folder_that_cannot_be_opened_for_once_costs_nothing(archive, monkeypa
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(archive_walk.os, "scandir", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
     during = search(root, index)
     faulty = [one for one in during if one.fault]
     assert {one.fault.code for one in faulty} == {"UNREADABLE"}
@@ -318,7 +319,7 @@ def test_a_folder_that_closes_between_two_looks_costs_nothing(archive, monkeypat
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(archive_walk.os, "scandir", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
     during = search(root, index)
     assert [one.path for one in during if one.fault] == [str(root / "s1")] * 2
     assert [one.key for one in during if one.series] == [one.key for one in before if one.series]
@@ -353,14 +354,14 @@ def test_a_patient_keeps_the_name_of_the_first_study_also_when_that_is_gone(tmp_
 def test_a_file_that_cannot_be_opened_for_once_is_tried_again(archive, monkeypatch):
     root, index = archive
     bad = sorted((root / "s1").iterdir())[2]
-    read = stack_headers.read_header
+    read = stack_facts.read_header
 
     def refuse(path, more):
         if path == bad:
             raise PermissionError(13, "Permission denied")
         return read(path, more)
 
-    monkeypatch.setattr(stack_headers, "read_header", refuse)
+    monkeypatch.setattr(stack_facts, "read_header", refuse)
     during = search(root, index)
     faulty = {one.path: one.fault.code for one in during if one.fault}
     assert faulty == {str(bad): "UNREADABLE", str(root / "s1"): "UNREADABLE"}
@@ -371,13 +372,13 @@ def test_a_file_that_cannot_be_opened_for_once_is_tried_again(archive, monkeypat
 def test_a_file_that_goes_while_we_look_is_not_missed_later(archive, monkeypatch):
     root, index = archive
     gone = min((root / "s1").iterdir())
-    read = stack_headers.read_header
+    read = stack_facts.read_header
 
     def vanish(path, more):
         gone.unlink(missing_ok=True)
         return read(path, more)
 
-    monkeypatch.setattr(stack_headers, "read_header", vanish)
+    monkeypatch.setattr(stack_facts, "read_header", vanish)
     search(root, index)
     monkeypatch.undo()
     assert search(root, index) == search(root, None)

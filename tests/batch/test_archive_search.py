@@ -14,12 +14,12 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from dicom_phantom import CANARY, Series, random_stored, save
+from medseg.discovery import find_scans
 from medseg.errors import ReadError
-from medseg.reading import find_scans
-from medseg.reading.dicom_series import list_stacks
+from medseg.reading.dicom.series import list_stacks
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.finding.archive import read_found, search
+from medseg_pipelines.batch.archive.search import read_found, search
 from mutations import MUTATIONS
 
 

@@ -15,8 +15,8 @@ from batch_stand_ins import Diary, files_below, rows, without_times
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.working.local_crew import LocalCrew
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
 KILLS = int(os.environ.get("MEDSEG_TEST_KILLS", "20"))
@@ -25,11 +25,11 @@ import sys
 from pathlib import Path
 from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.working.local_crew import LocalCrew
-from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.screen import Screen
+from medseg_pipelines.console import Screen
 
 archive, model, output = map(Path, sys.argv[1:])
 screen = Screen()

@@ -12,11 +12,11 @@ from batch.conftest import SMALL
 from batch_stand_ins import World, files_below, found, rows, table, without_times
 from medseg.phantoms import abdominal_ct
 from medseg.writing import write_scan
-from medseg_pipelines.batch.finding.rules_file import make_rules
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.keeping.provenance import is_whole, read_record
-from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
+from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import plan_batch
 from toy_model import tiny_model

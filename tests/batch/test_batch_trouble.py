@@ -13,13 +13,13 @@ from pydicom import dcmread
 
 from batch_stand_ins import Diary, InlineCrew, Stopping, files_below, rows, without_times
 from medseg.errors import Cancelled, InputError, PackageError, WriteError
-from medseg_pipelines.batch.keeping.identity import Recipe
-from medseg_pipelines.batch.keeping.leases import Leases
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.leases import Leases
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.batch.working import case_work
+from medseg_pipelines.batch.workers import case
 from toy_model import tiny_model
 
 
@@ -74,7 +74,7 @@ def test_an_output_that_turns_read_only_stops_the_run_and_no_case_is_blamed(
     def refuse(*_, **__):
         raise WriteError("'x' may not be written (permission denied)", code="NO_PERMISSION")
 
-    monkeypatch.setattr("medseg_pipelines.batch.working.case_work.write_labels", refuse)
+    monkeypatch.setattr("medseg_pipelines.batch.workers.case.write_labels", refuse)
     with pytest.raises(WriteError, match="may no longer be written"):
         go()
     assert {row.state for row in rows(output)} <= {"waiting", "refused"}
@@ -93,7 +93,7 @@ def test_what_libraries_raise_is_a_failure_without_their_words(go, output, monke
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("medseg_pipelines.batch.working.case_work.write_labels", fail)
+    monkeypatch.setattr("medseg_pipelines.batch.workers.case.write_labels", fail)
     diary = go(attempts=2)
     short = isinstance(error, MemoryError) or "memory" in str(error)
     code = "OUT_OF_MEMORY" if short else type(error).__name__.upper()
@@ -170,14 +170,14 @@ def test_a_run_waits_for_cases_in_the_hands_of_another_and_takes_over_what_it_le
 
 
 def test_a_full_disk_is_waited_for_and_costs_no_case_an_attempt(go, output, monkeypatch):
-    write, refusals = case_work.write_labels, iter(range(3))
+    write, refusals = case.write_labels, iter(range(3))
 
     def full_at_first(*args, **more):
         if next(refusals, None) is not None:
             raise WriteError("the disk is full", code="DISK_FULL")
         return write(*args, **more)
 
-    monkeypatch.setattr(case_work, "write_labels", full_at_first)
+    monkeypatch.setattr(case, "write_labels", full_at_first)
     diary = go()
     assert diary.tally.done == 4
     assert {row.attempts for row in rows(output)} == {0}
@@ -189,7 +189,7 @@ def test_a_disk_that_stays_full_ends_the_run_in_order(go, output, monkeypatch):
     def full(*_, **__):
         raise WriteError("the disk is full", code="DISK_FULL")
 
-    monkeypatch.setattr("medseg_pipelines.batch.working.case_work.write_labels", full)
+    monkeypatch.setattr("medseg_pipelines.batch.workers.case.write_labels", full)
     with pytest.raises(WriteError, match="is full") as raised:
         go(disk_wait_s=2.0)
     assert raised.value.code == "DISK_FULL"

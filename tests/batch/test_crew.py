@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from medseg.errors import MedsegError, PackageError
-from medseg.modelpack import ModelPackage
-from medseg_pipelines.batch.finding.archive import search
-from medseg_pipelines.batch.keeping.identity import model_digest
-from medseg_pipelines.batch.keeping.provenance import is_whole, read_record
-from medseg_pipelines.batch.nouns import Result, Settings, Task
-from medseg_pipelines.batch.working.crew import Died, Step
-from medseg_pipelines.batch.working.local_crew import LocalCrew
+from medseg.model_package import ModelPackage
+from medseg_pipelines.batch.archive.search import search
+from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
+from medseg_pipelines.batch.ledger.run_config import model_digest
+from medseg_pipelines.batch.messages import Result, Settings, Task
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.protocol import Died, Step
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
 PATIENCE_S = 120.0
@@ -225,8 +225,8 @@ _PARENT = """
 import sys, time
 import msgspec
 from pathlib import Path
-from medseg_pipelines.batch.working.local_crew import LocalCrew
-from medseg_pipelines.batch.nouns import Task
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.messages import Task
 crew = LocalCrew(scratch=Path(sys.argv[2]))
 crew.submit(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Task))
 print(*crew.processes, flush=True)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batch_stand_ins import RECIPE, Clock, World, failure, found, leases
-from medseg_pipelines.batch.keeping.leases import Leases, Process
-from medseg_pipelines.batch.keeping.provenance import read_record
-from medseg_pipelines.batch.keeping.queueing import slot
-from medseg_pipelines.batch.keeping.repairing import repair
+from medseg_pipelines.batch.ledger.enqueue import slot
+from medseg_pipelines.batch.ledger.leases import Leases, Process
+from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.ledger.recover import repair
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from batch_stand_ins import (
     table,
 )
 from medseg.errors import InputError, MedsegError, WriteError
-from medseg_pipelines.batch.keeping import ledger_trouble
-from medseg_pipelines.batch.keeping.identity import Recipe
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.keeping.own_disk import is_of_this_machine
-from medseg_pipelines.batch.keeping.queueing import once_each, planned
-from medseg_pipelines.batch.nouns import Fault
+from medseg_pipelines.batch.ledger import sqlite_errors
+from medseg_pipelines.batch.ledger.enqueue import once_each, planned
+from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.messages import Fault
 
 RULE = Fault(code="RULE", message="too thick")
 HEADERS = Fault(code="MISSING_SLICE", message="a slice is missing")
@@ -82,7 +82,7 @@ def test_where_several_machines_write_there_is_no_shared_memory_and_no_write_ahe
 
 
 def test_a_ledger_without_a_write_ahead_log_works_too(world, monkeypatch):
-    monkeypatch.setattr("medseg_pipelines.batch.keeping.ledger.is_of_this_machine", lambda _: False)
+    monkeypatch.setattr("medseg_pipelines.batch.ledger.ledger.is_of_this_machine", lambda _: False)
     with world.ledger() as ledger:
         assert finish(world, ledger, found(1)).state == "done"
         with ledger.reading() as db:
@@ -137,7 +137,7 @@ def test_a_folder_without_a_batch_has_no_ledger_and_gets_none(tmp_path):
 
 
 def test_who_waits_too_long_for_another_hears_of_it(world, ledger, monkeypatch):
-    monkeypatch.setattr("medseg_pipelines.batch.keeping.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("medseg_pipelines.batch.ledger.ledger.BUSY_SECONDS", 0.1)
     with ledger.writing(), world.ledger() as other, pytest.raises(MedsegError) as raised:
         world.queue(other).enqueue([(found(1), None)])
     assert raised.value.code == "LEDGER_BUSY"
@@ -146,7 +146,7 @@ def test_who_waits_too_long_for_another_hears_of_it(world, ledger, monkeypatch):
 def test_a_full_disk_has_its_own_code(world):
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    assert ledger_trouble.sentence(error, world.places.ledger).code == "DISK_FULL"
+    assert sqlite_errors.sentence(error, world.places.ledger).code == "DISK_FULL"
 
 
 def test_an_exception_undoes_a_transaction(ledger):

@@ -5,11 +5,11 @@ import pytest
 
 from batch_stand_ins import RECIPE, Clock, World, changed, failure, found, leases, refusal
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.batch.keeping import provenance, publishing
-from medseg_pipelines.batch.keeping.identity import Recipe
-from medseg_pipelines.batch.keeping.provenance import read_record
-from medseg_pipelines.batch.keeping.repairing import repair
-from medseg_pipelines.batch.nouns import Fault, Result
+from medseg_pipelines.batch.ledger import provenance, publish
+from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.ledger.recover import repair
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.messages import Fault, Result
 
 DIED = Fault(code="KILLED_BY_SIGNAL_9", message="its worker was ended")
 
@@ -186,7 +186,7 @@ class Killed(BaseException):
     """Stands for a run that is no more."""
 
 
-STEPS = [(os, "rename"), (publishing, "sync_folder"), (publishing, "write_record"),
+STEPS = [(os, "rename"), (publish, "sync_folder"), (publish, "write_record"),
          (provenance, "sync_folder")]  # fmt: skip
 
 

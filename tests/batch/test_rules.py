@@ -10,11 +10,11 @@ import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.errors import InputError, ReadError
-from medseg_pipelines.batch.finding.archive import search
-from medseg_pipelines.batch.finding.conditions import conditions_of
-from medseg_pipelines.batch.finding.rules import choose, explain, select
-from medseg_pipelines.batch.finding.rules_file import make_rules
-from medseg_pipelines.batch.nouns import Fault, Found
+from medseg_pipelines.batch.archive.conditions import conditions_of
+from medseg_pipelines.batch.archive.rules import choose, explain, select
+from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.archive.search import search
+from medseg_pipelines.batch.messages import Fault, Found
 
 CT = {
     "Modality": "CT", "SliceThickness": 5, "BodyPartExamined": "CHEST", "slices": 40,
@@ -286,12 +286,12 @@ def test_descriptions_are_matched(described, options, expected):
 
 
 def test_a_new_question_reads_one_file_of_each_series_and_an_old_one_none(described, monkeypatch):
-    from medseg.reading import stack_headers
+    from medseg.discovery import stack_facts
 
     root, index = described
     search(root, index)
-    read, asked = stack_headers.read_file, []
-    monkeypatch.setattr(stack_headers, "read_file", lambda path: asked.append(path) or read(path))
+    read, asked = stack_facts.read_file, []
+    monkeypatch.setattr(stack_facts, "read_file", lambda path: asked.append(path) or read(path))
     assert taken(described, make_rules(description=["*lung*"])) == "a"
     assert len({path.parent for path in asked}) == len(asked) == 3
     assert taken(described, make_rules(description=["*lung*"])) == "a"

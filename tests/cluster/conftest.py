@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cluster import stand_ins
-from medseg.modelpack import find_package
-from medseg_pipelines.batch.keeping.identity import model_digest
-from medseg_pipelines.batch.nouns import Found, Result, Settings, Task
-from medseg_pipelines.batch.working.crew import Died, Step
+from medseg.model_package import find_package
+from medseg_pipelines.batch.ledger.run_config import model_digest
+from medseg_pipelines.batch.messages import Found, Result, Settings, Task
+from medseg_pipelines.batch.workers.protocol import Died, Step
 from medseg_pipelines.cluster import crew_of
 
 LONG = 240.0

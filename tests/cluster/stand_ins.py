@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from medseg.errors import PackageError
-from medseg_pipelines.batch.nouns import Fault, Result
-from medseg_pipelines.batch.working.crew import Step
+from medseg_pipelines.batch.messages import Fault, Result
+from medseg_pipelines.batch.workers.protocol import Step
 
 
 def as_the_file_says(task, tell):

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.conftest import until
 from hospital.archive import write_many
-from medseg_pipelines.batch.keeping.ledger import Ledger
+from medseg_pipelines.batch.ledger.ledger import Ledger
 from toy_model import tiny_model
 
 COUNT = 40

@@ -5,7 +5,7 @@ import pytest
 from cluster import stand_ins
 from cluster.conftest import begun, endings, listen, marks, states, until
 from medseg.errors import InputError
-from medseg_pipelines.batch.working.crew import Step
+from medseg_pipelines.batch.workers.protocol import Step
 from medseg_pipelines.cluster import crew_of
 
 

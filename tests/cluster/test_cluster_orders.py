@@ -8,8 +8,8 @@ import pytest
 
 from cluster import stand_ins
 from medseg import __version__
-from medseg_pipelines.cluster import orders
-from medseg_pipelines.cluster.orders import BEGUN, Order, Told, begun_mark, carry_out
+from medseg_pipelines.cluster import remote_task
+from medseg_pipelines.cluster.remote_task import BEGUN, Order, Told, begun_mark, carry_out
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def give(monkeypatch):
         assert topic == "topic"
         told.append(msgspec.json.decode(text, type=Told))
 
-    here = orders._Here("tcp://here:1", 1, tell)
-    monkeypatch.setattr(orders, "_here", lambda: here)
+    here = remote_task._Here("tcp://here:1", 1, tell)
+    monkeypatch.setattr(remote_task, "_here", lambda: here)
 
     def call(task, *, version=__version__, trusting=False, work=stand_ins.as_the_file_says):
         told.clear()
@@ -101,7 +101,7 @@ def test_a_full_disk_is_nobody_s_fault(give, tasks, monkeypatch, number, code, u
 
 
 def test_the_device_is_that_of_the_worker_unless_one_was_asked_for(give, tasks, monkeypatch):
-    monkeypatch.setattr(orders, "own_device", lambda: "cuda:3")
+    monkeypatch.setattr(remote_task, "own_device", lambda: "cuda:3")
     devices = {}
     for asked in ("auto", "cpu"):
         _, told = give(tasks("pass", device=asked))

@@ -11,8 +11,8 @@ import pytest
 from batch_stand_ins import Diary, files_below
 from cluster.conftest import Site, until
 from hospital.archive import match, write_hospital
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.cluster import crew_of

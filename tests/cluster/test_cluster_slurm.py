@@ -11,7 +11,7 @@ from cluster.slurm_site import Slurm, why_not
 from cluster.test_cluster_run import SETTINGS, judged, same
 from hospital.archive import write_hospital
 from medseg.errors import InputError
-from medseg_pipelines.batch.keeping.ledger import Ledger
+from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.cluster import crew_of

@@ -8,8 +8,8 @@ import pytest
 
 from medseg.errors import InputError
 from medseg_pipelines.cluster import crew_of, gpus
+from medseg_pipelines.cluster.backend import slurm_arguments
 from medseg_pipelines.cluster.slurm_file import read_slurm_file
-from medseg_pipelines.cluster.workplace import slurm_arguments
 
 LEAST = 'jobs = 2\nmemory = "8GB"\nwalltime = "01:00:00"\n'
 
@@ -35,7 +35,7 @@ def test_what_is_no_cluster_is_told_at_once(text, words):
 
 
 def test_nobody_at_an_address(monkeypatch):
-    monkeypatch.setattr("medseg_pipelines.cluster.workplace.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("medseg_pipelines.cluster.backend.CONNECT_SECONDS", 0.5)
     make = crew_of("127.0.0.1:9")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at '127\.0\.0\.1:9'"):
         make()
@@ -43,7 +43,7 @@ def test_nobody_at_an_address(monkeypatch):
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"address": 5}'])
 def test_what_is_no_scheduler_file(tmp_path, monkeypatch, content):
-    monkeypatch.setattr("medseg_pipelines.cluster.workplace.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("medseg_pipelines.cluster.backend.CONNECT_SECONDS", 0.5)
     path = tmp_path / "scheduler.json"
     path.write_text(content)
     with pytest.raises(InputError):

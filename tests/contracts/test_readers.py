@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 
 import numpy as np
 import pytest
 
 from medseg.errors import ReadError
-from medseg.reading import read_labels, read_scan
-from medseg.runtime import catalogue
+from medseg.reading import READERS, read_labels, read_scan
 
-ROOM = "medseg.reading"
-NAMES = catalogue.names(ROOM)
+NAMES = READERS
+
+
+def load(name):
+    return importlib.import_module(f"medseg.reading.{name}")
 
 
 @pytest.fixture(params=NAMES)
 def reader(request):
-    return catalogue.load(ROOM, request.param)
+    return load(request.param)
 
 
 def test_the_formats_are_there():
-    assert {"nifti", "dicom_series", "dicom_seg", "itk_image"} <= set(NAMES)
+    assert {"nifti", "dicom.series", "dicom.seg", "itk_image"} <= set(NAMES)
 
 
 def test_calling_form(reader):
@@ -49,7 +52,7 @@ def test_recognises_no_text_file(reader, tmp_path):
 def test_only_one_format_recognises_a_file(tmp_path):
     for name in ("a.nii", "a.nii.gz", "a.nrrd", "a.mha"):
         (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(500))
-        owners = [one for one in NAMES if catalogue.load(ROOM, one).recognises(tmp_path / name)]
+        owners = [one for one in NAMES if load(one).recognises(tmp_path / name)]
         assert len(owners) == 1, name
 
 

@@ -1,4 +1,4 @@
-"""What every refining step keeps; a new file in medseg/refining is tested with no edit here."""
+"""What every step keeps; a new file in medseg/postprocessing is tested with no edit here."""
 
 import msgspec
 import numpy as np
@@ -7,10 +7,10 @@ import torch
 
 from medseg.errors import PlanError
 from medseg.planning import Choice
-from medseg.refining import UNREFINED, build_refining, names
-from medseg.runtime import catalogue
+from medseg.postprocessing import UNREFINED, build_refining, names
+from medseg.runtime import registry
 
-PARTS = {name: catalogue.load("medseg.refining", name) for name in names()}
+PARTS = {name: registry.load("medseg.postprocessing", name) for name in names()}
 ON_LABELS = [name for name, part in PARTS.items() if part.WORKS_ON == "labels"]
 ON_PROBABILITIES = [name for name, part in PARTS.items() if part.WORKS_ON == "probabilities"]
 SHAPES = [(9, 8, 7), (12, 10, 1), (1, 11, 6), (1, 1, 1), (2, 1, 1)]

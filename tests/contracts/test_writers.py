@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from medseg.errors import WriteError
 from medseg.reading import read_labels, read_scan
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from medseg.writing import write_labels, write_scan
 from strategies import grids
 
 ROOM = "medseg.writing"
-NAMES = catalogue.names(ROOM)
+NAMES = registry.names(ROOM)
 NEEDS_ITS_SOURCE = {"dicom_seg", "rtstruct"}
 TABLE = LabelTable.of({1: "liver", 5: "left kidney", 300: "spleen"})
 
 
 def suffixes(function):
-    modules = [catalogue.load(ROOM, name) for name in NAMES if name not in NEEDS_ITS_SOURCE]
+    modules = [registry.load(ROOM, name) for name in NAMES if name not in NEEDS_ITS_SOURCE]
     return sorted(suffix for one in modules if hasattr(one, function) for suffix in one.suffixes)
 
 
@@ -44,11 +44,11 @@ def test_the_formats_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_suffixes_belong_to_one_format(name):
-    own = set(catalogue.load(ROOM, name).suffixes)
+    own = set(registry.load(ROOM, name).suffixes)
     assert own
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in own)
     for other in set(NAMES) - {name}:
-        assert own.isdisjoint(catalogue.load(ROOM, other).suffixes)
+        assert own.isdisjoint(registry.load(ROOM, other).suffixes)
 
 
 @pytest.mark.parametrize("suffix", VOLUME_LABELS)

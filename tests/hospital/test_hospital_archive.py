@@ -5,8 +5,9 @@ import pytest
 from hospital.archive import match, write_hospital
 from hospital.poisons import POISONS
 from hospital.styles import STYLES
+from medseg.discovery import find_scans
 from medseg.errors import MedsegError
-from medseg.reading import find_scans, read_scan
+from medseg.reading import read_scan
 
 
 @pytest.fixture(scope="module")

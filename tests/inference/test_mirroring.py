@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medseg.inference import Predictor
-from medseg.inference.mirroring import Mirrored
+from medseg.inference.tta import Mirrored
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from toy_model import tiny_model

@@ -13,13 +13,13 @@ from msgspec import structs
 
 from medseg.errors import GeometryError, InputError, LabelError, PlanError
 from medseg.inference import Options, Predictor
-from medseg.inference.boxes import box_on, tiles_for
-from medseg.inference.percents import PercentMaps
-from medseg.inference.recovery import attempts, first_that_fits
-from medseg.inference.streaming import LabelStream
+from medseg.inference.oom_fallback import attempts, first_that_fits
+from medseg.inference.probability_maps import PercentMaps
+from medseg.inference.roi import box_on, tiles_for
+from medseg.inference.streaming_argmax import LabelStream
 from medseg.inference.tiling import tile_starts
 from medseg.planning import Choice, Normalisation, Plan
-from medseg.refining import build_refining
+from medseg.postprocessing import build_refining
 from medseg.runtime.device import Device, choose_device
 from medseg.volume import Grid, LabelTable, Scan
 from strategies import grids

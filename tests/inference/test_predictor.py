@@ -7,7 +7,7 @@ from msgspec import structs
 from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
 from medseg.planning import Choice, Normalisation, Plan
-from medseg.refining import build_refining
+from medseg.postprocessing import build_refining
 from medseg.runtime.device import choose_device
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from strategies import grids

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.inference.blending import gaussian
-from medseg.inference.streaming import LabelStream, LogitsWindow
+from medseg.inference.streaming_argmax import LabelStream, LogitsWindow
 from medseg.inference.tiling import axis_starts, tile_starts
 
 SIZES = st.tuples(*[st.integers(4, 24)] * 3)

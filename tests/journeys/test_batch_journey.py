@@ -15,7 +15,7 @@ from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
 from medseg_pipelines.batch import archive_run
-from medseg_pipelines.batch.nouns import Fault, Result
+from medseg_pipelines.batch.messages import Fault, Result
 from medseg_pipelines.cli import medseg
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medseg.modelpack import Manifest, save_package
-from medseg.modelpack.package import UNSAVED
+from medseg.model_package import Manifest, save_package
+from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.planning import Choice, Normalisation, Plan
 from medseg.volume import Grid, LabelMap, LabelTable

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 from safetensors.torch import save_file
 
-from medseg.modelpack import ModelPackage
+from medseg.model_package import ModelPackage
 from medseg.networks import names
 from medseg.networks.encoders import EncoderSettings, build_encoder
 from medseg.planning import Budget

@@ -63,7 +63,7 @@ INLINE = """
 import sys
 from batch_stand_ins import InlineCrew
 from medseg_pipelines.batch import archive_run
-from medseg_pipelines.batch.working import case_work
+from medseg_pipelines.batch.workers import case_work
 from medseg_pipelines.cli import main
 
 write = case_work.write_labels

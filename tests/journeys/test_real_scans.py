@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from medseg.measuring import overlap
+from medseg.metrics import overlap
 from medseg.reading import read_labels, read_scan
 from medseg_pipelines.cli import medseg
 

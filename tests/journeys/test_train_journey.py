@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from medseg.modelpack import ModelPackage
+from medseg.model_package import ModelPackage
 from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from medseg.training import CaseFolder

@@ -16,7 +16,7 @@ from medseg.losses import (
     generalised_dice,
     tversky,
 )
-from medseg.losses._agreement import agreement
+from medseg.losses._overlap_sums import agreement
 
 # Two classes, four voxels: probability of the structure, and the truth.
 PROBABILITY = torch.tensor([0.9, 0.6, 0.2, 0.1])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import medseg_napari
-from medseg.modelpack import Card
+from medseg.model_package import Card
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
 if os.environ.get("CI") and importlib.util.find_spec("napari") is None:

@@ -22,10 +22,10 @@ from medseg.errors import ReadError, WriteError
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.volume import Code, LabelMap, LabelTable
-from medseg_napari.correcting import organs
-from medseg_napari.correcting.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
-from medseg_napari.correcting.kept_layers import mark_saved, snapshot
-from medseg_napari.correcting.restoring import add, prepare, words_on
+from medseg_napari.editing import label_tables
+from medseg_napari.editing.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
+from medseg_napari.editing.restore import add, prepare, words_on
+from medseg_napari.editing.saved_layers import mark_saved, snapshot
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, layer_from_scan
 from medseg_napari.writer import write_labels_layer
 
@@ -120,13 +120,13 @@ def test_a_change_of_the_table_alone_is_kept(viewer, tmp_path, change) -> None:
     session, layer = Session(tmp_path / "a"), viewer.layers[1]
     mark_saved(layer.data, {"metadata": layer.metadata})
     assert keep(session, viewer) == 0
-    before = organs.table_of(layer)
-    organs.change_organ(layer, 3, **change)
+    before = label_tables.table_of(layer)
+    label_tables.change_organ(layer, 3, **change)
     assert keep(session, viewer) == 1
-    organs.set_table(layer, before)
+    label_tables.set_table(layer, before)
     assert keep(session, viewer) == 0
-    organs.adopt_layer(layer, [], [3, 9])
-    assert len(organs.table_of(layer)) == 2
+    label_tables.adopt_layer(layer, [], [3, 9])
+    assert len(label_tables.table_of(layer)) == 2
     assert keep(session, viewer) == 0, "a name that medseg gave by itself is none"
 
 
@@ -286,7 +286,7 @@ def test_a_killed_program_costs_nothing(
 def test_declining_removes_and_switched_off_keeps_nothing(
     make_napari_viewer, viewer, tmp_path, monkeypatch
 ) -> None:
-    from medseg_napari.panels import autosave_keeper
+    from medseg_napari.panels import autosave
     from medseg_napari.panels.labels import LabelsPanel
 
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "autosave"))
@@ -294,7 +294,7 @@ def test_declining_removes_and_switched_off_keeps_nothing(
     keep(session, viewer)
     session.close()
     settings = {"enabled": False, "minutes": 7}
-    monkeypatch.setattr(autosave_keeper, "setting", lambda _section, name: settings[name])
+    monkeypatch.setattr(autosave, "setting", lambda _section, name: settings[name])
     panel = LabelsPanel(make_napari_viewer())
     assert not panel.restore.isHidden()
     panel.restore.discard.click()
@@ -312,9 +312,9 @@ def test_a_dicom_series_comes_back_and_its_codes_reach_the_segmentation(
 ) -> None:
     import pydicom
 
-    from medseg.reading import find_scans
+    from medseg.discovery import find_scans
     from medseg.volume import Label
-    from medseg_napari.correcting.organs import new_layer, set_table
+    from medseg_napari.editing.label_tables import new_layer, set_table
 
     folder = shared_data / "hippocampus_dicom_crops" / "Study1"
     source = next(one for one in find_scans(folder) if one.series_uid)

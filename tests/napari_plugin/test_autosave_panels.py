@@ -17,15 +17,15 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
-from medseg_napari.correcting.autosave import FOLDER_VARIABLE, Session, leftovers
-from medseg_napari.correcting.kept_layers import attributes_of, snapshot
-from medseg_napari.correcting.organs import table_of
-from medseg_napari.panels import autosave_keeper
-from medseg_napari.panels.autosave_keeper import AutosaveKeeper, keeper_of
+from medseg_napari.editing.autosave import FOLDER_VARIABLE, Session, leftovers
+from medseg_napari.editing.label_tables import table_of
+from medseg_napari.editing.saved_layers import attributes_of, snapshot
+from medseg_napari.inference.run import Runner
+from medseg_napari.panels import autosave
+from medseg_napari.panels.autosave import AutosaveKeeper, keeper_of
 from medseg_napari.panels.organ_table import NAME
 from medseg_napari.reader import layers_of_path
-from medseg_napari.saving.provenance import runs_of
-from medseg_napari.segmenting.segmentation import Runner
+from medseg_napari.run_record import runs_of
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -36,7 +36,7 @@ def root(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "autosave"
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(autosave_keeper, "_AFTER_NEW_LAYER_MS", 3_600_000)
+    monkeypatch.setattr(autosave, "_AFTER_NEW_LAYER_MS", 3_600_000)
     return folder
 
 
@@ -196,13 +196,13 @@ def test_an_answer_in_one_panel_is_an_answer_in_all(
 def test_restoring_that_is_stopped_is_offered_again(
     open_viewer, qtbot, hippocampus, labelled, root, monkeypatch
 ) -> None:
-    from medseg_napari.correcting import restoring
+    from medseg_napari.editing import restore
 
     def endless(_leftover, _known, progress) -> None:
         while True:
             progress(0, 1, "restoring labels")
 
-    monkeypatch.setattr(restoring, "prepare", endless)
+    monkeypatch.setattr(restore, "prepare", endless)
     crashed(root, hippocampus, labelled)
     viewer = open_viewer()
     study, segment = dock(viewer, "Study").restore, dock(viewer, "Segment").restore
@@ -256,7 +256,7 @@ def test_the_first_panel_starts_autosave_and_keeps_no_viewer_alive(
     assert len(list(root.glob("*/*.z"))) == 1
     closed(viewer, qtbot, root)
     gone = weakref.ref(viewer)
-    assert viewer not in autosave_keeper._keepers
+    assert viewer not in autosave._keepers
     del viewer
 
     def collected() -> bool:

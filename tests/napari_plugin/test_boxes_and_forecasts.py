@@ -11,9 +11,9 @@ from napari.layers import Image, Shapes
 
 from medseg.errors import GeometryError
 from medseg.inference import Estimate
-from medseg_napari.segmenting.box import box_of
-from medseg_napari.segmenting.devices import Forecast, leave_a_core_free
-from medseg_napari.segmenting.refining_words import step_choices
+from medseg_napari.inference.devices import Forecast, leave_a_core_free
+from medseg_napari.inference.postprocessing_texts import step_choices
+from medseg_napari.inference.roi import box_of
 
 SCAN = Image(np.zeros((20, 30, 40)), scale=(3, 1, 0.5), translate=(-7, 5, 2))
 

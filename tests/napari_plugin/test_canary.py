@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from medseg_napari.segmenting.cautions import installation_warning
+from medseg_napari.inference.warnings import installation_warning
 
 
 def test_signals_lose_no_references(qapp) -> None:

@@ -11,10 +11,10 @@ pytest.importorskip("pytestqt")
 from napari.layers import Layer
 
 from medseg.volume import Grid, Scan
+from medseg_napari.display import commands
+from medseg_napari.display.crosshair import ACROSS, DOWN
 from medseg_napari.display_settings import choose
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.viewing import views
-from medseg_napari.viewing.crosshair import ACROSS, DOWN
 
 POINT = {0: 10.5, 1: -13.0, 2: 15.0}
 """World coordinates of one bright voxel, away from the middle and from every diagonal."""
@@ -63,16 +63,16 @@ def opened(make_napari_viewer, settings, qtbot):
     return viewer, panel
 
 
-@pytest.mark.parametrize("plane", list(views.PLANES))
+@pytest.mark.parametrize("plane", list(commands.PLANES))
 def test_the_lines_cross_at_the_point_whatever_is_shown(opened, qtbot, plane, save_picture):
     viewer, _ = opened
-    views.show_plane(viewer, plane)
+    commands.show_plane(viewer, plane)
     qtbot.wait(50)
     for convention in ("radiological", "neurological"):
         choose("display", "convention", convention)
         qtbot.wait(20)
         for zoom, shift in ((1.0, 0.0), (2.3, 7.0)):
-            views.show_plane(viewer, plane)
+            commands.show_plane(viewer, plane)
             if shift:
                 row, column = (POINT[axis] for axis in viewer.dims.order[-2:])
                 viewer.scene.camera.zoom *= zoom

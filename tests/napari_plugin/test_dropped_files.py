@@ -11,8 +11,8 @@ pytest.importorskip("pytestqt")
 import nibabel as nib
 
 from medseg_napari import dropped_files
+from medseg_napari.display import setup
 from medseg_napari.display_settings import choose, setting
-from medseg_napari.viewing import controls
 
 
 def a_reader(_path):
@@ -94,7 +94,7 @@ def test_a_dropped_file_opens_without_a_question_once_it_was_asked_for(
 
 def test_what_was_chosen_for_other_plugins_stays(make_napari_viewer, readers):
     readers.extension2reader = {"*.nrrd": "another", "*.tif": "medseg"}
-    controls.install(make_napari_viewer())
+    setup.install(make_napari_viewer())
     assert readers.extension2reader == {"*.nrrd": "another", "*.tif": "medseg"}
     choose("files", "take_dropped", True)
     ours = dict.fromkeys(("*.dcm", "*.nii", "*.nii.gz", "*.mha"), "medseg")

@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from medseg.errors import InputError, LabelError
-from medseg_napari.correcting import editing_commands, organs
-from medseg_napari.correcting.corrections import TOOLS, put
-from medseg_napari.correcting.editing_layers import (
+from medseg_napari.editing import commands, label_tables
+from medseg_napari.editing.operations import TOOLS, put
+from medseg_napari.editing.targets import (
     Choices,
     image_under,
     stepped_axis,
@@ -34,7 +34,7 @@ def viewer() -> ViewerModel:
         drawn[row] = (scan[row] > 50) * 2
     viewer.add_layer(Image(scan, scale=(3, 1, 1)))
     layer = viewer.add_layer(Labels(drawn, scale=(3, 1, 1)))
-    organs.adopt_layer(layer, viewer.layers, [2])
+    label_tables.adopt_layer(layer, viewer.layers, [2])
     layer.selected_label = 2
     return viewer
 
@@ -43,7 +43,7 @@ def viewer() -> ViewerModel:
 def test_a_command_is_one_step_of_undo(viewer, name) -> None:
     layer = viewer.layers[1]
     before = np.array(layer.data)
-    getattr(editing_commands, name)(viewer)
+    getattr(commands, name)(viewer)
     after = np.array(layer.data)
     truth = viewer.layers[0].data > 50
     if name == "grow":
@@ -58,12 +58,12 @@ def test_a_command_is_one_step_of_undo(viewer, name) -> None:
 
 
 def test_a_split_names_the_new_organ(viewer) -> None:
-    editing_commands.split_pieces(viewer)
+    commands.split_pieces(viewer)
     layer = viewer.layers[1]
-    assert organs.table_of(layer).names == ("label 2 2", "label 2")
+    assert label_tables.table_of(layer).names == ("label 2 2", "label 2")
     assert set(np.unique(layer.data)) == {0, 1, 2}
     labels = labels_from_layer(*layer.as_layer_data_tuple()[:2])
-    assert labels.table == organs.table_of(layer)
+    assert labels.table == label_tables.table_of(layer)
 
 
 def test_tools_follow_the_plane_and_the_scan_below(viewer) -> None:
@@ -81,21 +81,21 @@ def test_tools_follow_the_plane_and_the_scan_below(viewer) -> None:
 
 
 def test_without_labels_a_sentence_says_what_to_do(viewer) -> None:
-    assert "open or draw labels" in editing_commands.correct(ViewerModel(), "Smooth")
+    assert "open or draw labels" in commands.correct(ViewerModel(), "Smooth")
     viewer.layers[1].selected_label = 0
     viewer.layers.selection.active = viewer.layers[1]
-    assert "choose an organ" in editing_commands.correct(viewer, "Smooth")
-    organs.set_locked(viewer.layers[1], 2, locked=True)
+    assert "choose an organ" in commands.correct(viewer, "Smooth")
+    label_tables.set_locked(viewer.layers[1], 2, locked=True)
     viewer.layers[1].selected_label = 2
-    assert "label 2 is locked" in editing_commands.correct(viewer, "Grow")
+    assert "label 2 is locked" in commands.correct(viewer, "Grow")
 
 
 def test_an_organ_is_removed_with_its_voxels_and_undo_brings_them_back(viewer) -> None:
     layer = viewer.layers[1]
     before = np.array(layer.data)
-    assert organs.remove_organ(layer, 2) == (before == 2).sum()
+    assert label_tables.remove_organ(layer, 2) == (before == 2).sum()
     assert not layer.data.any()
-    assert organs.table_of(layer).labels == ()
+    assert label_tables.table_of(layer).labels == ()
     layer.undo()
     assert np.array_equal(layer.data, before)
 
@@ -103,11 +103,11 @@ def test_an_organ_is_removed_with_its_voxels_and_undo_brings_them_back(viewer) -
 def test_a_layer_has_room_for_as_many_labels_as_its_type() -> None:
     layer = Labels(np.zeros((2, 3, 4), np.uint8))
     with pytest.raises(LabelError, match="at most 255"):
-        organs.free_value(layer, range(1, 256))
-    assert organs.free_value(layer, [1, 2, 4]) == 3
-    organs.adopt_layer(layer, [], [4])
+        label_tables.free_value(layer, range(1, 256))
+    assert label_tables.free_value(layer, [1, 2, 4]) == 3
+    label_tables.adopt_layer(layer, [], [4])
     assert sorted(layer.metadata[KEY]["grid"].shape) == [2, 3, 4]
-    assert organs.table_of(layer).names == ("label 4",)
+    assert label_tables.table_of(layer).names == ("label 4",)
 
 
 @pytest.mark.parametrize("name", ["Smooth", "Split pieces"])

@@ -19,13 +19,13 @@ pytest.importorskip("pytestqt")
 from qtpy.QtGui import QGuiApplication
 
 from medseg import __version__
-from medseg.measuring import volumes_ml
-from medseg.modelpack import Card
+from medseg.metrics import volumes_ml
+from medseg.model_package import Card
 from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
 from medseg_napari.layers import layer_from_labels, layer_from_scan
 from medseg_napari.panels.export import ExportPanel
-from medseg_napari.saving.provenance import RUN_KEY, RunRecord
+from medseg_napari.run_record import RUN_KEY, RunRecord
 
 SLICES = 4
 COARSE = 6
@@ -191,7 +191,7 @@ def test_a_target_that_may_not_be_written_is_one_sentence_and_leaves_nothing(
         raise PermissionError(13, "Permission denied")
 
     choose(panel, qtbot, tmp_path, "nifti", "csv")
-    monkeypatch.setattr("medseg_napari.saving.exporting.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("medseg_napari.export.export.tempfile.mkdtemp", refuse)
     said = export(panel, qtbot)
     assert "may not be written (Permission denied), so nothing was saved; choose another" in said
     monkeypatch.undo()

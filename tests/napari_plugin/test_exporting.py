@@ -18,13 +18,13 @@ from medseg.reading import read_labels, read_scan
 from medseg.runtime.progress import silent
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg.writing import label_suffixes
+from medseg_napari.export.case_report import facts_of, write_report
+from medseg_napari.export.collect import scan_under, stem_for, subject_of
+from medseg_napari.export.export import Request, file_stem, plan_export, write_files
+from medseg_napari.export.formats import Subject
+from medseg_napari.export.key_images import Views, three_planes
 from medseg_napari.layers import layer_from_labels, layer_from_scan
-from medseg_napari.saving.case_report import facts_of, write_report
-from medseg_napari.saving.export_formats import Subject
-from medseg_napari.saving.export_subject import scan_under, stem_for, subject_of
-from medseg_napari.saving.exporting import Request, file_stem, plan_export, write_files
-from medseg_napari.saving.key_images import Views, three_planes
-from medseg_napari.saving.provenance import bug_report, without_patient
+from medseg_napari.run_record import bug_report, without_patient
 
 
 def small(affine=None, format_: str = "nifti") -> tuple[Scan, LabelMap]:

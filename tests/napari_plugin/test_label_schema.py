@@ -6,7 +6,7 @@ import pytest
 
 from medseg.errors import LabelError, ReadError
 from medseg.volume import Code, Label, LabelTable
-from medseg_napari.correcting.label_schema import read_schema, rows_of, table_of_rows, write_schema
+from medseg_napari.editing.label_schema import read_schema, rows_of, table_of_rows, write_schema
 
 LIVER = Label(value=5, name="liver", color=(1, 20, 255), code=Code("10200004", "SCT", "Liver"))
 LESION = Label.coded(

@@ -13,12 +13,12 @@ from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 
 from medseg.volume import Label
-from medseg_napari.correcting.organs import shown_of, table_of
+from medseg_napari.display import commands
+from medseg_napari.editing.label_tables import shown_of, table_of
 from medseg_napari.layers import KEY, labels_from_layer
-from medseg_napari.panels.autosave_keeper import keeper_of
+from medseg_napari.panels.autosave import keeper_of
 from medseg_napari.panels.labels import LabelsPanel
 from medseg_napari.panels.organ_table import LOCK, NAME, SHOW, SLICES, VOLUME
-from medseg_napari.viewing import views
 from panel_hands import choose, connections, drag, pixel_of, press, tick, type_name
 
 
@@ -59,9 +59,9 @@ def test_the_list_names_shows_solos_and_finds(
     liver = table.row_of(5)
     assert float(table.item(liver, VOLUME).text()) == pytest.approx(truth[5] * 0.027, rel=0.01)
     assert table.item(liver, SLICES).text() == str((layer.data == 5).any(axis=(1, 2)).sum())
-    views.coronal(viewer)
+    commands.coronal(viewer)
     assert table.item(liver, SLICES).text() == str((layer.data == 5).any(axis=(0, 2)).sum())
-    views.axial(viewer)
+    commands.axial(viewer)
 
     choose(panel, 5)
     assert layer.selected_label == 5
@@ -108,7 +108,7 @@ def test_steps_go_to_the_slices_that_hold_the_organ(open_labels, hippocampus_lab
     layer = viewer.layers[1]
     choose(panel, 1)
     for plane, axis in (("axial", 0), ("coronal", 1), ("sagittal", 2)):
-        views.show_plane(viewer, plane)
+        commands.show_plane(viewer, plane)
         held = np.flatnonzero(np.moveaxis(layer.data == 1, axis, 0).any(axis=(1, 2)))
         viewer.dims.set_point(axis, float(layer.data_to_world((0, 0, 0))[axis]))
         for expected in held[held > 0][:2]:
@@ -121,15 +121,15 @@ def test_steps_go_to_the_slices_that_hold_the_organ(open_labels, hippocampus_lab
 
 def test_a_stroke_paints_a_ball_in_mm_and_is_one_step(open_labels, hippocampus_labels) -> None:
     viewer, panel = open_labels(*hippocampus_labels)
-    for plane in views.PLANES:
+    for plane in commands.PLANES:
         stroke_and_take_back(viewer, panel, plane)
 
 
 def stroke_and_take_back(viewer, panel, plane) -> None:
     layer = viewer.layers[1]
     before = np.array(layer.data)
-    views.show_plane(viewer, plane)
-    axis = views.PLANES[plane][0]
+    commands.show_plane(viewer, plane)
+    axis = commands.PLANES[plane][0]
     viewer.dims.set_current_step(axis, layer.data.shape[axis] // 2)
     press(panel, "Add")
     new = int(layer.selected_label)
@@ -139,7 +139,7 @@ def stroke_and_take_back(viewer, panel, plane) -> None:
     QTest.qWait(50)
     middle = [n // 2 for n in layer.data.shape]
     ends = [list(middle), list(middle)]
-    across = views.PLANES[plane][2]
+    across = commands.PLANES[plane][2]
     ends[0][across] -= 6
     ends[1][across] += 6
     camera = tuple(viewer.scene.camera.center)
@@ -201,7 +201,7 @@ def test_the_brush_keeps_to_a_range_and_to_the_slice_and_erases(
     drag(viewer, layer, at, at)
     assert "choose an organ" in panel.form.message.text()
     assert not layer.mouse_pan
-    views.front_3d(viewer)
+    commands.front_3d(viewer)
     assert layer.mouse_pan, "3-D is for looking"
     assert not panel.form.buttons["Paint"].isChecked()
 
@@ -303,7 +303,7 @@ def test_an_organ_is_cut_between_two_clicks(open_labels, make_napari_viewer, qtb
     layer = viewer.add_labels(values.copy(), scale=(3, 1, 1), name="drawn")
     assert panel.form.organs.rowCount() == 1
     assert KEY in layer.metadata
-    views.axial(viewer)
+    commands.axial(viewer)
     viewer.dims.set_current_step(0, 4)
     press(panel, "Cut at two points")
     canvas = viewer.window._qt_viewer.canvas.native
@@ -373,7 +373,7 @@ def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels)
     for path in hippocampus_labels:
         viewer.open(str(path), plugin="medseg")
     layer = viewer.layers[1]
-    views.axial(viewer)
+    commands.axial(viewer)
     keeper_of(viewer)  # autosave belongs to the window and outlives its panels
     before, drags = connections(layer, viewer), list(layer.mouse_drag_callbacks)
     panel = LabelsPanel(viewer)

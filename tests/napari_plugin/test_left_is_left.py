@@ -11,8 +11,8 @@ pytest.importorskip("pytestqt")
 from napari.layers import Layer
 
 from medseg.volume import LabelMap, LabelTable
+from medseg_napari.display import commands, overlays
 from medseg_napari.layers import layer_from_labels
-from medseg_napari.viewing import overlays, views
 
 PLACES = {"top": (0, -1), "bottom": (0, 1), "left": (1, -1), "right": (1, 1)}
 
@@ -33,10 +33,10 @@ def test_markers_lie_where_the_letters_say(
     viewer.window.resize(800, 600)
     overlays.install(viewer)
     shows = {
-        "axial": (views.axial, {"L": "right", "R": "left", "A": "top", "P": "bottom"}),
-        "coronal": (views.coronal, {"L": "right", "R": "left", "S": "top", "I": "bottom"}),
-        "sagittal": (views.sagittal, {"A": "left", "P": "right", "S": "top", "I": "bottom"}),
-        "3-D front": (views.front_3d, {"L": "right", "R": "left", "S": "top", "I": "bottom"}),
+        "axial": (commands.axial, {"L": "right", "R": "left", "A": "top", "P": "bottom"}),
+        "coronal": (commands.coronal, {"L": "right", "R": "left", "S": "top", "I": "bottom"}),
+        "sagittal": (commands.sagittal, {"A": "left", "P": "right", "S": "top", "I": "bottom"}),
+        "3-D front": (commands.front_3d, {"L": "right", "R": "left", "S": "top", "I": "bottom"}),
     }
     for letter in "LAS":
         viewer.layers.clear()
@@ -64,7 +64,7 @@ def test_the_3d_view_is_from_the_front(make_napari_viewer, qtbot, marked, near_c
     both = LabelMap(values, front.grid, LabelTable.of({1: "front", 2: "back"}))
     viewer = make_napari_viewer(show=True)
     viewer.add_layer(Layer.create(*layer_from_labels(both, "both"))).opacity = 1.0
-    views.front_3d(viewer)
+    commands.front_3d(viewer)
     qtbot.wait(20)
     picture = viewer.screenshot(canvas_only=True, flash=False)
     shares = [near_color(picture, label.color, 70).mean() for label in both.table]

@@ -9,8 +9,8 @@ pytest.importorskip("napari")
 
 from napari.layers import Labels
 
-from medseg_napari.correcting.locks import LockGuard
-from medseg_napari.correcting.organs import set_locked
+from medseg_napari.editing.label_locks import LockGuard
+from medseg_napari.editing.label_tables import set_locked
 
 
 @pytest.fixture

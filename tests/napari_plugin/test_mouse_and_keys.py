@@ -11,13 +11,13 @@ pytest.importorskip("pytestqt")
 from napari.layers import Labels, Layer
 
 from medseg.volume import Grid, Scan
+from medseg_napari.display import setup
+from medseg_napari.display.mouse import place_words
+from medseg_napari.display.setup import READ_OUT
+from medseg_napari.display.shortcuts import KEYS
+from medseg_napari.display.window_level import PRESETS, WidthLevel, dragged, of_limits
 from medseg_napari.display_settings import choose
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.viewing import controls
-from medseg_napari.viewing.controls import READ_OUT
-from medseg_napari.viewing.mouse import place_words
-from medseg_napari.viewing.shortcuts import KEYS
-from medseg_napari.viewing.window_level import PRESETS, WidthLevel, dragged, of_limits
 
 
 def ct_layer(affine=None, modality="CT", window=None) -> Layer:
@@ -32,7 +32,7 @@ def ct_layer(affine=None, modality="CT", window=None) -> Layer:
 def viewer(make_napari_viewer, settings, qtbot):
     shown = make_napari_viewer(show=True)
     shown.window.resize(900, 700)
-    controls.install(shown)
+    setup.install(shown)
     shown.add_layer(ct_layer(window=(-110.0, 190.0)))
     qtbot.wait(50)
     return shown
@@ -153,7 +153,7 @@ def test_no_key_is_napari_s_own() -> None:
 
 
 def test_a_preset_of_ct_is_no_window_of_mr(viewer) -> None:
-    from medseg_napari.viewing.window_level import show_first_window, show_preset
+    from medseg_napari.display.window_level import show_first_window, show_preset
 
     viewer.layers.clear()
     assert "open one first" in show_preset(viewer, "lung")
@@ -187,21 +187,21 @@ def test_the_read_out_is_the_place_in_the_patient(viewer, canvas, qtbot) -> None
 
 
 def test_neurological_swaps_sides_in_2d_only_and_the_letters_follow(viewer, save_picture) -> None:
-    from medseg_napari.viewing import views
-    from medseg_napari.viewing.overlays import letters
+    from medseg_napari.display import commands
+    from medseg_napari.display.overlays import letters
 
     def sides() -> str:
         shown = letters(viewer)
         return shown["left"] + shown["right"]
 
-    views.switch_convention(viewer)
+    commands.switch_convention(viewer)
     seen = {}
-    for show in (views.axial, views.coronal, views.sagittal, views.front_3d):
+    for show in (commands.axial, commands.coronal, commands.sagittal, commands.front_3d):
         show(viewer)
         seen[show.__name__] = sides()
     assert seen == {"axial": "LR", "coronal": "LR", "sagittal": "AP", "front_3d": "RL"}
     assert str(viewer.scene.camera.handedness) == "right"
-    views.axial(viewer)
+    commands.axial(viewer)
     save_picture(viewer, "neurological.png")
     choose("display", "convention", "radiological")  # as the Preferences do
     assert sides() == "RL"
@@ -214,8 +214,8 @@ def test_neurological_swaps_sides_in_2d_only_and_the_letters_follow(viewer, save
 
 def test_layers_that_are_not_ours_are_left_to_napari(make_napari_viewer, settings) -> None:
     viewer = make_napari_viewer()
-    controls.install(viewer)
-    controls.install(viewer)
+    setup.install(viewer)
+    setup.install(viewer)
     viewer.add_image(np.zeros((4, 5, 6)))
     assert not viewer.canvas.overlays[READ_OUT].visible
     assert not [one for one in viewer.keymap.values() if one in KEYS.values()]
@@ -225,7 +225,7 @@ def test_layers_that_are_not_ours_are_left_to_napari(make_napari_viewer, setting
 def test_zooming_keeps_the_point_under_the_pointer() -> None:
     from napari.components import ViewerModel
 
-    from medseg_napari.viewing.mouse import zoom_at
+    from medseg_napari.display.mouse import zoom_at
 
     viewer = ViewerModel()
     viewer.add_layer(ct_layer())

@@ -10,8 +10,8 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Layer
 
+from medseg_napari.display import commands, overlays
 from medseg_napari.layers import layer_from_labels
-from medseg_napari.viewing import overlays, views
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def edges(model: ViewerModel) -> str:
     ("plane", "expected"), [("axial", "ARLP"), ("coronal", "SRLI"), ("sagittal", "SAPI")]
 )
 def test_letters_of_the_three_planes(viewer, plane: str, expected: str) -> None:
-    views.show_plane(viewer, plane)
+    commands.show_plane(viewer, plane)
     assert edges(viewer) == expected
 
 
@@ -48,7 +48,7 @@ def test_letters_follow_a_flipped_camera(viewer) -> None:
 
 
 def test_letters_in_3d_follow_the_camera(viewer) -> None:
-    views.front_3d(viewer)
+    commands.front_3d(viewer)
     assert edges(viewer) == "SRLI"
     viewer.scene.camera.set_view_direction((0, -1, 0), (-1, 0, 0))
     assert edges(viewer) == "SLRI"
@@ -59,7 +59,7 @@ def test_letters_in_3d_follow_the_camera(viewer) -> None:
 def test_letters_with_a_channel_axis(viewer) -> None:
     viewer.add_image(np.zeros((2, 4, 4, 4)))
     assert edges(viewer) == "ARLP"
-    views.coronal(viewer)
+    commands.coronal(viewer)
     assert viewer.dims.order == (0, 2, 1, 3)
     assert edges(viewer) == "SRLI"
 
@@ -71,7 +71,7 @@ def test_no_letters_without_a_layer_of_ours(viewer) -> None:
 
 
 def test_3d_from_the_coronal_plane_is_not_left_mirrored(viewer) -> None:
-    views.coronal(viewer)
+    commands.coronal(viewer)
     viewer.dims.ndisplay = 3
     assert viewer.dims.order == (0, 1, 2)
 

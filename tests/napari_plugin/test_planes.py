@@ -12,9 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg_napari.display import commands, setup
+from medseg_napari.display.orthogonal_views import other_planes, picture_of
 from medseg_napari.layers import layer_from_labels, layer_from_scan
-from medseg_napari.viewing import controls, views
-from medseg_napari.viewing.planes import other_planes, picture_of
 
 SIDES = ("top", "bottom", "left", "right")
 
@@ -32,7 +32,7 @@ def side_of(found) -> str:
 
 def with_layer(*layer_tuples) -> ViewerModel:
     model = ViewerModel()
-    controls.install(model)
+    setup.install(model)
     for one in layer_tuples:
         model.add_layer(Layer.create(*one))
     return model
@@ -45,7 +45,7 @@ def test_markers_lie_where_the_letters_say(marked, near_color, orientation) -> N
         viewer = with_layer(layer_from_labels(labels, letter))
         viewer.layers[0].opacity = 1.0
         seen = 0
-        for plane in views.PLANES:
+        for plane in commands.PLANES:
             picture = picture_of(viewer, plane)
             sides = dict(zip(picture.letters, SIDES, strict=True))
             if letter in sides:
@@ -57,10 +57,10 @@ def test_markers_lie_where_the_letters_say(marked, near_color, orientation) -> N
 
 def test_the_planes_are_those_of_a_radiologist(marked) -> None:
     viewer = with_layer(layer_from_labels(marked("L"), "x"))
-    shown = {plane: "".join(picture_of(viewer, plane).letters) for plane in views.PLANES}
+    shown = {plane: "".join(picture_of(viewer, plane).letters) for plane in commands.PLANES}
     assert shown == {"axial": "APRL", "coronal": "SIRL", "sagittal": "SIAP"}
     assert other_planes(viewer) == ("coronal", "sagittal")
-    views.sagittal(viewer)
+    commands.sagittal(viewer)
     assert other_planes(viewer) == ("axial", "coronal")
     viewer.dims.ndisplay = 3
     assert len(other_planes(viewer)) == 3
@@ -70,7 +70,7 @@ def test_neurological_turns_pixels_and_letters_together(marked, near_color, sett
     labels = marked("L")
     viewer = with_layer(layer_from_labels(labels, "x"))
     viewer.layers[0].opacity = 1.0
-    views.switch_convention(viewer)
+    commands.switch_convention(viewer)
     picture = picture_of(viewer, "coronal")
     assert picture.letters == ("S", "I", "L", "R")
     assert side_of(near_color(picture.pixels, labels.table.labels[0].color, 3)) == "left"
@@ -152,7 +152,7 @@ def test_a_click_goes_there_and_edits_show_at_once(
     picture = save_picture(viewer, "planes-panel.png")
     assert near_color(picture[:, 850:], labels.table.labels[0].color, 10).sum() > 500
     panel.hide()
-    views.coronal(viewer)
+    commands.coronal(viewer)
     qtbot.wait(50)
     assert panel.titles[0].text() == "Coronal"  # nothing is drawn for nobody
     panel.show()

@@ -64,8 +64,8 @@ def test_the_theme_is_readable_in_the_dark() -> None:
 def test_controls_and_panels_import_nothing_heavy() -> None:
     """Torch, MONAI, pandas and SimpleITK wait until something is opened."""
     code = (
-        "import sys, medseg_napari.study\n"
-        "import medseg_napari.viewing.controls, medseg_napari.viewing.planes\n"
+        "import sys, medseg_napari.study_rows\n"
+        "import medseg_napari.display.setup, medseg_napari.display.orthogonal_views\n"
         "print([m for m in ('torch', 'monai', 'pandas', 'scipy', 'SimpleITK', 'pydicom') "
         "if m in sys.modules])"
     )

@@ -17,7 +17,7 @@ from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.writing import write_scan
-from medseg_napari.learning import known_models, ranking
+from medseg_napari.training import active_learning, model_list
 from toy_model import tiny_model
 
 
@@ -45,7 +45,7 @@ def scans(tmp_path) -> Path:
 
 
 def test_the_least_certain_comes_first_and_what_is_broken_last(scans, model, tmp_path) -> None:
-    rows = ranking.rank(scans, model, silent, device="cpu")
+    rows = active_learning.rank(scans, model, silent, device="cpu")
     assert len(rows) == 4
     doubts = [row.doubt.mean_percent for row in rows[:3]]
     assert doubts == sorted(doubts, reverse=True)
@@ -75,7 +75,7 @@ def test_the_least_certain_comes_first_and_what_is_broken_last(scans, model, tmp
 
 def test_a_search_that_was_stopped_goes_on(scans, model, monkeypatch) -> None:
     looked = []
-    real = ranking._look_at
+    real = active_learning._look_at
 
     def look_at(predictor, source, progress):
         looked.append(source.name)
@@ -85,24 +85,24 @@ def test_a_search_that_was_stopped_goes_on(scans, model, monkeypatch) -> None:
         if done == 2:
             raise Cancelled("enough")
 
-    monkeypatch.setattr(ranking, "_look_at", look_at)
+    monkeypatch.setattr(active_learning, "_look_at", look_at)
     with pytest.raises(Cancelled):
-        ranking.rank(scans, model, stop_in_second, device="cpu")
+        active_learning.rank(scans, model, stop_in_second, device="cpu")
     before = len(looked)
     assert before < 4
-    rows = ranking.rank(scans, model, silent, device="cpu")
+    rows = active_learning.rank(scans, model, silent, device="cpu")
     assert sum(row.doubt is not None for row in rows) == 3
     assert len(looked) == before + 3, "the stopped one, the one not begun, and the broken one"
 
     looked.clear()
     os.utime(scans / "scan0.nii.gz", (1, 1))
-    ranking.rank(scans, model, silent, device="cpu")
+    active_learning.rank(scans, model, silent, device="cpu")
     assert len(looked) == 2, "the changed one and the broken one"
 
 
 def test_a_folder_without_scans_is_told(tmp_path, model) -> None:
     with pytest.raises(InputError, match="no scans"):
-        ranking.rank(tmp_path / "model", model, silent)
+        active_learning.rank(tmp_path / "model", model, silent)
 
 
 def test_models_are_kept_told_and_forgotten_when_gone(model, tmp_path) -> None:
@@ -114,17 +114,17 @@ def test_models_are_kept_told_and_forgotten_when_gone(model, tmp_path) -> None:
             self.offered.append(package.folder)
 
     panel, gone = Panel(), Panel()
-    known_models.connect(panel.offer)
-    known_models.connect(gone.offer)
+    model_list.connect(panel.offer)
+    model_list.connect(gone.offer)
     del gone
     other = tiny_model(tmp_path / "other", name="other")
     for folder in (model.folder, other.folder, model.folder):
-        known_models.add(folder)
+        model_list.add(folder)
     assert panel.offered == [model.folder, other.folder, model.folder]
-    assert [one.folder for one in known_models.all()] == [model.folder, other.folder]
+    assert [one.folder for one in model_list.all()] == [model.folder, other.folder]
     with pytest.raises(MedsegError, match="no model"):
-        known_models.add(tmp_path / "config")
+        model_list.add(tmp_path / "config")
     (other.folder / "manifest.json").unlink()
-    assert [one.folder for one in known_models.all()] == [model.folder]
-    (known_models.config_folder() / known_models.FILE).write_text("damaged")
-    assert known_models.all() == []
+    assert [one.folder for one in model_list.all()] == [model.folder]
+    (model_list.config_folder() / model_list.FILE).write_text("damaged")
+    assert model_list.all() == []

@@ -19,9 +19,9 @@ from medseg.errors import GeometryError, ReadError
 from medseg.reading import read_labels
 from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
+from medseg_napari.display import commands
+from medseg_napari.file_probe import looks_like_labels
 from medseg_napari.layers import layer_from_labels, layer_from_scan, scan_from_layer
-from medseg_napari.peek import looks_like_labels
-from medseg_napari.viewing import views
 from medseg_napari.writer import adopt
 
 
@@ -231,7 +231,7 @@ def test_a_time_point_of_a_nifti_is_a_scan_and_returns(tmp_path) -> None:
     viewer = ViewerModel()
     viewer.add_layer(Layer.create(*opened(path)))
     viewer.dims.set_point(0, 7.5)  # seconds
-    views.take_time_point(viewer)
+    commands.take_time_point(viewer)
     taken = viewer.layers[-1]
     assert taken.name.endswith("time 4")
     assert scan_from_layer(*taken.as_layer_data_tuple()[:2]).channels == 1

@@ -1,4 +1,4 @@
-"""The Review panel in a real viewer, against figures that medseg.measuring gives by hand."""
+"""The Review panel in a real viewer, against figures that medseg.metrics gives by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("pytestqt")
 
 from scipy import ndimage
 
-from medseg.measuring import overlap, surface_distances
+from medseg.metrics import overlap, surface_distances
 from medseg.reading import read_labels
 from medseg.volume import Grid, LabelMap, LabelTable
 from medseg_napari.layers import layer_from_labels

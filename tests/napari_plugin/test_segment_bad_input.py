@@ -14,9 +14,9 @@ from napari.layers import Layer
 
 from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
+from medseg_napari.inference.run import Runner
 from medseg_napari.layers import KEY, layer_from_scan
 from medseg_napari.panels.segment import SegmentPanel
-from medseg_napari.segmenting.segmentation import Runner
 
 GEOMETRY = np.diag([-1.0, -1.0, 1.0, 1.0])
 

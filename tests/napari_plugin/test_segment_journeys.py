@@ -18,13 +18,13 @@ from qtpy.QtCore import Qt
 
 from medseg.errors import PackageError
 from medseg.inference import Prediction
-from medseg.modelpack import ModelPackage, find_package
+from medseg.model_package import ModelPackage, find_package
 from medseg.volume import LabelTable
-from medseg_napari.correcting.organs import table_of
+from medseg_napari.editing.label_tables import table_of
+from medseg_napari.inference.run import MAP_KEY, Runner
 from medseg_napari.panels.segment import SegmentPanel
-from medseg_napari.saving.provenance import maker_of, run_facts, runs_of
-from medseg_napari.segmenting.segmentation import MAP_KEY, Runner
-from medseg_napari.undoable import put_values
+from medseg_napari.run_record import maker_of, run_facts, runs_of
+from medseg_napari.undo import put_values
 from panel_hands import drag
 
 TIMEOUT_MS = 60_000
@@ -284,7 +284,7 @@ def test_cancel_is_at_once_and_a_late_result_is_thrown_away(panel, qtbot, halves
 
 
 def test_out_of_memory_is_recovered_and_told(panel, qtbot, monkeypatch) -> None:
-    from medseg.inference.sweep import Sweep
+    from medseg.inference.sliding_window import Sweep
 
     usual = Sweep.logits
 

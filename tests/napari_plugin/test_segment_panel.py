@@ -10,8 +10,8 @@ pytest.importorskip("pytestqt")
 
 from napari.layers import Labels
 
+from medseg_napari.inference.run import Runner
 from medseg_napari.panels.segment import SegmentPanel
-from medseg_napari.segmenting.segmentation import Runner
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_the_shipped_model_finds_the_hippocampus(
     open_panel, qtbot, hippocampus, save_picture
 ) -> None:
     from medseg.errors import PackageError
-    from medseg.modelpack import find_package
+    from medseg.model_package import find_package
 
     try:
         find_package("hippocampus-mr")

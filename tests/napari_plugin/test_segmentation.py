@@ -11,15 +11,15 @@ import pytest
 
 pytest.importorskip("napari")
 
-from medseg.modelpack import Card, Manifest, ModelPackage, save_package
-from medseg.modelpack.package import UNSAVED
+from medseg.model_package import Card, Manifest, ModelPackage, save_package
+from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.planning import Choice, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
+from medseg_napari.inference.run import Request, Runner, Wishes, model_words
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
-from medseg_napari.saving.provenance import maker_of, run_facts, runs_of
-from medseg_napari.segmenting.segmentation import Request, Runner, Wishes, model_words
+from medseg_napari.run_record import maker_of, run_facts, runs_of
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),

@@ -14,9 +14,9 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 
 from medseg.editing import smooth
-from medseg_napari.correcting import corrections, editing_commands, organs
-from medseg_napari.correcting.corrections import SMALL_VOXELS, TOOLS, Correction
-from medseg_napari.correcting.editing_layers import rules_of
+from medseg_napari.editing import commands, label_tables, operations
+from medseg_napari.editing.operations import SMALL_VOXELS, TOOLS, Correction
+from medseg_napari.editing.targets import rules_of
 
 SHAPE = (60, 200, 200)
 
@@ -92,19 +92,19 @@ def test_the_window_lives_on_and_strokes_stay_while_a_tool_works(large, gate, qt
     timer.start(5)
     qtbot.waitUntil(lambda: panel.form.activity.message.text() == "smoothing ...", timeout=5000)
     qtbot.waitUntil(lambda: ticks.count(True) >= 5, timeout=5000)
-    assert not any(panel.form.buttons[words].isEnabled() for words in corrections.AT_WORK)
+    assert not any(panel.form.buttons[words].isEnabled() for words in operations.AT_WORK)
     assert panel.form.activity.cancel.isVisible()
     place = tuple(np.array([n]) for n in changes[len(changes) // 2])
     layer.data_setitem(place, 9)
-    organs.adopt_layer(layer, viewer.layers, [1, 9])
-    organs.set_locked(layer, 9, locked=True)
+    label_tables.adopt_layer(layer, viewer.layers, [1, 9])
+    label_tables.set_locked(layer, 9, locked=True)
     painted = np.array(layer.data)
     finish(panel, may_end, qtbot)
     timer.stop()
     expected[place] = 9
     assert np.array_equal(layer.data, expected)
     assert "1 that you painted or locked meanwhile stay" in panel.form.message.text()
-    assert all(panel.form.buttons[words].isEnabled() for words in corrections.AT_WORK)
+    assert all(panel.form.buttons[words].isEnabled() for words in operations.AT_WORK)
     layer.undo()
     assert np.array_equal(layer.data, painted)
     layer.redo()
@@ -170,9 +170,9 @@ def test_an_error_in_the_thread_is_told(large, monkeypatch, qtbot, error, words)
     assert words in panel.form.activity.message.text()
     assert panel.form.buttons["Smooth"].isEnabled()
     shown: list[str] = []
-    monkeypatch.setattr(editing_commands, "_warn", lambda said: shown.append(said) or said)
-    assert editing_commands.correct(viewer_with(large), "Smooth") == "smoothing ..."
-    qtbot.waitUntil(lambda: bool(shown) and layer not in editing_commands._busy, timeout=5000)
+    monkeypatch.setattr(commands, "_warn", lambda said: shown.append(said) or said)
+    assert commands.correct(viewer_with(large), "Smooth") == "smoothing ..."
+    qtbot.waitUntil(lambda: bool(shown) and layer not in commands._busy, timeout=5000)
     assert words in shown[0]
     assert np.array_equal(layer.data, before)
 
@@ -214,9 +214,9 @@ def test_an_organ_that_was_locked_or_removed_meanwhile_is_left(
     begun, may_end, _ = gate
     begin(panel, begun, qtbot)
     if meanwhile == "locked":
-        organs.set_locked(layer, 1, locked=True)
+        label_tables.set_locked(layer, 1, locked=True)
     else:
-        organs.remove_organ(layer, 1)
+        label_tables.remove_organ(layer, 1)
     now = np.array(layer.data)
     finish(panel, may_end, qtbot)
     assert f"was {meanwhile} while the tool worked" in panel.form.message.text()
@@ -227,22 +227,22 @@ def test_a_command_works_in_a_thread_too(large, gate, qtbot) -> None:
     viewer, _, layer = viewer_with(large), *large[1:]
     begun, may_end, threads = gate
     before, expected = np.array(layer.data), smoothed(layer)
-    assert editing_commands.correct(viewer, "Smooth") == "smoothing ..."
+    assert commands.correct(viewer, "Smooth") == "smoothing ..."
     qtbot.waitUntil(begun.is_set, timeout=5000)
     assert threads[0] is not threading.main_thread()
-    assert "is at work; wait for it" in editing_commands.correct(viewer, "Fill holes")
+    assert "is at work; wait for it" in commands.correct(viewer, "Fill holes")
     assert np.array_equal(layer.data, before)
     may_end.set()
-    qtbot.waitUntil(lambda: layer not in editing_commands._busy, timeout=20_000)
+    qtbot.waitUntil(lambda: layer not in commands._busy, timeout=20_000)
     assert np.array_equal(layer.data, expected)
     layer.undo()
     assert np.array_equal(layer.data, before)
 
     begun.clear()
     may_end.clear()
-    editing_commands.smooth(viewer)
+    commands.smooth(viewer)
     qtbot.waitUntil(begun.is_set, timeout=5000)
     viewer.layers.remove(layer)
     may_end.set()
-    qtbot.waitUntil(lambda: layer not in editing_commands._busy, timeout=20_000)
+    qtbot.waitUntil(lambda: layer not in commands._busy, timeout=20_000)
     assert np.array_equal(layer.data, before)

@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("napari")
 
 from dicom_phantom import Series, random_stored
+from medseg.discovery import series_list as reading
 from medseg.errors import InputError
-from medseg.reading import study as reading
 from medseg.runtime.progress import silent
-from medseg_napari.study import entries_of, open_entry, openings_of
-from medseg_napari.study_memory import least_bytes
+from medseg_napari.memory_check import least_bytes
+from medseg_napari.study_rows import entries_of, open_entry, openings_of
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from medseg.errors import GeometryError, InputError
 from medseg.runtime.progress import silent
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels
+from medseg_napari.display import commands, setup
+from medseg_napari.display.overlays import letters
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, scan_from_layer
-from medseg_napari.study import (
+from medseg_napari.study_rows import (
     TIMES,
     entries_of,
     is_refused,
@@ -26,8 +28,6 @@ from medseg_napari.study import (
     row_of,
     sentence_of,
 )
-from medseg_napari.viewing import controls, views
-from medseg_napari.viewing.overlays import letters
 
 
 def only(path):
@@ -131,15 +131,15 @@ def test_time_points_become_an_axis_and_one_of_them_a_layer(tmp_path):
         scan_from_layer(data, attributes)
 
     viewer = ViewerModel()
-    controls.install(viewer)
+    setup.install(viewer)
     viewer.add_layer(Layer.create(data, attributes, "image"))
     viewer.dims.set_current_step(0, 1)
-    views.take_time_point(viewer)
+    commands.take_time_point(viewer)
     taken = viewer.layers[-1]
     assert taken.name.endswith("time 2")
     scan = scan_from_layer(*taken.as_layer_data_tuple()[:2])
     np.testing.assert_array_equal(scan.voxels[0], values[1])
-    views.coronal(viewer)
+    commands.coronal(viewer)
     assert viewer.dims.order == (0, 2, 1, 3)
     assert letters(viewer)["left"] == "R"
 
@@ -161,7 +161,7 @@ def test_a_picture_has_no_millimetres_and_no_letters(tmp_path, channels):
     np.testing.assert_array_equal(shown, pixels)  # neither turned nor mirrored
 
     viewer = ViewerModel()
-    controls.install(viewer)
+    setup.install(viewer)
     viewer.add_layer(Layer.create(data, attributes, kind))
     assert set(letters(viewer).values()) == {""}
     assert not viewer.canvas.overlays.scale_bar.visible

@@ -21,11 +21,11 @@ from medseg.errors import InputError
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from medseg.reading import read_scan
+from medseg.training.run_status import look_at, stop_run
 from medseg.training.state import read_state
-from medseg.training.watching import look_at, stop_run
 from medseg.writing import write_scan
-from medseg_napari.learning import known_models
 from medseg_napari.panels.train import TrainPanel
+from medseg_napari.training import model_list
 from toy_model import tiny_model
 
 STEPS = 100_000
@@ -161,7 +161,7 @@ def test_from_corrected_cases_to_a_model(
     assert panel.cases.table.rowCount() == 2, "the dataset of the run is taken up"
     stop_and_resume_to_the_end(page, qtbot)
     assert "list of models: mean Dice" in page.form.state.text()
-    assert [one.folder for one in known_models.all()] == [run / "model"]
+    assert [one.folder for one in model_list.all()] == [run / "model"]
     assert panel.following.models.package().folder == run / "model"
     assert page.form.start.findText("set (Dice", Qt.MatchFlag.MatchStartsWith) >= 0
 
@@ -227,7 +227,7 @@ def test_the_scan_to_correct_next_is_ranked_and_opened(
     page = panel.following
     page.look.click()
     assert "folder of scans" in page.activity.message.text()
-    package = known_models.add(tiny_model(tmp_path / "model").folder)
+    package = model_list.add(tiny_model(tmp_path / "model").folder)
     page.models.choose(package)
     assert page.models.currentText() == "tiny (Dice 0.25)"
     page.use(folder)

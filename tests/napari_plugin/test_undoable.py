@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medseg_napari.undoable import put_values
+from medseg_napari.undo import put_values
 
 
 @pytest.fixture

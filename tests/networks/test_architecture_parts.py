@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from medseg.networks import deeplab, fcn, pspnet
-from medseg.networks._atrous import pool_to
+from medseg.networks.blocks.atrous import pool_to
+from medseg.networks.blocks.layers import enlarge, pad_to_nodes
 from medseg.networks.encoders import EncoderSettings
-from medseg.networks.layers import enlarge, pad_to_nodes
 from medseg.planning.stages import Stages
 
 

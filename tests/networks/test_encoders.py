@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from medseg.errors import PlanError
-from medseg.networks.encoders import EncoderSettings, build_encoder, names, plan_layout
-from medseg.networks.encoders._blocks import (
+from medseg.networks.blocks.factory import (
     StepPool,
     levels_of,
     multiple_of_8,
 )
+from medseg.networks.blocks.instance_norm import InstanceNorm
+from medseg.networks.blocks.layers import initialise
+from medseg.networks.encoders import EncoderSettings, build_encoder, names, plan_layout
 from medseg.networks.encoders._inverted import Squeeze
-from medseg.networks.instance_norm import InstanceNorm
-from medseg.networks.layers import initialise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from medseg.errors import PackageError
 from medseg.networks.encoders import EncoderSettings, build_encoder
-from medseg.networks.pretrained import load_pretrained
+from medseg.training.pretrained import load_pretrained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

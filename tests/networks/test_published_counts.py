@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medseg.networks import deeplab, fcn, pspnet, unet
-from medseg.networks.cost import cost_of
+from medseg.networks.blocks.cost import cost_of
 from medseg.networks.encoders import EncoderSettings
 
 

@@ -7,14 +7,14 @@ import contextlib
 import pydicom
 import pytest
 
-from medseg.modelpack import Card, Manifest, save_package
-from medseg.modelpack.package import UNSAVED
+from medseg.model_package import Card, Manifest, save_package
+from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.planning import Choice, Normalisation, Plan
-from medseg_pipelines.pacs.log import Log
 from medseg_pipelines.pacs.service import Ended, Service
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import (
     Completeness,
     Limits,

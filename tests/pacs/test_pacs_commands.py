@@ -304,7 +304,7 @@ def test_retry_of_dead_letters(quiet, run, spool_of, series):
 
 def test_without_the_extra(quiet, run, monkeypatch):
     monkeypatch.setattr(
-        "medseg_pipelines.pacs.faults.importlib.util.find_spec",
+        "medseg_pipelines.pacs.peer_errors.importlib.util.find_spec",
         lambda name: None if name == "pynetdicom" else name,
     )
     result = run("echo", "--settings", quiet[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medseg_pipelines.pacs.deliveries import Deliveries
-from medseg_pipelines.pacs.faults import PeerError
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 
 AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)

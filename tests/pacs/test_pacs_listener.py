@@ -19,9 +19,9 @@ from pynetdicom.sop_class import CTImageStorage, SegmentationStorage, Verificati
 
 from medseg.errors import InputError
 from medseg.reading import read_scan
-from medseg_pipelines.pacs.intake import instance_name
 from medseg_pipelines.pacs.listener import Listener
 from medseg_pipelines.pacs.settings import Allow, Limits, Own, Retry
+from medseg_pipelines.pacs.validate import instance_name
 
 STORESCU, ECHOSCU = "/usr/bin/storescu", "/usr/bin/echoscu"  # a venv may hold others of that name
 needs_dcmtk = pytest.mark.skipif(

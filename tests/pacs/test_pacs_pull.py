@@ -8,15 +8,15 @@ import pydicom
 import pytest
 
 from medseg.reading import read_scan
+from medseg_pipelines.console import Screen
+from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.commands import pull
 from medseg_pipelines.pacs.dicomweb import DicomWeb
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
 from medseg_pipelines.pacs.listener import Listener
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.pull import Puller
 from medseg_pipelines.pacs.settings import Limits, Peer, Retry
 from medseg_pipelines.pacs.spool import NoRoomError
-from medseg_pipelines.screen import Screen
 from pacs.conftest import without_none
 from pacs.fake_servers import fake_web
 from pacs.real_orthanc import free_port

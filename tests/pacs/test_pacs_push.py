@@ -16,10 +16,10 @@ from pynetdicom.sop_class import LabelMapSegmentationStorage, SegmentationStorag
 from medseg.reading import Policies, read_labels, read_scan
 from medseg.volume import LabelMap
 from medseg.writing import write_labels
+from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.encodings import in_binary
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
 from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.push import Courier
 from medseg_pipelines.pacs.settings import Own, Peer, Retry, Tls
 from pacs.fake_servers import fake_scp, fake_tcp, fake_web, hangs_up, never_answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from medseg.errors import Cancelled
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.retries import insist, wait_s
+from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.retry import insist, wait_s
 from medseg_pipelines.pacs.settings import Retry
 
 RETRY = Retry(attempts=4, first_s=2.0, most_s=10.0)

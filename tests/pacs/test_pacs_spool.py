@@ -7,9 +7,9 @@ import shutil
 import pydicom
 import pytest
 
-from medseg_pipelines.pacs.intake import RefusedError, instance_name
 from medseg_pipelines.pacs.settings import Limits
 from medseg_pipelines.pacs.spool import NoRoomError, Spool
+from medseg_pipelines.pacs.validate import RefusedError, instance_name
 
 
 @pytest.fixture

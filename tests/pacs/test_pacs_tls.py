@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
+from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.listener import Listener
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Allow, Own, Peer, Retry, Tls
 
 QUICK = Retry(attempts=1, timeout_s=2.0)

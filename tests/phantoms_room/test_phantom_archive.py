@@ -2,6 +2,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from medseg.discovery import find_scans
 from medseg.errors import InputError, SelectionError, WriteError
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import (
@@ -12,7 +13,7 @@ from medseg.phantoms.dicom_archive import (
     write_archive,
     write_series,
 )
-from medseg.reading import find_scans, read_scan
+from medseg.reading import read_scan
 
 GRIDS = {
     "axial": ct_grid(shape=(20, 16, 12), spacing_mm=(16.0, 15.0, 20.0)),

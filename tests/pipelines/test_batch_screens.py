@@ -10,9 +10,9 @@ from batch_rows import found, row
 from batch_stand_ins import Clock
 from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Planned, Tally
-from medseg_pipelines.batch.telling.screens import Bar, JsonLines, Lines, Pace, Quiet, watching
-from medseg_pipelines.batch.telling.tables import Tables
-from medseg_pipelines.screen import Screen
+from medseg_pipelines.batch.reports.console import Bar, JsonLines, Lines, Pace, Quiet, watching
+from medseg_pipelines.batch.reports.live_tables import Tables
+from medseg_pipelines.console import Screen
 
 PLAN = Planned(found=12, new=6, left=2, kept=3, refused={"RULE": 1})
 

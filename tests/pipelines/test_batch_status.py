@@ -10,7 +10,7 @@ from rich.console import Console
 from batch_rows import found
 from batch_stand_ins import Clock, World, failure, leases, refusal
 from medseg.errors import InputError
-from medseg_pipelines.batch.telling.status import (
+from medseg_pipelines.batch.reports.status import (
     explain_case,
     keep_command,
     last_command,
@@ -18,7 +18,7 @@ from medseg_pipelines.batch.telling.status import (
     show_status,
 )
 from medseg_pipelines.batch_cli import batch
-from medseg_pipelines.screen import Screen
+from medseg_pipelines.console import Screen
 
 
 @pytest.fixture

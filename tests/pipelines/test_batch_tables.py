@@ -13,14 +13,14 @@ from batch_rows import BEGAN, found, row
 from batch_stand_ins import World
 from medseg.errors import WriteError
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.telling import report as report_module
-from medseg_pipelines.batch.telling import tables
-from medseg_pipelines.batch.telling.all_cases import AllCases
-from medseg_pipelines.batch.telling.gathering import MOST_ROWS
-from medseg_pipelines.batch.telling.outliers import Volumes
-from medseg_pipelines.batch.telling.report import write_report
-from medseg_pipelines.batch.telling.summary import FIXED, refreshed, utc, write_summary
-from medseg_pipelines.batch.telling.tables import NowAndThen, Tables
+from medseg_pipelines.batch.reports import live_tables
+from medseg_pipelines.batch.reports import report as report_module
+from medseg_pipelines.batch.reports.cases import AllCases
+from medseg_pipelines.batch.reports.live_tables import NowAndThen, Tables
+from medseg_pipelines.batch.reports.outliers import Volumes
+from medseg_pipelines.batch.reports.report import write_report
+from medseg_pipelines.batch.reports.statistics import MOST_ROWS
+from medseg_pipelines.batch.reports.summary import FIXED, refreshed, utc, write_summary
 
 ROWS = [
     row(1), row(2, warnings=("odd", "odder"), attempts=1),
@@ -91,7 +91,7 @@ def test_what_is_repeated_costs_a_twentieth_at_most(monkeypatch):
         written.append(now[0])
         now[0] += 10.0
 
-    monkeypatch.setattr("medseg_pipelines.batch.telling.tables.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("medseg_pipelines.batch.reports.live_tables.time.monotonic", lambda: now[0])
     now_and_then = NowAndThen(write, least_s=30.0)
     for second in range(1000):
         now[0] = max(now[0], float(second))
@@ -116,7 +116,7 @@ def test_tables_are_left_alone_while_the_ledger_says_the_same(tmp_path, monkeypa
     with world.ledger() as ledger:
         world.queue(ledger).enqueue([(found(number), None) for number in range(3)])
     written = []
-    monkeypatch.setattr(tables, "write_report", lambda *_: written.append(1))
+    monkeypatch.setattr(live_tables, "write_report", lambda *_: written.append(1))
     (tmp_path / "report.html").touch()
     for expected in (1, 1):
         Tables(Silent(), tmp_path, ()).write()

@@ -19,7 +19,7 @@ from medseg.errors import WriteError
 from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels
-from medseg_pipelines.batch.working.deidentify import KEY_FILE, deidentify_results, pseudonyms
+from medseg_pipelines.batch.workers.deidentify import KEY_FILE, deidentify_results, pseudonyms
 from writing.dicom_validator import errors_of
 
 TOKEN = "ZZCANARYZZ"

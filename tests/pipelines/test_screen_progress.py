@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from medseg.errors import Cancelled
-from medseg_pipelines import screen as screen_module
-from medseg_pipelines.screen import Screen, duration
+from medseg_pipelines import console as screen_module
+from medseg_pipelines.console import Screen, duration
 
 
 def plain():

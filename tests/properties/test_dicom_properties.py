@@ -24,8 +24,8 @@ from dicom_oracle import LPS_TO_RAS, Volume, frames_below, judge
 from dicom_phantom import Series, random_stored, rotation, save
 from medseg.errors import MedsegError
 from medseg.reading import read_labels, read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
-from medseg.reading.rtstruct import read_labels_on
+from medseg.reading.dicom.rtstruct import read_labels_on
+from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.volume import LabelMap, LabelTable
 from medseg.writing import write_labels, write_scan
 

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from dicom_phantom import Series, random_stored, rotation, save
 from medseg.errors import GeometryError, SelectionError
 from medseg.reading import read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.dicom.series import list_stacks, read_stack
 
 QUATERNIONS = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)
 

@@ -9,9 +9,10 @@ import pytest
 import SimpleITK
 
 from dicom_phantom import CANARY, Series, random_stored
+from medseg.discovery import find_scans, survey
+from medseg.discovery.inspection import look
 from medseg.errors import GeometryError, ReadError
-from medseg.reading import find_scans, read_scan, survey
-from medseg.reading.integrity import look
+from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
 

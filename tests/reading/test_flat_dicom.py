@@ -12,10 +12,10 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_phantom import Series, random_stored, save
+from medseg.discovery.inspection import look
 from medseg.errors import InputError, MedsegError
 from medseg.reading import read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
-from medseg.reading.integrity import look
+from medseg.reading.dicom.series import list_stacks, read_stack
 
 
 def flat(path, modality="DX", **tags):

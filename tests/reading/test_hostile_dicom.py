@@ -25,9 +25,10 @@ from pydicom.uid import (
 
 from dicom_phantom import Series, random_stored, save
 from medseg.errors import InputError, MedsegError, ReadError
-from medseg.reading import _decoding_crew, read_scan
-from medseg.reading._dicom_pixels import read_voxels
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading import read_scan
+from medseg.reading.dicom import decoder_pool
+from medseg.reading.dicom.pixels import read_voxels
+from medseg.reading.dicom.series import list_stacks, read_stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 LIMIT_SECONDS = 2.0
@@ -210,9 +211,9 @@ def test_the_next_series_is_read_after_a_decoder_died(tmp_path):
 def test_a_decoder_that_hangs_is_ended(tmp_path, monkeypatch):
     script = tmp_path / "hang.py"
     script.write_text("import time; time.sleep(60)")
-    _decoding_crew.expect_none()
-    monkeypatch.setattr(_decoding_crew, "_SCRIPT", script)
-    monkeypatch.setattr(_decoding_crew, "_START_SECONDS", 0.3)
+    decoder_pool.expect_none()
+    monkeypatch.setattr(decoder_pool, "_SCRIPT", script)
+    monkeypatch.setattr(decoder_pool, "_START_SECONDS", 0.3)
     (tmp_path / "ct").mkdir()
     save(compressed(JPEG2000Lossless), tmp_path / "ct" / "1")
     with pytest.raises(MedsegError, match="too long"):
@@ -242,8 +243,8 @@ def decoders():
 
 
 def test_decoders_wait_for_a_listed_series_but_not_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(_decoding_crew, "_UNUSED_SECONDS", 1.0)
-    _decoding_crew.expect_none()
+    monkeypatch.setattr(decoder_pool, "_UNUSED_SECONDS", 1.0)
+    decoder_pool.expect_none()
     for k in range(2):
         save(compressed(JPEG2000Lossless, ImagePositionPatient=[0, 0, k]), tmp_path / str(k))
     list_stacks(tmp_path)
@@ -255,7 +256,7 @@ def test_decoders_wait_for_a_listed_series_but_not_long(tmp_path, monkeypatch):
 
 
 def test_no_decoder_waits_for_an_uncompressed_series(tmp_path):
-    _decoding_crew.expect_none()
+    decoder_pool.expect_none()
     Series(random_stored((3, 64, 48))).write(tmp_path)
     list_stacks(tmp_path)
     assert decoders() == 0
@@ -264,12 +265,12 @@ def test_no_decoder_waits_for_an_uncompressed_series(tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_leaves_the_decoders_to_its_parent(tmp_path):
-    _decoding_crew.expect_none()
+    decoder_pool.expect_none()
     save(compressed(JPEG2000Lossless), tmp_path / "1")
     (stack,) = list_stacks(tmp_path)
     child = os.fork()
     if child == 0:
-        os._exit(len(_decoding_crew._waiting.take()))
+        os._exit(len(decoder_pool._waiting.take()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert decoders() == 1
     assert read_stack(stack).voxels.shape == (1, 48, 64, 1)

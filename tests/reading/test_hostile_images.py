@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.discovery.inspection import look
 from medseg.errors import MedsegError, ReadError
 from medseg.reading import read_labels, read_scan
-from medseg.reading.integrity import look
 
 AFFINE = np.array([[-0.7, 0.1, 0.2, 10], [0.1, 1.1, 0.0, -20], [0.0, 0.3, 2.5, 5], [0, 0, 0, 1]])
 

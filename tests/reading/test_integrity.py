@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dicom_phantom import CANARY, Series, random_stored, save
+from medseg.discovery.inspection import look
 from medseg.errors import MedsegError
 from medseg.reading import Policies, read_scan
-from medseg.reading.integrity import look
 
 
 def only(path, **options):

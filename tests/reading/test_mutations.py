@@ -10,7 +10,7 @@ import pytest
 from dicom_oracle import Judgement, Volume, frames_below, frames_of_volume, judge
 from medseg.errors import MedsegError
 from medseg.reading import read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.dicom.series import list_stacks, read_stack
 from mutations import MUTATIONS, write_plain, write_tilted
 
 NAMES = [one.name for one in MUTATIONS]

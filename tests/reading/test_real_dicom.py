@@ -11,7 +11,7 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.reading import read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.volume import Grid
 
 READABLE = {

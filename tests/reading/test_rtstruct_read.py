@@ -11,8 +11,8 @@ from pydicom import Dataset
 from dicom_phantom import Series, random_stored, save
 from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.reading import read_labels, read_scan
-from medseg.reading._polygon_filling import filled as filled_by
-from medseg.reading.rtstruct import read_labels_on
+from medseg.reading.dicom.polygons import filled as filled_by
+from medseg.reading.dicom.rtstruct import read_labels_on
 from medseg.volume import Grid, LabelTable, Scan
 from medseg.volume.conventions import affine_from_dicom
 

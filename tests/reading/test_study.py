@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dicom_phantom import CANARY, Series, random_stored
+from medseg.discovery.series_list import Window, list_study, read_volumes, window_of
 from medseg.errors import Cancelled, ReadError, SelectionError
 from medseg.reading import read_scan
-from medseg.reading.study import Window, list_study, read_volumes, window_of
 
 
 def time_series(folder, times=3, **tags):

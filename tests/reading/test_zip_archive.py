@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from dicom_phantom import Series, random_stored
+from medseg.discovery import find_scans, survey
+from medseg.discovery.inspection import look
 from medseg.errors import InputError, ReadError, SelectionError
-from medseg.reading import Policies, find_scans, read_scan, survey
-from medseg.reading.integrity import look
+from medseg.reading import Policies, read_scan
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from medseg.errors import GeometryError, InputError, PlanError, WriteError
 from medseg.reading import read_labels, read_scan
 from medseg.training import CaseFolder, open_dataset
 from medseg.training.case_folder import scan_digest
-from medseg.training.sanity import check_dataset
+from medseg.training.dataset_check import check_dataset
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from toy_dataset import toy_case, write_toy
 

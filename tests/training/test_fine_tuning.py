@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from medseg.errors import Cancelled, InputError, LabelError, PlanError
-from medseg.modelpack import find_package
+from medseg.model_package import find_package
 from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.fine_tuning import score_before
 from medseg.training.history import read_history
-from medseg.training.starting import score_before
-from medseg.training.watching import is_held, look_at, stop_run
+from medseg.training.run_status import is_held, look_at, stop_run
 from toy_dataset import write_toy, write_toy_regions
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,7 +10,7 @@ from msgspec import structs
 from medseg.errors import Cancelled, LabelError, PlanError
 from medseg.losses import IGNORE
 from medseg.planning import Choice, Normalisation, Plan, read_plan, take_fingerprint
-from medseg.preparing.augmentation import Augmentation
+from medseg.preprocessing.augmentation import Augmentation
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices, prepare_case
 from medseg.training.sampling import draw_batch

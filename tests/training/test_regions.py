@@ -13,14 +13,14 @@ from msgspec import structs
 from medseg.errors import Cancelled, InputError, LabelError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import build_loss, loss_choice
-from medseg.modelpack import ModelPackage
+from medseg.model_package import ModelPackage
 from medseg.planning import Choice, Normalisation, Plan, read_plan
 from medseg.runtime.device import choose_device
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
-from medseg.training.refining_choice import choose_refining
+from medseg.training.postprocessing_search import choose_refining
 from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan

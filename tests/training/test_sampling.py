@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medseg.planning import Choice, Normalisation, Plan
-from medseg.preparing.augmentation import Augmentation
+from medseg.preprocessing.augmentation import Augmentation
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate

@@ -10,7 +10,7 @@ import pytest
 from dicom_phantom import CANARY, Series, random_stored, rotation, save
 from medseg.errors import WriteError
 from medseg.reading import read_labels, read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
+from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 

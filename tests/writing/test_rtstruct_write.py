@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dicom_phantom import CANARY, Series, random_stored, rotation
 from medseg.errors import WriteError
 from medseg.reading import read_labels, read_scan
-from medseg.reading.dicom_series import list_stacks, read_stack
-from medseg.reading.rtstruct import read_labels_on
+from medseg.reading.dicom.rtstruct import read_labels_on
+from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 from writing.dicom_validator import errors_of

@@ -9,7 +9,7 @@ import msgspec
 from medseg.errors import PlanError
 from medseg.networks.encoders.protocol import Encoder, Layout
 from medseg.planning.stages import Axes
-from medseg.runtime import catalogue
+from medseg.runtime import registry
 
 ROOM = "medseg.networks.encoders"
 LEVELS = 5
@@ -42,7 +42,7 @@ class EncoderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 def names() -> tuple[str, ...]:
     """Names of the encoders there are."""
-    return catalogue.names(ROOM)
+    return registry.names(ROOM)
 
 
 def build_encoder(settings: EncoderSettings, *, spatial_dims: int, in_channels: int) -> Encoder:
@@ -66,7 +66,7 @@ def build_encoder(settings: EncoderSettings, *, spatial_dims: int, in_channels: 
     PlanError
         When the name is unknown, or steps and output stride do not fit together.
     """
-    part = catalogue.load(ROOM, settings.name)
+    part = registry.load(ROOM, settings.name)
     layout = plan_layout(settings, spatial_dims=spatial_dims)
     encoder: Encoder = part.build(
         layout, in_channels=in_channels, width=settings.width, norm=settings.norm

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from medseg.networks.encoders._blocks import Kit, Move, levels_of
+from medseg.networks.blocks.factory import Kit, Move, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 

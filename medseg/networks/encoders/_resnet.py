@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.encoders._blocks import Kit, Level, StepPool, levels_of
+from medseg.networks.blocks.factory import Kit, Level, StepPool, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 STAGES = (64, 128, 256, 512)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from medseg.networks.encoders._blocks import Kit
+from medseg.networks.blocks.factory import Kit
 from medseg.networks.encoders._inverted import (
     Cell,
     Form,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.networks.encoders._blocks import Kit
+from medseg.networks.blocks.factory import Kit
 from medseg.networks.encoders._resnet import BasicBlock, ResNet
 from medseg.networks.encoders.protocol import Layout
 

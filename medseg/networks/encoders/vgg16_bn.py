@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.encoders._blocks import Kit, Move, StepPool, levels_of
+from medseg.networks.blocks.factory import Kit, Move, StepPool, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 # Configuration D: convolutions in front of each pool, and their channels.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.encoders._blocks import Kit, Level, Move, levels_of
+from medseg.networks.blocks.factory import Kit, Level, Move, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 MIDDLE = 16

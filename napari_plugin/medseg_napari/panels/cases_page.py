@@ -10,15 +10,6 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLineEdit, QTableWidgetItem, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari.learning.corrected_cases import (
-    AddRequest,
-    CaseRow,
-    add_case,
-    case_rows,
-    checking,
-    sanity_words,
-)
-from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.form_parts import (
     button,
     growing_form,
@@ -27,13 +18,22 @@ from medseg_napari.panels.form_parts import (
     row,
     wrapped_label,
 )
+from medseg_napari.panels.job_widget import Activity
 from medseg_napari.panels.layer_combo import ImageLayerCombo, LabelsLayerCombo
+from medseg_napari.training.cases import (
+    AddRequest,
+    CaseRow,
+    add_case,
+    case_rows,
+    checking,
+    sanity_words,
+)
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from medseg.training import CaseRecord
-    from medseg.training.sanity import Sanity
+    from medseg.training.dataset_check import Sanity
 
 _STATUSES = ("reviewed", "draft", "raw")
 

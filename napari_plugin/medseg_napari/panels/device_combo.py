@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QComboBox
 
-from medseg_napari.segmenting.devices import DeviceChoice, device_choices
+from medseg_napari.inference.devices import DeviceChoice, device_choices
 
 
 class DeviceCombo(QComboBox):  # type: ignore[misc]

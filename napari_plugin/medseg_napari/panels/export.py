@@ -14,10 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidge
 
 from medseg.errors import MedsegError, WriteError
 from medseg.runtime.progress import Progress
-from medseg_napari.panels.activity import Activity
-from medseg_napari.panels.export_form import ExportForm
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
-from medseg_napari.saving.export_subject import (
+from medseg_napari.export.collect import (
     Layer,
     provenance_of,
     scan_under,
@@ -25,9 +22,12 @@ from medseg_napari.saving.export_subject import (
     stem_for,
     subject_of,
 )
-from medseg_napari.saving.exporting import ExportPlan, Request, file_stem, plan_export, write_files
-from medseg_napari.saving.log_memory import log_memory
-from medseg_napari.saving.provenance import bug_report, run_facts, runs_of, source_facts
+from medseg_napari.export.export import ExportPlan, Request, file_stem, plan_export, write_files
+from medseg_napari.export.log_buffer import log_memory
+from medseg_napari.panels.export_form import ExportForm
+from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.run_record import bug_report, run_facts, runs_of, source_facts
 
 if TYPE_CHECKING:
     import napari.viewer

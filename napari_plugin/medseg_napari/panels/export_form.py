@@ -20,9 +20,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medseg_napari.export.export import ExportPlan
+from medseg_napari.export.formats import FORMATS
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
-from medseg_napari.saving.export_formats import FORMATS
-from medseg_napari.saving.exporting import ExportPlan
 
 _GROUPS = {
     "Label map": ("nifti", "seg_nrrd", "dicom_seg", "rtstruct", "sr", "csv"),

@@ -11,17 +11,17 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari.correcting import organs
-from medseg_napari.correcting.editing_layers import statistics_of, stepped_axis
-from medseg_napari.correcting.locks import LockGuard
-from medseg_napari.panels.autosave_keeper import keeper_of
+from medseg_napari.display import overlays
+from medseg_napari.display.navigation import centre_on, step_to_slice
+from medseg_napari.editing import label_tables
+from medseg_napari.editing.label_locks import LockGuard
+from medseg_napari.editing.targets import statistics_of, stepped_axis
+from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.edit_tools import ToolBench
 from medseg_napari.panels.labels_form import LabelsForm
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.schema_editor import SchemaEditor
-from medseg_napari.panels.tool_bench import ToolBench
-from medseg_napari.viewing import overlays
-from medseg_napari.viewing.navigation import centre_on, step_to_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if layer is None:
             return
         self.form.organs.show_table(
-            organs.table_of(layer), organs.shown_of(layer), int(layer.selected_label)
+            label_tables.table_of(layer), label_tables.shown_of(layer), int(layer.selected_label)
         )
         self.form.organs.search(self.form.search.text())
         self._show_statistics()
@@ -195,7 +195,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self._layer = layer
         self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
         with self._told():
-            organs.adopt_layer(layer, self.viewer.layers, self.statistics)
+            label_tables.adopt_layer(layer, self.viewer.layers, self.statistics)
         layer.events.paint.connect(self._on_paint)
         layer.events.selected_label.connect(self._on_selected)
         layer.events.set_data.connect(self._on_redrawn)
@@ -204,7 +204,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         layer.events.opacity.connect(self._on_layer_opacity)
         self._on_layer_opacity()
         self._choose_named(layer)
-        self.schema.show_table(organs.table_of(layer))
+        self.schema.show_table(label_tables.table_of(layer))
         self.form.say("")
         self.refresh()
 
@@ -218,7 +218,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _choose_named(self, layer: Labels) -> None:
         """Make an organ of the table the active one."""
-        values = organs.table_of(layer).values
+        values = label_tables.table_of(layer).values
         if values and int(layer.selected_label) not in values:
             layer.selected_label = values[0]
 
@@ -234,7 +234,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if not scans:
             self.form.say("open a scan first; the new labels lie on its voxels", kind="warning")
             return
-        layer = organs.new_layer(scans[-1])
+        layer = label_tables.new_layer(scans[-1])
         self.viewer.add_layer(layer)
 
     def _on_chosen(self, value: int) -> None:
@@ -242,7 +242,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             return
         self._layer.selected_label = value
         if self.form.buttons["Solo"].isChecked():
-            organs.set_solo(self._layer, value)
+            label_tables.set_solo(self._layer, value)
 
     def _on_selected(self, _event: Any = None) -> None:
         if self._layer is not None:
@@ -250,17 +250,17 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _on_shown(self, value: int, visible: bool) -> None:
         if self._layer is not None:
-            organs.set_visible(self._layer, value, visible)
+            label_tables.set_visible(self._layer, value, visible)
 
     def _on_locked(self, value: int, locked: bool) -> None:
         if self._layer is not None:
-            organs.set_locked(self._layer, value, locked)
+            label_tables.set_locked(self._layer, value, locked)
 
     def _on_renamed(self, value: int, name: str) -> None:
         if self._layer is None:
             return
         with self._told():
-            organs.change_organ(self._layer, value, name=name)
+            label_tables.change_organ(self._layer, value, name=name)
         self._table_changed()
 
     def _on_opacity(self, percent: int) -> None:
@@ -275,7 +275,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if self._layer is None:
             self._new_layer()
             return
-        added = organs.add_organ(self._layer, beside=self.statistics)
+        added = label_tables.add_organ(self._layer, beside=self.statistics)
         self._layer.selected_label = added.value
         self._table_changed()
         self.form.organs.editItem(self.form.organs.currentItem())
@@ -284,7 +284,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         value = self.form.organs.current_value()
         if self._layer is None or value is None:
             return
-        gone = organs.remove_organ(self._layer, value)
+        gone = label_tables.remove_organ(self._layer, value)
         self._choose_named(self._layer)
         self._table_changed()
         self.form.say(f"removed; {gone:,} voxels became background, Undo brings them back")
@@ -293,21 +293,21 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         value = self.form.organs.current_value()
         if self._layer is None or value is None:
             return
-        old = next(one.color for one in organs.table_of(self._layer) if one.value == value)
+        old = next(one.color for one in label_tables.table_of(self._layer) if one.value == value)
         color = self.ask_color(QColor(*old))
         if color.isValid():
             rgb = (color.red(), color.green(), color.blue())
-            organs.change_organ(self._layer, value, color=rgb)
+            label_tables.change_organ(self._layer, value, color=rgb)
             self._table_changed()
 
     def _solo(self) -> None:
         if self._layer is not None:
             alone = self.form.buttons["Solo"].isChecked()
-            organs.set_solo(self._layer, self.form.organs.current_value() if alone else None)
+            label_tables.set_solo(self._layer, self.form.organs.current_value() if alone else None)
 
     def _table_changed(self) -> None:
         if self._layer is not None:
-            self.schema.show_table(organs.table_of(self._layer))
+            self.schema.show_table(label_tables.table_of(self._layer))
         self.refresh()
 
     def _on_schema(self, table: LabelTable) -> None:
@@ -318,7 +318,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if missing:
             self.schema.say(f"value {missing[0]} is in use and needs a row", error=True)
             return
-        organs.set_table(self._layer, table, self.statistics)
+        label_tables.set_table(self._layer, table, self.statistics)
         self._choose_named(self._layer)
         self.schema.say(f"{len(table)} labels; they are saved with the label map")
         self.refresh()
@@ -355,11 +355,11 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             self._pause.start()
             return
         self.statistics = statistics
-        if set(statistics) - set(organs.table_of(layer).values):
-            organs.adopt_layer(layer, self.viewer.layers, statistics)
+        if set(statistics) - set(label_tables.table_of(layer).values):
+            label_tables.adopt_layer(layer, self.viewer.layers, statistics)
             self._table_changed()
-        organs.show_features(
-            layer, organs.table_of(layer), {v: one.volume_ml for v, one in statistics.items()}
+        label_tables.show_features(
+            layer, label_tables.table_of(layer), {v: one.volume_ml for v, one in statistics.items()}
         )
         self._show_statistics()
 

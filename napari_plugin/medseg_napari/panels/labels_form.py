@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.panels.activity import Activity
+from medseg_napari.panels.job_widget import Activity
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.organ_table import OrganTable
 

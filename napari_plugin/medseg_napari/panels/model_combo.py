@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QComboBox
 
 from medseg.errors import MedsegError
-from medseg_napari.learning import known_models
-from medseg_napari.learning.model_words import score_words
+from medseg_napari.training import model_list
+from medseg_napari.training.model_texts import score_words
 
 if TYPE_CHECKING:
-    from medseg.modelpack import ModelPackage
+    from medseg.model_package import ModelPackage
 
 
 class ModelCombo(QComboBox):  # type: ignore[misc]
-    """Lists models with their scores, and follows :mod:`medseg_napari.learning.known_models`.
+    """Lists models with their scores, and follows :mod:`medseg_napari.training.model_list`.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ModelCombo(QComboBox):  # type: ignore[misc]
         if nothing:
             self.addItem(nothing, None)
         self._list_models()
-        known_models.connect(self.offer)
+        model_list.connect(self.offer)
 
     def package(self) -> ModelPackage | None:
         """The chosen model."""
@@ -56,11 +56,11 @@ class ModelCombo(QComboBox):  # type: ignore[misc]
                 self.setCurrentIndex(place)
 
     def _list_models(self) -> None:
-        from medseg.modelpack import shipped_packages
+        from medseg.model_package import shipped_packages
 
         try:
             shipped = shipped_packages()
         except MedsegError:
             shipped = []
-        for package in [*shipped, *known_models.all()]:
+        for package in [*shipped, *model_list.all()]:
             self.offer(package)

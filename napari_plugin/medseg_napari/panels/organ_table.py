@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 if TYPE_CHECKING:
     from medseg.editing import LabelStatistics
     from medseg.volume import Label, LabelTable
-    from medseg_napari.correcting.organs import Shown
+    from medseg_napari.editing.label_tables import Shown
 
 SHOW, LOCK, NAME, VOLUME, SLICES = range(5)
 _HEADS = ("Show", "Lock", "Organ", "ml", "Slices")

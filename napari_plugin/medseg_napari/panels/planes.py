@@ -8,11 +8,11 @@ from qtpy.QtCore import QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from medseg_napari.viewing import controls
-from medseg_napari.viewing.crosshair import Crosshair
-from medseg_napari.viewing.mouse import step_point
-from medseg_napari.viewing.planes import PlanePicture, other_planes, picture_of
-from medseg_napari.viewing.views import PLANES
+from medseg_napari.display import setup
+from medseg_napari.display.commands import PLANES
+from medseg_napari.display.crosshair import Crosshair
+from medseg_napari.display.mouse import step_point
+from medseg_napari.display.orthogonal_views import PlanePicture, other_planes, picture_of
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -152,7 +152,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         self._timer.timeout.connect(self.redraw)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
-        controls.install(viewer)
+        setup.install(viewer)
         self.crosshair = Crosshair(viewer)
         self._listening: list[Any] = []
         self._follow_viewer()

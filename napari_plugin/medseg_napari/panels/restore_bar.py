@@ -10,14 +10,14 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from medseg.volume import Grid
 from medseg_napari.layers import KEY
-from medseg_napari.panels.activity import Activity
-from medseg_napari.panels.autosave_keeper import AutosaveKeeper
+from medseg_napari.panels.autosave import AutosaveKeeper
+from medseg_napari.panels.job_widget import Activity
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from medseg_napari.correcting.autosave import Leftover
-    from medseg_napari.correcting.restoring import Prepared
+    from medseg_napari.editing.autosave import Leftover
+    from medseg_napari.editing.restore import Prepared
 
 
 class RestoreBar(QFrame):  # type: ignore[misc]
@@ -62,7 +62,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
 
     def look(self) -> None:
         """Offer the newest session that ended with unsaved labels, or hide."""
-        from medseg_napari.correcting.restoring import words_on
+        from medseg_napari.editing.restore import words_on
 
         self._leftover = self._keeper.leftover()
         self.setVisible(self._leftover is not None)
@@ -80,7 +80,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         column.addWidget(self.activity)
 
     def _on_restore(self, _checked: bool = False) -> None:
-        from medseg_napari.correcting.restoring import prepare
+        from medseg_napari.editing.restore import prepare
 
         leftover = self._leftover
         if leftover is None or self.activity.busy:
@@ -92,7 +92,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
         self._keeper.settle(leftover)
 
     def _on_prepared(self, prepared: Prepared) -> None:
-        from medseg_napari.correcting.restoring import add
+        from medseg_napari.editing.restore import add
 
         leftover = self._leftover
         added = add(self._viewer, prepared)

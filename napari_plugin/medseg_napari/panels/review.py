@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
+from medseg_napari.display import overlays
 from medseg_napari.layers import source_of
-from medseg_napari.learning.comparing import (
+from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.panels.review_form import ReviewForm
+from medseg_napari.training.compare import (
     Request,
     Review,
     review,
@@ -18,18 +23,13 @@ from medseg_napari.learning.comparing import (
     worst_slice_mm,
     write_table,
 )
-from medseg_napari.panels.activity import Activity
-from medseg_napari.panels.autosave_keeper import keeper_of
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
-from medseg_napari.panels.review_form import ReviewForm
-from medseg_napari.viewing import overlays
 from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Labels
 
-    from medseg.measuring import StructureComparison
+    from medseg.metrics import StructureComparison
 
 _SLICES = ("axial", "coronal", "sagittal")
 

@@ -18,13 +18,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.learning.comparing import Review
-from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.form_parts import growing_form, plain_table, row
+from medseg_napari.panels.job_widget import Activity
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.training.compare import Review
 
 if TYPE_CHECKING:
-    from medseg.measuring import StructureComparison
+    from medseg.metrics import StructureComparison
 
 _HEADER = ("Structure", "Dice", "HD95\nmm", "NSD", "A\nml", "B\nml")
 _TIPS = (
@@ -157,7 +157,7 @@ def _table() -> QTableWidget:
 
 
 def _legend() -> QWidget:
-    from medseg.measuring.comparing import DIFFERENCES
+    from medseg.metrics.comparison import DIFFERENCES
 
     parts = []
     for label in DIFFERENCES:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from medseg.errors import MedsegError
 from medseg.volume import LabelTable
-from medseg_napari.correcting.label_schema import (
+from medseg_napari.editing.label_schema import (
     CATEGORIES,
     COLUMNS,
     read_schema,
@@ -57,7 +57,7 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
     Attributes
     ----------
     cells : QTableWidget
-        In the columns of `medseg_napari.correcting.label_schema.COLUMNS`.
+        In the columns of `medseg_napari.editing.label_schema.COLUMNS`.
     """
 
     applied = Signal(object)

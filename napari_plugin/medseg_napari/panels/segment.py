@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
+from medseg_napari.display import overlays
+from medseg_napari.inference.devices import Forecast, rough_duration
+from medseg_napari.inference.results import Placed, Placer, check_target
+from medseg_napari.inference.run import Outcome, Request, Runner
+from medseg_napari.inference.warnings import installation_warning
 from medseg_napari.jobs import Done, Event, Failed, Job, Partial, Progress, Stopped
-from medseg_napari.panels.autosave_keeper import keeper_of
-from medseg_napari.panels.forecaster import Forecaster
-from medseg_napari.panels.progress_text import describe
+from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.estimate_runner import Forecaster
 from medseg_napari.panels.restore_bar import RestoreBar
-from medseg_napari.panels.segment_choices import SegmentChoices
+from medseg_napari.panels.segment_controller import SegmentChoices
 from medseg_napari.panels.segment_form import SegmentForm
-from medseg_napari.segmenting.cautions import installation_warning
-from medseg_napari.segmenting.devices import Forecast, rough_duration
-from medseg_napari.segmenting.placing import Placed, Placer, check_target
-from medseg_napari.segmenting.segmentation import Outcome, Request, Runner
-from medseg_napari.viewing import overlays
+from medseg_napari.progress_text import describe
 
 if TYPE_CHECKING:
     import napari.viewer

@@ -19,9 +19,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from medseg_napari.display.commands import PLANES
 from medseg_napari.panels.layer_combo import ImageLayerCombo, OptionalLayerCombo
 from medseg_napari.panels.model_combo import ModelCombo
-from medseg_napari.viewing.views import PLANES
 
 if TYPE_CHECKING:
     from napari.components import LayerList

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from medseg_napari.correcting.kept_layers import mark_saved
+from medseg_napari.display import commands, setup
+from medseg_napari.display.window_level import show_first_window, show_preset
 from medseg_napari.display_settings import setting
+from medseg_napari.editing.saved_layers import mark_saved
 from medseg_napari.layers import KEY, LayerTuple
-from medseg_napari.panels.autosave_keeper import keeper_of
+from medseg_napari.panels.autosave import keeper_of
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.study_form import AS_DICOM, StudyForm
-from medseg_napari.study import (
+from medseg_napari.study_rows import (
     entries_of,
     is_refused,
     open_again,
@@ -26,13 +28,11 @@ from medseg_napari.study import (
     sentence_of,
     strangers,
 )
-from medseg_napari.viewing import controls, views
-from medseg_napari.viewing.window_level import show_first_window, show_preset
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.reading.study import StudyEntry
+    from medseg.discovery.series_list import StudyEntry
 
 
 def ask_for_folder(parent: QWidget) -> str:
@@ -75,7 +75,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         column.addWidget(self.restore)
         column.addWidget(self.form)
         self.setAcceptDrops(True)
-        controls.install(viewer)
+        setup.install(viewer)
         self._connect()
         self._on_layers()
         self.form.neurological.setChecked(setting("display", "convention") == "neurological")
@@ -147,7 +147,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         form.window.textActivated.connect(self._show_window)
         form.neurological.toggled.connect(self._on_convention)
         self.restore.told.connect(lambda words, kind: form.activity.say(words, kind=kind))
-        for plane in views.PLANES:
+        for plane in commands.PLANES:
             form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
         form.planes["3-D"].clicked.connect(self._show_3d)
         for emitter in self._layer_events():
@@ -212,7 +212,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
 
     def _on_convention(self, checked: bool) -> None:
         if checked != (setting("display", "convention") == "neurological"):
-            views.switch_convention(self.viewer)
+            commands.switch_convention(self.viewer)
         now = setting("display", "convention") == "neurological"
         if now != checked:
             blocker = QSignalBlocker(self.form.neurological)
@@ -220,10 +220,10 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             blocker.unblock()
 
     def _take_time_point(self) -> None:
-        views.take_time_point(self.viewer)
+        commands.take_time_point(self.viewer)
 
     def _show_plane(self, plane: str, _checked: bool = False) -> None:
-        views.show_plane(self.viewer, plane)
+        commands.show_plane(self.viewer, plane)
 
     def _show_3d(self, _checked: bool = False) -> None:
-        views.front_3d(self.viewer)
+        commands.front_3d(self.viewer)

@@ -21,10 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.panels.activity import Activity
-from medseg_napari.study import Opening, Row
-from medseg_napari.viewing.views import PLANES
-from medseg_napari.viewing.window_level import PRESETS
+from medseg_napari.display.commands import PLANES
+from medseg_napari.display.window_level import PRESETS
+from medseg_napari.panels.job_widget import Activity
+from medseg_napari.study_rows import Opening, Row
 
 _TITLES = ("Kind", "Series", "mm", "Slices", "Verdict")
 _WIDTHS = {0: 40, 2: 98, 3: 46, 4: 88}

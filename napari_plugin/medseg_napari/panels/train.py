@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from medseg_napari.panels.autosave_keeper import keeper_of
+from medseg_napari.display import overlays
+from medseg_napari.panels.autosave import keeper_of
 from medseg_napari.panels.cases_page import CasesPage
 from medseg_napari.panels.form_parts import button, growing_form, row, wrapped_label
-from medseg_napari.panels.next_page import NextPage
+from medseg_napari.panels.next_case_page import NextPage
 from medseg_napari.panels.training_page import TrainingPage
-from medseg_napari.viewing import overlays
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.modelpack import ModelPackage
+    from medseg.model_package import ModelPackage
 
 
 class TrainPanel(QWidget):  # type: ignore[misc]
@@ -88,7 +88,7 @@ class TrainPanel(QWidget):  # type: ignore[misc]
     def _take_up(self) -> None:
         """The dataset of the run that was looked at last."""
         from medseg.errors import MedsegError
-        from medseg.training.watching import look_at
+        from medseg.training.run_status import look_at
 
         run = self.training.run
         if run is None:

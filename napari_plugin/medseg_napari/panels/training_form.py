@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.panels.activity import Activity
 from medseg_napari.panels.curve_plot import CurvePlot
 from medseg_napari.panels.device_combo import DeviceCombo
 from medseg_napari.panels.form_parts import (
@@ -20,6 +19,7 @@ from medseg_napari.panels.form_parts import (
     row,
     wrapped_label,
 )
+from medseg_napari.panels.job_widget import Activity
 from medseg_napari.panels.model_combo import ModelCombo
 
 _STATUSES = {"reviewed only": "reviewed", "drafts too": "draft", "all": "raw"}

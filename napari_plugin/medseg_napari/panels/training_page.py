@@ -12,9 +12,10 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
-from medseg_napari.learning import known_models
-from medseg_napari.learning.corrected_cases import held_out_layers
-from medseg_napari.learning.training_process import (
+from medseg_napari.panels.training_form import TrainingForm
+from medseg_napari.training import model_list
+from medseg_napari.training.cases import held_out_layers
+from medseg_napari.training.process import (
     TrainRequest,
     last_words,
     remember_run,
@@ -22,13 +23,12 @@ from medseg_napari.learning.training_process import (
     resume_training,
     start_training,
 )
-from medseg_napari.learning.training_words import score_words, state_words
-from medseg_napari.panels.training_form import TrainingForm
+from medseg_napari.training.run_texts import score_words, state_words
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.training.watching import RunView
+    from medseg.training.run_status import RunView
     from medseg_napari.layers import LayerTuple
 
 WATCH_EVERY_MS = 1000
@@ -99,7 +99,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Ask the run's process to save and end, whoever started it."""
-        from medseg.training.watching import stop_run
+        from medseg.training.run_status import stop_run
 
         if self.run is None:
             return
@@ -229,7 +229,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         """Offer the finished model everywhere, with its score beside the one before."""
         self._timer.stop()
         try:
-            package = known_models.add(view.folder)
+            package = model_list.add(view.folder)
         except MedsegError as error:
             self.form.activity.say(str(error), kind="error")
             return
@@ -281,7 +281,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
 
 def _look(run: Path) -> RunView | str:
     """The run as it is, or a sentence."""
-    from medseg.training.watching import look_at
+    from medseg.training.run_status import look_at
 
     try:
         return look_at(run)

@@ -11,17 +11,17 @@ from rich.table import Table
 
 from medseg.planning import Choice
 from medseg.runtime.progress import Progress
+from medseg_pipelines.batch.archive.rules import Plane
+from medseg_pipelines.batch.archive.rules_file import make_rules
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.finding.rules import Plane
-from medseg_pipelines.batch.finding.rules_file import make_rules
-from medseg_pipelines.batch.keeping.queueing import Verdict, planned
-from medseg_pipelines.batch.nouns import Found, Settings
+from medseg_pipelines.batch.ledger.enqueue import Verdict, planned
+from medseg_pipelines.batch.messages import Found, Settings
 from medseg_pipelines.batch.options import BatchOptions
+from medseg_pipelines.batch.reports.console import View, plan_words, watching
+from medseg_pipelines.batch.reports.live_tables import Tables
 from medseg_pipelines.batch.run import plan_batch, run_batch
-from medseg_pipelines.batch.telling.screens import View, plan_words, watching
-from medseg_pipelines.batch.telling.tables import Tables
-from medseg_pipelines.batch.working.crew import Crew
-from medseg_pipelines.screen import Screen
+from medseg_pipelines.batch.workers.protocol import Crew
+from medseg_pipelines.console import Screen
 
 _WILL_RUN = ("new", "again", "left")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from medseg_pipelines.batch.nouns import Found, State
+from medseg_pipelines.batch.messages import Found, State
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     case : str
         Its name: 32 hexadecimal digits.
     key, lineage, folder, signature : str
-        Of the scan; see :class:`medseg_pipelines.batch.nouns.Found`.
+        Of the scan; see :class:`medseg_pipelines.batch.messages.Found`.
     model, settings : str
         Digests of what it is segmented with.
     content : str

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from medseg_pipelines.batch.case_row import Row
-from medseg_pipelines.batch.nouns import Found
+from medseg_pipelines.batch.messages import Found
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import MedsegError, WriteError
-from medseg.modelpack import ModelPackage
+from medseg.model_package import ModelPackage
 from medseg_pipelines.batch.events import Events
-from medseg_pipelines.batch.keeping import publishing
-from medseg_pipelines.batch.keeping.disk_trouble import DISK_FULL
-from medseg_pipelines.batch.keeping.identity import Recipe
-from medseg_pipelines.batch.keeping.leases import Leases
-from medseg_pipelines.batch.keeping.ledger import Ledger, Row
-from medseg_pipelines.batch.keeping.patience import Answer, Patience
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.keeping.repairing import repair
-from medseg_pipelines.batch.keeping.settling import Settlement
-from medseg_pipelines.batch.nouns import Fault, Result, Task
+from medseg_pipelines.batch.ledger import publish
+from medseg_pipelines.batch.ledger.commit import Settlement
+from medseg_pipelines.batch.ledger.disk_full import Answer, Patience
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.leases import Leases
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row
+from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
+from medseg_pipelines.batch.ledger.recover import repair
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.working.crew import Crew, Died, Report, Step
-from medseg_pipelines.batch.working.local_crew import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.protocol import Crew, Died, Report, Step
 
 _LOOK_S = 0.5
 _OTHERS_S = 1.0
@@ -116,7 +116,7 @@ class Loop:
         finally:
             with suppress(MedsegError):  # on a full disk the next run sees that we are gone
                 self._leases.end()
-        publishing.discard(self._job.places, [task.token for task in self._hands.values()])
+        publish.discard(self._job.places, [task.token for task in self._hands.values()])
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     @property
@@ -249,7 +249,7 @@ class Loop:
     def _drop(self, case: str) -> None:
         task = self._hands.pop(case)
         self._next_look = 0.0
-        publishing.discard(self._job.places, [task.token])
+        publish.discard(self._job.places, [task.token])
 
     def _is_anything_left(self) -> bool:
         """Whether cases wait, or others have some in hand."""

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from medseg_pipelines.batch.nouns import Settings
+from medseg_pipelines.batch.messages import Settings
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.finding.rules import Rules
-    from medseg_pipelines.batch.working.crew import Crew
+    from medseg_pipelines.batch.archive.rules import Rules
+    from medseg_pipelines.batch.workers.protocol import Crew
 
 
 @dataclass(frozen=True, kw_only=True)

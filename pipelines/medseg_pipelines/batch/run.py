@@ -9,15 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import Cancelled, InputError, ReadError
-from medseg.modelpack import find_package
+from medseg.model_package import find_package
+from medseg_pipelines.batch.archive.rules import select
+from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.events import Events, Planned, Silent, Tally
-from medseg_pipelines.batch.finding.archive import search
-from medseg_pipelines.batch.finding.rules import select
-from medseg_pipelines.batch.keeping.disk_trouble import trouble_told
-from medseg_pipelines.batch.keeping.identity import recipe_of
-from medseg_pipelines.batch.keeping.ledger import Ledger
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.keeping.queueing import (
+from medseg_pipelines.batch.ledger.enqueue import (
     FEW_SLICES,
     Queue,
     Verdict,
@@ -25,10 +21,14 @@ from medseg_pipelines.batch.keeping.queueing import (
     planned,
     slot,
 )
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.os_errors import trouble_told
+from medseg_pipelines.batch.ledger.run_config import recipe_of
 from medseg_pipelines.batch.loop import Job, Loop
-from medseg_pipelines.batch.nouns import Fault, Found
+from medseg_pipelines.batch.messages import Fault, Found
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.working.formats import check_settings, policies_of
+from medseg_pipelines.batch.workers.formats import check_settings, policies_of
 from medseg_pipelines.destination import check_folder
 
 _NO_SCANS = "NO_SCANS"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.working.crew import Crew
-    from medseg_pipelines.cluster.orders import Work
-    from medseg_pipelines.cluster.workplace import Workplace
+    from medseg_pipelines.batch.workers.protocol import Crew
+    from medseg_pipelines.cluster.backend import Workplace
+    from medseg_pipelines.cluster.remote_task import Work
 
 __all__ = ["crew_of"]
 
@@ -64,26 +64,26 @@ def crew_of(
 
 
 def _crew(place: Callable[[], Workplace], patience_s: float, work: Work | None) -> Crew:
-    from medseg_pipelines.cluster.dask_crew import DaskCrew
+    from medseg_pipelines.cluster.dask_pool import DaskCrew
 
     return DaskCrew(place(), patience_s=patience_s, work=work)
 
 
 def _place(text: str) -> Callable[[], Workplace]:
     """What starts the workers, or connects to them."""
-    from medseg_pipelines.cluster import workplace
+    from medseg_pipelines.cluster import backend
     from medseg_pipelines.cluster.slurm_file import read_slurm_file
 
     kind, _, rest = text.partition(":")
     if kind == "local":
-        return partial(workplace.local, _count(rest))
+        return partial(backend.local, _count(rest))
     if kind == "slurm":
-        return partial(workplace.slurm, read_slurm_file(Path(rest)))
+        return partial(backend.slurm, read_slurm_file(Path(rest)))
     if text.endswith(".json"):
-        return partial(workplace.by_file, Path(text))
+        return partial(backend.by_file, Path(text))
     if _ADDRESS.fullmatch(text) is None:
         raise InputError(f"--cluster '{text}' is no cluster; give {_FORMS}", code="CLUSTER")
-    return partial(workplace.at, text)
+    return partial(backend.at, text)
 
 
 def _count(text: str) -> int:

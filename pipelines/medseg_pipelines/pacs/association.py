@@ -12,7 +12,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from medseg_pipelines.pacs.faults import PeerError
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Own, Peer, Tls
 
 Context = tuple[str, tuple[str, ...]]

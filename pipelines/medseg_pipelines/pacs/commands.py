@@ -11,19 +11,19 @@ from pathlib import Path
 import msgspec
 
 from medseg.errors import InputError
+from medseg_pipelines.console import Screen
+from medseg_pipelines.pacs.client import Via, connected
 from medseg_pipelines.pacs.deliveries import Deliveries
-from medseg_pipelines.pacs.exchange import Via, connected
-from medseg_pipelines.pacs.faults import PeerError, check_extra
-from medseg_pipelines.pacs.log import Log
 from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
+from medseg_pipelines.pacs.peer_errors import PeerError, check_extra
 from medseg_pipelines.pacs.pull import Puller
 from medseg_pipelines.pacs.push import Courier
-from medseg_pipelines.pacs.retries import insist
+from medseg_pipelines.pacs.retry import insist
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings, Peer
 from medseg_pipelines.pacs.settings_file import read_settings
 from medseg_pipelines.pacs.spool import Spool
 from medseg_pipelines.pacs.tables import deliveries_table, pulled_table, series_table
-from medseg_pipelines.screen import Screen
 
 _NAP_S = 0.1
 _MOST_SHOWN = 100

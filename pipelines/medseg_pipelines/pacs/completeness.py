@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import RefusedError, examine
-from medseg_pipelines.pacs.log import Log
-from medseg_pipelines.pacs.register import SeriesRow
-from medseg_pipelines.pacs.retries import wait_s
+from medseg_pipelines.pacs.client import connected
+from medseg_pipelines.pacs.database import SeriesRow
+from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.retry import wait_s
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings
 from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.validate import RefusedError, examine
 
 
 class Completeness:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from medseg_pipelines.pacs.intake import digest
-from medseg_pipelines.pacs.register import Register
+from medseg_pipelines.pacs.database import Register
+from medseg_pipelines.pacs.validate import digest
 
 DeliveryState = Literal["waiting", "delivered", "sent", "dead", "superseded"]
 

@@ -10,14 +10,14 @@ from typing import Any, Self
 from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import create_session
 
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import Keep
+from medseg_pipelines.pacs.compare import same_object
+from medseg_pipelines.pacs.http_errors import broken, silent, told
 from medseg_pipelines.pacs.multipart import boundary_of, unwrap, wrapped
 from medseg_pipelines.pacs.offers import Offered, Sendable, checked_uid
-from medseg_pipelines.pacs.sameness import same_object
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Peer, Retry
 from medseg_pipelines.pacs.spool import Spool
-from medseg_pipelines.pacs.web_faults import broken, silent, told
+from medseg_pipelines.pacs.validate import Keep
 
 _PAGE = 500  # answers per question
 _MOST_ANSWER = 64 << 20  # bytes of an answer that is held in memory

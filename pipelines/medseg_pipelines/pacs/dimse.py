@@ -16,14 +16,14 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from medseg.reading._dicom_headers import as_text
+from medseg.reading.dicom.headers import as_text
 from medseg_pipelines.pacs.association import Context, associated, lost
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import SCAN_CLASSES, SYNTAXES, Keep
 from medseg_pipelines.pacs.offers import Offered, Sendable, checked_uid
-from medseg_pipelines.pacs.reception import Reception, arriving
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Own, Peer
 from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.store_handler import Reception, arriving
+from medseg_pipelines.pacs.validate import SCAN_CLASSES, SYNTAXES, Keep
 
 _config.STORE_SEND_CHUNKED_DATASET = True
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.reading import Policies, read_labels, read_scan
-from medseg.reading._dicom_headers import as_text
-from medseg.reading._dicom_opening import dataset_of
+from medseg.reading.dicom.file import dataset_of
+from medseg.reading.dicom.headers import as_text
 from medseg.writing import write_labels
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import instance_name
 from medseg_pipelines.pacs.offers import Sendable, sendable
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.validate import instance_name
 
 
 def in_binary(seg: Sendable, target: Path, *, spool: Spool, policies: Policies) -> Sendable:

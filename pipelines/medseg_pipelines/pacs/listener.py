@@ -15,11 +15,11 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from medseg.errors import InputError
 from medseg_pipelines.pacs.association import server_context
-from medseg_pipelines.pacs.intake import SCAN_CLASSES, SYNTAXES
-from medseg_pipelines.pacs.log import Log
-from medseg_pipelines.pacs.reception import Reception, arriving
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings
 from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.store_handler import Reception, arriving
+from medseg_pipelines.pacs.validate import SCAN_CLASSES, SYNTAXES
 
 _PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _NOT_YET_ASSOCIATED = 8  # connections above the limit of associations that may wait

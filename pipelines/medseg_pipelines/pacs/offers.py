@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError
-from medseg.reading._dicom_headers import as_text
-from medseg.reading._dicom_opening import dataset_of
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import series_name
+from medseg.reading.dicom.file import dataset_of
+from medseg.reading.dicom.headers import as_text
+from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.validate import series_name
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _LONGEST_UID = 64

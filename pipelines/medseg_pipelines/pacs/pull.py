@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg_pipelines.pacs.exchange import Line
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.intake import RefusedError, instance_name
+from medseg_pipelines.pacs.client import Line
 from medseg_pipelines.pacs.offers import Offered
-from medseg_pipelines.pacs.retries import insist
+from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.retry import insist
 from medseg_pipelines.pacs.settings import Retry
 from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.validate import RefusedError, instance_name
 
 _NO_SCANS = {"SEG", "SR", "RTSTRUCT", "RTPLAN", "RTDOSE", "PR", "KO", "DOC", "REG", "FID"}
 

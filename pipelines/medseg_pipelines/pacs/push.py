@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.reading import Policies
+from medseg_pipelines.pacs.client import Line
 from medseg_pipelines.pacs.encodings import in_binary
-from medseg_pipelines.pacs.exchange import Line
-from medseg_pipelines.pacs.faults import PeerError
 from medseg_pipelines.pacs.offers import LABELMAP_SEG, Sendable, sendable
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.spool import Spool
 
 Sent = Literal["delivered", "sent"]

@@ -11,22 +11,22 @@ from typing import Literal, Self
 import msgspec
 
 from medseg.errors import InputError
-from medseg.modelpack import find_package
+from medseg.model_package import find_package
+from medseg_pipelines.batch.archive.rules import Rule, Rules, RuleText
+from medseg_pipelines.batch.archive.rules_file import read_rules
 from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.finding.rules import Rule, Rules, RuleText
-from medseg_pipelines.batch.finding.rules_file import read_rules
-from medseg_pipelines.batch.keeping.ledger import Ledger, Row
-from medseg_pipelines.batch.keeping.places import Places
-from medseg_pipelines.batch.nouns import Settings, Task
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row
+from medseg_pipelines.batch.messages import Settings, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.batch.working.crew import Crew, Died, Report, Step
-from medseg_pipelines.batch.working.local_crew import LocalCrew
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.log import Log
+from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.protocol import Crew, Died, Report, Step
+from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.offers import LABELMAP_SEG
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.service import Ended
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import Encoding, PacsSettings, Work
 from medseg_pipelines.pacs.spool import Spool
 

@@ -17,14 +17,14 @@ import msgspec
 
 from medseg.errors import Cancelled, MedsegError, WriteError
 from medseg.reading import Policies
+from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.completeness import Completeness
+from medseg_pipelines.pacs.database import SeriesRow
 from medseg_pipelines.pacs.deliveries import Deliveries, Delivery
-from medseg_pipelines.pacs.exchange import connected
-from medseg_pipelines.pacs.faults import PeerError
-from medseg_pipelines.pacs.log import Log
+from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.push import Courier
-from medseg_pipelines.pacs.register import SeriesRow
-from medseg_pipelines.pacs.retries import wait_s
+from medseg_pipelines.pacs.retry import wait_s
+from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings
 from medseg_pipelines.pacs.spool import Spool
 

@@ -19,9 +19,9 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.pacs.intake import Piece, RefusedError, content_of, examine, flush
-from medseg_pipelines.pacs.register import Register
+from medseg_pipelines.pacs.database import Register
 from medseg_pipelines.pacs.settings import Limits
+from medseg_pipelines.pacs.validate import Piece, RefusedError, content_of, examine, flush
 
 _IN_USE = ".in-use"
 Taken = Literal["new", "known", "edited", "apart"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from medseg_pipelines.pacs.database import SeriesRow
 from medseg_pipelines.pacs.deliveries import Delivery
 from medseg_pipelines.pacs.pull import Pulled
-from medseg_pipelines.pacs.register import SeriesRow
 
 _SHORT = 8
 

@@ -1,0 +1,339 @@
+"""What is in a file or folder, and whether it can be trusted: one report per volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from medseg.discovery.scans import Found, ScanSource, Seen, sources_below
+from medseg.errors import GeometryError, InputError, MedsegError, ReadError
+from medseg.reading import zip_archive
+from medseg.reading.dicom.geometry import depths_mm
+from medseg.reading.dicom.headers import harmless, sniff
+from medseg.reading.dicom.pixel_data import check_promise, transfer_syntax
+from medseg.reading.dicom.repair import repair_of
+from medseg.reading.dicom.series import list_stacks, read_stack
+from medseg.reading.dicom.stacks import Stack
+from medseg.reading.error_context import naming
+from medseg.reading.policies import REFUSE, Policies
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Grid, Scan
+from medseg.volume.conventions import obliquity_degrees, orientation_letters
+
+Outcome = Literal["ok", "repaired", "refused"]
+Extra = TypeVar("Extra")
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a volume can be read.
+
+    Parameters
+    ----------
+    outcome : {"ok", "repaired", "refused"}
+        Repaired: read, but not as it lies in the files; `why` says how.
+    code : str
+        Of the refusal, for machines.
+    why : str
+        One sentence: what is wrong and what to do, or what was repaired.
+    """
+
+    outcome: Outcome
+    code: str = ""
+    why: str = ""
+
+
+class StackReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume that was found.
+
+    Parameters
+    ----------
+    name : str
+        For outputs; from file and folder names only.
+    series_uid : str
+        What ``--series`` chooses it by; empty for formats without series.
+    format : str
+        Such as ``"dicom"``.
+    modality, image_type : str
+        As DICOM says them; no other text of the header is shown.
+    shape : tuple of int
+        Voxels along I, J, K; empty where refused.
+    spacing_mm : tuple of float
+        Along I, J, K.
+    channels : int
+        Of the voxels.
+    orientation : str
+        Anatomical direction in which each of I, J, K grows.
+    oblique_degrees, tilt_degrees : float
+        Largest angle between a voxel axis and its closest anatomical axis; shear of the slices.
+    slices, missing, duplicates : int
+        Images found, slices that seem to be missing, copies left out.
+    irregular_mm : float
+        Largest departure of a slice distance from the usual one, where they are uneven.
+    volume, volumes : int
+        Which volume of its series (phase, echo, time point) this is, of how many.
+    transfer_syntax : str
+        How its pixels are encoded.
+    decodable : bool
+        Whether its pixels can be read, as far as was looked.
+    notes : tuple of str
+        What is worth knowing.
+    verdict : Verdict
+        Whether it can be used.
+    """
+
+    name: str
+    verdict: Verdict
+    series_uid: str = ""
+    format: str = ""
+    modality: str = ""
+    image_type: str = ""
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    channels: int = 0
+    orientation: str = ""
+    oblique_degrees: float = 0.0
+    tilt_degrees: float = 0.0
+    slices: int = 0
+    missing: int = 0
+    duplicates: int = 0
+    irregular_mm: float = 0.0
+    volume: int = 1
+    volumes: int = 1
+    transfer_syntax: str = ""
+    decodable: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def look(
+    path: str | Path,
+    *,
+    policies: Policies = REFUSE,
+    pixels: bool = False,
+    progress: Progress = silent,
+) -> tuple[StackReport, ...]:
+    """Report on every volume in a file, in a zip archive of DICOM or below a folder.
+
+    Of DICOM only headers are read, each file once, unless `pixels` asks for more; files of other
+    formats are read whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file or a folder; archives and pictures in it are looked at too.
+    policies : Policies, optional
+        What may be repaired.
+    pixels : bool, default False
+        Whether to decode all pixels of DICOM too.
+    progress : Progress, optional
+        Called after each file.
+
+    Returns
+    -------
+    tuple of StackReport
+        In the order of their paths; damaged files are refused ones.
+
+    Raises
+    ------
+    ReadError
+        When nothing is there.
+    """
+    seen = look_closer(
+        path, also=lambda _: None, policies=policies, pixels=pixels, progress=progress
+    )
+    return tuple(report for _, report, _ in seen)
+
+
+def look_closer(
+    path: str | Path,
+    *,
+    also: Callable[[Stack], Extra],
+    policies: Policies = REFUSE,
+    pixels: bool = False,
+    progress: Progress = silent,
+) -> tuple[tuple[ScanSource, StackReport, Extra | None], ...]:
+    """Report as :func:`look` does, with where each volume is and what else its headers say.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, a folder or a zip archive of DICOM.
+    also : callable
+        Told each DICOM stack while its files are there; what it returns is passed on.
+    policies : Policies, optional
+        What may be repaired.
+    pixels : bool, default False
+        Whether to decode all pixels of DICOM too.
+    progress : Progress, optional
+        Called after each file.
+
+    Returns
+    -------
+    tuple of (ScanSource, StackReport, what `also` returned or None)
+        In the order of their paths; None for formats other than DICOM and for damaged files.
+
+    Raises
+    ------
+    ReadError
+        When nothing is there.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
+
+    def seen(stack: Stack) -> tuple[StackReport, Extra]:
+        return _of_stack(stack, policies=policies, pixels=pixels), also(stack)
+
+    found, told = _found(place, seen, progress), []
+    for done, (source, what) in enumerate(found, start=1):
+        told.append(_told(source, what))
+        progress(done, len(found), "looking at scans")
+    return tuple(told)
+
+
+def _told(
+    source: ScanSource, what: tuple[StackReport, Extra] | InputError | None
+) -> tuple[ScanSource, StackReport, Extra | None]:
+    """A volume with its report, and the rest where there is any."""
+    if isinstance(what, tuple):
+        return source, _report(source, what[0]), what[1]
+    return source, _report(source, what), None
+
+
+def _found(place: Path, seen: Callable[[Stack], Seen], progress: Progress) -> list[Found[Seen]]:
+    """Every volume, with what is seen of it where it is a DICOM stack."""
+    if place.is_dir() or zip_archive.recognises(place):
+        return sources_below(place, pictures=True, seen=seen, progress=progress)[0]
+    one = ScanSource(place, "", place.name)
+    if sniff(place) not in ("dicom", "guess"):
+        return [(one, None)]
+    try:
+        stacks = list_stacks(place, progress=progress)
+    except InputError:
+        return [(one, None)]
+    return [(ScanSource(place, stack.selector, place.name), seen(stack)) for stack in stacks]
+
+
+def _report(source: ScanSource, what: StackReport | InputError | None) -> StackReport:
+    """The report on a volume, under its name."""
+    if isinstance(what, InputError):
+        known = "zip" if zip_archive.recognises(source.path) else "dicom"
+        return StackReport(name=source.name, format=known, verdict=_refused(what))
+    return msgspec.structs.replace(what or _of_file(source), name=source.name)
+
+
+def _of_file(source: ScanSource) -> StackReport:
+    """Report on a file that is no DICOM stack, read whole."""
+    from medseg.reading import read_scan
+
+    try:
+        scan = read_scan(source.path)
+        with naming(source.path):
+            scan.check_finite()
+    except MedsegError as error:
+        return StackReport(name=source.name, verdict=_refused(error))
+    return msgspec.structs.replace(
+        _of_grid(scan.grid),
+        format=scan.provenance.format,
+        modality=scan.modality,
+        channels=scan.channels,
+        slices=scan.grid.shape[2],
+        decodable=True,
+        notes=scan.provenance.notes,
+    )
+
+
+def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> StackReport:
+    """Report on a DICOM stack, from its headers (and its pixels), still without a name."""
+    notes, refusal, grid, repairs = list(stack.notes), stack.refusal, stack.grid, []
+    if stack.copies:
+        repairs.append(f"{stack.copies} copies of slices were left out")
+    unreadable, scan = _unreadable(stack, policies, pixels=pixels)
+    try:
+        if isinstance(refusal, GeometryError) and policies.allows(refusal.code):
+            repair = repair_of(stack.frames, refusal)
+            grid, refusal = repair.grid, None
+            repairs.append(repair.note)
+    except InputError as error:
+        refusal = error
+    if scan is not None:
+        notes = [note for note in scan.provenance.notes if note not in repairs]
+    report = _of_grid(grid) if grid else StackReport(name="", verdict=_OK)
+    missing, irregular_mm = _gaps(stack)
+    return msgspec.structs.replace(
+        report,
+        series_uid=stack.selector,
+        format="dicom",
+        modality=stack.modality,
+        image_type=harmless(stack.frames[0].file.text("ImageType").replace("\\", " ")),
+        channels=stack.frames[0].file.count("SamplesPerPixel", 1),
+        slices=len(stack.frames),
+        missing=missing,
+        duplicates=stack.copies,
+        irregular_mm=irregular_mm,
+        volume=stack.volume[0],
+        volumes=stack.volume[1],
+        transfer_syntax=_syntax_name(stack),
+        decodable=unreadable is None,
+        notes=tuple(notes),
+        verdict=_verdict(refusal or unreadable, repairs),
+    )
+
+
+_OK = Verdict(outcome="ok")
+
+
+def _of_grid(grid: Grid) -> StackReport:
+    return StackReport(
+        name="",
+        shape=grid.shape,
+        spacing_mm=grid.spacing_mm,
+        orientation=orientation_letters(grid),
+        oblique_degrees=obliquity_degrees(grid),
+        tilt_degrees=grid.shear_degrees,
+        verdict=_OK,
+    )
+
+
+def _verdict(refusal: MedsegError | None, repairs: list[str]) -> Verdict:
+    if refusal is not None:
+        return _refused(refusal)
+    return Verdict(outcome="repaired", why="; ".join(repairs)) if repairs else _OK
+
+
+def _refused(error: MedsegError) -> Verdict:
+    return Verdict(outcome="refused", code=error.code, why=str(error))
+
+
+def _unreadable(
+    stack: Stack, policies: Policies, *, pixels: bool
+) -> tuple[MedsegError | None, Scan | None]:
+    """Why the pixels of a stack cannot be read, by size and syntax or by reading them."""
+    try:
+        for file in dict.fromkeys(frame.file for frame in stack.frames):
+            check_promise(file)
+        if pixels and (stack.refusal is None or policies.allows(stack.refusal.code)):
+            return None, read_stack(stack, policies=policies)
+    except InputError as error:
+        return error, None
+    return None, None
+
+
+def _gaps(stack: Stack) -> tuple[int, float]:
+    """Slices that seem to be missing, and the largest departure from the usual distance in mm."""
+    code = stack.refusal.code if stack.refusal else ""
+    if code not in ("MISSING_SLICE", "IRREGULAR"):
+        return 0, 0.0
+    gaps = np.diff(depths_mm(stack.frames))
+    usual = float(np.median(gaps))
+    if code == "MISSING_SLICE":
+        return int((np.round(gaps / usual) - 1).sum()), 0.0
+    return 0, float(np.abs(gaps - usual).max())
+
+
+def _syntax_name(stack: Stack) -> str:
+    """Name of the transfer syntax, or its UID when it has none."""
+    return harmless(transfer_syntax(stack.frames[0].file.header).name)

@@ -1,0 +1,289 @@
+"""A study to choose from: each series as a person knows it, and how its maker would show it.
+
+Descriptions are what people typed at a scanner: they may be shown, and are never stored, logged
+or put into messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.discovery.inspection import StackReport, Verdict, look_closer
+from medseg.discovery.scans import without_suffix
+from medseg.errors import ReadError, SelectionError
+from medseg.reading import zip_archive
+from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers, read_header
+from medseg.reading.dicom.series import list_stacks, read_stack
+from medseg.reading.dicom.stacks import Stack
+from medseg.reading.policies import REFUSE, Policies
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Grid, Scan
+
+_SHOWN = ("SeriesDescription", "WindowCenter", "WindowWidth")
+_LABELS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
+    "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
+    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
+}
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which values a viewer shows from black to white.
+
+    Parameters
+    ----------
+    centre, width : float
+        In the units of the voxels, after rescaling.
+    """
+
+    centre: float
+    width: float
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Black and white level (LINEAR_EXACT of DICOM PS3.3 C.11.2.1.3.2)."""
+        return self.centre - self.width / 2, self.centre + self.width / 2
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A series of a study, or a file: what one row of a list of series says.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or the folder that holds the slices.
+    selectors : tuple of str
+        What `series` chooses each of its volumes by, in their order; one empty text for a file
+        that is no DICOM.
+    report : StackReport
+        Of its first volume, or of the first that is refused.
+    description : str
+        What was typed at the scanner. It may be shown; it must not be stored or logged.
+    window : Window or None
+        What the header asks for.
+    """
+
+    path: Path
+    selectors: tuple[str, ...]
+    report: StackReport
+    description: str = ""
+    window: Window | None = None
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes (time points, phases) it holds."""
+        return len(self.selectors)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What the header of a stack says beyond its report."""
+
+    description: str
+    window: Window | None
+    grid: Grid | None
+    series_uid: str
+    files: tuple[Path, ...]
+
+
+def list_study(
+    path: str | Path, *, policies: Policies = REFUSE, progress: Progress = silent
+) -> tuple[StudyEntry, ...]:
+    """Every series and file below a folder; volumes of one series on one grid are one entry.
+
+    DICOM SEG and RT Structure Set objects are listed too, with their modality and no slices;
+    :func:`medseg.reading.read_labels` reads them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, a zip archive of DICOM, or a file.
+    policies : Policies, optional
+        What may be repaired.
+    progress : Progress, optional
+        Called after each file; raising `medseg.errors.Cancelled` in it stops.
+
+    Returns
+    -------
+    tuple of StudyEntry
+        In the order of their paths; what cannot be read is there with its reason.
+
+    Raises
+    ------
+    ReadError
+        When nothing is there.
+    """
+    root = Path(path)
+    if root.is_file() and (labels := _label_entry(root)):
+        return (labels,)
+    entries = _scans(root, policies, progress)
+    taken = {file for _, files in entries for file in files}
+    found = [one for one, _ in entries]
+    if root.is_dir():
+        for file in sorted(root.rglob("*")):
+            hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+            if file.is_file() and not hidden and file not in taken:
+                found += [labels] if (labels := _label_entry(file)) else []
+    return tuple(found)
+
+
+def _scans(
+    path: Path, policies: Policies, progress: Progress
+) -> list[tuple[StudyEntry, tuple[Path, ...]]]:
+    """The entries that are scans, each with the files it was found in."""
+    entries: list[tuple[StudyEntry, tuple[Path, ...]]] = []
+    last: _Words | None = None
+    for source, report, words in look_closer(
+        path, also=_words_of, policies=policies, progress=progress
+    ):
+        one = StudyEntry(source.path, (source.series_uid,), report)
+        files = words.files if words else (source.path,)
+        if words is not None:
+            one = StudyEntry(one.path, one.selectors, report, words.description, words.window)
+        if last and words and _continues(entries[-1][0], last, one, words):
+            before, more = entries.pop()
+            files += more
+            one = StudyEntry(
+                before.path, (*before.selectors, *one.selectors), before.report,
+                before.description, before.window,
+            )  # fmt: skip
+        entries.append((one, files))
+        last = words
+    return entries
+
+
+def _label_entry(path: Path) -> StudyEntry | None:
+    """The entry of a DICOM SEG or an RT Structure Set; None for other files and damaged ones."""
+    with contextlib.suppress(ReadError):
+        file = read_header(path, _SHOWN)
+        kind = _LABELS.get(file.text("SOPClassUID"), "") if file else ""
+        if file and kind:
+            report = StackReport(
+                name=without_suffix(path),
+                verdict=Verdict(outcome="ok"),
+                format="dicom",
+                modality=kind,
+                decodable=True,
+            )
+            return StudyEntry(path, ("",), report, _description(file))
+    return None
+
+
+def read_volumes(
+    path: str | Path,
+    selectors: Sequence[str],
+    *,
+    policies: Policies = REFUSE,
+    progress: Progress = silent,
+) -> list[Scan]:
+    """Read the volumes of an entry; headers are read once for all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of the entry.
+    selectors : sequence of str
+        Of the entry, or some of them.
+    policies : Policies, optional
+        What may be repaired.
+    progress : Progress, optional
+        Called after each header and each slice.
+
+    Returns
+    -------
+    list of Scan
+        One for each selector.
+
+    Raises
+    ------
+    InputError
+        As :func:`medseg.reading.read_scan` does.
+    """
+    from medseg.reading import read_scan
+
+    if len(selectors) == 1:
+        one = selectors[0] or None
+        return [read_scan(path, series=one, policies=policies, progress=progress)]
+    with _folder(Path(path), progress) as folder:
+        stacks = {stack.selector: stack for stack in list_stacks(folder, progress=progress)}
+        missing = [one for one in selectors if one not in stacks]
+        if missing:
+            raise SelectionError(
+                f"{len(missing)} of {len(selectors)} volumes of the series are no longer in"
+                f" '{Path(path).name}'; look at the folder again"
+            )
+        return [read_stack(stacks[one], policies=policies, progress=progress) for one in selectors]
+
+
+def window_of(scan: Scan) -> Window | None:
+    """What the header of a scan's middle slice asks for.
+
+    Parameters
+    ----------
+    scan : Scan
+        With the files it came from.
+
+    Returns
+    -------
+    Window or None
+        None when it is no DICOM, says nothing, or is no longer there.
+    """
+    files = scan.provenance.files
+    if scan.provenance.format != "dicom" or not files:
+        return None
+    middle = files[len(files) // 2]
+    with contextlib.suppress(Exception):  # a convenience; what is wrong was told by the reading
+        header = read_header(middle, _SHOWN)
+        return _window(header) if header else None
+    return None
+
+
+def _words_of(stack: Stack) -> _Words:
+    frame = stack.frames[len(stack.frames) // 2]
+    file = read_header(frame.file.path, _SHOWN) or frame.file
+    return _Words(_description(file), _window(file), stack.grid, stack.series_uid, stack.paths)
+
+
+def _description(file: DicomFile) -> str:
+    return " ".join(file.text("SeriesDescription").split())
+
+
+def _window(file: DicomFile) -> Window | None:
+    """The first window of a header, or of its functional groups."""
+    places = [file.header]
+    for keyword in _GROUPS:
+        for group in as_items(file.header, keyword)[:1]:
+            places += as_items(group, "FrameVOILUTSequence")[:1]
+    for place in places:
+        centre, width = as_numbers(place, "WindowCenter"), as_numbers(place, "WindowWidth")
+        if centre and width and width[0] >= 1:
+            return Window(centre[0], width[0])
+    return None
+
+
+def _continues(before: StudyEntry, first: _Words, entry: StudyEntry, words: _Words) -> bool:
+    """Whether a volume is the next time point of the entry before it."""
+    if first.grid is None or words.grid is None or before.path != entry.path:
+        return False
+    one, other = before.report, entry.report
+    kinds = (one.modality, one.image_type, one.verdict.outcome)
+    alike = kinds == (other.modality, other.image_type, other.verdict.outcome)
+    alike = alike and "MIXED" not in one.image_type.split()  # frames of several kinds
+    same_series = bool(words.series_uid) and first.series_uid == words.series_uid
+    return alike and same_series and first.grid.same_as(words.grid)
+
+
+@contextlib.contextmanager
+def _folder(path: Path, progress: Progress) -> Iterator[Path]:
+    """The folder itself, or that of an unpacked archive."""
+    if path.is_dir() or not zip_archive.recognises(path):
+        yield path
+        return
+    with zip_archive.unpacked(path, progress=progress) as folder:
+        yield folder

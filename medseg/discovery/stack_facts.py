@@ -1,0 +1,337 @@
+"""What a search over an archive asks the headers of DICOM stacks; no pixels, no patient text kept.
+
+Reading a scan never parses the fields listed here. Two kinds are told apart: facts, which may be
+stored and shown, and words, in which people write what they like. Words may be matched against a
+rule while the header is at hand; they go nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg.discovery.scans import SCAN_ENDINGS
+from medseg.errors import InputError, ReadError
+from medseg.reading import zip_archive
+from medseg.reading.dicom.headers import (
+    DicomFile,
+    as_items,
+    as_numbers,
+    as_text,
+    find_images,
+    harmless,
+    not_a_scan,
+    read_header,
+)
+from medseg.reading.dicom.pixel_data import check_promise, transfer_syntax
+from medseg.reading.dicom.planar import has_no_place
+from medseg.reading.dicom.stacks import Stack, stacks_of
+from medseg.runtime.progress import Progress
+from medseg.volume import Grid
+from medseg.volume.conventions import orientation_letters
+
+__all__ = [
+    "FACTS", "SCAN_ENDINGS", "WORDS", "DicomFile", "StackHeader", "headers_of", "of_grid",
+    "read_file", "read_zip", "without_names", "words_of",
+]  # fmt: skip
+
+Fact = str | int | float | list[str | float] | None
+
+_CODES = (
+    "Modality", "BodyPartExamined", "ConvolutionKernel", "Manufacturer", "ManufacturerModelName",
+    "PatientPosition", "MRAcquisitionType", "ScanningSequence", "SequenceVariant", "Laterality",
+    "ViewPosition",
+)  # fmt: skip
+_NUMBERS = (
+    "SliceThickness", "MagneticFieldStrength", "KVP", "EchoTime", "RepetitionTime", "InversionTime",
+    "FlipAngle", "SeriesNumber", "Rows", "Columns",
+)  # fmt: skip
+_GEOMETRY = (
+    "PixelSpacing", "spacing_mm", "orientation", "plane", "oblique_degrees", "tilt_degrees",
+)  # fmt: skip
+FACTS = (
+    *_CODES, *_NUMBERS, *_GEOMETRY, "ImageType", "StudyYear", "TransferSyntax", "format", "slices",
+    "files", "volume", "volumes", "copies",
+)  # fmt: skip
+"""Names of all facts; those in small letters are medseg's own."""
+
+WORDS = (
+    "SeriesDescription", "StudyDescription", "ProtocolName", "ContrastBolusAgent",
+    "RequestedProcedureDescription", "InstitutionName", "StationName", "PatientSex", "PatientAge",
+)  # fmt: skip
+"""Fields that may hold what identifies a patient; PatientAge is in years."""
+
+_PERSON = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDate")
+_MORE = tuple(dict.fromkeys((*_CODES, *_NUMBERS, *WORDS, *_PERSON)))
+_OBLIQUE_DEGREES = 20.0
+_SHORT_NAME = 4
+_PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+@dataclass(frozen=True, eq=False)
+class StackHeader:
+    """A stack, as far as headers tell.
+
+    Parameters
+    ----------
+    selector : str
+        What ``series`` chooses it by.
+    identity : tuple of str
+        What stays the same when slices are added: series, kind, size, orientation, volume.
+    instance_uids : tuple of str
+        Of its files, as they stand there.
+    paths : tuple of Path
+        Its files, each once.
+    study, patient : str
+        Digests that only tell whether two are the same; empty when the fields are blank.
+    facts : dict
+        See :data:`FACTS`; what is not known is absent.
+    words : dict of str to str or float
+        See :data:`WORDS`; not to be stored or shown.
+    refusal : InputError or None
+        Why it cannot be read; its message names no file.
+    notes : tuple of str
+        What is worth knowing.
+    is_picture : bool
+        Whether it has no place in the patient.
+    """
+
+    selector: str
+    identity: tuple[str, ...]
+    instance_uids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    study: str
+    patient: str
+    facts: dict[str, Fact]
+    words: Mapping[str, str | float]
+    refusal: InputError | None
+    notes: tuple[str, ...]
+    is_picture: bool
+
+
+def read_file(path: Path) -> DicomFile | None:
+    """The header of a DICOM image with all that a search asks; None when it is no such thing.
+
+    Raises
+    ------
+    ReadError
+        When it is DICOM but damaged; the message does not name the file.
+    """
+    try:
+        image = read_header(path, _MORE)
+    except ReadError as error:
+        raise without_names(error, [path]) from (error.__cause__ or error)
+    return None if image is None or not_a_scan(image) else image
+
+
+def read_zip(path: Path, progress: Progress) -> list[StackHeader]:
+    """The stacks of DICOM images in a zip archive, which is unpacked for a moment.
+
+    Raises
+    ------
+    ReadError
+        When the archive or a file in it is damaged, or it is unsafe or too large.
+    """
+    try:
+        with zip_archive.unpacked(path, progress=progress) as folder:
+            images, faults = find_images(folder, progress, more=_MORE)
+            for fault in faults.values():
+                raise fault
+            return headers_of(images)
+    except ReadError as error:
+        raise without_names(error, [path]) from (error.__cause__ or error)
+
+
+def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:
+    """The stacks among files, each described.
+
+    Parameters
+    ----------
+    files : sequence of DicomFile
+        From :func:`read_file`.
+
+    Returns
+    -------
+    list of StackHeader
+        In the order in which their first files come, sorted by path.
+    """
+    ordered = sorted(files, key=lambda one: one.path)
+    paths = [file.path for file in ordered]
+    return [_described(stack, paths) for stack in stacks_of(ordered)]
+
+
+def without_names(error: InputError, paths: Sequence[Path]) -> InputError:
+    """The error with files' names taken out of its message, for patients' names may be there.
+
+    Parameters
+    ----------
+    error : InputError
+        Any.
+    paths : sequence of Path
+        Files that its message may name.
+
+    Returns
+    -------
+    InputError
+    """
+    message = str(error)
+    for name in sorted({path.name for path in paths}, key=len, reverse=True):
+        if len(name) > _SHORT_NAME:  # such as 1 or IM2: these are no names of persons
+            message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the file", message)
+    return type(error)(message, code=error.code)
+
+
+def _described(stack: Stack, paths: Sequence[Path]) -> StackHeader:
+    """A stack among files at these paths."""
+    file = stack.frames[0].file
+    files = list(dict.fromkeys(frame.file for frame in stack.frames))
+    study = file.text("StudyInstanceUID")
+    patient = (file.text("PatientID"), file.text("IssuerOfPatientID"))
+    return StackHeader(
+        selector=stack.selector,
+        identity=_identity(stack),
+        instance_uids=tuple(one.instance_uid for one in files),
+        paths=tuple(one.path for one in files),
+        study=_digest(study) if study else "",
+        patient=_digest(*patient) if patient[0] else "",
+        facts=_facts(stack, len(files)),
+        words=words_of(file),
+        refusal=_refusal(stack, files, paths),
+        notes=stack.notes,
+        is_picture=stack.is_picture,
+    )
+
+
+def _refusal(
+    stack: Stack, files: Sequence[DicomFile], paths: Sequence[Path]
+) -> InputError | None:  # fmt: skip
+    """Why it cannot be read: its geometry, or pixels that are not all there."""
+    refusal = stack.refusal
+    try:
+        for file in files:
+            check_promise(file)
+    except InputError as error:
+        refusal = error
+    return without_names(refusal, paths) if refusal else None
+
+
+def _identity(stack: Stack) -> tuple[str, ...]:
+    first = stack.frames[0]
+    file = first.file
+    alone = file.instance_uid if file.is_multiframe else ""
+    turned = " ".join(f"{round(x, 1) + 0.0:.1f}" for x in first.orientation)
+    spaced = " ".join(f"{mm:.2f}" for mm in first.pixel_spacing_mm)
+    keys = ("SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns")
+    where = tuple(file.text(key) for key in keys)
+    return (file.text("SeriesInstanceUID"), *where, turned, spaced, str(stack.volume[0]), alone)
+
+
+def _facts(stack: Stack, files: int) -> dict[str, Fact]:
+    first = stack.frames[0]
+    file = first.file
+    facts: dict[str, Fact] = {"format": "dicom", "slices": len(stack.frames), "files": files}
+    facts |= {key: code for key in _CODES if (code := _code(file, key))}
+    facts |= {key: _plain(n[0]) for key in _NUMBERS if (n := as_numbers(file.header, key))}
+    facts |= {"copies": stack.copies, "volume": stack.volume[0], "volumes": stack.volume[1]}
+    facts |= _of_groups(stack)
+    kinds: list[str | float] = [harmless(kind) for kind in file.text("ImageType").split("\\")]
+    facts |= {"ImageType": kinds} if any(kinds) else {}
+    year = file.text("StudyDate")[:4]
+    facts |= {"StudyYear": int(year)} if year.isascii() and year.isdigit() else {}
+    with contextlib.suppress(ValueError):  # what the header states is no transfer syntax
+        facts["TransferSyntax"] = harmless(transfer_syntax(file.header).name)
+    if stack.grid is None:
+        return facts
+    if has_no_place(first):
+        return facts | {"spacing_mm": list(stack.grid.spacing_mm)}
+    return facts | of_grid(stack.grid)
+
+
+def _plain(number: float) -> int | float:
+    """A whole number without a point."""
+    return int(number) if number.is_integer() else number
+
+
+def _code(file: DicomFile, keyword: str) -> str:
+    """A field of short words; several joined by a space."""
+    return harmless(" ".join(file.text(keyword).split("\\"))).strip()
+
+
+def _of_groups(stack: Stack) -> dict[str, Fact]:
+    """What stands in functional groups where there are any."""
+    first = stack.frames[0]
+    found: dict[str, Fact] = {}
+    if first.pixel_spacing_mm:
+        found["PixelSpacing"] = list(first.pixel_spacing_mm)
+    kernel = first.group_marks.get("CTReconstructionSequence.ConvolutionKernel", "")
+    found |= {"ConvolutionKernel": harmless(kernel)} if kernel else {}
+    for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in as_items(first.file.header, keyword)[:1]:
+            for item in as_items(group, "PixelMeasuresSequence")[:1]:
+                thickness = as_numbers(item, "SliceThickness", 1)
+                found |= {"SliceThickness": thickness[0]} if thickness else {}
+    return found
+
+
+def of_grid(grid: Grid) -> dict[str, Fact]:
+    """Facts about where voxels lie.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of a scan.
+
+    Returns
+    -------
+    dict
+        The `plane` is that of the slices: axial, coronal or sagittal, oblique when their normal
+        is more than 20 degrees from all three.
+    """
+    normal = np.cross(grid.direction[:, 0], grid.direction[:, 1])
+    cosine = float(np.abs(normal).max() / np.linalg.norm(normal))
+    angle = float(np.degrees(np.arccos(min(cosine, 1.0))))
+    letters = orientation_letters(grid)
+    plane = _PLANES.get(letters[2], "sagittal")
+    return {
+        "slices": grid.shape[2],
+        "spacing_mm": [round(mm, 6) for mm in grid.spacing_mm],
+        "orientation": letters,
+        "plane": "oblique" if angle > _OBLIQUE_DEGREES else plane,
+        "oblique_degrees": round(angle, 3),
+        "tilt_degrees": round(grid.shear_degrees, 3),
+    }
+
+
+def words_of(file: DicomFile) -> dict[str, str | float]:
+    """What people wrote into a header, by field; not to be stored or shown.
+
+    Parameters
+    ----------
+    file : DicomFile
+        From :func:`read_file`.
+
+    Returns
+    -------
+    dict of str to str or float
+        See :data:`WORDS`.
+    """
+    words: dict[str, str | float] = {
+        key: text for key in WORDS if key != "PatientAge" and (text := file.text(key))
+    }
+    age = as_text(file.header, "PatientAge")
+    if age[:-1].isdigit() and age[-1:] in _YEARS:
+        words["PatientAge"] = int(age[:-1]) * _YEARS[age[-1]]
+    return words
+
+
+def _digest(*parts: str) -> str:
+    """Stands for texts that must not be stored."""
+    text = "\0".join(parts).encode(errors="surrogatepass")
+    return hashlib.blake2b(text, digest_size=16, person=b"medseg").hexdigest()

@@ -1,0 +1,171 @@
+"""One scan being labelled: from its prepared image to classes and maps on its own voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from medseg.inference.oom_fallback import Attempt
+from medseg.inference.options import Box, Options
+from medseg.inference.postprocessed_argmax import RefinedStream
+from medseg.inference.probability_maps import PercentMaps, Percents
+from medseg.inference.roi import box_on, outside
+from medseg.inference.sliding_window import Sweep, extent_of
+from medseg.inference.streaming_argmax import LabelStream
+from medseg.planning import Plan
+from medseg.postprocessing import Refining
+from medseg.preprocessing.placement import Placement
+from medseg.runtime.progress import Progress
+from medseg.volume import LabelTable, Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What the labelling needs of a predictor.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode.
+    plan : Plan
+        From raw scan to network input.
+    labels : LabelTable
+        Meaning of its classes.
+    refining : Refining
+        Steps to take after the network.
+    """
+
+    network: nn.Module
+    plan: Plan
+    labels: LabelTable
+    refining: Refining
+
+    @property
+    def own_classes(self) -> list[int]:
+        """The class that each region writes; empty when classes exclude each other."""
+        return [region[0] for region in self.plan.regions]
+
+    def channel_of(self, name: str) -> int | None:
+        """Channel of the network's logits that stands for a label."""
+        if not name:
+            return None
+        index = self.labels.names.index(name) + 1
+        return self.own_classes.index(index) if self.plan.regions else index
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Class index of each voxel in the plan's axis order, and the maps there.
+
+    Parameters
+    ----------
+    classes : ndarray of uint8
+        Of the placement's home shape.
+    maps : PercentMaps
+        Of the same shape, as far as they were asked for.
+    """
+
+    classes: npt.NDArray[np.uint8]
+    maps: PercentMaps
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """One scan being labelled.
+
+    Parameters
+    ----------
+    model : Model
+        Does it.
+    image_CIJK : torch.Tensor
+        The prepared scan.
+    placement : Placement
+        How it lies in the scan.
+    scan : Scan
+        As read.
+    options : Options
+        What is asked for.
+    progress : Progress
+        Called before every tile; may raise `Cancelled`.
+    """
+
+    model: Model
+    image_CIJK: Tensor  # noqa: N815 - axes in the name, as everywhere
+    placement: Placement
+    scan: Scan
+    options: Options
+    progress: Progress
+
+    def found(self, attempt: Attempt) -> Found:
+        """Classes and maps, computed in one way.
+
+        Parameters
+        ----------
+        attempt : Attempt
+            Device, tiles, and where they are added up; the network may be elsewhere before and
+            is put back there.
+
+        Returns
+        -------
+        Found
+        """
+        plan, home = self.model.plan, self.placement.home_shape
+        channel = self.model.channel_of(self.options.probability_of)
+        maps = PercentMaps(
+            home,
+            exclusive=not plan.regions,
+            uncertainty=self.options.uncertainty,
+            channel=channel,
+        )
+        stream = LabelStream(
+            extent_of(self.image_CIJK), home, regions=self.model.own_classes, maps=maps
+        )
+        rows = self._through_refining(stream)
+        sweep = sweep_of(self.model, attempt, self.options)
+        box = self._box_on_prepared()
+        for logits_LIJK in sweep.rows(self.image_CIJK, box=box, progress=self.progress):
+            rows.feed(logits_LIJK)
+        return Found(self._refined(stream.classes), maps)
+
+    def at_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of the placement's home shape on the scan's own voxels, 0 outside the box."""
+        home = np.ascontiguousarray(self.placement.bring_home(values))
+        if self.options.box is not None:
+            home[outside(self.options.box, home.shape)] = 0
+        return home
+
+    def map_at_home(self, percents: Percents | None) -> Scan | None:
+        """A map on the scan's own grid."""
+        if percents is None:
+            return None
+        return Scan(self.at_home(percents)[None], self.scan.grid, provenance=self.scan.provenance)
+
+    def _through_refining(self, stream: LabelStream) -> LabelStream | RefinedStream:
+        """Where rows of logits go: to the labels at once, or first through the refining."""
+        if not self.model.refining.on_probabilities:
+            return stream
+        spacing_mm = self.placement.prepared.spacing_mm
+        return RefinedStream(stream, self.model.refining, self.image_CIJK, spacing_mm=spacing_mm)
+
+    def _refined(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """After the steps on labels, which see no label outside the box."""
+        target = self.placement.reorientation.target
+        if self.options.box is not None and self.model.refining.on_labels:
+            box = box_on(target, self.options.box, self.scan.grid)
+            classes[outside(box, classes.shape)] = 0
+        return self.model.refining.labels(classes, spacing_mm=target.spacing_mm)
+
+    def _box_on_prepared(self) -> Box | None:
+        if self.options.box is None:
+            return None
+        return box_on(self.placement.prepared, self.options.box, self.scan.grid, margin=1)
+
+
+def sweep_of(model: Model, attempt: Attempt, options: Options) -> Sweep:
+    """The pass of a model's network that some options ask for."""
+    overlap = model.plan.overlap if options.overlap is None else options.overlap
+    return Sweep(model.network, model.plan.outputs(model.labels), attempt, overlap)

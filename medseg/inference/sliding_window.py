@@ -1,0 +1,155 @@
+"""One pass of a network over the tiles of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from medseg.inference.blending import gaussian
+from medseg.inference.oom_fallback import Attempt
+from medseg.inference.options import Box
+from medseg.inference.roi import tiles_for
+from medseg.inference.streaming_argmax import LogitsWindow
+from medseg.inference.tiling import Triple, tile_starts
+from medseg.runtime.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A network that goes over an image tile by tile.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        On the attempt's device.
+    outputs : int
+        Channels of its logits.
+    attempt : Attempt
+        Device, size of tiles, and where they are added up.
+    overlap : float
+        Smallest share of a tile that neighbours have in common.
+    """
+
+    network: nn.Module
+    outputs: int
+    attempt: Attempt
+    overlap: float
+
+    def starts(self, extent: Triple, box: Box | None = None) -> list[Triple]:
+        """First voxel of every tile, in the image padded to one tile at least.
+
+        Parameters
+        ----------
+        extent : tuple of int
+            Voxels of the image.
+        box : tuple of slice, optional
+            Voxels of the image to look at; all when not given.
+
+        Returns
+        -------
+        list of tuple of int
+        """
+        tile = self.attempt.tile
+        before, shape = padding(extent, tile)
+        starts = tile_starts(shape, tile, self.overlap)
+        if box is None:
+            return starts
+        i, j, k = (slice(c.start + n, c.stop + n) for c, n in zip(box, before, strict=True))
+        return tiles_for(starts, tile, shape=shape, box=(i, j, k))
+
+    def rows(
+        self, image_CIJK: Tensor, *, box: Box | None = None, progress: Progress
+    ) -> Iterator[Tensor]:
+        """Logits of the image's rows, from the first to the last, as they become final.
+
+        Parameters
+        ----------
+        image_CIJK : torch.Tensor
+            As prepared.
+        box : tuple of slice, optional
+            Voxels to look at; rows elsewhere hold background.
+        progress : Progress
+            Called before every tile; may raise `Cancelled`.
+
+        Yields
+        ------
+        logits_LIJK : torch.Tensor
+            Some rows each; all rows in the end.
+        """
+        extent = extent_of(image_CIJK)
+        before, shape = padding(extent, self.attempt.tile)
+        padded = _padded(image_CIJK, before, shape)
+        weight = gaussian(self.attempt.tile, self.attempt.sums_on)
+        window = LogitsWindow(self.outputs, shape, weight)
+        crop = _Crop(before, extent)
+        starts = self.starts(extent, box)
+        message = _message(self.attempt)
+        for done, start in enumerate(starts):
+            progress(done, len(starts), message)
+            yield from _final(window, start[0], crop)
+            window.add(self.logits(padded, start).to(self.attempt.sums_on), start)
+        yield from _final(window, shape[0], crop)
+        progress(len(starts), len(starts), message)
+
+    @torch.inference_mode()
+    def logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
+        """Logits of the tile at `start` of a padded image; shape (L, *tile)."""
+        place = tuple(slice(s, s + n) for s, n in zip(start, self.attempt.tile, strict=True))
+        device = self.attempt.device
+        tile = image_CIJK[(None, slice(None), *place)].to(device.torch_device)
+        with device.autocast():
+            logits: Tensor = self.network(tile.to(memory_format=torch.channels_last_3d))[0]
+        return logits
+
+
+def _final(
+    window: LogitsWindow, row: int, crop: Callable[[Tensor, int], Tensor]
+) -> Iterator[Tensor]:
+    """Rows before `row`, in steps of the window's length."""
+    while window.first < row:
+        stop = min(row, window.first + window.length)
+        yield crop(window.advance(stop), stop)
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """Cuts the padding off rows of logits as they become final."""
+
+    before: Triple
+    inner: Triple
+
+    def __call__(self, logits_LIJK: Tensor, stop: int) -> Tensor:
+        first = stop - logits_LIJK.shape[1]
+        low = max(self.before[0] - first, 0)
+        high = min(self.before[0] + self.inner[0] - first, logits_LIJK.shape[1])
+        _, j, k = self.before
+        _, height, width = self.inner
+        return logits_LIJK[:, low : max(high, low), j : j + height, k : k + width]
+
+
+def extent_of(image_CIJK: Tensor) -> Triple:
+    """Voxel counts of an image."""
+    _, i, j, k = image_CIJK.shape
+    return i, j, k
+
+
+def padding(extent: Triple, tile: Triple) -> tuple[Triple, Triple]:
+    """Voxels to put before an image so that a tile fits, evenly, and the voxels it then has."""
+    missing = [max(0, n - size) for n, size in zip(tile, extent, strict=True)]
+    i, j, k = (n // 2 for n in missing)
+    a, b, c = (size + n for size, n in zip(extent, missing, strict=True))
+    return (i, j, k), (a, b, c)
+
+
+def _padded(image_CIJK: Tensor, before: Triple, shape: Triple) -> Tensor:
+    sides = zip(before, shape, image_CIJK.shape[1:], strict=True)
+    pads = [(first, size - inner - first) for first, size, inner in sides]
+    flat = [side for pair in reversed(pads) for side in pair]
+    return torch.nn.functional.pad(image_CIJK, flat)
+
+
+def _message(attempt: Attempt) -> str:
+    return f"segmenting (memory ran out: {attempt.words})" if attempt.words else "segmenting"

@@ -1,0 +1,17 @@
+"""Model packages: one folder with a manifest and weights, verified before use."""
+
+from medseg.model_package.exporting import Exported, export_model
+from medseg.model_package.manifest import Card, Manifest
+from medseg.model_package.package import ModelPackage, save_package
+from medseg.model_package.store import find_package, shipped_packages
+
+__all__ = [
+    "Card",
+    "Exported",
+    "Manifest",
+    "ModelPackage",
+    "export_model",
+    "find_package",
+    "save_package",
+    "shipped_packages",
+]

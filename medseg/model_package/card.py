@@ -1,0 +1,46 @@
+"""The model card a person reads, written from the manifest."""
+
+from __future__ import annotations
+
+from medseg.model_package.manifest import Manifest
+
+
+def card_text(manifest: Manifest) -> str:
+    """Markdown of the package's README.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        All it says is taken from here.
+
+    Returns
+    -------
+    str
+    """
+    card = manifest.card
+    sections = [
+        ("Data", card.data),
+        ("Intended use", card.intended_use),
+        ("Limits", card.limits),
+        ("Licence of the weights", card.licence),
+        ("Attribution", card.attribution),
+    ]
+    lines = [f"# {manifest.name}, version {manifest.version}", "", card.summary, ""]
+    lines += ["| value | label |", "|---|---|"]
+    lines += [f"| {label.value} | {label.name} |" for label in manifest.labels]
+    if manifest.scores:
+        lines += [
+            "",
+            "## Measured mean Dice on held-out cases",
+            "",
+            "| label | Dice |",
+            "|---|---|",
+        ]
+        lines += [f"| {name} | {dice:.4f} |" for name, dice in manifest.scores.items()]
+    for title, text in sections:
+        if text:
+            lines += ["", f"## {title}", "", text]
+    if manifest.provenance:
+        lines += ["", "## Provenance", ""]
+        lines += [f"- {name}: {value}" for name, value in manifest.provenance.items()]
+    return "\n".join(lines) + "\n"

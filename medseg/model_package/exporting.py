@@ -1,0 +1,214 @@
+"""A model as one file for other programs, checked before it takes its name.
+
+The ending of the file chooses the format: ``.onnx``, or ``.pt2`` for ``torch.export``. The file
+takes any number of patches at once, each of the plan's size: how a network brings its branches
+together depends on the size that was traced.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from medseg import __version__
+from medseg.errors import InputError, WriteError
+from medseg.model_package import onnx, pt2
+from medseg.model_package.package import ModelPackage
+from medseg.runtime.progress import Progress, silent
+from medseg.writing import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+    from medseg.model_package.manifest import Manifest
+
+FORMATS: dict[str, ModuleType] = {".onnx": onnx, ".pt2": pt2}
+TOLERANCE = 1e-4
+"""Largest difference of a logit from torch's that is let pass, as a share of the largest logit."""
+TRACED, CHECKED = 2, 1
+"""Patches at once: a file in which the first number got stuck fails with the second."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    format : str
+        Such as ``"ONNX, opset 18"``.
+    difference : float or None
+        Largest difference of a logit from torch's as a share of the largest logit; None when the
+        file was not checked.
+    """
+
+    path: Path
+    format: str
+    difference: float | None
+
+
+def export_model(
+    package: ModelPackage,
+    path: Path,
+    *,
+    opset: int | None = None,
+    check: bool = True,
+    progress: Progress = silent,
+) -> Exported:
+    """Write a model's network for other programs, with its plan and labels as metadata.
+
+    Parameters
+    ----------
+    package : ModelPackage
+        What to export. Steps after the network are named in the metadata; they are no part of it.
+    path : Path
+        Ends in ``.onnx`` or ``.pt2``; the file appears whole or not at all.
+    opset : int, optional
+        Version of ONNX's operators; see :data:`medseg.model_package.onnx.OPSETS`.
+    check : bool, default True
+        Whether to read the file again, run it on random numbers and compare with torch.
+    progress : Progress, optional
+        Called between the steps; may raise `Cancelled`.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    InputError
+        When the ending or the opset is unknown, a package is not installed, or the network cannot
+        be exported.
+    PackageError
+        When the model's weights are missing or altered.
+    WriteError
+        When the file cannot be written, or gives other logits than torch.
+    """
+    kind = _kind(path)
+    version = kind.prepare(opset, check=check)
+    if not path.parent.is_dir():
+        raise WriteError(
+            f"the folder '{path.parent}' does not exist; make it or choose another",
+            code="NO_FOLDER",
+        )
+    network = package.load_network()
+    for weight in network.parameters():
+        weight.data = weight.data.contiguous()
+    progress(0, 3, "tracing the network")
+    program = _traced(package, network)
+    with atomic(path, suffix=path.suffix) as fresh:
+        progress(1, 3, "writing the file")
+        with _telling(package, kind.NAME):
+            kind.write(program, fresh, facts=facts(package.manifest), opset=version)
+        difference = None
+        if check:
+            progress(2, 3, "checking the file")
+            difference = _difference(package, network, fresh)
+    progress(3, 3, "checking the file")
+    name = f"{kind.NAME}, opset {version}" if version else str(kind.NAME)
+    return Exported(path, name, difference)
+
+
+def facts(manifest: Manifest) -> dict[str, Any]:
+    """What a file says of the model it came from: names, versions, plan, labels, steps, licence.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the model.
+
+    Returns
+    -------
+    dict
+        Numbers, strings, lists and dicts, as in JSON.
+    """
+    return {
+        "medseg_version": __version__,
+        "model": manifest.name,
+        "model_version": manifest.version,
+        "weights_sha256": manifest.weights.sha256,
+        "plan": msgspec.to_builtins(manifest.plan),
+        "labels": msgspec.to_builtins(manifest.labels.labels),
+        "refining": msgspec.to_builtins(manifest.refining),
+        "licence": manifest.card.licence,
+        "attribution": manifest.card.attribution,
+    }
+
+
+def _kind(path: Path) -> ModuleType:
+    """The module of the format that the file's ending names."""
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"cannot tell the format of the output '{path.name}'; end it in one of:"
+            f" {', '.join(FORMATS)}"
+        )
+    return kind
+
+
+@contextmanager
+def _telling(package: ModelPackage, name: str) -> Iterator[None]:
+    """Turn whatever another library's compiler raises into one sentence."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        manifest = package.manifest
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"the network '{manifest.plan.network.name}' of the model '{manifest.name}' cannot be"
+            f" exported as {name}: {reason[:200]}",
+            code="NOT_EXPORTABLE",
+        ) from error
+
+
+def _traced(package: ModelPackage, network: nn.Module) -> ExportedProgram:
+    """The network as a graph that takes any number of patches."""
+    from torch.export import Dim, export
+
+    image = _image(package, count=TRACED)
+    with _telling(package, "a graph"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, on how other libraries keep their layers
+        return export(network, (image,), dynamic_shapes=({0: Dim("batch")},))
+
+
+def _difference(package: ModelPackage, network: nn.Module, path: Path) -> float:
+    """Largest difference of a logit, to the largest logit; raise `WriteError` when it is large."""
+    import torch
+
+    kind = _kind(path)
+    image = _image(package, count=CHECKED)
+    with torch.inference_mode():
+        wanted: Tensor = network(image)
+    with _telling(package, kind.NAME):
+        found: Tensor = kind.logits(path, image)
+    largest = float(wanted.abs().max())
+    apart = float((found - wanted).abs().max())
+    if not apart <= TOLERANCE * largest:
+        raise WriteError(
+            f"as {kind.NAME} the model '{package.manifest.name}' gives logits up to {apart:.2g}"
+            f" away from torch's, whose largest is {largest:.3g}, so nothing was written; try"
+            " another format or opset",
+            code="EXPORT_DIFFERS",
+        )
+    return apart / largest if largest else 0.0
+
+
+def _image(package: ModelPackage, *, count: int) -> Tensor:
+    """Patches of random numbers, the same at every call."""
+    import torch
+
+    plan = package.manifest.plan
+    dice = torch.Generator().manual_seed(count)
+    return torch.randn(count, len(plan.channels), *plan.patch, generator=dice)

@@ -1,0 +1,163 @@
+"""One folder: manifest.json, weights.safetensors, README.md."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from medseg.errors import PackageError, WriteError
+from medseg.model_package.card import card_text
+from medseg.model_package.manifest import Manifest, Weights
+from medseg.planning.plan import decode, encode
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+UNSAVED = Weights(file=WEIGHTS, sha256="")
+"""Stands in a manifest until `save_package` knows the digest."""
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A verified model on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    manifest : Manifest
+        Everything but the weights.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> ModelPackage:
+        """Read the manifest of a package folder; the weights are verified when they are loaded.
+
+        Raises
+        ------
+        PackageError
+            When the folder holds no manifest.
+        PlanError
+            When the manifest does not decode.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise PackageError(f"'{folder}' is no model package: it holds no {MANIFEST}")
+        return cls(folder, decode(path.read_bytes(), Manifest, where=str(path)))
+
+    def load_network(self) -> nn.Module:
+        """The network with its weights, on the CPU, in evaluation mode.
+
+        Raises
+        ------
+        PackageError
+            When the weights are missing, altered, or do not fit the network.
+        PlanError
+            When labels do not fit the plan's regions.
+        """
+        from safetensors.torch import load
+
+        from medseg.networks import build_network
+        from medseg.runtime.device import channels_last
+
+        plan = self.manifest.plan
+        network = build_network(plan, classes=plan.outputs(self.manifest.labels))
+        weights = {name: value.float() for name, value in load(self._verified()).items()}
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise PackageError(
+                f"weights of '{self.folder}' do not fit its plan: {reason}"
+            ) from error
+        network.requires_grad_(requires_grad=False)
+        return channels_last(network.eval())
+
+    def _verified(self) -> bytes:
+        """Bytes of the weights file, after its digest was found to be the manifest's."""
+        weights = self.manifest.weights
+        path = self.folder / Path(weights.file).name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise PackageError(f"cannot read the weights '{path}': {error.strerror}") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != weights.sha256:
+            raise PackageError(
+                f"weights '{path}' have SHA-256 {digest[:12]}..., the manifest says"
+                f" {weights.sha256[:12] or '(none)'}...: the file was altered or damaged; copy or"
+                " train the model again",
+                code="CHECKSUM",
+            )
+        return data
+
+
+def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelPackage:
+    """Write a package; `folder` appears whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; replaced when it is a package already.
+    manifest : Manifest
+        Its ``weights`` are filled in here.
+    network : torch.nn.Module
+        Weights are stored as float16 (half the size); see docs/concepts/model-package.md.
+
+    Returns
+    -------
+    ModelPackage
+
+    Raises
+    ------
+    WriteError
+        When the folder cannot be written, or is there and no package.
+    """
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        raise WriteError(f"'{folder}' exists and is no model package; choose another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
+            fresh = Path(scratch) / "package"
+            fresh.mkdir()
+            _fill(fresh, manifest, network)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(fresh, folder)  # noqa: PTH105 - the atomic call, by its name
+    except OSError as error:
+        raise WriteError(f"cannot write the model to '{folder}': {error.strerror}") from error
+    return ModelPackage.open(folder)
+
+
+def _fill(folder: Path, manifest: Manifest, network: nn.Module) -> None:
+    from safetensors.torch import save
+
+    data = save({name: _stored(value) for name, value in network.state_dict().items()})
+    digest = hashlib.sha256(data).hexdigest()
+    complete = msgspec.structs.replace(manifest, weights=Weights(file=WEIGHTS, sha256=digest))
+    (folder / WEIGHTS).write_bytes(data)
+    (folder / MANIFEST).write_bytes(encode(complete))
+    (folder / "README.md").write_text(card_text(complete), encoding="utf-8")
+
+
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    """float16 where that is exact enough (relative error below 1/2048), else as it is."""
+    import torch
+
+    plain = value.detach().cpu().contiguous()
+    if not plain.is_floating_point() or (plain.numel() and plain.abs().max() > 6e4):
+        return plain
+    return plain.to(torch.float16)

@@ -1,0 +1,49 @@
+"""Where packages are found: by the name of a shipped model, or by folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.errors import PackageError
+from medseg.model_package.package import MANIFEST, ModelPackage
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def shipped_packages() -> list[ModelPackage]:
+    """The models inside this installation, by name."""
+    folders = sorted(path.parent for path in SHIPPED.glob(f"*/{MANIFEST}"))
+    return [ModelPackage.open(folder) for folder in folders]
+
+
+def find_package(name_or_folder: str | Path) -> ModelPackage:
+    """The shipped model of that name, or the package in that folder.
+
+    Parameters
+    ----------
+    name_or_folder : str or Path
+        Such as ``"hippocampus-mr"`` or ``"runs/liver/model"``. A training run's folder serves
+        too when it holds a finished model.
+
+    Returns
+    -------
+    ModelPackage
+
+    Raises
+    ------
+    PackageError
+        When there is neither; the message lists the shipped names.
+    """
+    shipped = {package.manifest.name: package for package in shipped_packages()}
+    if str(name_or_folder) in shipped:
+        return shipped[str(name_or_folder)]
+    folder = Path(name_or_folder)
+    for candidate in (folder, folder / "model"):
+        if (candidate / MANIFEST).is_file():
+            return ModelPackage.open(candidate)
+    known = ", ".join(shipped) or "none"
+    raise PackageError(
+        f"no model '{name_or_folder}': it is neither a shipped model ({known}) nor a folder with"
+        f" a {MANIFEST}",
+        code="UNKNOWN_MODEL",
+    )

@@ -1,0 +1,62 @@
+"""Keep only the largest connected pieces of a label: most organs are in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from medseg.postprocessing._components import Mask, Pieces, box_of, classes_of
+from medseg.postprocessing.protocol import LabelStep, Three
+
+WORKS_ON = "labels"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a manifest may choose.
+
+    Parameters
+    ----------
+    keep : int
+        How many pieces each label keeps, the largest first.
+    connected_by : {"faces", "corners"}
+        Whether voxels that share only an edge or a corner belong together.
+    labels : tuple of int
+        Classes to work on, 1 being the first label of the table; all when empty.
+    """
+
+    keep: Annotated[int, Meta(ge=1)] = 1
+    connected_by: Literal["faces", "corners"] = "faces"
+    labels: tuple[int, ...] = ()
+
+
+def build(settings: Settings) -> LabelStep:
+    """A step that gives all but the largest pieces of each label to the background."""
+    return _Components(settings)
+
+
+@dataclass(frozen=True)
+class _Components:
+    settings: Settings
+
+    def __call__(self, classes_IJK: npt.NDArray[Any], *, spacing_mm: Three) -> npt.NDArray[Any]:
+        refined = classes_IJK.copy()
+        for label in classes_of(classes_IJK, self.settings.labels):
+            box = box_of(classes_IJK == label)
+            mask_IJK = classes_IJK[box] == label
+            refined[box][self._dropped(mask_IJK, spacing_mm)] = 0
+        return refined
+
+    def _dropped(self, mask_IJK: Mask, spacing_mm: Three) -> Mask:
+        """Voxels of the pieces that are not among the largest; of equal ones, the first stays."""
+        corners = self.settings.connected_by == "corners"
+        pieces = Pieces.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
+        falling = np.argsort(-pieces.volumes_mm3, kind="stable")
+        dropped = np.ones(len(falling), np.bool_)
+        dropped[falling[: self.settings.keep]] = False
+        dropped[0] = False
+        return pieces.chosen(dropped)

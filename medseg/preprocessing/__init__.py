@@ -1,0 +1,6 @@
+"""From a scan to network input, with the ticket home."""
+
+from medseg.preprocessing.pipeline import preparation, prepare_image, prepare_labels
+from medseg.preprocessing.placement import Placement
+
+__all__ = ["Placement", "preparation", "prepare_image", "prepare_labels"]

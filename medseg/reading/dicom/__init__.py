@@ -1,0 +1,1 @@
+"""DICOM: image series, segmentations and structure sets, and the parts that read them."""

@@ -1,0 +1,194 @@
+"""Stored values of DICOM frames: decoded by pydicom, or taken as they lie in the file."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import ReadError
+from medseg.reading.dicom.codestream import near_lossless, stated_size
+from medseg.reading.dicom.decoder_pool import Crew, expect_frames
+from medseg.reading.dicom.frames import Frame
+from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
+from medseg.reading.dicom.pixel_data import Encoded, faults_told, is_plain, transfer_syntax
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_Values = Callable[[], npt.NDArray[Any]]
+
+
+def expect_pixels(file: DicomFile) -> None:
+    """Start what decodes a file's pixels, where they are compressed, before they are read.
+
+    Parameters
+    ----------
+    file : DicomFile
+        Only its header is looked at.
+    """
+    with suppress(ValueError):  # what the header states is no transfer syntax; reading tells
+        syntax = transfer_syntax(file.header)
+        if syntax.is_encapsulated:
+            expect_frames(str(syntax))
+
+
+def stored_frames(
+    items: Iterable[tuple[Encoded, Frame]], shape: tuple[int, int]
+) -> Generator[tuple[Dataset, npt.NDArray[Any]], None, None]:
+    """Header and stored values of frames, with only the BitsStored that count.
+
+    Compressed frames are decoded by other processes, several at once and some ahead.
+
+    Parameters
+    ----------
+    items : iterable of (Encoded, Frame)
+        Each frame with its file.
+    shape : tuple of int
+        Rows and columns they must have.
+
+    Yields
+    ------
+    header : pydicom.Dataset
+    stored : ndarray of int, shape (J, I), of colour (J, I, samples)
+
+    Raises
+    ------
+    ReadError
+        When a frame cannot be decoded or has another size.
+    """
+    with Crew() as crew:
+        waiting: deque[tuple[Encoded, Frame, _Values]] = deque()
+        for source, frame in items:
+            with faults_told(frame.file.path):
+                waiting.append((source, frame, _begun(source, frame, shape, crew)))
+            while len(waiting) > crew.ahead:
+                yield _ended(*waiting.popleft(), shape)
+        while waiting:
+            yield _ended(*waiting.popleft(), shape)
+
+
+def _begun(source: Encoded, frame: Frame, shape: tuple[int, int], crew: Crew) -> _Values:
+    """What gives the values of a frame; work elsewhere has begun."""
+    if is_plain(source.header):
+        return functools.partial(_plain_values, source, frame.number, shape)
+    syntax = transfer_syntax(source.header)
+    if not syntax.is_encapsulated:
+        return functools.partial(_unpacked, source, frame.number)
+    fragment = source.fragments[frame.number]
+    if stated_size(fragment) not in (None, shape):
+        raise ValueError("the compressed image has another size than the header")
+    options = {**_options(source.header), "syntax": syntax, "plugin": _plugin(syntax)}
+    values = crew.decode(fragment, options).result
+    signed = near_lossless(fragment) if options.get("pixel_representation") else None
+    return functools.partial(_of_sure_sign, values, frame.file.path, *signed) if signed else values
+
+
+def _of_sure_sign(values: _Values, path: Path, bits: int, near: int) -> npt.NDArray[Any]:
+    """Signed values of a JPEG-LS frame that cannot have gone round the ends of their range.
+
+    JPEG-LS knows no sign: the largest value and the smallest are neighbours in the middle of its
+    range, and what may be `near` off may be on the other side.
+
+    Raises
+    ------
+    ReadError
+        Code ``SIGN_LOST``.
+    """
+    array = values()
+    end = 1 << (bits - 1)
+    if near and (array.min() < near - end or array.max() >= end - near):
+        raise ReadError(
+            f"{path.name} has signed values at the end of their range and was compressed with loss"
+            f" (JPEG-LS, up to {near} off), which may have changed their sign; export it without"
+            " loss",
+            code="SIGN_LOST",
+        )
+    return array
+
+
+def _ended(
+    source: Encoded, frame: Frame, values: _Values, shape: tuple[int, int]
+) -> tuple[Dataset, npt.NDArray[Any]]:
+    with faults_told(frame.file.path):
+        array = values()
+        if array.shape[:2] != shape:
+            raise ValueError("the decoded image has another size than the header")
+        return source.header, _only_stored_bits(array, source.header)
+
+
+def _options(header: Dataset) -> dict[str, str | int]:
+    """What pydicom's decoder must know about one frame."""
+    keywords = {
+        "rows": "Rows",
+        "columns": "Columns",
+        "samples_per_pixel": "SamplesPerPixel",
+        "bits_allocated": "BitsAllocated",
+        "bits_stored": "BitsStored",
+        "pixel_representation": "PixelRepresentation",
+        "planar_configuration": "PlanarConfiguration",
+    }
+    numbers = {key: as_numbers(header, word, 1) for key, word in keywords.items()}
+    options: dict[str, str | int] = {key: int(one[0]) for key, one in numbers.items() if one}
+    options.setdefault("samples_per_pixel", 1)
+    options["photometric_interpretation"] = as_text(header, "PhotometricInterpretation")
+    options["number_of_frames"] = 1
+    return options
+
+
+def _unpacked(source: Encoded, frame: int) -> npt.NDArray[Any]:
+    """Values of a frame, brought into order by pydicom in this process."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    dataset, syntax = source.header, transfer_syntax(source.header)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = syntax
+    array, _ = get_decoder(syntax).as_array(
+        dataset, index=frame, decoding_plugin=_plugin(syntax)
+    )  # fmt: skip
+    return array
+
+
+def _plugin(syntax: Any) -> str:
+    """The one plugin that decodes `syntax`, so that results do not depend on what is installed."""
+    from pydicom.uid import (
+        HTJ2K,
+        HTJ2KLossless,
+        HTJ2KLosslessRPCL,
+        JPEGLSTransferSyntaxes,
+        RLELossless,
+    )
+
+    if not syntax.is_encapsulated:
+        return ""
+    if syntax in JPEGLSTransferSyntaxes:
+        return "pyjpegls"
+    by_pylibjpeg = (RLELossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
+    return "pylibjpeg" if syntax in by_pylibjpeg else "gdcm"
+
+
+def _plain_values(source: Encoded, frame: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Uncompressed little-endian values of a frame, shape (J, I)."""
+    sign = "i" if source.header.PixelRepresentation else "u"
+    kind = np.dtype(f"<{sign}{source.header.BitsAllocated // 8}")
+    count = shape[0] * shape[1]
+    start = frame * count * kind.itemsize
+    return np.frombuffer(source.pixels, kind, count, start).reshape(shape)
+
+
+def _only_stored_bits(array: npt.NDArray[Any], header: Dataset) -> npt.NDArray[Any]:
+    """Drop what lies above HighBit and below BitsStored (old overlays) and extend the sign."""
+    allocated, stored = array.dtype.itemsize * 8, int(header.BitsStored)
+    high = as_numbers(header, "HighBit", 1)
+    top = int(high[0]) + 1 if high else stored
+    if not 0 < stored <= top <= allocated or allocated == stored:
+        return array
+    shifted: npt.NDArray[Any] = array << (allocated - top)
+    shifted >>= allocated - stored
+    return shifted

@@ -1,0 +1,348 @@
+"""DICOM files of a folder and the few header fields that geometry and decoding need.
+
+Patient text is never read: only the fields listed here are parsed, and those that a caller names.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import ReadError
+from medseg.reading.dicom.file import GuardedFile
+from medseg.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MARKS = (
+    "AcquisitionNumber", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier",
+    "DiffusionBValue", "DiffusionGradientOrientation", "TriggerTime", "InversionTime",
+    "ImageType", "ConvolutionKernel", "ContentTime", "AcquisitionTime",
+)  # fmt: skip
+"""Header fields that may tell apart several images at one position, the likeliest first."""
+
+PIXEL_FIELDS = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
+    "ModalityLUTSequence", "Modality", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+"""Header fields that decoding and rescaling need."""
+
+_FIELDS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PixelSpacing",
+    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ImagerPixelSpacing",
+    "PixelSpacingCalibrationType", "SequenceOfUltrasoundRegions", "FrameIncrementPointer",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PIXEL_FIELDS, *MARKS,
+]  # fmt: skip
+
+_NOT_SCANS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a DICOM segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a DICOM segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.5": "a DICOM surface segmentation",
+    "1.2.840.10008.5.1.4.1.1.30": "a DICOM parametric map",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
+    "1.2.840.10008.5.1.4.1.1.481.3": "a radiotherapy structure set",
+}
+_DICOM_ROOT = "1.2.840.10008."
+_STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # group 0008 or 0002, when there is no preamble
+_FIRST_BYTES = 8
+_FIRST_ELEMENT = re.compile(
+    rb"\x08\0[\0\x01\x05\x08\x12-\x18]\0(?:UL|CS|UI|DA|TM|IS|SH|LO|[\0-\xff]\0\0\0)", re.DOTALL
+)
+"""A file without preamble that begins as every DICOM data set does; others are guessed at."""
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM file that holds an image, with its header (no pixels, no patient text).
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    header : pydicom.Dataset
+        The fields listed in this module.
+    pixels_at : int
+        Where, in bytes from the start, the element with the pixels begins; 0 when unknown.
+    size : int
+        Bytes of the file; 0 when unknown.
+    """
+
+    path: Path
+    header: Dataset
+    pixels_at: int = 0
+    size: int = 0
+
+    def text(self, keyword: str) -> str:
+        """A header field as text; empty when absent."""
+        return as_text(self.header, keyword)
+
+    def count(self, keyword: str, default: int = 0) -> int:
+        """A header field as a whole number."""
+        numbers = as_numbers(self.header, keyword)
+        return int(numbers[0]) if numbers else default
+
+    @functools.cached_property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID, empty when blank; harmless to show and to compare."""
+        return harmless(self.text("SeriesInstanceUID"))
+
+    @functools.cached_property
+    def instance_uid(self) -> str:
+        """SOPInstanceUID, empty when blank; harmless as well."""
+        return harmless(self.text("SOPInstanceUID"))
+
+    @functools.cached_property
+    def modality(self) -> str:
+        """DICOM modality word."""
+        return harmless(self.text("Modality"))
+
+    @property
+    def is_multiframe(self) -> bool:
+        """Whether geometry stands in functional groups, or several frames in one file."""
+        return self.count("NumberOfFrames", 1) > 1 or (
+            "PerFrameFunctionalGroupsSequence" in self.header
+        )
+
+
+def as_text(dataset: Dataset, keyword: str) -> str:
+    """A field as text, several values joined by a backslash; empty when absent or blank."""
+    value = _value(dataset, keyword)
+    if value is None or isinstance(value, str):
+        return (value or "").strip("\0 ")
+    many = value if isinstance(value, Iterable) else (value,)
+    return "\\".join(str(one) for one in many)
+
+
+def harmless(text: str) -> str:
+    """A UID or code word as it is when valid; else cut to 64 characters, odd ones as "?"."""
+    return re.sub(r"[^A-Za-z0-9._ -]", "?", text[:64])
+
+
+def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
+    """A field as finite numbers; empty when absent, not numbers, or not `count` of them."""
+    value = _value(dataset, keyword)
+    if value is None or value == "":
+        return ()
+    many = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    try:
+        numbers = tuple(float(one) for one in many)
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    finite = all(abs(number) < float("inf") for number in numbers)
+    return numbers if finite and count in (None, len(numbers)) else ()
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """A field's value; None when absent, or when its bytes cannot be what its type says."""
+    try:
+        found = dataset.get(_tag(keyword))
+        value = None if found is None else found.value
+    except Exception:  # noqa: BLE001 - values are parsed late, and fail in every kind of way
+        return None
+    return value
+
+
+def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; none when absent, or when its bytes are no sequence."""
+    value = _value(dataset, keyword)
+    return value if isinstance(value, MutableSequence) else ()
+
+
+def find_images(
+    folder: Path,
+    progress: Progress,
+    seen: Callable[[DicomFile], None] = lambda _: None,
+    *,
+    more: tuple[str, ...] = (),
+) -> tuple[list[DicomFile], dict[Path, ReadError]]:
+    """Every DICOM image below `folder`, nested or not, whatever the files are called.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look; each file's header is read once.
+    progress : Progress
+        Called after each file.
+    seen : callable, optional
+        Called with each image as soon as its header is read.
+    more : tuple of str, optional
+        Further fields to read, by keyword.
+
+    Returns
+    -------
+    images : list of DicomFile
+        In the order of their paths.
+    faults : dict of Path to ReadError
+        Files that are DICOM but damaged; passing over one could lose a slice.
+    """
+    paths = sorted(_files_below(folder))
+    images, faults = [], {}
+    for done, path in enumerate(paths, start=1):
+        try:
+            image = read_header(path, more)
+        except ReadError as error:
+            faults[path] = error
+        else:
+            if image and not_a_scan(image) is None:
+                images.append(image)
+                seen(image)
+        progress(done, len(paths), "reading headers")
+    return images, faults
+
+
+def read_image(path: Path) -> DicomFile:
+    """The header of one file that must be a DICOM image.
+
+    Raises
+    ------
+    ReadError
+        When it is not DICOM, holds no image or is damaged.
+    """
+    image = read_header(path)
+    other = not_a_scan(image) if image else "not a DICOM image"
+    if image is None or other:
+        raise ReadError(f"{path.name} is {other}, not a scan; give the scan", code="NOT_A_SCAN")
+    return image
+
+
+def read_header(path: Path, more: tuple[str, ...] = ()) -> DicomFile | None:
+    """The header of `path`; None when it is not DICOM or says it holds no image.
+
+    Parameters
+    ----------
+    path : Path
+        Of any file.
+    more : tuple of str, optional
+        Further fields to read, by keyword.
+
+    Returns
+    -------
+    DicomFile or None
+
+    Raises
+    ------
+    ReadError
+        When it is DICOM but damaged.
+    """
+    from pydicom import dcmread
+
+    known = sniff(path)
+    if known == "stub":
+        raise _damaged(path, "it is empty or cut short")
+    if not known:
+        return None
+    try:
+        with GuardedFile(path) as file:
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags(more))
+            image = DicomFile(path, header, file.tell(), file.size)
+    except ReadError as error:
+        raise ReadError(f"{path.name} is {error}", code=error.code) from error
+    except Exception as error:  # parsers raise of every kind on damaged bytes
+        if known == "guess":
+            return None
+        raise _damaged(path, type(error).__name__) from error
+    if image.count("Rows") > 0 and image.count("Columns") > 0:
+        return image
+    class_uid = _stated_class(image)
+    if known == "dicom" and _should_have_image(class_uid):
+        raise _damaged(path, "the header ends before the image")
+    return image if class_uid in _NOT_SCANS else None  # kept when worth naming to the user
+
+
+@functools.cache
+def _tags(more: tuple[str, ...]) -> list[Any]:
+    """The fields as tags; pydicom would look each of them up for each file."""
+    return [_tag(keyword) for keyword in (*_FIELDS, *more)]
+
+
+@functools.cache
+def _tag(keyword: str) -> Any:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
+
+
+def _stated_class(image: DicomFile) -> str:
+    """SOP class by the header, or by the file's first group, which a cut leaves in place."""
+    meta = getattr(image.header, "file_meta", None)
+    first = as_text(meta, "MediaStorageSOPClassUID") if meta is not None else ""
+    return image.text("SOPClassUID") or first
+
+
+def sniff(path: Path) -> str:
+    """What a file's first bytes say.
+
+    Returns
+    -------
+    str
+        ``"dicom"``, ``"guess"`` (it may be DICOM without preamble), ``"stub"`` (a name as DICOM
+        files have and nothing but zeros or a few bytes, as a broken copy leaves behind), or empty.
+
+    Raises
+    ------
+    ReadError
+        When the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise ReadError(f"{path.name} cannot be opened: {reason}") from error
+    if start[128:] == b"DICM":
+        return "dicom"
+    is_rest = len(start) < _FIRST_BYTES and start[:1] in (b"\x08", b"\x02")
+    if is_rest or (len(start) < 132 and not start[:128].strip(b"\0")):
+        return "stub" if _is_dicom_name(path) else ""
+    if start[:2] not in _STARTS:
+        return ""
+    return "dicom" if _FIRST_ELEMENT.match(start) else "guess"
+
+
+def class_uid(path: Path) -> str:
+    """SOPClassUID of a DICOM file; empty when it has none or is not DICOM."""
+    image = read_header(path)
+    return image.text("SOPClassUID") if image else ""
+
+
+def not_a_scan(image: DicomFile) -> str | None:
+    """What the object is when it holds pixels (or contours) but no scan."""
+    return _NOT_SCANS.get(image.text("SOPClassUID"))
+
+
+def _is_dicom_name(path: Path) -> bool:
+    """Whether files of this ending are DICOM more often than not."""
+    ending = path.suffix.lower().removeprefix(".")
+    return ending in ("", "dcm", "dicom", "ima") or ending.isdigit()
+
+
+def _should_have_image(uid: str) -> bool:
+    """Whether an object of this SOP class holds an image, or its class was cut off."""
+    from pydicom.uid import UID
+
+    standard = uid.startswith(_DICOM_ROOT) or _DICOM_ROOT.startswith(uid)
+    return not uid or "Image Storage" in UID(uid).name or (standard and UID(uid).name == uid)
+
+
+def _damaged(path: Path, why: str) -> ReadError:
+    return ReadError(
+        f"{path.name} is a damaged DICOM file ({why}); copy or export it again, or move it away",
+        code="DAMAGED",
+    )
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files at any depth, without hidden ones and without DICOMDIR (an index, not an image)."""
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.upper() != "DICOMDIR":
+                yield Path(base, name)

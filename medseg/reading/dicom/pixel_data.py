@@ -1,0 +1,257 @@
+"""Pixels of DICOM files as they are stored: found, checked to be all there, not yet decoded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import ReadError
+from medseg.reading.dicom.decoder_pool import DecodingError
+from medseg.reading.dicom.file import dataset_of
+from medseg.reading.dicom.headers import (
+    PIXEL_FIELDS,
+    DicomFile,
+    as_numbers,
+    as_text,
+    harmless,
+)
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # tag (7FE0,0010), little endian
+_ITEM = b"\xfe\xff\x00\xe0"  # tag (FFFE,E000)
+_END_OF_ITEMS = b"\xfe\xff\xdd\xe0\0\0\0\0"  # tag (FFFE,E0DD), no length
+_UNDEFINED = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A file's header and its pixels as stored.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+        Everything that decoding needs.
+    pixels : bytes
+        The value of PixelData.
+    """
+
+    header: Dataset
+    pixels: bytes
+
+    @functools.cached_property
+    def fragments(self) -> list[bytes]:
+        """Compressed bytes of each frame."""
+        from pydicom.encaps import generate_frames
+
+        count = as_numbers(self.header, "NumberOfFrames", 1)
+        offsets = [
+            self.header.get(key) for key in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+        ]
+        table = (offsets[0], offsets[1]) if all(offsets) else None
+        return list(
+            generate_frames(
+                self.pixels,
+                number_of_frames=int(count[0]) if count else 1,
+                extended_offsets=table,
+            )
+        )
+
+
+def encoded(file: DicomFile) -> Encoded:
+    """The pixels of a file, still encoded, checked to be all there.
+
+    Parameters
+    ----------
+    file : DicomFile
+        Its header is used again where the pixels can be found without parsing the file again.
+
+    Returns
+    -------
+    Encoded
+
+    Raises
+    ------
+    ReadError
+        Code ``TRUNCATED`` when pixels are missing, ``UNDECODABLE`` when the file is damaged.
+    """
+    with faults_told(file.path):
+        pixels = _plain_pixels(file) or _pixels_in_items(file)
+        if pixels:
+            found = Encoded(file.header, pixels)
+        else:
+            fields = [*PIXEL_FIELDS, "PixelData"]
+            dataset = dataset_of(file.path, force=True, specific_tags=fields)
+            found = Encoded(dataset, dataset.get("PixelData") or b"")
+        _check_length(found, file.path)
+        return found
+
+
+def is_plain(header: Dataset) -> bool:
+    """Whether pixels lie in the file as little-endian grey values of whole bytes."""
+    bits = as_numbers(header, "BitsAllocated", 1)
+    samples = as_numbers(header, "SamplesPerPixel", 1)
+    whole_bytes = bits in ((8.0,), (16.0,), (32.0,))
+    plain = transfer_syntax(header) in (_IMPLICIT, _EXPLICIT)
+    return whole_bytes and plain and samples in ((), (1.0,))
+
+
+def _plain_pixels(file: DicomFile) -> bytes | None:
+    """The value of PixelData, read without parsing the file again; None where that cannot be.
+
+    References
+    ----------
+    DICOM PS3.5 7.1.2 and 7.1.3: tag, (VR and two reserved bytes,) length, value.
+    """
+    if not file.pixels_at or not is_plain(file.header):
+        return None
+    start = 4 if transfer_syntax(file.header) == _IMPLICIT else 8
+    with file.path.open("rb") as stream:
+        stream.seek(file.pixels_at)
+        element = stream.read(start + 4)
+        length = element[start:]
+        if element[:4] != _PIXEL_DATA or length == _UNDEFINED:
+            return None
+        left = max(file.path.stat().st_size - stream.tell(), 0)
+        return stream.read(min(int.from_bytes(length, "little"), left))
+
+
+def _pixels_in_items(file: DicomFile) -> bytes | None:
+    """The items of compressed PixelData, read without parsing the file again.
+
+    None where that cannot be, such as when the items do not end as they should.
+
+    References
+    ----------
+    DICOM PS3.5 A.4: items of a tag, a length and a value each, then a delimiter.
+    """
+    if not file.pixels_at or not transfer_syntax(file.header).is_encapsulated:
+        return None
+    with file.path.open("rb") as stream:
+        stream.seek(file.pixels_at)
+        element = stream.read(12)
+        if element[:4] != _PIXEL_DATA or element[8:] != _UNDEFINED:
+            return None
+        items = stream.read()
+    at = 0
+    while items[at : at + 4] == _ITEM:
+        at += 8 + int.from_bytes(items[at + 4 : at + 8], "little")
+    return items[:at] if items[at : at + 8] == _END_OF_ITEMS else None
+
+
+def transfer_syntax(header: Dataset) -> Any:
+    """Transfer syntax of the file; guessed from how it was parsed when it does not say."""
+    from pydicom.uid import UID, ExplicitVRBigEndian
+
+    stated = as_text(header.file_meta, "TransferSyntaxUID") if header.file_meta else ""
+    if stated:
+        return _uid(stated)
+    implicit, little = header.original_encoding
+    if little:
+        return UID(_IMPLICIT if implicit else _EXPLICIT)
+    return ExplicitVRBigEndian
+
+
+@functools.lru_cache(maxsize=256)
+def _uid(text: str) -> Any:
+    """`text` as a UID; making one takes longer than all the rest of a header."""
+    from pydicom.uid import UID
+
+    return UID(text)
+
+
+def check_promise(file: DicomFile) -> None:
+    """Raise `ReadError` when a file's pixels cannot all be there, or nothing decodes them.
+
+    Parameters
+    ----------
+    file : DicomFile
+        Only its header and its size are looked at.
+
+    Raises
+    ------
+    ReadError
+        Code ``TRUNCATED`` or ``UNSUPPORTED``.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+
+    with faults_told(file.path):
+        syntax = transfer_syntax(file.header)
+        try:
+            get_decoder(syntax)
+        except NotImplementedError as error:
+            raise ReadError(
+                f"{file.path.name} is compressed in a way that is not supported"
+                f" ({harmless(syntax)}); export it uncompressed",
+                code="UNSUPPORTED",
+            ) from error
+        element = 8 if syntax == _IMPLICIT else 12  # bytes of tag, type and length
+        there, expected = file.size - file.pixels_at - element, expected_bytes(file.header)
+        if file.pixels_at and is_plain(file.header) and there < expected:
+            raise _truncated(file.path, f"{max(there, 0)} of {expected} bytes of pixels are there")
+
+
+def expected_bytes(header: Dataset) -> int:
+    """Bytes of all the frames that a header promises, uncompressed.
+
+    References
+    ----------
+    DICOM PS3.3 C.7.6.3.1.2: YBR_FULL_422 has one pair of chroma values for two pixels.
+    """
+    keys = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1))
+    bits = int(header.BitsAllocated)
+    for key, default in keys:
+        numbers = as_numbers(header, key, 1)
+        bits *= int(numbers[0]) if numbers else default
+    halved = as_text(header, "PhotometricInterpretation") == "YBR_FULL_422"
+    return bits // 8 // 3 * 2 if halved else bits // 8
+
+
+def _check_length(source: Encoded, path: Path) -> None:
+    """Raise `ReadError` when pixels are missing, or fewer than an uncompressed header says."""
+    if not source.pixels:
+        raise _truncated(path, "it holds no pixels")
+    if transfer_syntax(source.header).is_encapsulated:
+        return
+    stored, expected = len(source.pixels), expected_bytes(source.header)
+    if stored < expected:
+        raise _truncated(path, f"{stored} of {expected} bytes of pixels are there")
+
+
+def _truncated(path: Path, why: str) -> ReadError:
+    return ReadError(f"{path.name} is truncated: {why}; copy or export it again", code="TRUNCATED")
+
+
+@contextmanager
+def faults_told(path: Path) -> Iterator[None]:
+    """Turn what decoders raise into one `ReadError`; a file cut short is told as such.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file whose pixels are looked at.
+
+    Raises
+    ------
+    ReadError
+        Code ``TRUNCATED`` or ``UNDECODABLE``.
+    """
+    try:
+        yield
+    except ReadError:
+        raise
+    except EOFError as error:
+        raise _truncated(path, "it ends within its pixels") from error
+    except Exception as error:  # decoders raise of every kind on damaged bytes
+        kind = error if isinstance(error, DecodingError) else type(error).__name__
+        raise ReadError(
+            f"the pixels of {path.name} cannot be decoded ({kind}); the file is"
+            " damaged or its compression is not supported, export it uncompressed",
+            code="UNDECODABLE",
+        ) from error

@@ -1,0 +1,340 @@
+"""DICOM RT Structure Sets: contours back to a label map on the slices they were drawn on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError, LabelError, ReadError
+from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
+from medseg.reading.dicom.polygons import filled
+from medseg.reading.dicom.segment_canvas import Canvas
+from medseg.reading.dicom.stacks import Stack, stacks_of
+from medseg.reading.error_context import naming
+from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentChoice
+from medseg.runtime.progress import silent
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.conventions import flip_lps_ras_points
+from medseg.volume.grid import FloatArray
+from medseg.volume.label_table import default_color
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_OFF_SLICE = 0.1  # of the distance between slices
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """A ROI: what it is, and its closed contours (N, 3) in RAS+ mm."""
+
+    label: Label
+    contours: tuple[FloatArray, ...]
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is a DICOM file of the structure set class."""
+    return path.is_file() and class_uid(path) == _STRUCTURE_SET
+
+
+def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
+    """Read a structure set on the image series that lies in its folder or below.
+
+    The form is that of :class:`medseg.reading.protocol.LabelReader`; `path` lies beside the images
+    that it refers to, and `table` names the ROIs to read and gives their values. Without it all
+    are read, their values being their numbers. The map lies on the grid of the images and has
+    their provenance.
+
+    Raises
+    ------
+    ReadError
+        When the file is damaged, or the images are not there.
+    GeometryError
+        When contours do not lie on slices of the images.
+    LabelError
+        When ROIs overlap, or the table names one that is not there.
+
+    Notes
+    -----
+    A pixel belongs to a ROI when its centre is inside an odd number of the ROI's contours on its
+    slice, or on one of them; so holes may be contours of their own or keyholes. ROIs may be empty.
+    Slices without contours are empty: nothing is made up between slices.
+    """
+    return read_labels_by_choice(path, table=table, choice=EVERYTHING)
+
+
+def read_labels_by_choice(
+    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+) -> LabelMap:  # fmt: skip
+    """Read as :func:`read_labels` does, but only the ROIs that are wanted.
+
+    The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are the values
+    that the ROIs have in the map.
+
+    Raises
+    ------
+    LabelError
+        When there is no such ROI; or as :func:`read_labels`.
+    """
+    with naming(path):
+        dataset, regions, notes = _load(path, table)
+        stack = _images(dataset, path.parent)
+        if stack.grid is None:
+            raise stack.refusal or ReadError("its images have no grid")
+        regions = _taken(regions, choice)
+        uids = tuple(frame.file.instance_uid for frame in stack.frames)
+        values, more = _drawn(regions, stack.grid, choice.overlaps, cropped=False)
+        notes = (*stack.notes, *notes, *more)
+        source = Provenance("dicom", stack.paths, stack.series_uid, uids, notes)
+        return LabelMap(values, stack.grid, _known(table, regions), source)
+
+
+def read_labels_on(
+    path: Path,
+    *,
+    scan: Scan,
+    table: LabelTable | None = None,
+    choice: SegmentChoice = EVERYTHING,
+    cropped: bool = False,
+) -> LabelMap:
+    """Read a structure set on a scan that is given, whichever files it came from.
+
+    Parameters
+    ----------
+    path : Path
+        A structure set.
+    scan : Scan
+        Its K axis must run across the planes of the contours.
+    table : LabelTable, optional
+        As for :func:`read_labels`.
+    choice : SegmentChoice, optional
+        As for :func:`read_labels_by_choice`.
+    cropped : bool, default False
+        Whether contours beyond the first and last slice are left out, with a note, instead of
+        refused.
+
+    Returns
+    -------
+    LabelMap
+        On the scan's grid.
+
+    Raises
+    ------
+    ReadError, GeometryError, LabelError
+        As :func:`read_labels_by_choice`.
+    """
+    with naming(path):
+        _, regions, notes = _load(path, table)
+        regions = _taken(regions, choice)
+        values, more = _drawn(regions, scan.grid, choice.overlaps, cropped=cropped)
+        old = scan.provenance
+        source = dataclasses.replace(old, notes=(*old.notes, *notes, *more))
+        return LabelMap(values, scan.grid, _known(table, regions), source)
+
+
+def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region], tuple[str, ...]]:
+    """The file, the regions that are wanted, and notes about contours that enclose nothing."""
+    from pydicom import dcmread
+
+    open_ones: Counter[str] = Counter()
+    try:
+        dataset = dcmread(path, force=True)
+        numbers = _numbers(dataset)
+        regions = [_region(item, number, dataset, open_ones) for number, item in numbers.items()]
+    except ReadError:
+        raise
+    except Exception as error:  # parsers raise of every kind on damaged bytes
+        kind = type(error).__name__
+        raise ReadError(f"damaged RT Structure Set ({kind}); copy or export it again") from error
+    notes = [
+        f"{count} contour(s) that enclose nothing ({kind or 'of no kind'}) were left out"
+        for kind, count in sorted(open_ones.items())
+    ]
+    return dataset, _wanted(_unique(regions), table), tuple(notes)
+
+
+def _numbers(dataset: Dataset) -> dict[int, Dataset]:
+    """ROIs by the value that stands for them: their number where all numbers can be values."""
+    items = list(dataset.StructureSetROISequence)
+    numbers = [int(item.ROINumber) for item in items]
+    fit = len(set(numbers)) == len(numbers) and all(1 <= one <= 65535 for one in numbers)
+    values = numbers if fit else range(1, len(items) + 1)
+    return dict(zip(values, items, strict=True))
+
+
+def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]) -> _Region:
+    """One ROI with its contours; those that enclose nothing are counted in `open_ones`."""
+    number = int(item.ROINumber)
+    drawn = [
+        one
+        for one in dataset.get("ROIContourSequence") or []
+        if int(one.ReferencedROINumber) == number
+    ]
+    color = next((as_numbers(one, "ROIDisplayColor", 3) for one in drawn), ())
+    rings = []
+    for contour in (one for roi in drawn for one in roi.get("ContourSequence") or []):
+        points = _points(contour)
+        kind = as_text(contour, "ContourGeometricType")
+        if kind in _CLOSED and len(points) >= 3:
+            rings.append(flip_lps_ras_points(points))
+        else:
+            open_ones[kind] += 1
+    label = Label(
+        value=value,
+        name=as_text(item, "ROIName") or f"ROI {number}",
+        color=_color(color, value),
+        code=_code(dataset, number),
+    )
+    return _Region(label, tuple(rings))
+
+
+def _points(contour: Dataset) -> FloatArray:
+    """Contour Data, LPS+ mm, shape (N, 3); parsed as a whole, there may be millions."""
+    stored = contour.get_item("ContourData")
+    value: Any = getattr(stored, "value", None) or b""
+    if isinstance(value, bytes):
+        value = value.decode("ascii").replace("\\", " ").rstrip("\0").split()
+    points: FloatArray = np.array(value, np.float64)
+    if points.size % 3 or not np.isfinite(points).all():
+        raise ReadError("a contour of it is not made of points in space; export it again")
+    return points.reshape(-1, 3)
+
+
+def _color(numbers: tuple[float, ...], value: int) -> tuple[int, int, int]:
+    if len(numbers) != 3:
+        return default_color(value - 1)
+    red, green, blue = (min(255, max(0, int(one))) for one in numbers)
+    return red, green, blue
+
+
+def _code(dataset: Dataset, number: int) -> Code | None:
+    """The code of the observation about a ROI, if there is one."""
+    for item in dataset.get("RTROIObservationsSequence") or []:
+        if as_numbers(item, "ReferencedROINumber") != (number,):
+            continue
+        for code in item.get("RTROIIdentificationCodeSequence") or []:
+            words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+            return Code(*(as_text(code, word) for word in words))
+    return None
+
+
+def _unique(regions: Sequence[_Region]) -> list[_Region]:
+    """The regions, names that several share made unique by their values."""
+    times = Counter(region.label.name for region in regions)
+    return [
+        region
+        if times[region.label.name] == 1
+        else _Region(_numbered(region.label), region.contours)
+        for region in regions
+    ]
+
+
+def _numbered(label: Label) -> Label:
+    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
+
+
+def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
+    """The regions that `table` names, as its labels; all of them without a table."""
+    if table is None:
+        return regions
+    by_name = {region.label.name: region for region in regions}
+    missing = [name for name in table.names if name not in by_name]
+    if missing:
+        raise LabelError(
+            f"it has no ROI {', '.join(missing)}; it has {', '.join(by_name)}", code="UNKNOWN_LABEL"
+        )
+    return [_Region(label, by_name[label.name].contours) for label in table]
+
+
+def _taken(regions: Sequence[_Region], choice: SegmentChoice) -> list[_Region]:
+    """The regions that the user chose, in that order."""
+    by_value = {region.label.value: region for region in regions}
+    wanted = choice.numbers({value: region.label.name for value, region in by_value.items()})
+    return [by_value[value] for value in wanted]
+
+
+def _known(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
+    """The table that was given, or that of the regions, in ascending order."""
+    labels = (region.label for region in regions)
+    return table or LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
+
+
+def _images(dataset: Dataset, folder: Path) -> Stack:
+    """The stack of images in `folder` that the structure set refers to most often."""
+    files, _ = find_images(folder, silent)
+    wanted = _referenced(dataset)
+    counts = [
+        (sum(frame.file.instance_uid in wanted for frame in stack.frames), stack)
+        for stack in stacks_of(files)
+    ]
+    most = max((count for count, _ in counts), default=0)
+    if not most:
+        raise ReadError(
+            "the images that it was drawn on are not in its folder; put it beside them, or give"
+            " the scan",
+            code="NO_IMAGES",
+        )
+    return next(stack for count, stack in counts if count == most)
+
+
+def _referenced(dataset: Dataset) -> set[str]:
+    """SOPInstanceUIDs of the images, by any of the places where they may stand."""
+    regions = dataset.get("ROIContourSequence") or []
+    holders = [one for region in regions for one in region.get("ContourSequence") or []]
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            holders += study.get("RTReferencedSeriesSequence") or []
+    images = (image for holder in holders for image in holder.get("ContourImageSequence") or [])
+    return {as_text(image, "ReferencedSOPInstanceUID") for image in images} - {""}
+
+
+def _drawn(
+    regions: Sequence[_Region], grid: Grid, overlaps: Overlaps, *, cropped: bool
+) -> tuple[npt.NDArray[Any], list[str]]:
+    """Label values (I, J, K) of the regions, and notes about what did not fit."""
+    canvas = Canvas(grid.shape, [region.label for region in regions], overlaps)
+    outside = 0
+    for region in regions:
+        on_slice = defaultdict(list)
+        for contour in region.contours:
+            index = grid.to_index(contour)
+            k = _slice(index)
+            if 0 <= k < grid.shape[2]:
+                on_slice[k].append(index[:, :2])
+            else:
+                outside += 1
+        for k, rings in on_slice.items():
+            inside = filled(rings, grid.shape[:2])
+            canvas.draw((..., k), inside * np.uint16(region.label.value))
+    if outside and not cropped:
+        raise GeometryError(
+            f"{outside} of its contours lie beyond the first or last slice of the images; add the"
+            " slices that are missing",
+            code="OUTSIDE_IMAGE",
+        )
+    values, decided = canvas.finished()
+    notes = [f"{outside} contour(s) beyond the scan's slices were left out"] if outside else []
+    return values, [*notes, *decided]
+
+
+def _slice(index: FloatArray) -> int:
+    """The K index that all points of a contour share."""
+    k = round(float(index[:, 2].mean()))
+    off = float(np.abs(index[:, 2] - k).max())
+    if off > _OFF_SLICE:
+        raise GeometryError(
+            f"a contour lies {off:.2f} slices away from the slice nearest to it; give the scan that"
+            " it was drawn on",
+            code="OFF_SLICE",
+        )
+    return k

@@ -1,0 +1,224 @@
+"""DICOM Segmentation objects (binary, fractional, label map) back to a label map."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import LabelError, ReadError
+from medseg.reading.dicom.decoding import stored_frames
+from medseg.reading.dicom.file import dataset_of
+from medseg.reading.dicom.frames import Frame, frames_of
+from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_uid
+from medseg.reading.dicom.pixel_data import Encoded, transfer_syntax
+from medseg.reading.dicom.seg_grid import grid_of_sparse
+from medseg.reading.dicom.segment_canvas import Canvas
+from medseg.reading.error_context import naming
+from medseg.reading.segment_selection import EVERYTHING, SegmentChoice
+from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
+from medseg.volume.conventions import from_kji
+from medseg.volume.label_table import default_color
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_PROPERTIES = ("Category", "Type")
+_BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` is a DICOM file of a segmentation class."""
+    return path.is_file() and class_uid(path) in (_BINARY, _LABEL_MAP)
+
+
+def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
+    """Read a segmentation on the slices it stores.
+
+    The form is that of :class:`medseg.reading.protocol.LabelReader`; `path` is a DICOM SEG of type
+    BINARY, FRACTIONAL or LABELMAP. The value of a voxel is its segment's number; of medseg's own
+    files, the label's value. The grid reaches from the first to the last slice that the file
+    stores, which may be fewer than the source series has.
+
+    Raises
+    ------
+    ReadError
+        When the file is damaged.
+    GeometryError
+        When its frames do not lie on one even stack.
+    LabelError
+        Code ``OVERLAP``, when segments overlap: one voxel can hold one label only. The pairs are
+        listed.
+    """
+    return read_labels_by_choice(path, table=table, choice=EVERYTHING)
+
+
+def read_labels_by_choice(
+    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+) -> LabelMap:  # fmt: skip
+    """Read as :func:`read_labels` does, but only the segments that are wanted.
+
+    The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are
+    the values that the labels have in the label map. The grid is the same, whichever segments are
+    taken.
+
+    Raises
+    ------
+    LabelError
+        When there is no such segment; or as :func:`read_labels`.
+    """
+    with naming(path):
+        dataset, labels = _opened(path)
+        notes = _notes(dataset)
+        number_of = {label.value: number for number, label in labels.items()}
+        if len(number_of) < len(labels):
+            raise LabelError("several of its segments have one of the values; export it again")
+        values_wanted = choice.numbers({label.value: label.name for label in labels.values()})
+        wanted = [number_of[value] for value in values_wanted]
+        taken = [labels[number] for number in wanted]
+        own = LabelTable(tuple(sorted(taken, key=lambda label: label.value)))
+        value_of = {number: labels[number].value for number in wanted}
+        frames = frames_of(DicomFile(path, dataset))
+        grid, slices = grid_of_sparse(frames)
+        canvas = Canvas(grid.shape[::-1], taken, choice.overlaps)
+        stored = _stored(dataset, frames)
+        for frame, k, pixels in zip(frames, slices, stored, strict=True):
+            canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
+        values, decided = canvas.finished()
+        uid, notes = as_text(dataset, "SeriesInstanceUID"), (*notes, *decided)
+        source = Provenance("dicom-seg", (path,), uid, notes=notes)
+        return LabelMap(from_kji(values), grid, table or own, source)
+
+
+def _opened(path: Path) -> tuple[Dataset, dict[int, Label]]:
+    """The file, and the label of each segment by its number; background is left out."""
+    try:
+        dataset = dataset_of(path)
+        numbered = [_label(item) for item in dataset.SegmentSequence]
+    except Exception as error:  # parsers raise of every kind on damaged bytes
+        kind = type(error).__name__
+        raise ReadError(f"damaged DICOM SEG ({kind}); copy or export it again") from error
+    labels = dict(numbered)
+    if len(labels) < len(numbered):
+        raise LabelError("several of its segments have one number; export it again")
+    times = Counter(label.name for label in labels.values())
+    return dataset, {
+        number: label if times[label.name] == 1 else _renamed(label)
+        for number, label in labels.items()
+        if label.value > 0
+    }
+
+
+def _notes(dataset: Dataset) -> tuple[str, ...]:
+    """What becomes of fractions; a `ReadError` for types that are not known."""
+    kind = as_text(dataset, "SegmentationType")
+    if kind == "FRACTIONAL":
+        return ("fractional: a voxel belongs to a segment that fills at least half of it",)
+    if kind not in ("BINARY", "LABELMAP"):
+        raise ReadError("a DICOM SEG of unknown type; BINARY, FRACTIONAL and LABELMAP can be read")
+    return ()
+
+
+def _label(item: Dataset) -> tuple[int, Label]:
+    """Segment number and label of an item of SegmentSequence."""
+    number = int(item.SegmentNumber)
+    own = re.fullmatch(r"medseg label (\d+)", as_text(item, "TrackingID"))
+    value = int(own[1]) if own else number
+    name = as_text(item, "SegmentLabel") or f"segment {number}"
+    kind, what = (_code(item, f"SegmentedProperty{word}CodeSequence") for word in _PROPERTIES)
+    return number, Label.coded(value, name, _color(item, number), kind=kind, what=what)
+
+
+def _color(item: Dataset, number: int) -> tuple[int, int, int]:
+    """RGB of the recommended CIELab colour; a default when there is none."""
+    stored = as_numbers(item, "RecommendedDisplayCIELabValue", 3)
+    if not stored:
+        return default_color(number - 1)
+    from highdicom.color import CIELabColor
+
+    l_star, a_star, b_star = (int(one) for one in stored)
+    red, green, blue = CIELabColor.from_dicom_value((l_star, a_star, b_star)).to_rgb()
+    return int(red), int(green), int(blue)
+
+
+def _code(item: Dataset, sequence: str) -> Code:
+    """The first code of a sequence; one without a value when there is none."""
+    words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+    for one in item.get(sequence) or []:
+        return Code(*(as_text(one, word) for word in words))
+    return Code("", "", "")
+
+
+def _renamed(label: Label) -> Label:
+    """The label with its value in its name, which others share."""
+    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
+
+
+def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
+    """Stored pixels of each frame, shape (J, I)."""
+    shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    if dataset.BitsAllocated == 1 and not transfer_syntax(dataset).is_encapsulated:
+        return (_bits(dataset, frame, shape) for frame in frames)
+    source = Encoded(dataset, dataset.PixelData)
+    return (stored for _, stored in stored_frames(((source, one) for one in frames), shape))
+
+
+def _label_values(
+    dataset: Dataset, frame: Frame, stored: npt.NDArray[Any], value_of: dict[int, int]
+) -> npt.NDArray[np.uint16]:
+    """Label values of a frame, shape (J, I)."""
+    kind, lookup = as_text(dataset, "SegmentationType"), np.zeros(65536, np.uint16)
+    if kind == "LABELMAP":
+        lookup[list(value_of)] = list(value_of.values())
+    else:
+        whole = as_numbers(dataset, "MaximumFractionalValue", 1) if kind == "FRACTIONAL" else ()
+        half = math.ceil(whole[0] / 2) if whole else 1
+        lookup[max(half, 1) :] = value_of.get(_segment_number(dataset, frame.number), 0)
+    values: npt.NDArray[np.uint16] = lookup[stored]
+    return values
+
+
+def _bits(dataset: Dataset, frame: Frame, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """One-bit pixels of a frame, shape (J, I); frames follow each other without padding.
+
+    References
+    ----------
+    DICOM PS3.5 8.1.1.
+    """
+    count = shape[0] * shape[1]
+    first = frame.number * count
+    if count < 8:
+        _check_gapless(dataset, count)
+    chunk = np.frombuffer(dataset.PixelData, np.uint8)[first // 8 : -(-(first + count) // 8)]
+    bits = np.unpackbits(chunk, bitorder="little")[first % 8 : first % 8 + count]
+    if bits.size < count:
+        raise ReadError("truncated: pixels are missing; copy or export it again", code="TRUNCATED")
+    return bits.reshape(shape)
+
+
+def _check_gapless(dataset: Dataset, count: int) -> None:
+    """Raise `ReadError` when frames of `count` pixels, less than a byte, have a byte each."""
+    bits = count * int(dataset.get("NumberOfFrames") or 1)
+    if len(dataset.PixelData) > 2 * math.ceil(bits / 16):
+        raise ReadError(
+            "there is padding between its frames of fewer than 8 pixels, against the standard;"
+            " export it again with another program",
+            code="DAMAGED",
+        )
+
+
+def _segment_number(dataset: Dataset, frame: int) -> int:
+    """Which segment a frame of a binary SEG belongs to."""
+    own: Any = dataset.PerFrameFunctionalGroupsSequence[frame]
+    groups = (own, *(dataset.get("SharedFunctionalGroupsSequence") or []))
+    for group in groups:
+        for item in group.get("SegmentIdentificationSequence") or []:
+            return int(item.ReferencedSegmentNumber)
+    raise ReadError(f"frame {frame + 1} does not say which segment it belongs to")

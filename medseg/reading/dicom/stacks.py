@@ -1,0 +1,321 @@
+"""Stacks: frames that belong to one volume, and why a stack cannot be read where it cannot."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import GeometryError, InputError
+from medseg.reading.dicom.duplicates import without_duplicates
+from medseg.reading.dicom.frames import Frame, frames_of
+from medseg.reading.dicom.geometry import SAME_POSITION_MM, depths_mm, grid_of
+from medseg.reading.dicom.headers import DicomFile
+from medseg.reading.dicom.planar import in_own_plane, is_cine, is_flat
+from medseg.volume import Grid
+
+_SAME_ORIENTATION = 1e-3
+_SAME_SPACING_MM = 1e-4
+
+PICTURE_CODES = ("NO_GEOMETRY", "COLOUR")
+"""Refusals of pictures that are no volume at all, such as screenshots in a series folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slices of one orientation at distinct positions: one volume, or the reason why it is none.
+
+    Parameters
+    ----------
+    frames : tuple of Frame
+        In K order when there is a grid.
+    grid : Grid or None
+        Where the voxels lie; None when refused.
+    refusal : InputError or None
+        Raised when someone reads this stack.
+    notes : tuple of str
+        What was repaired or is worth knowing.
+    selector : str
+        What `series` chooses it by: the SeriesInstanceUID, followed by ``#n`` when several
+        stacks share it.
+    copies : int
+        Files that were left out because another is the same image.
+    volume : tuple of int
+        Which volume of its series (phase, echo, time point) it is, from 1, and of how many.
+    """
+
+    frames: tuple[Frame, ...]
+    grid: Grid | None
+    refusal: InputError | None
+    notes: tuple[str, ...] = ()
+    selector: str = ""
+    copies: int = 0
+    volume: tuple[int, int] = (1, 1)
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.frames[0].file.series_uid
+
+    @property
+    def modality(self) -> str:
+        """DICOM modality word."""
+        return self.frames[0].file.modality
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file of each frame, in the order of the frames."""
+        return tuple(frame.file.path for frame in self.frames)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it can never be a volume (no position in the patient, or colour)."""
+        return self.refusal is not None and self.refusal.code in PICTURE_CODES
+
+    def describe(self) -> str:
+        """One line for a person: selector, modality, size, spacing, slices; no patient text."""
+        file = self.frames[0].file
+        size = f"{file.count('Columns')} x {file.count('Rows')}"
+        where = f"cannot be read: {self.refusal.code}" if self.refusal else ""
+        if self.grid is not None:
+            where = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm) + " mm"
+        uid = self.selector or "(no UID)"
+        kind = self.modality or "?"
+        return f"{uid}  {kind}  {size}  {len(self.frames)} slice(s)  {where}"
+
+
+def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
+    """Group files into stacks, in the order in which their first files come.
+
+    Parameters
+    ----------
+    files : sequence of DicomFile
+        Images of any series, in any order.
+
+    Returns
+    -------
+    list of Stack
+        Each with its own selector.
+
+    Notes
+    -----
+    Frames of one stack share SeriesInstanceUID, SOPClassUID, FrameOfReferenceUID, Rows, Columns,
+    orientation (within 1e-3) and PixelSpacing (within 1e-4 mm); a multi-frame file is on its own.
+    Each frame of a cine is a stack.
+    """
+    buckets: dict[tuple[str, ...], list[Frame]] = {}
+    for file in files:
+        buckets.setdefault(_bucket(file), []).extend(frames_of(file))
+    return _with_selectors([stack for bucket in buckets.values() for stack in _in_bucket(bucket)])
+
+
+def _bucket(file: DicomFile) -> tuple[str, ...]:
+    """What must be equal, letter by letter, in one stack."""
+    keys = ("SeriesInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns")
+    alone = str(file.path) if file.is_multiframe else ""
+    return (*(file.text(key) for key in keys), alone)
+
+
+def _in_bucket(frames: list[Frame]) -> list[Stack]:
+    """The stacks among frames of one series and size."""
+    placed = [frame for frame in frames if frame.has_geometry]
+    lost = [frame for frame in frames if not frame.has_geometry]
+    if not placed and all(is_flat(frame) for frame in lost):
+        flat = [_flat(frame) for frame in lost]
+        return _cine(flat[0]) if is_cine(lost[0].file) else flat
+    if not placed:
+        return [Stack(tuple(frames), None, _refusal_by_kind(frames) or _no_geometry(frames, 0))]
+    groups: list[list[Frame]] = []
+    for frame in placed:
+        _group_like(frame, groups).append(frame)
+    return [stack for group in groups for stack in _in_group(group, lost)]
+
+
+def _flat(frame: Frame) -> Stack:
+    """A stack of one image that has no place in the patient."""
+    refusal = _refusal_by_kind([frame])
+    if refusal:
+        return Stack((frame,), None, refusal)
+    placed, notes = in_own_plane(frame)
+    stack = _as_stack([placed], notes)
+    return replace(stack, notes=(*notes, "its depth of 1 mm is assumed")) if stack.grid else stack
+
+
+def _cine(first: Stack) -> list[Stack]:
+    """A stack for each frame of a cine, all on the grid of the first; one when it is refused."""
+    if first.refusal:
+        return [first]
+    (frame,) = first.frames
+    count = frame.file.count("NumberOfFrames")
+    return [
+        replace(
+            first,
+            frames=(replace(frame, number=number - 1),),
+            notes=(f"frame {number} of {count} of a cine", *first.notes),
+            volume=(number, count),
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def _group_like(frame: Frame, groups: list[list[Frame]]) -> list[Frame]:
+    """The group whose first frame has this orientation and spacing; a new one if there is none."""
+    for group in groups:
+        turned = np.subtract(frame.orientation, group[0].orientation)
+        scaled = np.subtract(frame.pixel_spacing_mm, group[0].pixel_spacing_mm)
+        if np.abs(turned).max() <= _SAME_ORIENTATION and np.abs(scaled).max() <= _SAME_SPACING_MM:
+            return group
+    groups.append([])
+    return groups[-1]
+
+
+def _in_group(frames: list[Frame], lost: list[Frame]) -> list[Stack]:
+    """The stacks among frames of one orientation and spacing."""
+    refusal = _refusal_by_kind(frames)
+    if lost and refusal is None:
+        refusal = _no_geometry(lost, len(frames))
+    if refusal:
+        return [Stack(tuple(frames), None, refusal)]
+    try:
+        kept, notes = without_duplicates(frames)
+        parts = _split(kept)
+    except InputError as error:
+        return [Stack(tuple(frames), None, error)]
+    if len(parts) > 1:
+        notes = [*notes, f"its series holds {len(parts)} images per position; this is one of them"]
+    copies = len(frames) - len(kept)
+    return [
+        replace(_as_stack(part, notes), copies=copies, volume=(number, len(parts)))
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+def _as_stack(frames: list[Frame], notes: list[str]) -> Stack:
+    """Sort the frames and place them; what does not fit becomes the refusal."""
+    ordered = tuple(frames[index] for index in np.argsort(depths_mm(frames), kind="stable"))
+    try:
+        grid, more = grid_of(ordered)
+    except GeometryError as error:
+        return Stack(ordered, None, error)
+    return Stack(ordered, grid, None, (*notes, *more))
+
+
+def _split(frames: list[Frame]) -> list[list[Frame]]:
+    """Parts with one image per position, told apart by one header field or a pair of them.
+
+    Raises
+    ------
+    GeometryError
+        Code ``AMBIGUOUS_4D`` when no field tells the images apart.
+    """
+    places = _places(frames)
+    depth = int(np.bincount(places).max())
+    if depth == 1:
+        return [frames]
+    marks = [mark for mark in frames[0].marks if len({f.marks.get(mark) for f in frames}) > 1]
+    for keys in itertools.chain(itertools.combinations(marks, 1), itertools.combinations(marks, 2)):
+        parts = _parts(frames, places, keys)
+        if len(parts) == depth and all(len(set(at)) == len(at) for at, _ in parts):
+            return [part for _, part in parts]
+    raise GeometryError(
+        f"the series holds up to {depth} images at one position and no header field tells them"
+        " apart; export the volumes (phases, echoes) as separate series",
+        code="AMBIGUOUS_4D",
+    )
+
+
+def _parts(
+    frames: list[Frame], places: Iterable[int], keys: tuple[str, ...]
+) -> list[tuple[list[int], list[Frame]]]:
+    """Places and frames for each value of the fields `keys`, in the order of the values."""
+    parts: dict[tuple[str, ...], tuple[list[int], list[Frame]]] = {}
+    for place, frame in zip(places, frames, strict=True):
+        value = tuple(frame.marks.get(key, "") for key in keys)
+        at, part = parts.setdefault(value, ([], []))
+        at.append(place)
+        part.append(frame)
+    return [parts[value] for value in sorted(parts, key=_numbers_first)]
+
+
+def _numbers_first(value: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Sort key: numbers by size, then text."""
+    return [(float(one) if _is_number(one) else float("inf"), one) for one in value]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False
+
+
+def _places(frames: list[Frame]) -> list[int]:
+    """The number of each frame's position along the normal, counted from 0."""
+    depths = depths_mm(frames)
+    order = np.argsort(depths, kind="stable")
+    steps = np.diff(depths[order], prepend=depths[order[0]]) > SAME_POSITION_MM
+    places = np.empty(len(frames), np.intp)
+    places[order] = np.cumsum(steps)
+    return [int(place) for place in places]
+
+
+def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
+    """Why images of this kind are not read, if they are not."""
+    file, name = frames[0].file, frames[0].file.path.name
+    if "MOSAIC" in file.text("ImageType").upper().split("\\"):
+        return GeometryError(
+            f"{name} is a Siemens mosaic (many slices tiled in one image), which is not read;"
+            " convert it with dcm2niix and give the NIfTI file",
+            code="MOSAIC",
+        )
+    if file.text("PhotometricInterpretation") == "PALETTE COLOR" or _is_screenshot(frames[0]):
+        return InputError(
+            f"{name} is a colour picture, not a scan; give a series of grey images",
+            code="COLOUR",
+        )
+    placed = any(frame.has_geometry for frame in frames)
+    if file.is_multiframe and not placed and not is_cine(file):
+        return GeometryError(
+            f"{name} holds {file.count('NumberOfFrames', 1)} frames but does not say where each"
+            " lies (no complete functional groups); export it as single slices",
+            code="NO_FUNCTIONAL_GROUPS",
+        )
+    return None
+
+
+def _is_screenshot(frame: Frame) -> bool:
+    """Whether it is in colour and neither lies in the patient nor is of a 2-D kind."""
+    coloured = frame.file.count("SamplesPerPixel", 1) > 1
+    return coloured and not frame.has_geometry and not is_flat(frame)
+
+
+def _no_geometry(lost: list[Frame], others: int) -> GeometryError:
+    """For frames without position, orientation or spacing, beside `others` that have them."""
+    name = lost[0].file.path.name
+    if others:
+        return GeometryError(
+            f"{name} has no complete position in the patient, {others} other slices of its series"
+            " have; export the series again",
+            code="INCOMPLETE_GEOMETRY",
+        )
+    return GeometryError(
+        f"{name} has no position in the patient (ImagePositionPatient, ImageOrientationPatient,"
+        " PixelSpacing), so its voxels cannot be placed; give an image that has them",
+        code="NO_GEOMETRY",
+    )
+
+
+def _with_selectors(stacks: list[Stack]) -> list[Stack]:
+    """Name each stack by its series, and by its place in it when it is not alone there."""
+    named, seen = [], dict[str, int]()
+    shared = Counter(stack.series_uid for stack in stacks)
+    for stack in stacks:
+        uid = stack.series_uid
+        seen[uid] = seen.get(uid, 0) + 1
+        selector = uid if shared[uid] == 1 else f"{uid}#{seen[uid]}"
+        named.append(replace(stack, selector=selector))
+    return named

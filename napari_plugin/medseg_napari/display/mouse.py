@@ -1,0 +1,199 @@
+"""The mouse as at a reading station: the wheel steps, the right button sets the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medseg.volume.conventions import IPL, Reorientation, flip_lps_ras_points
+from medseg_napari.display.overlays import holds_our_layer
+from medseg_napari.display.window_level import dragged, of_limits, target_layer
+from medseg_napari.display_settings import setting
+from medseg_napari.layers import KEY
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_RIGHT_BUTTON = 2
+_ZOOM_OF_A_NOTCH = 1.2
+_SIDES = (("R", "L"), ("A", "P"), ("I", "S"))
+
+Callback = Callable[[Any, Any], Any]
+
+
+class Wheel:
+    """Steps through slices; with Ctrl it zooms.
+
+    Parameters
+    ----------
+    napari_scroll : callable
+        What napari does with Ctrl and the wheel, for scans that are not ours.
+    """
+
+    def __init__(self, napari_scroll: Callback) -> None:
+        self.napari_scroll = napari_scroll
+        self._turned = 0.0
+
+    def __call__(self, viewer: ViewerModel, event: Any) -> None:
+        """Take one turn of the wheel over the canvas."""
+        ours = setting("display", "wheel_scrolls") and holds_our_layer(viewer)
+        modifiers = tuple(event.modifiers)
+        if not ours or viewer.dims.ndisplay == 3 or modifiers not in ((), ("Control",)):
+            self.napari_scroll(viewer, event)
+            return
+        event.handled = True
+        turned = float(np.clip(event.delta[1], -1, 1))
+        if modifiers:
+            zoom_at(viewer, event.position, _ZOOM_OF_A_NOTCH**turned)
+            return
+        self._turned -= turned
+        steps = int(self._turned)
+        self._turned -= steps
+        step_slices(viewer, steps)
+
+
+def zoom_at(viewer: ViewerModel, position: Any, factor: float) -> None:
+    """Zoom in 2-D and keep a point where it is on the screen.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        In 2-D.
+    position : sequence of float
+        The point, in napari's world.
+    factor : float
+        Above 1 to come nearer.
+    """
+    camera = viewer.scene.camera
+    point = np.asarray(position, float)[list(viewer.dims.displayed)]
+    centre = np.asarray(camera.center, float)[-2:]
+    camera.zoom *= factor
+    camera.center = (0.0, *(point + (centre - point) / factor))
+
+
+def step_slices(viewer: ViewerModel, steps: int) -> None:
+    """Move the slider of the slices.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        In 2-D.
+    steps : int
+        How many slices, towards the end of the slider when positive.
+    """
+    dims = viewer.dims
+    if dims.ndim < 3 or not steps:
+        return
+    axis = dims.order[-3]
+    dims.set_current_step(axis, dims.current_step[axis] + steps)
+
+
+def step_point(viewer: ViewerModel, world: Mapping[int, float]) -> None:
+    """Move the sliders to a point of the patient.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any.
+    world : mapping of int to float
+        World coordinates by axis: 0, 1, 2 of I, P, L.
+    """
+    lead = viewer.dims.ndim - 3
+    axes = [lead + axis for axis in world]
+    viewer.dims.set_point(axes, [float(place) for place in world.values()])
+
+
+def drag_window(viewer: ViewerModel, event: Any) -> Iterator[None]:
+    """Set the window of the scan while the right button is held down."""
+    layer = target_layer(viewer)
+    if layer is None or not _may_drag(viewer, event):
+        return
+    event.handled = True
+    start, from_row, from_column = of_limits(layer.contrast_limits), *_place(event)
+    yield
+    while event.type == "mouse_move":
+        event.handled = True
+        row, column = _place(event)
+        layer.contrast_limits = dragged(start, column - from_column, row - from_row).limits
+        yield
+
+
+def _may_drag(viewer: ViewerModel, event: Any) -> bool:
+    """Whether a press is ours: right button alone, and no drawing tool that may want it."""
+    if event.button != _RIGHT_BUTTON or event.modifiers or not setting("display", "drag_windows"):
+        return False
+    active = viewer.layers.selection.active
+    drawing = active is not None and str(active.mode) != "pan_zoom"
+    return holds_our_layer(viewer) and viewer.dims.ndisplay == 2 and not drawing
+
+
+def _place(event: Any) -> tuple[float, float]:
+    """Row and column of the pointer on the canvas, in pixels."""
+    column, row = event.pos[:2]
+    return float(row), float(column)
+
+
+def tell_place(viewer: ViewerModel, event: Any) -> None:
+    """Write where the pointer is in the patient into the help line of the status bar."""
+    active = viewer.layers.selection.active
+    drawing = active is not None and str(active.mode) != "pan_zoom"
+    if viewer.dims.ndisplay == 2 and not drawing:
+        words = place_words(viewer, event.position)
+        if words:
+            viewer.help = words
+
+
+def place_words(viewer: ViewerModel, position: Any) -> str:
+    """Where a point of napari's world lies in the patient, in words.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any.
+    position : sequence of float
+        In napari's world.
+
+    Returns
+    -------
+    str
+        Such as ``"L 12.0  P 40.5  S 103.2 mm"``, exact for oblique and tilted scans too; empty
+        where no scan of ours is, or where it has no place in the patient.
+    """
+    for layer in reversed(viewer.layers):
+        source = layer.metadata.get(KEY)
+        if not source or not layer.visible or source.get("placeless"):
+            continue
+        spatial = np.asarray(position, float)[-3:]
+        scale, translate = (np.asarray(one)[-3:] for one in (layer.scale, layer.translate))
+        turned = Reorientation.towards(source["grid"], IPL).target
+        index = (spatial - translate) / scale
+        if (index < -0.5).any() or (index > np.array(turned.shape) - 0.5).any():
+            continue
+        lps = flip_lps_ras_points(turned.to_world(index))
+        along = zip(_SIDES, lps, strict=True)
+        return "  ".join(f"{ends[int(mm >= 0)]} {abs(mm):.1f}" for ends, mm in along) + " mm"
+    return ""
+
+
+def install(viewer: ViewerModel) -> None:
+    """Put the wheel, the right button and the read-out into a viewer; twice changes nothing.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any.
+    """
+    if any(isinstance(one, Wheel) for one in viewer.mouse_wheel_callbacks):
+        return
+    old = [one for one in viewer.mouse_wheel_callbacks if _name(one) == "dims_scroll"]
+    for one in old:
+        viewer.mouse_wheel_callbacks.remove(one)
+    viewer.mouse_wheel_callbacks.append(Wheel(old[0] if old else lambda _viewer, _event: None))
+    viewer.mouse_drag_callbacks.append(drag_window)
+    viewer.mouse_move_callbacks.append(tell_place)
+
+
+def _name(callback: object) -> str:
+    return str(getattr(callback, "__name__", ""))

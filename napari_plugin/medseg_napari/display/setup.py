@@ -1,0 +1,121 @@
+"""All that turns a napari viewer into a place to read scans: letters, mouse, keys, read-outs."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from medseg_napari import dropped_files
+from medseg_napari.display import mouse, overlays, shortcuts
+from medseg_napari.display.window_level import target_layer, words_of
+from medseg_napari.display_settings import on_change, setting
+from medseg_napari.layers import KEY
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+READ_OUT = "medseg_window"
+_TEXT_RGBA = (0.85, 0.87, 0.9, 1.0)
+_BOX_RGBA = (0.0, 0.0, 0.0, 0.6)
+
+
+def install(viewer: ViewerModel) -> None:
+    """Equip a viewer; a second call changes nothing.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Any.
+    """
+    from napari.components.overlays import TextOverlay
+
+    overlays.install(viewer)
+    if READ_OUT in viewer.canvas.overlays:
+        return
+    viewer.canvas.overlays[READ_OUT] = TextOverlay(
+        position="bottom_left",
+        font_size=11,
+        color=_TEXT_RGBA,
+        box=True,
+        box_color=_BOX_RGBA,
+        visible=False,
+    )
+    mouse.install(viewer)
+    _keep_true(viewer)
+    dropped_files.install()
+
+
+def install_in_current_viewer() -> None:
+    """Do :func:`install` in the viewer that is open, if there is one."""
+    if "napari.viewer" not in sys.modules:
+        return
+    from napari import current_viewer
+
+    viewer = current_viewer()
+    if viewer is not None:
+        install(viewer)
+
+
+def _keep_true(viewer: ViewerModel) -> None:
+    """Follow layers and their windows, without keeping the viewer alive."""
+    reference = weakref.ref(viewer)
+
+    def tell_window(_event: Any = None) -> None:
+        if (shown := reference()) is not None:
+            _tell_window(shown)
+
+    def follow(event: Any = None) -> None:
+        if (shown := reference()) is not None:
+            _listen(getattr(event, "value", None), tell_window)
+            shortcuts.follow(shown)
+            _show_scale_bar(shown)
+            _tell_window(shown)
+
+    for layer in viewer.layers:
+        _listen(layer, tell_window)
+    viewer.layers.events.inserted.connect(follow)
+    viewer.layers.events.removed.connect(follow)
+    viewer.layers.selection.events.active.connect(tell_window)
+
+    def obey(_event: Any = None) -> None:
+        if (shown := reference()) is not None:
+            overlays.refresh(shown)
+            _show_scale_bar(shown)
+
+    on_change("display", obey)
+    follow()
+
+
+def _listen(layer: Any, tell_window: Any) -> None:
+    """Hear of changes of a layer's window; a layer that was added twice is heard once."""
+    if hasattr(layer, "contrast_limits"):
+        for emitter in (layer.events.contrast_limits, layer.events.visible):
+            emitter.disconnect(tell_window)
+            emitter.connect(tell_window)
+        _widen_slider(layer)
+
+
+def _widen_slider(layer: Any) -> None:
+    """Let the contrast slider reach all values, not only those of the first window."""
+    values = layer.metadata.get(KEY, {}).get("value_range")
+    if values:
+        black, white = layer.contrast_limits
+        layer.contrast_limits_range = (min(values[0], black), max(values[1], white))
+
+
+def _tell_window(viewer: ViewerModel) -> None:
+    layer = target_layer(viewer)
+    overlay = viewer.canvas.overlays[READ_OUT]
+    ours = layer is not None and overlays.holds_our_layer(viewer)
+    overlay.text = words_of(layer) if ours and layer is not None else ""
+    overlay.visible = bool(overlay.text)
+
+
+def _show_scale_bar(viewer: ViewerModel) -> None:
+    """In mm where there are millimetres; none over a picture without a size."""
+    sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
+    if sources:
+        sized = any(not source.get("pixels_only") for source in sources)
+        bar = viewer.canvas.overlays.scale_bar
+        bar.visible = bool(sized and setting("display", "scale_bar"))

@@ -1,0 +1,321 @@
+"""The library's corrections as tools for a Labels layer.
+
+A tool works in two halves. It finds on a copy of the voxels, in any thread, what shall change; then
+:func:`put` changes the layer, on the GUI thread, as one step that can be undone. Voxels that were
+painted between the two stay as they were painted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from medseg.errors import Cancelled, GeometryError, LabelError, MedsegError
+from medseg_napari.editing.label_tables import add_organ, free_value, shown_of, table_of
+from medseg_napari.editing.targets import Choices, Target, name_of, rules_of
+from medseg_napari.undo import put_values
+
+if TYPE_CHECKING:
+    from medseg.editing import Edit, Rules
+    from medseg.runtime.progress import Progress
+
+T = TypeVar("T")
+
+SMALL_VOXELS = 2_000_000
+"""Up to here a tool takes less than a moment; larger label maps are worked on in a thread."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a tool found.
+
+    Parameters
+    ----------
+    edit : Edit or None
+        The voxels that shall change; None for none.
+    words : str
+        What that is, for the person.
+    splits_off : int
+        The value in `edit` that is to be a new organ; 0 for none.
+    """
+
+    edit: Edit | None
+    words: str
+    splits_off: int = 0
+
+
+def fill_between(target: Target, choices: Choices) -> Correction:
+    """Fill between the slices of the shown plane."""
+    from medseg.editing import fill_between_slices
+
+    edit = fill_between_slices(
+        target.values, target.value, spacing_mm=target.spacing_mm, axis=target.axis,
+        rules=_rules(target, choices),
+    )  # fmt: skip
+    return Correction(edit, "filled between slices")
+
+
+def fill_holes(target: Target, choices: Choices) -> Correction:
+    """Fill holes of the active label."""
+    from medseg.editing import fill_holes as fill
+
+    rules = _rules(target, choices)
+    edit = fill(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
+    return Correction(edit, "holes filled")
+
+
+def keep_largest(target: Target, choices: Choices) -> Correction:
+    """Keep the largest piece of the active label."""
+    from medseg.editing import largest_component
+
+    rules = _rules(target, choices)
+    edit = largest_component(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
+    return Correction(edit, "smaller pieces removed")
+
+
+def smooth(target: Target, choices: Choices) -> Correction:
+    """Smooth the active label."""
+    from medseg.editing import smooth as smoothed
+
+    edit = smoothed(
+        target.values, target.value, sigma_mm=choices.smooth_mm, spacing_mm=target.spacing_mm,
+        rules=_rules(target, choices),
+    )  # fmt: skip
+    return Correction(edit, f"smoothed by {choices.smooth_mm:g} mm")
+
+
+def grow(target: Target, choices: Choices) -> Correction:
+    """Grow the active label within the intensity range."""
+    from medseg.editing import Growth
+    from medseg.editing import grow as grown
+
+    growth = Growth(low=choices.low, high=choices.high, radius_mm=choices.grow_mm)
+    edit = grown(
+        target.values, target.value, target.intensities(), growth=growth,
+        spacing_mm=target.spacing_mm, rules=_rules(target, choices),
+    )  # fmt: skip
+    return Correction(edit, f"grown by up to {choices.grow_mm:g} mm")
+
+
+def limit_to_range(target: Target, choices: Choices) -> Correction:
+    """Take from the active label what lies outside the intensity range."""
+    from medseg.editing import keep_in_range
+
+    edit = keep_in_range(
+        target.values, target.value, target.intensities(), low=choices.low, high=choices.high,
+        rules=_rules(target, choices),
+    )  # fmt: skip
+    return Correction(edit, "limited to the range")
+
+
+def split_pieces(target: Target, choices: Choices) -> Correction:
+    """Make the second largest piece of the active label an organ of its own."""
+    from medseg.editing import split_into_pieces
+
+    new = _next_value(target)
+    edit = split_into_pieces(
+        target.values, target.value, new_values=[new], rules=_rules(target, choices)
+    )
+    if not edit.values.size or not edit.changed(target.values):
+        return Correction(None, f"{name_of(target)} is in one piece; nothing was changed")
+    return Correction(edit, "split", splits_off=new)
+
+
+def split_at(target: Target, seeds: list[tuple[int, int, int]]) -> Correction:
+    """Cut the active label between two voxels."""
+    from medseg.editing import split_at_seeds
+
+    new = _next_value(target)
+    edit = split_at_seeds(
+        target.values, target.value, seeds, new_value=new,
+        spacing_mm=target.spacing_mm, rules=rules_of(target.layer),
+    )  # fmt: skip
+    return Correction(edit, "split", splits_off=new)
+
+
+TOOLS: dict[str, Callable[[Target, Choices], Correction]] = {
+    "Fill between slices": fill_between,
+    "Fill holes": fill_holes,
+    "Largest piece": keep_largest,
+    "Smooth": smooth,
+    "Grow": grow,
+    "Limit to range": limit_to_range,
+    "Split pieces": split_pieces,
+}
+"""What the panel and the menus offer, by the words on the button."""
+
+AT_WORK = {
+    "Fill between slices": "filling between slices ...",
+    "Fill holes": "filling holes ...",
+    "Largest piece": "looking for the largest piece ...",
+    "Smooth": "smoothing ...",
+    "Grow": "growing ...",
+    "Limit to range": "limiting to the range ...",
+    "Split pieces": "splitting pieces ...",
+    "Cut at two points": "cutting ...",
+}
+"""What is said while a tool works."""
+
+Found = tuple[Target, Correction | MedsegError]
+"""The voxels a tool worked on, and what it found or why it could not."""
+
+
+def found_by(tool: Callable[[Target, T], Correction], target: Target, more: T) -> Found:
+    """What a tool finds; errors of the library are handed on, since a thread would lose them.
+
+    Parameters
+    ----------
+    tool : callable
+        One of `TOOLS`, or :func:`split_at`.
+    target : Target
+        At rest.
+    more : Choices or list of tuple
+        What the tool takes besides.
+
+    Returns
+    -------
+    tuple
+        The target, and the correction or the error.
+    """
+    try:
+        return target, tool(target, more)
+    except MedsegError as error:
+        return target, error
+
+
+def at_work(work: Callable[[], Found], doing: str, progress: Progress) -> Found:
+    """Let a tool work in a thread.
+
+    Parameters
+    ----------
+    work : callable
+        :func:`found_by` with all it takes.
+    doing : str
+        Of `AT_WORK`.
+    progress : medseg.runtime.progress.Progress
+        Told once; a tool cannot be stopped half-way, what it finds later is thrown away.
+
+    Returns
+    -------
+    tuple
+        The target, and the correction or the error.
+
+    Raises
+    ------
+    MedsegError
+        When the tool fails with anything but an error of the library.
+    """
+    progress(0, 1, doing)
+    try:
+        return work()
+    except Cancelled:
+        raise
+    except MemoryError as error:
+        raise MedsegError(
+            "the tool ran out of memory and changed nothing; close other layers and try again"
+        ) from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise MedsegError(
+            f"the tool stopped with {kind}: {error}; nothing was changed, the log holds the details"
+        ) from error
+
+
+def put(target: Target, found: Correction) -> str:
+    """Change the layer as one step that can be undone; on the GUI thread.
+
+    Parameters
+    ----------
+    target : Target
+        What the tool worked on.
+    found : Correction
+        By the tool.
+
+    Returns
+    -------
+    str
+        What was done, for the person.
+
+    Raises
+    ------
+    GeometryError
+        When the layer has another shape now.
+    LabelError
+        When the organ was locked or removed meanwhile.
+    """
+    if found.edit is None:
+        return found.words
+    _check_since(target)
+    if found.splits_off:
+        return _put_split(target, found.edit, found.splits_off)
+    changed, kept = _put(target, found.edit)
+    if not changed:
+        return f"{name_of(target)}: there was nothing to change{_kept_words(kept)}"
+    words = f"{name_of(target)}: {found.words}, {changed:,} voxels changed"
+    return words + _kept_words(kept)
+
+
+def _check_since(target: Target) -> None:
+    """Refuse what no longer fits the layer."""
+    layer, name = target.layer, name_of(target)
+    if layer.data.shape != target.values.shape:
+        raise GeometryError(
+            f"layer '{layer.name}' has other voxels now than when the tool started; run it again"
+        )
+    if target.value in shown_of(layer).locked:
+        raise LabelError(
+            f"{name} was locked while the tool worked, so nothing was changed; untick Lock first",
+            code="LOCKED",
+        )
+    if target.taken is not None and not np.any(np.asarray(layer.data) == target.value):
+        raise LabelError(f"{name} was removed while the tool worked, so nothing was changed")
+
+
+def _put(target: Target, edit: Edit) -> tuple[int, int]:
+    """Voxels that changed, and those that stay as they were painted meanwhile."""
+    if not edit.values.size:
+        return 0, 0
+    now, before = np.asarray(target.layer.data[edit.where]), target.values[edit.where]
+    painted = now != before
+    locked = sorted(shown_of(target.layer).locked)
+    if locked:
+        painted |= np.isin(now, locked)
+    kept = int(np.count_nonzero(painted & (edit.values != before)))
+    values = np.where(painted, now, edit.values) if painted.any() else edit.values
+    return put_values(target.layer, values, where=edit.where), kept
+
+
+def _put_split(target: Target, edit: Edit, value: int) -> str:
+    from medseg.editing import Edit
+    from medseg.volume.label_map import present_values
+
+    old = name_of(target)
+    present = present_values(np.asarray(target.layer.data))
+    added = add_organ(target.layer, _free_name(target, old), present)
+    values = np.where(edit.values == value, added.value, edit.values).astype(edit.values.dtype)
+    changed, kept = _put(target, Edit(edit.where, values))
+    return f"{added.name} split from {old}: {changed:,} voxels{_kept_words(kept)}"
+
+
+def _kept_words(kept: int) -> str:
+    return f"; {kept:,} that you painted or locked meanwhile stay" if kept else ""
+
+
+def _rules(target: Target, choices: Choices) -> Rules:
+    if target.value in shown_of(target.layer).locked:
+        raise LabelError(f"{name_of(target)} is locked; untick Lock to change it", code="LOCKED")
+    return rules_of(target.layer, over_labels=choices.over_labels)
+
+
+def _next_value(target: Target) -> int:
+    from medseg.volume.label_map import present_values
+
+    return free_value(target.layer, present_values(target.values))
+
+
+def _free_name(target: Target, name: str) -> str:
+    taken = set(table_of(target.layer).names)
+    return next(new for n in range(2, 10_000) if (new := f"{name} {n}") not in taken)

@@ -1,0 +1,188 @@
+"""A Labels layer as the library's corrections see it: voxels, spacing, the scan below, rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError, InputError
+from medseg_napari.editing.label_tables import shown_of, table_of
+from medseg_napari.layers import KEY
+from medseg_napari.undo import put_values
+
+if TYPE_CHECKING:
+    from napari.components import Dims, LayerList
+    from napari.layers import Image, Labels
+
+    from medseg.editing import Edit, LabelStatistics, Rules
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person set in the panel.
+
+    Parameters
+    ----------
+    low, high : float
+        Intensities, for what is limited to a range.
+    smooth_mm, grow_mm : float
+        Width of smoothing, and how far to grow.
+    over_labels : bool
+        Whether tools may take voxels of other labels.
+    """
+
+    low: float = -200.0
+    high: float = 300.0
+    smooth_mm: float = 2.0
+    grow_mm: float = 10.0
+    over_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a correction works.
+
+    Parameters
+    ----------
+    layer : Labels
+        Its data is a volume.
+    value : int
+        The active label.
+    axis : int
+        The axis that the slider steps along.
+    image : Image or None
+        The scan below, voxel for voxel.
+    taken : ndarray of int or None
+        The layer's voxels as they were; without them, as they are.
+    """
+
+    layer: Labels
+    value: int
+    axis: int
+    image: Image | None
+    taken: npt.NDArray[Any] | None = None
+
+    @property
+    def spacing_mm(self) -> Three:
+        """Of the layer's three axes."""
+        return spacing_of(self.layer)
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The layer's voxels."""
+        return np.asarray(self.layer.data) if self.taken is None else self.taken
+
+    def at_rest(self) -> Target:
+        """With a copy of the voxels, for another thread to work on while the layer is painted."""
+        return replace(self, taken=np.array(self.layer.data))
+
+    def intensities(self) -> npt.NDArray[Any]:
+        """The voxels of the scan below.
+
+        Raises
+        ------
+        InputError
+            When there is no scan on the same voxels.
+        """
+        if self.image is None:
+            raise InputError("no scan lies under these labels voxel for voxel; open it first")
+        return np.asarray(self.image.data)
+
+
+def spacing_of(layer: Labels) -> Three:
+    """Millimetres between voxels along the layer's axes."""
+    i, p, el = (float(mm) for mm in layer.scale[-3:])
+    return i, p, el
+
+
+def target_of(layer: Labels | None, layers: LayerList, dims: Dims) -> Target:
+    """Where a correction of `layer` works now.
+
+    Raises
+    ------
+    InputError
+        When there is no layer, or no label is chosen.
+    GeometryError
+        When the layer is not a volume.
+    """
+    if layer is None:
+        raise InputError("open or draw labels first; New labels makes a layer for the scan")
+    if layer.data.ndim != 3:
+        raise GeometryError(f"layer '{layer.name}' has {layer.data.ndim} axes; tools need three")
+    value = int(layer.selected_label)
+    if value == 0:
+        raise InputError("choose an organ in the list first; the background is active now")
+    return Target(layer, value, stepped_axis(dims), image_under(layer, layers))
+
+
+def stepped_axis(dims: Dims) -> int:
+    """The axis of a volume that the slider steps along; 0 in 3-D."""
+    if dims.ndisplay == 3 or dims.ndim < 3:
+        return 0
+    return max(0, int(dims.order[-3]) - (int(dims.ndim) - 3))
+
+
+def image_under(layer: Labels, layers: Iterable[Any]) -> Image | None:
+    """The topmost Image that has the same voxels in the same place; a visible one if there is."""
+    from napari.layers import Image
+
+    fitting = [one for one in layers if isinstance(one, Image) and _same_voxels(one, layer)]
+    shown = [one for one in fitting if one.visible]
+    found = shown or fitting
+    return found[-1] if found else None
+
+
+def _same_voxels(image: Image, layer: Labels) -> bool:
+    return image.data.shape == layer.data.shape and all(
+        np.allclose(getattr(image, key), getattr(layer, key), atol=1e-3)
+        for key in ("scale", "translate")
+    )
+
+
+def rules_of(layer: Labels, *, over_labels: bool = False) -> Rules:
+    """What the tools may take of other labels; locked ones never."""
+    from medseg.editing import Rules
+
+    return Rules(over_labels=over_labels, locked=tuple(sorted(shown_of(layer).locked)))
+
+
+def commit(layer: Labels, edit: Edit) -> int:
+    """Put an edit into a layer as one undoable step; how many voxels changed."""
+    return put_values(layer, edit.values, where=edit.where) if edit.values.size else 0
+
+
+def name_of(target: Target) -> str:
+    """The name of the active label."""
+    names = {label.value: label.name for label in table_of(target.layer)}
+    return names.get(target.value, f"label {target.value}")
+
+
+def statistics_of(layer: Labels) -> dict[int, LabelStatistics]:
+    """Size and place of each label of a layer; a sheared grid is measured exactly."""
+    from medseg.editing import label_statistics
+
+    source = layer.metadata.get(KEY)
+    voxel_mm3 = source["grid"].voxel_volume_mm3 if source and "grid" in source else None
+    return label_statistics(
+        np.asarray(layer.data), spacing_mm=spacing_of(layer), voxel_mm3=voxel_mm3
+    )
+
+
+def next_slice(layer: Labels, value: int, *, axis: int, at: int, step: int) -> int | None:
+    """The next slice that holds a label, before (`step` -1) or after (1) slice `at`."""
+    from medseg.editing import box_of
+
+    values = np.asarray(layer.data)
+    box = box_of(values, value)
+    if box is None:
+        return None
+    others = tuple(other for other in range(3) if other != axis)
+    held = np.flatnonzero((values[box] == value).any(axis=others)) + box[axis].start
+    ahead = held[held > at] if step > 0 else held[held < at][::-1]
+    return int(ahead[0]) if ahead.size else None

@@ -1,0 +1,294 @@
+"""What can be saved of a label map, under which names, and why not: without Qt.
+
+A plan says in words which files will be written before any of them is. Writing goes through a
+hidden folder beside the target, so that either all files appear or none.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import WriteError
+from medseg.runtime.progress import Progress
+from medseg.volume import LabelMap, LabelTable, Maker
+from medseg.volume.label_map import present_values
+from medseg_napari.export.formats import FORMATS, Format, Subject, obstacle
+
+_FORBIDDEN = '<>:"/\\|?*'
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the person asked for.
+
+    Parameters
+    ----------
+    formats : tuple of str
+        Names of `FORMATS`.
+    folder : Path
+        Where the files go.
+    stem : str
+        What their names start with.
+    replace : bool
+        Whether files that are there may be replaced.
+    encoding : str
+        Of a DICOM SEG.
+    """
+
+    formats: tuple[str, ...]
+    folder: Path
+    stem: str
+    replace: bool = False
+    encoding: str = "binary"
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file to be written.
+
+    Parameters
+    ----------
+    form : Format
+        Its format.
+    path : Path
+        Its place.
+    words : str
+        What will be in it.
+    value : int or None
+        The one structure it holds, or None for all.
+    """
+
+    form: Format
+    path: Path
+    words: str
+    value: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What will be written, and what cannot be.
+
+    Parameters
+    ----------
+    request : Request
+        What was asked for.
+    files : tuple of PlannedFile
+        To be written.
+    refused : tuple of str
+        One sentence for each format or file that cannot be written.
+    """
+
+    request: Request
+    files: tuple[PlannedFile, ...]
+    refused: tuple[str, ...]
+
+
+def plan_export(subject: Subject, request: Request) -> ExportPlan:
+    """Which files a request gives, and what cannot be written and why.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is to be saved.
+    request : Request
+        Formats and place.
+
+    Returns
+    -------
+    ExportPlan
+    """
+    files: list[PlannedFile] = []
+    refused: list[str] = []
+    for name in request.formats:
+        form = FORMATS[name]
+        reason = obstacle(subject, form)
+        if reason:
+            refused.append(f"{form.title}: {reason}")
+            continue
+        for file in _files(subject, request, form):
+            if file.path.is_dir():
+                refused.append(f"{file.path.name}: a folder has that name; rename")
+            elif file.path.exists() and not request.replace:
+                refused.append(f"{file.path.name}: is there already; allow replacing, or rename")
+            else:
+                files.append(file)
+    return ExportPlan(request, tuple(files), tuple(refused))
+
+
+def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[Path]:
+    """Write all files of a plan, or none.
+
+    Parameters
+    ----------
+    subject : Subject
+        The one the plan was made for; its arrays must not change meanwhile.
+    plan : ExportPlan
+        What to write.
+    progress : Progress
+        Called before each file; raising `medseg.errors.Cancelled` stops, and leaves nothing.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    WriteError
+        When a file cannot be written, or one of that name has appeared since the plan was made.
+    """
+    folder = plan.request.folder
+    with _stage(folder) as stage:
+        for number, file in enumerate(plan.files):
+            progress(number, len(plan.files), f"writing {file.path.name}")
+            with _told_of(file.path, stage):
+                _write(subject, file, stage / file.path.name, plan.request)
+        progress(len(plan.files), len(plan.files), "putting the files in place")
+        _publish(plan, stage)
+    return [file.path for file in plan.files]
+
+
+def file_stem(text: str) -> str:
+    """`text` as the start of a file name: without what some system forbids.
+
+    Parameters
+    ----------
+    text : str
+        As a person typed it.
+
+    Returns
+    -------
+    str
+        ``"segmentation"`` when nothing is left.
+    """
+    kept = "".join("_" if one in _FORBIDDEN or ord(one) < 32 else one for one in text)
+    return kept.strip(" .") or "segmentation"
+
+
+def _files(subject: Subject, request: Request, form: Format) -> Iterator[PlannedFile]:
+    """The files of one format."""
+    if not form.each:
+        path = request.folder / f"{request.stem}{form.suffix}"
+        yield PlannedFile(form, path, _words(subject, form, request))
+        return
+    present = set(present_values(subject.labels.values))
+    for label in subject.labels.table:
+        if label.value in present:
+            name = f"{request.stem}_{file_stem(label.name).replace(' ', '_')}{form.suffix}"
+            words = f"the closed surface of {label.name}, LPS mm"
+            yield PlannedFile(form, request.folder / name, words, label.value)
+
+
+def _words(subject: Subject, form: Format, request: Request) -> str:
+    """What will be in a file."""
+    from medseg import __version__
+
+    table, source = subject.labels.table, subject.labels.provenance
+    maker = subject.labels.maker or Maker(version=__version__)
+    drawn = maker.kind + (f" by {maker.name} {maker.version}" if maker.name else "")
+    grid = " x ".join(str(count) for count in subject.labels.grid.shape)
+    slices = len(source.native.files if source.native else source.files)
+    refers = f"refers to the {slices} source slices"
+    told = {
+        "nifti": f"{_count(table)} on the scan's own grid ({grid}), with names and codes",
+        "seg_nrrd": f"{_count(table)} with names, colours and codes",
+        "dicom_seg": f"{_coded(table)}; {request.encoding} encoding; {drawn}; {refers}",
+        "rtstruct": f"closed contours of {_coded(table)}; {refers}",
+        "sr": f"volumes in ml of {_count(table)}; refers to the DICOM SEG of the same labels",
+        "csv": f"voxels and ml of {_count(table)}",
+        "ply": f"closed surfaces of {_count(table)}, LPS mm",
+        "obj": f"closed surfaces of {_count(table)}, LPS mm, one group each",
+        "html": "three planes through each structure, volumes, model; one file, opens anywhere",
+        "pdf": "the same as pages to print",
+        "png": "what the canvas shows at this moment",
+    }
+    return told[form.name]
+
+
+def _count(table: LabelTable) -> str:
+    return f"{len(table)} structure" + ("" if len(table) == 1 else "s")
+
+
+def _coded(table: LabelTable) -> str:
+    """Number of structures, the first names, and how many have a code."""
+    names = ", ".join(table.names[:3]) + (", ..." if len(table) > 3 else "")
+    coded = sum(label.code is not None for label in table)
+    codes = {0: "no codes", len(table): "all with codes"}.get(coded, f"{coded} with codes")
+    return f"{_count(table)} ({names}; {codes})"
+
+
+@contextmanager
+def _stage(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder`, which is gone afterwards."""
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=".medseg-", dir=folder))
+    except FileNotFoundError as error:
+        raise WriteError(
+            f"the folder '{folder}' does not exist; make it or choose another", code="NO_FOLDER"
+        ) from error
+    except OSError as error:
+        raise WriteError(
+            f"the folder '{folder}' may not be written ({error.strerror}), so nothing was saved;"
+            " choose another",
+            code="NO_PERMISSION",
+        ) from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _told_of(path: Path, stage: Path) -> Iterator[None]:
+    """Errors that name the file as the person knows it."""
+    try:
+        yield
+    except WriteError as error:
+        words = str(error).replace(str(stage), str(path.parent))
+        raise WriteError(words, code=error.code) from error
+    except OSError as error:
+        raise WriteError(
+            f"'{path}' could not be written ({error.strerror}), so nothing was saved; choose"
+            " another folder, or free some space"
+        ) from error
+
+
+def _publish(plan: ExportPlan, stage: Path) -> None:
+    """Move finished files to their names."""
+    taken = [file.path.name for file in plan.files if file.path.exists()]
+    if taken and not plan.request.replace:
+        raise WriteError(
+            f"'{taken[0]}' has appeared in the folder meanwhile, so nothing was saved; allow"
+            " replacing, or rename",
+            code="EXISTS",
+        )
+    for file in plan.files:
+        (stage / file.path.name).replace(file.path)
+
+
+def _write(subject: Subject, file: PlannedFile, path: Path, request: Request) -> None:
+    """Write one file at `path`."""
+    if file.form.kind == "screenshot":
+        path.write_bytes(subject.screenshot)
+    elif file.form.kind == "report":
+        from medseg_napari.export.case_report import write_report
+
+        write_report(subject, path)
+    else:
+        from medseg.writing import write_labels
+
+        dicom_seg = file.form.name in ("dicom_seg", "sr")
+        labels = subject.labels if file.value is None else _alone(subject.labels, file.value)
+        write_labels(labels, path, encoding=request.encoding if dicom_seg else None)
+
+
+def _alone(labels: LabelMap, value: int) -> LabelMap:
+    """A map of one structure."""
+    table = LabelTable(tuple(label for label in labels.table if label.value == value))
+    values = (labels.values == value) * labels.values.dtype.type(value)
+    return LabelMap(values, labels.grid, table, labels.provenance)

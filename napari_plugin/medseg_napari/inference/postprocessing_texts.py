@@ -1,0 +1,35 @@
+"""The steps after the network that may be chosen, and what their usual settings are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class StepChoice(NamedTuple):
+    """A step as the person reads it, its settings in words, and its name."""
+
+    words: str
+    settings: str
+    name: str
+
+
+def step_choices() -> list[StepChoice]:
+    """Every step of ``medseg.postprocessing`` with its usual settings; imports torch."""
+    import msgspec
+
+    from medseg import postprocessing
+    from medseg.runtime import registry
+
+    choices = []
+    for name in postprocessing.names():
+        part = registry.load(postprocessing.ROOM, name)
+        usual = msgspec.to_builtins(part.Settings())
+        words = ", ".join(f"{key} {_plain(value)}" for key, value in usual.items())
+        choices.append(StepChoice(name.replace("_", " "), words, name))
+    return choices
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "any"
+    return "all" if value in ((), []) else str(value)

@@ -1,0 +1,361 @@
+"""From an Image layer and a model to labels: what the Segment panel runs, without Qt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from medseg.runtime.progress import Progress
+from medseg.volume import Scan
+from medseg_napari.inference.devices import Forecast, forecast, leave_a_core_free, limit_memory
+from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan, scan_from_layer
+from medseg_napari.run_record import RUN_KEY, RunRecord
+
+if TYPE_CHECKING:
+    from medseg.inference import Box, Estimate, Options, Prediction, Probe
+    from medseg.model_package import ModelPackage
+    from medseg.planning import Choice
+    from medseg.volume import Grid
+
+MAP_KEY = "medseg_map"
+"""Stands in the metadata of layers that show probabilities, which are no scans."""
+_WORTH_A_PREVIEW = 1.5
+_WAIT_S = 0.1
+
+
+class Segmenter(Protocol):
+    """What a `medseg.inference.Predictor` is to the panel."""
+
+    def run(self, scan: Scan, options: Options, *, progress: Progress) -> Prediction: ...  # noqa: D102
+    def probe(self) -> Probe: ...  # noqa: D102
+    def estimate(self, grid: Grid, options: Options, *, probe: Probe) -> Estimate: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the person wants besides labels of the whole scan.
+
+    Parameters
+    ----------
+    box : tuple of slice, optional
+        Voxels to look at, along the layer's axes I, P, L.
+    overlap : float, optional
+        Of tiles, in place of the model's own.
+    refining : tuple of Choice, optional
+        Steps after the network in place of the model's own; none when empty.
+    uncertainty : bool
+        Whether to show where the labels may be wrong.
+    probability_of : str
+        The label whose probability to show, or empty.
+    preview : bool
+        Whether a quick, coarse result is shown first.
+    """
+
+    box: Box | None = None
+    overlap: float | None = None
+    refining: tuple[Choice, ...] | None = None
+    uncertainty: bool = False
+    probability_of: str = ""
+    preview: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One press of Run.
+
+    Parameters
+    ----------
+    data : array
+        Of the Image layer.
+    attributes : dict
+        Of the Image layer.
+    package : ModelPackage
+        The model.
+    device : str
+        As `medseg.runtime.device.choose_device` takes it.
+    wishes : Wishes
+        What else is wanted.
+    mirror : bool
+        Whether the network takes the mean over mirror images: slower, often a little better.
+    """
+
+    data: Any
+    attributes: dict[str, Any]
+    package: ModelPackage
+    device: str
+    wishes: Wishes = Wishes()
+    mirror: bool = False
+
+    @property
+    def result_name(self) -> str:
+        """Name of the Labels layer to come."""
+        return f"{self.attributes['name']}: {self.package.manifest.name}"
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """What a loaded model can be used again for."""
+        return id(self.package), self.device, self.mirror
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gives to the viewer.
+
+    Parameters
+    ----------
+    labels : tuple
+        A Labels layer as napari takes it.
+    maps : tuple of tuple
+        Image layers of probabilities.
+    box : tuple of slice, optional
+        The voxels that were looked at; all when there is none.
+    notes : tuple of str
+        What was done when memory ran out.
+    preview : bool
+        Whether a better result is on its way.
+    """
+
+    labels: LayerTuple
+    maps: tuple[LayerTuple, ...] = ()
+    box: Box | None = None
+    notes: tuple[str, ...] = ()
+    preview: bool = False
+
+
+def load_predictor(request: Request) -> Segmenter:
+    """The library's predictor for a request; imports torch."""
+    from medseg.inference import Predictor
+
+    leave_a_core_free()
+    limit_memory(request.device)
+    return Predictor.load(request.package, device=request.device, mirror=request.mirror)
+
+
+@dataclass
+class Runner:
+    """Runs requests, one at a time, and keeps the last model loaded for the next one.
+
+    Parameters
+    ----------
+    load : callable, optional
+        Gives the predictor for a request.
+    """
+
+    load: Callable[[Request], Segmenter] = load_predictor
+    _kept: tuple[object, Segmenter] | None = field(default=None, init=False)
+    _probe: tuple[object, Probe] | None = field(default=None, init=False)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def run(self, request: Request, progress: Progress) -> Generator[Outcome, None, Outcome]:
+        """Labels and maps of `request`.
+
+        Parameters
+        ----------
+        request : Request
+            What to segment, with what, where.
+        progress : Progress
+            Called per tile; raising `medseg.errors.Cancelled` stops.
+
+        Returns
+        -------
+        Outcome
+
+        Yields
+        ------
+        Outcome
+            A preview, where one is wanted and much quicker.
+        """
+        begun = time.monotonic()
+        progress(0, 1, "preparing the scan")
+        scan = scan_from_layer(np.asarray(request.data), request.attributes)
+        with self._alone(progress):
+            predictor = self._predictor(request, progress)
+            options = options_of(request, scan)
+            if request.wishes.preview and self._is_quicker(request, predictor, scan, options):
+                quick = replace(options, overlap=0.0, refining=(), **_NO_MAPS)
+                found = predictor.run(scan, quick, progress=_called(progress, "preview"))
+                yield outcome(found, request, scan, begun=begun, preview=True)
+            found = predictor.run(scan, options, progress=progress)
+        return outcome(found, request, scan, begun=begun)
+
+    def forecast(self, request: Request, progress: Progress) -> Forecast:
+        """What a run will take; measures one tile the first time for each model and device.
+
+        Parameters
+        ----------
+        request : Request
+            The run to come.
+        progress : Progress
+            Raising `medseg.errors.Cancelled` in it stops.
+
+        Returns
+        -------
+        Forecast
+        """
+        scan = scan_from_layer(np.asarray(request.data), request.attributes)
+        options = options_of(request, scan)
+        with self._alone(progress):
+            predictor = self._predictor(request, progress)
+            progress(0, 1, "measuring one tile")
+            probe = self._measured(request, predictor)
+        return forecast(predictor.estimate(scan.grid, options, probe=probe), request.device)
+
+    def _is_quicker(
+        self, request: Request, predictor: Segmenter, scan: Scan, options: Options
+    ) -> bool:
+        probe = self._measured(request, predictor)
+        quick = replace(options, overlap=0.0, refining=(), **_NO_MAPS)
+        full_s, quick_s = (
+            predictor.estimate(scan.grid, one, probe=probe).tiles for one in (options, quick)
+        )
+        return full_s >= _WORTH_A_PREVIEW * quick_s
+
+    def _measured(self, request: Request, predictor: Segmenter) -> Probe:
+        key = request.way
+        if self._probe is None or self._probe[0] != key:
+            self._probe = (key, predictor.probe())
+        return self._probe[1]
+
+    def _predictor(self, request: Request, progress: Progress) -> Segmenter:
+        key = request.way
+        if self._kept is None or self._kept[0] != key:
+            progress(0, 1, "loading the model")
+            self._kept = None  # frees the other model's memory before this one is loaded
+            self._kept = (key, self.load(request))
+        return self._kept[1]
+
+    @contextmanager
+    def _alone(self, progress: Progress) -> Iterator[None]:
+        """Wait until a stopped run has ended its tile: two would share memory and cores."""
+        while not self._one_at_a_time.acquire(timeout=_WAIT_S):
+            progress(0, 1, "waiting for the run before to end its tile")
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
+
+
+_NO_MAPS: dict[str, Any] = {"uncertainty": False, "probability_of": ""}
+
+
+def options_of(request: Request, scan: Scan) -> Options:
+    """What the library is asked for; imports torch.
+
+    Parameters
+    ----------
+    request : Request
+        What the person wants.
+    scan : Scan
+        What the request's layer shows.
+
+    Returns
+    -------
+    Options
+    """
+    from medseg.inference import Options
+    from medseg.inference.roi import box_on
+    from medseg.volume.conventions import IPL, Reorientation
+
+    wishes = request.wishes
+    shown = Reorientation.towards(scan.grid, IPL).target
+    return Options(
+        box=None if wishes.box is None else box_on(scan.grid, wishes.box, shown),
+        overlap=wishes.overlap,
+        refining=wishes.refining,
+        uncertainty=wishes.uncertainty,
+        probability_of=wishes.probability_of,
+    )
+
+
+def outcome(
+    found: Prediction, request: Request, scan: Scan, *, begun: float, preview: bool = False
+) -> Outcome:
+    """A prediction as layers.
+
+    Parameters
+    ----------
+    found : Prediction
+        Of the library.
+    request : Request
+        What was asked for.
+    scan : Scan
+        What it was found in.
+    begun : float
+        When, by `time.monotonic`.
+    preview : bool, default False
+        Whether a better one is on its way.
+
+    Returns
+    -------
+    Outcome
+    """
+    from medseg.runtime.device import choose_device
+
+    name, label = request.result_name, request.wishes.probability_of
+    notes = found.labels.provenance.notes[len(scan.provenance.notes) :]
+    maps = (
+        (found.uncertainty, f"{name}: uncertainty, %", "inferno"),
+        (found.probability, f"{name}: probability of {label}, %", "viridis"),
+    )
+    labels = layer_from_labels(found.labels, f"{name} (preview)" if preview else name)
+    labels[1]["metadata"][RUN_KEY] = RunRecord.of(
+        request.package,
+        device=choose_device(request.device).description,
+        values=labels[0],
+        settings=settings_of(request),
+        seconds=time.monotonic() - begun,
+    )
+    return Outcome(
+        labels=labels,
+        maps=tuple(_map_layer(one, title, colours) for one, title, colours in maps if one),
+        box=request.wishes.box,
+        notes=notes,
+        preview=preview,
+    )
+
+
+def settings_of(request: Request) -> dict[str, str]:
+    """What the person chose besides scan, model and device, in words; for provenance."""
+    wishes = request.wishes
+    told = {} if wishes.box is None else {"only a box of": " x ".join(map(_extent, wishes.box))}
+    if wishes.refining is not None:
+        told["refining"] = " then ".join(step.name for step in wishes.refining) or "none"
+    return told
+
+
+def _extent(cut: slice) -> str:
+    return str(cut.stop - cut.start)
+
+
+def _map_layer(percents: Scan, name: str, colours: str) -> LayerTuple:
+    data, attributes, kind = layer_from_scan(percents, name)
+    attributes.update(
+        colormap=colours, contrast_limits=(0.0, 100.0), opacity=0.6, blending="additive"
+    )
+    attributes["metadata"][MAP_KEY] = True
+    return data, attributes, kind
+
+
+def _called(progress: Progress, name: str) -> Progress:
+    def named(done: int, total: int, message: str, /) -> None:
+        progress(done, total, f"{name}, {message}")
+
+    return named
+
+
+def model_words(package: ModelPackage) -> str:
+    """What a person should know of a model before pressing Run, in one or two lines."""
+    manifest = package.manifest
+    names = ", ".join(manifest.labels.names)
+    words = [manifest.card.summary or f"finds {names}"]
+    if "foreground" in manifest.scores:
+        words.append(f"mean Dice {manifest.scores['foreground']:.2f} on held-out cases")
+    if manifest.card.licence:
+        words.append(f"licence {manifest.card.licence}")
+    return "; ".join(word.rstrip(".") for word in words) + "."

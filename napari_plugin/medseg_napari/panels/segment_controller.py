@@ -1,0 +1,279 @@
+"""What may be chosen in the Segment panel, and what the person chose, as one request."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QFileDialog
+
+from medseg.errors import InputError, MedsegError
+from medseg_napari.display import commands
+from medseg_napari.display_settings import DEFAULTS, setting
+from medseg_napari.inference.devices import DeviceChoice, device_choices
+from medseg_napari.inference.postprocessing_texts import StepChoice, step_choices
+from medseg_napari.inference.roi import add_box_layer, box_of
+from medseg_napari.inference.run import Request, Wishes, model_words
+from medseg_napari.inference.warnings import doubt, file_of, other_modality
+from medseg_napari.training import model_list
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+
+    from medseg.inference import Box
+    from medseg.model_package import ModelPackage
+    from medseg.planning import Choice
+    from medseg_napari.panels.segment_form import SegmentForm
+
+_MODELS_OWN, _NOTHING = "model", "nothing"
+_PROBABILITY = "probability of "
+
+
+class SegmentChoices(QObject):  # type: ignore[misc]
+    """Fills the choices of a form, and reads them.
+
+    Parameters
+    ----------
+    form : SegmentForm
+        The visible parts.
+    viewer : napari.viewer.Viewer
+        Where scans and boxes are.
+    parent : QObject
+        The panel.
+
+    Attributes
+    ----------
+    changed : Signal
+        Emitted when the next run would be another one.
+    """
+
+    changed = Signal()
+
+    def __init__(self, form: SegmentForm, viewer: napari.viewer.Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self.form = form
+        self.viewer = viewer
+        self._connect()
+
+    def fill(self) -> None:
+        """Show what is known of the chosen model; offer devices and steps when torch is there."""
+        self.form.mirror.setChecked(bool(setting("inference", "mirror")))
+        self._look_for_devices()
+        self._on_model()
+        self._on_scan()
+
+    def add_model(self, folder: str | Path) -> None:
+        """Offer the model package in `folder`, now and in later sessions, and choose it."""
+        from medseg.model_package import find_package
+
+        try:
+            package = find_package(folder)
+            if not self._lists(package):
+                package = model_list.add(package.folder)  # which tells every list of models
+        except MedsegError as error:
+            self.form.say(str(error), kind="error")
+            return
+        self.form.model.choose(package)
+
+    def request(self) -> Request:
+        """What was chosen.
+
+        Returns
+        -------
+        Request
+
+        Raises
+        ------
+        MedsegError
+            When something is still to be chosen, or the box holds nothing of the scan.
+        """
+        layer, package = self.form.scans.layer(), self.form.model.package()
+        if layer is None:
+            raise InputError("open a scan first, for example with File > Open Sample > medseg")
+        if package is None:
+            raise InputError("choose the folder of a model package first")
+        data, attributes, _ = layer.as_layer_data_tuple()
+        device = str(self.form.device.currentData() or "auto")
+        mirror = self.form.mirror.isChecked()
+        return Request(data, attributes, package, device, self._wishes(layer), mirror=mirror)
+
+    def draw_box(self) -> None:
+        """Give the person a rectangle tool on the scan, and look only where they draw."""
+        scan = self.form.scans.layer()
+        if scan is None:
+            self.form.say("open a scan first, then draw a box on it", kind="warning")
+            return
+        layer = add_box_layer(self.viewer, scan)
+        layer.events.data.connect(self._on_shape)
+        self.form.boxes.choose(layer)
+        self.form.say("draw a rectangle on the slice; Slices says how far it goes across them")
+
+    def forget(self) -> None:
+        """Let go of the viewer's layers."""
+        for combo in (self.form.scans, self.form.boxes, self.form.target):
+            combo.forget()
+
+    def _connect(self) -> None:
+        form = self.form
+        form.browse.clicked.connect(self._browse)
+        form.draw.clicked.connect(self.draw_box)
+        form.reopen.clicked.connect(self._reopen)
+        form.scans.currentIndexChanged.connect(self._on_scan)
+        form.model.currentIndexChanged.connect(self._on_model)
+        form.boxes.currentIndexChanged.connect(self._on_box)
+        for combo in (form.device, form.refining, form.shown):
+            combo.currentIndexChanged.connect(self._on_change)
+        form.mirror.toggled.connect(self._on_change)
+        for spin in (form.first, form.last):
+            spin.valueChanged.connect(self._on_change)
+        for plane in commands.PLANES:
+            form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
+        form.planes["3-D"].clicked.connect(self._show_3d)
+
+    def _wishes(self, layer: Image) -> Wishes:
+        shown = str(self.form.shown.currentData() or "")
+        return Wishes(
+            box=self._box(layer),
+            overlap=_overlap(),
+            refining=self._refining(),
+            uncertainty=shown == "uncertainty",
+            probability_of=shown.removeprefix(_PROBABILITY) if _PROBABILITY in shown else "",
+            preview=self.form.preview.isChecked(),
+        )
+
+    def _box(self, layer: Image) -> Box | None:
+        shapes = self.form.boxes.layer()
+        if shapes is None:
+            return None
+        last = self.form.last.value()
+        return box_of(shapes, layer, first=self.form.first.value(), last=None if last < 0 else last)
+
+    def _refining(self) -> tuple[Choice, ...] | None:
+        from medseg.planning import Choice
+
+        chosen = self.form.refining.currentData()
+        if chosen in (None, _MODELS_OWN):
+            return None
+        return () if chosen == _NOTHING else (Choice(name=chosen),)
+
+    def _lists(self, package: ModelPackage) -> bool:
+        model = self.form.model
+        listed = (model.itemData(row) for row in range(model.count()))
+        return any(one.folder == package.folder for one in listed)
+
+    def _look_for_devices(self) -> None:
+        """Name devices and steps without keeping the window waiting for torch to be imported."""
+        from napari.qt.threading import create_worker
+
+        self.form.device.addItem("the best there is", "auto")
+        self.form.refining.addItem("as the model says", _MODELS_OWN)
+        worker = create_worker(_devices_and_steps, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(self._on_devices)
+        worker.start()
+
+    def _on_devices(self, found: tuple[list[DeviceChoice], list[StepChoice]]) -> None:
+        devices, steps = found
+        form = self.form
+        form.device.clear()
+        for choice in devices:
+            form.device.addItem(choice.words, choice.name)
+        form.device.setCurrentIndex(max(form.device.findData(setting("inference", "device")), 0))
+        form.device.setToolTip("Where the model runs: " + devices[0].words)
+        form.refining.addItem("nothing", _NOTHING)
+        for step in steps:
+            form.refining.addItem(step.words, step.name)
+            form.refining.setItemData(
+                form.refining.count() - 1, step.settings, Qt.ItemDataRole.ToolTipRole
+            )
+
+    def _on_scan(self, _row: int = -1) -> None:
+        layer = self.form.scans.layer()
+        doubtful = layer is not None and bool(_doubt(layer))
+        self.form.reopen.setVisible(doubtful and bool(_file_of(layer)))
+        self._warn()
+        self.changed.emit()
+
+    def _on_model(self, _row: int = -1) -> None:
+        from medseg.model_package.card import card_text
+
+        package = self.form.model.package()
+        self.form.about.setVisible(package is not None)
+        if package is None:
+            return
+        self.form.about.setText(model_words(package))
+        card = card_text(package.manifest)
+        self.form.card.setMarkdown(card.replace("\n## ", "\n#### ").removeprefix("# "))
+        self._offer_maps(package)
+        self._warn()
+        self.changed.emit()
+
+    def _offer_maps(self, package: ModelPackage) -> None:
+        shown = self.form.shown
+        shown.clear()
+        shown.addItem("nothing", "")
+        shown.addItem("uncertainty: where labels may be wrong", "uncertainty")
+        for name in package.manifest.labels.names:
+            shown.addItem(_PROBABILITY + name, _PROBABILITY + name)
+
+    def _on_box(self, _row: int = -1) -> None:
+        self.form.show_box(visible=self.form.boxes.layer() is not None)
+        self.changed.emit()
+
+    def _on_shape(self, _event: object = None) -> None:
+        self._warn()
+        self.changed.emit()
+
+    def _on_change(self, _event: object = None) -> None:
+        self.changed.emit()
+
+    def _warn(self) -> None:
+        """Say what is doubtful about this scan and this model, unless a run has the word."""
+        if self.form.run.isEnabled():
+            words = self._doubts()
+            self.form.say(words, kind="warning" if words else "info")
+
+    def _doubts(self) -> str:
+        layer, package = self.form.scans.layer(), self.form.model.package()
+        if layer is None:
+            return ""
+        data, attributes, _ = layer.as_layer_data_tuple()
+        words = doubt(data, attributes)
+        return words if words or package is None else other_modality(data, attributes, package)
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self.form, "Folder of a model package")
+        if folder:
+            self.add_model(folder)
+
+    def _reopen(self) -> None:
+        path = _file_of(self.form.scans.layer())
+        if path:
+            self.viewer.open(path, plugin="medseg")
+
+    def _show_plane(self, plane: str, _checked: bool = False) -> None:
+        commands.show_plane(self.viewer, plane)
+
+    def _show_3d(self, _checked: bool = False) -> None:
+        commands.front_3d(self.viewer)
+
+
+def _overlap() -> float | None:
+    """The overlap that the preferences ask for, unless they leave it to the model."""
+    chosen = float(setting("inference", "overlap"))
+    return None if chosen == DEFAULTS["inference"]["overlap"] else chosen
+
+
+def _devices_and_steps() -> tuple[list[DeviceChoice], list[StepChoice]]:
+    return device_choices(), step_choices()
+
+
+def _doubt(layer: Image) -> str:
+    data, attributes, _ = layer.as_layer_data_tuple()
+    return doubt(data, attributes)
+
+
+def _file_of(layer: Image | None) -> str:
+    return file_of(layer.source.path) if layer is not None else ""

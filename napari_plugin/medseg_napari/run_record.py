@@ -1,0 +1,312 @@
+"""How a label map came about, and what to tell the makers when something went wrong.
+
+Neither holds patient text: unique identifiers only when asked for, and no paths or names of files
+or layers at all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg import __version__
+from medseg.volume import Maker, Provenance
+
+if TYPE_CHECKING:
+    from medseg.model_package import ModelPackage
+
+RUN_KEY = "medseg_run"
+"""Where ``layer.metadata`` keeps what made a Labels layer: a `RunRecord`, or a tuple of them."""
+
+_PACKAGES = (
+    "medseg", "napari", "PySide6_Essentials", "PyQt6", "qtpy", "vispy", "npe2", "numpy", "torch",
+    "monai", "SimpleITK", "pydicom", "highdicom", "nibabel",
+)  # fmt: skip
+
+_LONGEST_NAME = 64  # characters in DICOM's value representation LO
+
+_QUOTED_PATH = re.compile(r"(['\"])(?:[A-Za-z]:)?[/\\].*?\1")
+_PATH = re.compile(r"(?<![\w.<])(?:[A-Za-z]:)?[/\\][^\s'\":,;]+(?: [^\s'\":,;]*[/\\][^\s'\":,;]*)*")
+_DATA_FILE = re.compile(
+    r"[^\s'\"/\\]+\.(?:nii(?:\.gz)?|dcm|ima|nrrd|mha|mhd|zip|json|csv)\b", re.IGNORECASE
+)
+_NAMED = re.compile(r"\b(layer|folder|file|series|case|patient) (['\"]).*?\2")
+_UID = re.compile(r"\b\d+(?:\.\d+){5,}\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run of a model.
+
+    Parameters
+    ----------
+    model, version : str
+        Of the package.
+    digest : str
+        SHA-256 of its weights.
+    licence : str
+        Of its weights.
+    device : str
+        Where it ran.
+    settings : mapping of str to str
+        What the person chose.
+    finished : str
+        Local time, ISO 8601 with the offset.
+    seconds : float
+        How long it took.
+    crc32 : int
+        Of the layer's values as the run left them, to know whether they were edited since; -1
+        where a person had drawn in the layer before.
+    """
+
+    model: str
+    version: str
+    digest: str
+    licence: str = ""
+    device: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    finished: str = ""
+    seconds: float = 0.0
+    crc32: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        package: ModelPackage,
+        *,
+        device: str,
+        values: npt.NDArray[Any],
+        settings: Mapping[str, str] | None = None,
+        seconds: float = 0.0,
+    ) -> RunRecord:
+        """The record of a run of `package` that ends now.
+
+        Parameters
+        ----------
+        package : ModelPackage
+            The model.
+        device : str
+            Where it ran.
+        values : ndarray of int
+            The layer's data as the model left it.
+        settings : mapping of str to str, optional
+            What the person chose.
+        seconds : float, default 0.0
+            How long it took.
+
+        Returns
+        -------
+        RunRecord
+        """
+        manifest = package.manifest
+        return cls(
+            model=manifest.name,
+            version=str(getattr(manifest, "version", "")),
+            digest=str(getattr(getattr(manifest, "weights", None), "sha256", "")),
+            licence=manifest.card.licence,
+            device=device,
+            settings=dict(settings or {}),
+            finished=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
+            seconds=seconds,
+            crc32=checksum(values),
+        )
+
+
+Runs = tuple[RunRecord, ...]
+
+
+def runs_of(attributes: Mapping[str, Any]) -> Runs:
+    """The runs whose results are in a layer, the latest last; none when no model of medseg was."""
+    found = attributes.get("metadata", {}).get(RUN_KEY)
+    return (found,) if isinstance(found, RunRecord) else tuple(found or ())
+
+
+def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool) -> Runs:
+    """The runs of a layer after the result of one more was merged into it.
+
+    Parameters
+    ----------
+    data : ndarray of int
+        Of the layer, after the merge.
+    runs : tuple of RunRecord
+        Before it.
+    run : RunRecord
+        The new one.
+    drawn : bool
+        Whether a person had a hand in the layer before.
+
+    Returns
+    -------
+    tuple of RunRecord
+    """
+    return (*runs, replace(run, crc32=-1 if drawn else checksum(data)))
+
+
+def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Maker:
+    """Who drew a Labels layer: a model, a model and a person, or a person.
+
+    Parameters
+    ----------
+    data : ndarray of int
+        Of the layer.
+    attributes : mapping
+        Of the layer.
+
+    Returns
+    -------
+    Maker
+        Manual when no run is known: what a person edits in a viewer is their own.
+    """
+    runs = runs_of(attributes)
+    if not runs:
+        return Maker("manual", "", "")
+    kind: Literal["automatic", "semiautomatic"] = (
+        "automatic" if checksum(data) == runs[-1].crc32 else "semiautomatic"
+    )
+    versions = {one.model: one.version for one in runs}
+    if len(versions) == 1:
+        return Maker(kind, runs[-1].model, f"{runs[-1].version}, medseg {__version__}")
+    told = ", ".join(f"{model} {version}" for model, version in versions.items())
+    name = " and ".join(versions)
+    if len(name) > _LONGEST_NAME:
+        name = f"{len(versions)} models"
+    return Maker(kind, name, f"{told}, medseg {__version__}"[:_LONGEST_NAME])
+
+
+def checksum(values: npt.NDArray[Any]) -> int:
+    """CRC-32 of label values, whatever their data type."""
+    as_stored: npt.NDArray[Any] = np.ascontiguousarray(values, np.uint16)
+    return zlib.crc32(as_stored.data)
+
+
+def run_facts(runs: Runs) -> dict[str, str]:
+    """What a person reads of the runs in a layer, by name.
+
+    Parameters
+    ----------
+    runs : tuple of RunRecord
+        None for labels that were drawn, or read from a file.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    if not runs:
+        return {"Made by": "hand, another program, or a file: no run of a model is known"}
+    record, earlier = runs[-1], runs[:-1]
+    told = {
+        "Model": f"{record.model}, version {record.version}",
+        "Weights": f"sha256 {record.digest[:16]}",
+        "Licence": record.licence,
+        "Device": record.device,
+        "Settings": ", ".join(f"{name} {value}" for name, value in record.settings.items()),
+        "Finished": record.finished,
+        "Took": f"{record.seconds:.1f} s" if record.seconds else "",
+        "Program": f"medseg {__version__}",
+        "Before that": "; ".join(
+            f"{one.model}, version {one.version}, sha256 {one.digest[:16]}, {one.finished}"
+            for one in earlier
+        ),
+    }
+    return {name: words for name, words in told.items() if words}
+
+
+def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:
+    """What a person reads of the scan's origin, by name.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Of the labels.
+    show_uids : bool
+        Whether to name the DICOM series; identifiers can lead back to a patient.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    told = {"Scan read from": f"{provenance.format}, {_files(len(provenance.files))}"}
+    if provenance.series_uid:
+        told["Series UID"] = provenance.series_uid if show_uids else "hidden"
+    if provenance.notes:
+        told["Repaired or worth knowing"] = "; ".join(provenance.notes)
+    return told if show_uids else {name: without_patient(words) for name, words in told.items()}
+
+
+def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
+    """Versions and the last log lines, fit to be shown to strangers.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        Of the log.
+    hidden : iterable of str
+        Words that must not appear, such as the names of layers.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    found = [f"- {name} {version}" for name in _PACKAGES if (version := _version(name))]
+    told = [without_patient(line, hidden=tuple(hidden)) for line in lines]
+    return "\n".join([
+        "### Versions",
+        f"- Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        *found,
+        "",
+        "### Last lines of the log",
+        "```",
+        *(told or ["(none)"]),
+        "```",
+    ])  # fmt: skip
+
+
+def without_patient(text: str, *, hidden: Iterable[str] = ()) -> str:
+    """`text` without paths, names of data files, layers and folders, and DICOM UIDs.
+
+    Parameters
+    ----------
+    text : str
+        A line.
+    hidden : iterable of str
+        More words to take out.
+
+    Returns
+    -------
+    str
+        Program files keep their last name, so that a traceback stays useful.
+    """
+    for word in sorted(hidden, key=len, reverse=True):
+        if word:
+            text = text.replace(word, "<hidden>")
+    text = _NAMED.sub(r"\1 <hidden>", text)
+    text = _QUOTED_PATH.sub(_last_name, text)
+    text = _PATH.sub(_last_name, text)
+    return _UID.sub("<uid>", _DATA_FILE.sub("<file>", text))
+
+
+def _last_name(match: re.Match[str]) -> str:
+    """The name of a program's file; nothing of another path."""
+    name = re.split(r"[/\\]", match.group().strip("'\""))[-1]
+    return f"<path> {name}" if name.endswith(".py") else "<path>"
+
+
+def _files(count: int) -> str:
+    return f"{count} file" + ("" if count == 1 else "s")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,253 @@
+"""Two Labels layers compared: what the Review panel runs, without Qt."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import GeometryError, WriteError
+from medseg.runtime.progress import Progress
+from medseg.volume import Grid, LabelMap
+from medseg.volume.conventions import IPL, Reorientation
+from medseg_napari.layers import LayerTuple, labels_from_layer, layer_from_labels
+
+if TYPE_CHECKING:
+    from medseg.metrics import StructureComparison
+
+COLUMNS = (
+    "case", "structure", "dice", "hd95_mm", "nsd", "tolerance_mm", "volume_a_ml", "volume_b_ml",
+    "notes",
+)  # fmt: skip
+DIFFERENCE_OPACITY = 0.8
+
+Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One press of Compare.
+
+    Parameters
+    ----------
+    first, second : tuple of array and dict
+        Data and attributes of Labels layers A and B; B is the reference.
+    tolerance_mm : float
+        Of the normalised surface Dice.
+    resample : bool
+        Whether B may be brought to the grid of A.
+    """
+
+    first: tuple[npt.NDArray[Any], Attributes]
+    second: tuple[npt.NDArray[Any], Attributes]
+    tolerance_mm: float = 1.0
+    resample: bool = False
+
+
+@dataclass(frozen=True)
+class Review:
+    """What became of a comparison.
+
+    Parameters
+    ----------
+    case : str
+        A name made of digits of a digest, never of a patient.
+    rows : tuple of StructureComparison
+        Worst slices are those across I, P and L, as the layers lie in the viewer.
+    tolerance_mm : float
+        Of the normalised surface Dice.
+    difference : tuple
+        Data, attributes and ``"labels"`` of the overlay.
+    note : str
+        What a reader of the numbers must know, or ``""``.
+    """
+
+    case: str
+    rows: tuple[StructureComparison, ...]
+    tolerance_mm: float
+    difference: LayerTuple
+    note: str = ""
+
+
+def review(request: Request, progress: Progress) -> Review:
+    """Compare two layers.
+
+    Parameters
+    ----------
+    request : Request
+        What to compare.
+    progress : Progress
+        Called for each structure; raising `medseg.errors.Cancelled` stops.
+
+    Returns
+    -------
+    Review
+
+    Raises
+    ------
+    GeometryError
+        Code ``GRIDS_DIFFER`` when the layers lie on different grids and B may not be resampled.
+    """
+    from medseg.metrics import compare, differences
+
+    first = labels_from_layer(*request.first)
+    second, note = _on_grid(labels_from_layer(*request.second), first.grid, request)
+    turned = (_as_shown(one, first.grid) for one in (first, second))
+    rows = compare(*turned, tolerance_mm=request.tolerance_mm, progress=progress)
+    name = f"difference: {request.first[1]['name']} - {request.second[1]['name']}"
+    data, attributes, kind = layer_from_labels(differences(first, second), name)
+    attributes["opacity"] = DIFFERENCE_OPACITY
+    return Review(
+        case=case_digest(first),
+        rows=rows,
+        tolerance_mm=request.tolerance_mm,
+        difference=(data, attributes, kind),
+        note=note,
+    )
+
+
+def case_digest(labels: LabelMap) -> str:
+    """A name for the scan that was labelled: of its series when known, else of its grid."""
+    uid = labels.provenance.series_uid
+    place = np.array([*labels.grid.shape, *labels.grid.affine.ravel()], np.float64)
+    known = uid.encode() if uid else place.tobytes() + np.ascontiguousarray(labels.values).tobytes()
+    return f"case-{hashlib.sha256(known).hexdigest()[:12]}"
+
+
+def worst_first(rows: Sequence[StructureComparison], axis: int) -> list[StructureComparison]:
+    """The structures that differ somewhere, the one with the largest area on a slice first.
+
+    Parameters
+    ----------
+    rows : sequence of StructureComparison
+        Of a review.
+    axis : int
+        0, 1 or 2 for slices across I, P or L.
+
+    Returns
+    -------
+    list of StructureComparison
+    """
+    differing = [row for row in rows if row.worst[axis].area_mm2 > 0]
+    return sorted(differing, key=lambda row: -row.worst[axis].area_mm2)
+
+
+def worst_slice_mm(attributes: Attributes, row: StructureComparison, axis: int) -> float:
+    """Where, in the viewer's world along `axis`, a structure's worst slice lies.
+
+    Parameters
+    ----------
+    attributes : dict
+        Of the difference layer.
+    row : StructureComparison
+        Of the structure.
+    axis : int
+        0, 1 or 2 for slices across I, P or L.
+
+    Returns
+    -------
+    float
+    """
+    scale, translate = attributes["scale"][axis], attributes["translate"][axis]
+    return float(translate + scale * row.worst[axis].index)
+
+
+def write_table(path: str | Path, result: Review, *, case: str = "", notes: str = "") -> Path:
+    """Write a review into a CSV; rows of other cases that are there stay.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    result : Review
+        What was measured.
+    case : str, optional
+        What to call the case in place of its digest.
+    notes : str, optional
+        What the person wrote.
+
+    Returns
+    -------
+    Path
+        Of the file, which is whole.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written, or is a file of something else.
+    """
+    from medseg.writing import atomic
+
+    place = Path(path)
+    called = case.strip() or result.case
+    kept = [row for row in _read_rows(place) if row["case"] != called]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*kept, *(_cells(row, result, called, notes) for row in result.rows)])
+    with atomic(place, suffix=".csv") as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+    return place
+
+
+def _on_grid(labels: LabelMap, grid: Grid, request: Request) -> tuple[LabelMap, str]:
+    """B on the grid of A, and what is to be told of it."""
+    if labels.grid.same_as(grid):
+        return labels, ""
+    if not request.resample:
+        raise GeometryError(
+            f"A and B lie on different grids ({_size(grid)} and {_size(labels.grid)}); nothing was"
+            " compared: press 'Resample B' to bring B to the grid of A first",
+            code="GRIDS_DIFFER",
+        )
+    from medseg.metrics import labels_on
+
+    return labels_on(labels, grid), "B was resampled to the grid of A"
+
+
+def _size(grid: Grid) -> str:
+    voxels = " x ".join(str(count) for count in grid.shape)
+    spacing = " x ".join(f"{step:.3g}" for step in grid.spacing_mm)
+    return f"{voxels} voxels of {spacing} mm"
+
+
+def _as_shown(labels: LabelMap, grid: Grid) -> LabelMap:
+    """A map with its axes in the viewer's order, so that slices have the viewer's numbers."""
+    turn = Reorientation.towards(grid, IPL)
+    return replace(labels, values=turn.apply(labels.values), grid=turn.target)
+
+
+def _cells(row: StructureComparison, result: Review, case: str, notes: str) -> dict[str, object]:
+    words = "; ".join(part for part in (result.note, notes) if part)
+    cells = (
+        case, row.name, _number(row.dice, 5), _number(row.hd95_mm, 4), _number(row.nsd, 5),
+        f"{result.tolerance_mm:g}", _number(row.volume_ml, 4),
+        _number(row.reference_volume_ml, 4), words,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, cells, strict=True))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of reviews; none when there is no file."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise WriteError(f"'{path}' is there and cannot be read: {error}") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise WriteError(f"'{path.name}' holds something else than reviews; choose another name")
+    return rows

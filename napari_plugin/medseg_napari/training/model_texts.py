@@ -1,0 +1,15 @@
+"""Models in lists: name and score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medseg.model_package import ModelPackage
+
+
+def score_words(package: ModelPackage) -> str:
+    """Name and mean Dice of a model, such as ``"hippocampus-mr (Dice 0.88)"``."""
+    score = package.manifest.scores.get("foreground")
+    name = package.manifest.name
+    return name if score is None else f"{name} (Dice {score:.2f})"

@@ -1,0 +1,283 @@
+"""The index of an archive: what was found in which files, so that nothing is read twice.
+
+It knows no patient text: of each file its path, size, time of change and the unit it belongs to;
+of each unit (a series, an archive, a file) what was found in it. It is worth nothing but time, so a
+damaged one, or one of another version or place, is thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from medseg_pipelines.batch.archive.case_keys import listing_digest
+from medseg_pipelines.batch.archive.walk import Entry
+from medseg_pipelines.batch.messages import Found
+
+_VERSION = 1
+_WAIT_S = 60.0
+_SCHEMA = """
+CREATE TABLE place (root BLOB NOT NULL);
+CREATE TABLE folders (path BLOB PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (folder BLOB NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL,
+    changed INTEGER NOT NULL, unit TEXT NOT NULL, check_sum INTEGER NOT NULL,
+    PRIMARY KEY (folder, name)) WITHOUT ROWID;
+CREATE INDEX files_of_units ON files (unit) WHERE unit != '';
+CREATE TABLE units (unit TEXT PRIMARY KEY, listing TEXT NOT NULL, check_sum TEXT NOT NULL,
+    content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE patients (patient TEXT PRIMARY KEY, first_study TEXT NOT NULL) WITHOUT ROWID;
+"""
+_FILES = {
+    "folder": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE folder = ?",
+    "unit": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE unit = ?",
+}
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One scan of a unit.
+
+    Parameters
+    ----------
+    found : Found
+        With its path from the root, and still without a folder.
+    patient, study : str
+        Digests, empty where blank.
+    is_picture : bool
+        Whether it is left out unless asked for.
+    speaker : str
+        The file that tells its words, from the root; empty where there are none.
+    """
+
+    found: Found
+    patient: str = ""
+    study: str = ""
+    is_picture: bool = False
+    speaker: str = ""
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found in the files that belong together.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+        The scans.
+    folders : tuple of str
+        Where its files lie, from the root.
+    """
+
+    parts: tuple[Part, ...]
+    folders: tuple[str, ...]
+
+
+class DamagedIndex(Exception):  # noqa: N818
+    """The index does not say what was written into it."""
+
+
+Row = tuple[bytes, bytes, int, int, str]
+"""Folder, name, size, time of change and unit of a file."""
+
+_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Unit)
+
+
+class Index:
+    """An open index; changes are kept at :meth:`keep`.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        With the tables.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def is_of(self, root: bytes) -> bool:
+        """Whether the index is of this root; an empty one becomes so."""
+        known = self._sql.execute("SELECT root FROM place").fetchone()
+        if known is None:
+            self._sql.execute("INSERT INTO place VALUES (?)", (root,))
+        return known is None or known[0] == root
+
+    def folders(self) -> dict[bytes, str]:
+        """The digest of each folder of which files are known; empty when some are not."""
+        return dict(self._sql.execute("SELECT path, digest FROM folders"))
+
+    def files_in(self, folder: bytes) -> dict[Entry, str]:
+        """The unit of each known file in a folder."""
+        rows = self._checked("folder", folder)
+        return {(name, size, changed): unit for _, name, size, changed, unit in rows}
+
+    def files_of(self, unit: str) -> list[Row]:
+        """The files of a unit, sorted by path."""
+        return sorted(self._checked("unit", unit), key=lambda row: (row[0].split(b"/"), row[1]))
+
+    def checked_files_of(self, unit: str) -> list[Row]:
+        """The files that a unit was read from, sorted by path.
+
+        Raises
+        ------
+        DamagedIndex
+            When they are not those.
+        """
+        rows = self.files_of(unit)
+        if listing_of(rows) != self.listing_of(unit):
+            raise DamagedIndex(unit)
+        return rows
+
+    def _checked(self, key: Literal["folder", "unit"], value: bytes | str) -> Iterator[Row]:
+        """Rows of files, each as it was put there."""
+        for *row, check_sum in self._sql.execute(_FILES[key], (value,)):
+            if _row_sum(row) != check_sum:
+                raise DamagedIndex(value)
+            folder, name, size, changed, unit = row
+            yield folder, name, size, changed, unit
+
+    def put_files(self, rows: Iterable[Row]) -> None:
+        """Take down files, in place of what was known of them."""
+        self._sql.executemany(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            [(*row, _row_sum(row)) for row in rows],
+        )
+
+    def open_folder(self, folder: bytes, lost: Iterable[bytes]) -> None:
+        """Begin to look through a folder anew, without some files of it."""
+        self.put_folders([(folder, "")])
+        self._sql.executemany(
+            "DELETE FROM files WHERE folder = ? AND name = ?", [(folder, name) for name in lost]
+        )
+
+    def put_folders(self, digests: Iterable[tuple[bytes, str]]) -> None:
+        """Take down that folders were looked through to the end."""
+        self._sql.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", digests)
+
+    def drop_folder(self, folder: bytes) -> None:
+        """Forget a folder without files."""
+        self._sql.execute("DELETE FROM folders WHERE path = ?", (folder,))
+
+    def listing_of(self, unit: str) -> str:
+        """Digest of the files that a unit was read from; empty when it was not."""
+        known = self._sql.execute("SELECT listing FROM units WHERE unit = ?", (unit,)).fetchone()
+        return str(known[0]) if known else ""
+
+    def put_unit(self, unit: str, listing: str, content: Unit) -> None:
+        """Take down what was found in a unit."""
+        encoded = _ENCODER.encode(content)
+        self._sql.execute(
+            "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?)",
+            (unit, listing, _check_sum(encoded), encoded),
+        )
+
+    def drop_unit(self, unit: str) -> None:
+        """Forget a unit without files."""
+        self._sql.execute("DELETE FROM units WHERE unit = ?", (unit,))
+
+    def units(self) -> Iterator[tuple[str, Unit]]:
+        """Every unit, in the order of their names.
+
+        Yields
+        ------
+        str
+            Name of the unit.
+        Unit
+            What was found.
+
+        Raises
+        ------
+        DamagedIndex
+            When it is not what was put there.
+        """
+        rows = self._sql.execute("SELECT unit, check_sum, content FROM units ORDER BY unit")
+        for unit, check_sum, content in rows:
+            if not isinstance(content, bytes) or _check_sum(content) != check_sum:
+                raise DamagedIndex(unit)
+            yield unit, _DECODER.decode(content)
+
+    def first_studies(self) -> dict[str, str]:
+        """For each patient the study that names it."""
+        return dict(self._sql.execute("SELECT patient, first_study FROM patients"))
+
+    def put_first_studies(self, studies: Iterable[tuple[str, str]]) -> None:
+        """Take down which study names a patient."""
+        self._sql.executemany("INSERT OR IGNORE INTO patients VALUES (?, ?)", studies)
+
+    def keep(self) -> None:
+        """Make all changes last."""
+        self._sql.commit()
+
+
+def _check_sum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _row_sum(row: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(row)).encode())
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[Index]:
+    """Open an index, or make it.
+
+    Parameters
+    ----------
+    path : Path or None
+        An SQLite file; None keeps it in memory.
+
+    Yields
+    ------
+    Index
+        Closed afterwards; what was not kept is lost.
+
+    Raises
+    ------
+    sqlite3.Error
+        When the file is damaged or cannot be opened.
+    DamagedIndex
+        When it is of another version.
+    """
+    if path is not None:
+        with suppress(OSError):  # SQLite says it better
+            path.touch(mode=0o600)
+    sql = sqlite3.connect(path or ":memory:", timeout=_WAIT_S)
+    try:
+        sql.execute("PRAGMA journal_mode = WAL")
+        sql.execute("PRAGMA synchronous = NORMAL")
+        _prepare(sql)
+        yield Index(sql)
+    finally:
+        sql.close()
+
+
+def _prepare(sql: sqlite3.Connection) -> None:
+    """Make the tables of an empty file."""
+    (version,) = sql.execute("PRAGMA user_version").fetchone()
+    (tables,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version == 0 and not tables:
+        sql.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+    elif version != _VERSION:
+        raise DamagedIndex(f"version {version}")
+
+
+def removed(path: Path) -> None:
+    """Throw an index away.
+
+    Parameters
+    ----------
+    path : Path
+        Of the SQLite file.
+    """
+    for ending in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ending).unlink()
+
+
+def listing_of(rows: Sequence[Row]) -> str:
+    """Digest of files by path, size and time of change."""
+    return listing_digest([row[:4] for row in rows])

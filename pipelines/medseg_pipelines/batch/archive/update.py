@@ -1,0 +1,165 @@
+"""The index brought up to date: only what came, changed or went is read."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from medseg.runtime.progress import Progress
+from medseg_pipelines.batch.archive.headers import CannotOpen, Reader, faulty, folders_of
+from medseg_pipelines.batch.archive.index import Index, Row, Unit, listing_of
+from medseg_pipelines.batch.archive.rules import Rules
+from medseg_pipelines.batch.archive.walk import Entry, Tree, joined
+
+_MOST_HEADERS = 10_000
+_KEEP_EVERY_S = 2.0
+
+
+def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress) -> None:
+    """Make an index know what a tree holds.
+
+    Parameters
+    ----------
+    index : Index
+        As it was kept.
+    tree : Tree
+        As it is now.
+    rules : Rules
+        Their questions are answered for all that is read.
+    progress : Progress
+        Called after each file that is read.
+    """
+    digests = {folder: listed.digest for folder, listed in tree.folders.items()}
+    known = index.folders()
+    if known == digests:
+        return
+    try:
+        _Update(index, Reader(tree, rules), tree, progress).run(digests, known)
+    finally:
+        with suppress(sqlite3.Error):  # tells it itself where that matters
+            index.keep()
+
+
+def units_with_answers(
+    index: Index, tree: Tree, rules: Rules, progress: Progress
+) -> dict[str, Unit]:  # fmt: skip
+    """All that an index knows, with answers to the questions of rules.
+
+    Parameters
+    ----------
+    index : Index
+        Up to date.
+    tree : Tree
+        What it knows.
+    rules : Rules
+        Of each series that was never asked a question, one file is read.
+    progress : Progress
+        Called after each of these.
+
+    Returns
+    -------
+    dict of str to Unit
+    """
+    units = dict(index.units())
+    asked = set(rules.questions)
+    silent = [
+        unit
+        for unit, content in units.items()
+        if asked and any(asked - part.found.answers.keys() for part in content.parts)
+    ]
+    reader = Reader(tree, rules)
+    for done, unit in enumerate(silent, start=1):
+        rows = index.files_of(unit)
+        with suppress(CannotOpen):
+            units[unit] = reader.with_answers(unit, units[unit], rows)
+            index.put_unit(unit, index.listing_of(unit), units[unit])
+        progress(done, len(silent), "asking headers")
+    index.keep()
+    return units
+
+
+class _Update:
+    """One pass over all that differs."""
+
+    def __init__(self, index: Index, reader: Reader, tree: Tree, progress: Progress) -> None:
+        self._index, self._tree, self._progress = index, tree, progress
+        self._reader = reader
+        self._touched: set[str] = set()
+        self._again: set[bytes] = set()
+        self._is_closed = tree.is_closed
+        self._kept_at = time.monotonic()
+
+    def run(self, digests: dict[bytes, str], known: dict[bytes, str]) -> None:
+        """Read what differs and take it down."""
+        gone = {folder for folder in known.keys() - digests.keys() if not self._is_closed(folder)}
+        changed = sorted(folder for folder in digests if known.get(folder) != digests[folder])
+        total = sum(self._tree.folders[folder].number for folder in changed)
+        done = 0
+        for folder in (*gone, *changed):
+            for entry in self._fresh(folder):
+                self._take(folder, entry)
+                done += 1
+                self._progress(done, max(done, total), "reading headers")
+        for unit in sorted(self._touched - {""}):
+            self._build(unit)
+        for folder in self._again:
+            self._index.open_folder(folder, ())
+        done_with = [folder for folder in changed if folder not in self._again]
+        self._index.put_folders((folder, digests[folder]) for folder in done_with)
+        for folder in gone:
+            self._index.drop_folder(folder)
+
+    def _fresh(self, folder: bytes) -> list[Entry]:
+        """Files of a folder that are not known as they are; those that went are forgotten."""
+        there = self._tree.files(folder) if folder in self._tree.folders else []
+        if self._tree.is_closed(folder):  # since a moment ago
+            self._again.add(folder)
+            return []
+        self._reader.beside = {name for name, _, _ in there}
+        before = self._index.files_in(folder)
+        lost = {name for name, _, _ in before.keys() - set(there)}
+        lost = {name for name in lost if joined(folder, name) not in self._tree.suspects}
+        self._index.open_folder(folder, lost)
+        self._touched.update(before.values())  # an interrupted search may have left some unread
+        return [entry for entry in there if entry not in before]
+
+    def _take(self, folder: bytes, entry: Entry) -> None:
+        """Read a file's header, and take down what it belongs to."""
+        try:
+            unit = self._reader.unit_of(folder, entry[0])
+        except CannotOpen as error:
+            self._again.add(folder)
+            if os.path.lexists(self._tree.path(folder, entry[0])):
+                self._tree.accuse(folder, entry[0], error.fault)
+            return
+        row: Row = (folder, *entry, unit)
+        self._index.put_files([row])
+        self._touched.add(unit)
+        while self._reader.held > _MOST_HEADERS:
+            self._build(self._reader.oldest())
+        if time.monotonic() - self._kept_at > _KEEP_EVERY_S:
+            self._index.keep()
+            self._kept_at = time.monotonic()
+
+    def _build(self, unit: str) -> None:
+        """Take down what a unit holds, unless the same files have told it."""
+        rows = self._index.files_of(unit)
+        listing = listing_of(rows)
+        if not rows:
+            self._index.drop_unit(unit)
+        elif listing != self._index.listing_of(unit):
+            self._put(unit, listing, rows)
+        self._reader.forget(unit)
+
+    def _put(self, unit: str, listing: str, rows: Sequence[Row]) -> None:
+        """Take down what a unit holds; what cannot be opened is tried again the next time."""
+        try:
+            content = self._reader.content(unit, rows)
+        except CannotOpen as error:
+            content = Unit(parts=(faulty(rows[0], error.fault),), folders=folders_of(rows))
+            self._again.update(row[0] for row in rows)
+            listing = ""
+        self._index.put_unit(unit, listing, content)

@@ -1,0 +1,354 @@
+"""The ledger: one row for each case, and the only truth about what became of it.
+
+SQLite, with a write-ahead log where the file system is this machine's own, and with each commit on
+the disk before it counts. Rows change in transactions that others wait for; several runs share one
+ledger.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from medseg.errors import InputError
+from medseg_pipelines.batch.case_row import Row, row_of
+from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.sqlite_errors import (
+    BUSY_SECONDS,
+    LOCKED,
+    primary_code,
+    sentence,
+)
+from medseg_pipelines.batch.messages import State
+
+__all__ = ["Ledger", "Row", "row_of"]
+
+SCHEMA_VERSION = 1
+_APPLICATION = 0x6D656473  # "meds", so that `file` knows it
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cases (
+  "case" TEXT PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, settings TEXT NOT NULL,
+  lineage TEXT NOT NULL, folder TEXT NOT NULL, slot INTEGER NOT NULL,
+  signature TEXT NOT NULL, content TEXT NOT NULL DEFAULT '', found TEXT NOT NULL,
+  state TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '',
+  chosen INTEGER NOT NULL DEFAULT 1, min_slices INTEGER NOT NULL DEFAULT 1,
+  attempts INTEGER NOT NULL DEFAULT 0, alone INTEGER NOT NULL DEFAULT 0,
+  owner TEXT NOT NULL DEFAULT '', token TEXT NOT NULL DEFAULT '',
+  volumes TEXT NOT NULL DEFAULT '{}', warnings TEXT NOT NULL DEFAULT '[]',
+  seconds TEXT NOT NULL DEFAULT '{}',
+  queued_at REAL NOT NULL, started_at REAL NOT NULL DEFAULT 0, ended_at REAL NOT NULL DEFAULT 0,
+  superseded_by TEXT NOT NULL DEFAULT '', UNIQUE (key, model, settings)
+);
+CREATE INDEX IF NOT EXISTS cases_by_state ON cases (model, settings, state, superseded_by);
+CREATE INDEX IF NOT EXISTS cases_waiting ON cases (model, settings, alone)
+  WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS cases_leased ON cases (owner) WHERE state = 'leased';
+CREATE INDEX IF NOT EXISTS cases_by_folder ON cases (folder);
+CREATE INDEX IF NOT EXISTS cases_by_lineage ON cases (lineage);
+CREATE TABLE IF NOT EXISTS owners (
+  owner TEXT PRIMARY KEY, boot TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
+  lease_s REAL NOT NULL, beats INTEGER NOT NULL, beat_at REAL NOT NULL
+);
+"""
+
+
+class Ledger:
+    """An open ledger, for one thread.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, which is made when it is not there; its folder must be.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written.
+    InputError
+        When the file is no ledger, or one of a newer medseg.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._told():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+            self._db.row_factory = sqlite3.Row
+        try:
+            with self._told():
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    @classmethod
+    def of(cls, output: Path) -> Self:
+        """The ledger of an output folder, for looking at.
+
+        Raises
+        ------
+        InputError
+            When there is none.
+        """
+        path = Places(output).ledger
+        if not path.is_file():
+            raise InputError(
+                f"'{output}' holds no batch; give the --output of a `medseg batch`",
+                code="NO_LEDGER",
+            )
+        return cls(path)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A ledger without cases, in memory only."""
+        return cls(Path(":memory:"))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other run writes beside; an exception undoes it.
+
+        Yields
+        ------
+        sqlite3.Connection
+
+        Raises
+        ------
+        WriteError
+            When the disk is full or the file cannot be written.
+        MedsegError
+            When another run held the ledger for too long.
+        """
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The rows as they are at one moment; others may write meanwhile.
+
+        Yields
+        ------
+        sqlite3.Connection
+        """
+        with self._told():
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def find(self, case: str) -> list[Row]:
+        """Cases whose name, scan's key or folder begins so.
+
+        Parameters
+        ----------
+        case : str
+            As a person gives it; nothing that SQL or patterns know is special in it.
+
+        Returns
+        -------
+        list of Row
+            In the order in which they were queued.
+        """
+        if not case:
+            return []
+        names = ('"case"', "key", "folder")
+        begins = " OR ".join(f"substr({name}, 1, ?) = ?" for name in names)
+        return self._rows(f"WHERE {begins} ORDER BY rowid", [len(case), case] * len(names))
+
+    def row(self, case: str) -> Row:
+        """The case of this name.
+
+        Raises
+        ------
+        InputError
+            When there is none.
+        """
+        found = self._rows('WHERE "case" = ?', [case])
+        if not found:
+            raise InputError(f"the ledger has no case '{case}'", code="NO_CASE")
+        return found[0]
+
+    def rows(
+        self,
+        *,
+        recipe: Recipe | None = None,
+        states: Sequence[State] = (),
+        superseded: bool = False,
+        limit: int | None = None,
+    ) -> list[Row]:
+        """Cases in the order in which they were queued.
+
+        Parameters
+        ----------
+        recipe : Recipe, optional
+            Only of this model with these settings.
+        states : sequence of str, optional
+            Only in these states.
+        superseded : bool, default False
+            Whether those are among them whose result another took the place of.
+        limit : int, optional
+            At most so many.
+
+        Returns
+        -------
+        list of Row
+        """
+        where, values = _condition(recipe, superseded=superseded)
+        if states:
+            where += f" AND state IN ({', '.join('?' * len(states))})"
+            values += states
+        most = -1 if limit is None else limit
+        return self._rows(f"WHERE {where} ORDER BY rowid LIMIT ?", [*values, most])
+
+    def counts(self, *, recipe: Recipe | None = None) -> dict[State, int]:
+        """How many cases are in each state, without those that others took the place of.
+
+        Parameters
+        ----------
+        recipe : Recipe, optional
+            Only of this model with these settings.
+
+        Returns
+        -------
+        dict of str to int
+            With every state.
+        """
+        where, values = _condition(recipe, superseded=False)
+        states: tuple[State, ...] = ("waiting", "leased", "done", "refused", "failed")
+        counted = dict.fromkeys(states, 0)
+        sql = f"SELECT state, count(*) FROM cases WHERE {where} GROUP BY state"  # noqa: S608
+        return counted | dict(map(tuple, self._query(sql, values)))
+
+    def codes(self, *, recipe: Recipe | None = None) -> dict[State, dict[str, int]]:
+        """How many cases were refused and have failed with each code, the most frequent first.
+
+        Parameters
+        ----------
+        recipe : Recipe, optional
+            Only of this model with these settings.
+
+        Returns
+        -------
+        dict of str to dict of str to int
+            For ``"refused"`` and ``"failed"``.
+        """
+        where, values = _condition(recipe, superseded=False)
+        sql = (
+            f"SELECT state, code, count(*) FROM cases WHERE {where}"  # noqa: S608
+            " AND state IN ('refused', 'failed') GROUP BY state, code ORDER BY count(*) DESC, code"
+        )
+        counted: dict[State, dict[str, int]] = {"refused": {}, "failed": {}}
+        for state, code, count in self._query(sql, values):
+            counted[state][code] = count
+        return counted
+
+    def superseded(self) -> int:
+        """How many results others took the place of."""
+        (count,) = self._query("SELECT count(*) FROM cases WHERE superseded_by != ''", [])[0]
+        return int(count)
+
+    def retry(self, *, codes: Sequence[str] = (), refused: bool = False) -> int:
+        """Let failed cases wait to be tried again.
+
+        Parameters
+        ----------
+        codes : sequence of str, optional
+            Only those that failed with one of these.
+        refused : bool, default False
+            Whether refused ones are tried again too.
+
+        Returns
+        -------
+        int
+            How many now wait.
+        """
+        states = ("failed", "refused") if refused else ("failed",)
+        where = f"state IN ({', '.join('?' * len(states))}) AND chosen"
+        if codes:
+            where += f" AND code IN ({', '.join('?' * len(codes))})"
+        sql = f"UPDATE cases SET state = 'waiting', attempts = 0 WHERE {where}"  # noqa: S608
+        with self.writing() as db:
+            return db.execute(sql, [*states, *codes]).rowcount
+
+    def _rows(self, clause: str, values: Sequence[Any]) -> list[Row]:
+        return [row_of(one) for one in self._query(f"SELECT * FROM cases {clause}", values)]  # noqa: S608
+
+    def _query(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
+        with self._told():
+            return self._db.execute(sql, values).fetchall()
+
+    def _prepare(self) -> None:
+        """Check that it is a ledger, and make its tables where they are not there."""
+        for pragma in _pragmas(self.path):
+            _patiently(self._db, f"PRAGMA {pragma}")
+        ours, version = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        )
+        if ours == _APPLICATION and version == SCHEMA_VERSION:
+            return
+        if ours != 0 or version > SCHEMA_VERSION:
+            raise InputError(
+                f"'{self.path}' is a ledger of version {version}, this medseg knows"
+                f" {SCHEMA_VERSION}; use the medseg that made it or another output folder",
+                code="LEDGER_VERSION",
+            )
+        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
+        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {marks} COMMIT;")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what SQLite raises into one sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise sentence(error, self.path) from error
+
+
+def _condition(recipe: Recipe | None, *, superseded: bool) -> tuple[str, list[Any]]:
+    """A condition of SQL and its values."""
+    where = "1" if superseded else "superseded_by = ''"
+    if recipe is None:
+        return where, []
+    return f"{where} AND model = ? AND settings = ?", [recipe.model, recipe.settings]
+
+
+def _pragmas(path: Path) -> tuple[str, ...]:
+    """How SQLite is to work: a write-ahead log needs memory that all who write share."""
+    journal = "WAL" if is_of_this_machine(path.parent) else "DELETE"
+    return (f"journal_mode = {journal}", "synchronous = FULL", "foreign_keys = ON")
+
+
+def _patiently(db: sqlite3.Connection, sql: str) -> None:
+    """Execute what SQLite does not wait for by itself: two that open a new ledger at once."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute(sql)
+        except sqlite3.OperationalError as error:
+            if primary_code(error) not in LOCKED or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return

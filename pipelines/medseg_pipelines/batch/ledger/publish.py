@@ -1,0 +1,107 @@
+"""Results become visible: one rename, and what was there before stays beside it.
+
+Everything here is called inside a transaction of the ledger, so that no two runs do it at once.
+A run that dies between two steps leaves what the next one can finish or undo; see `repairing`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.provenance import (
+    Record,
+    Superseded,
+    read_record,
+    sync_folder,
+    write_record,
+)
+
+_UNKNOWN = "unknown"
+
+
+def publish(places: Places, record: Record) -> None:
+    """Give results their final place.
+
+    Parameters
+    ----------
+    places : Places
+        Of the output.
+    record : Record
+        Of results that lie, whole, in the staging folder of its token.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or a folder cannot be moved.
+    """
+    staged, final = places.staged(record.token), places.final(record.folder)
+    if final.exists():
+        _set_aside(places, record)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(staged, final)  # noqa: PTH104 - the atomic call, by its name
+    _sync_up(final.parent, places.output)
+    sync_folder(places.staging)
+
+
+def withdraw(places: Places, folder: str) -> None:
+    """Take results away from their final place, for what they were made of is no more.
+
+    Parameters
+    ----------
+    places : Places
+        Of the output.
+    folder : str
+        Of the results; nothing happens when there are none.
+
+    Raises
+    ------
+    OSError
+        When they cannot be moved.
+    """
+    final = places.final(folder)
+    if final.exists():
+        os.rename(final, places.former(folder, _case_in(final)))  # noqa: PTH104
+        sync_folder(final.parent)
+
+
+def discard(places: Places, tokens: Iterable[str]) -> None:
+    """Remove the staging folders, and the marks beside them, of leases that have ended."""
+    for token in filter(None, tokens):
+        shutil.rmtree(places.staged(token), ignore_errors=True)
+        for mark in places.staging.glob(f"{token}.*"):
+            with suppress(OSError):
+                mark.unlink()
+
+
+def _set_aside(places: Places, record: Record) -> None:
+    """Move what is in the final place beside it, once the new results tell of it."""
+    final = places.final(record.folder)
+    aside = places.former(record.folder, _case_in(final))
+    former = read_record(final)
+    told = Superseded(
+        case=former.case if former else _UNKNOWN,
+        content=former.source.content if former else "",
+        folder=aside.name,
+    )
+    write_record(places.staged(record.token), msgspec.structs.replace(record, supersedes=told))
+    os.rename(final, aside)  # noqa: PTH104
+
+
+def _case_in(folder: Path) -> str:
+    record = read_record(folder)
+    return record.case if record else _UNKNOWN
+
+
+def _sync_up(folder: Path, root: Path) -> None:
+    """Push the names in a folder, and in those above it up to the root, to the disk."""
+    while folder != root:
+        sync_folder(folder)
+        folder = folder.parent
+    sync_folder(root)

@@ -1,0 +1,48 @@
+"""What makes two cases the same: the scan, the model and the settings, each as a digest."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from medseg.model_package import ModelPackage
+from medseg.planning.plan import encode
+from medseg_pipelines.batch.messages import Settings
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """One model with one set of settings.
+
+    Parameters
+    ----------
+    model, settings : str
+        Digests.
+    """
+
+    model: str
+    settings: str
+
+    def case(self, key: str) -> str:
+        """Name of the case of the scan with this key: 32 hexadecimal digits."""
+        return digest(f"{key}\n{self.model}\n{self.settings}".encode())[:32]
+
+
+def recipe_of(package: ModelPackage, settings: Settings) -> Recipe:
+    """The recipe of a model package and settings."""
+    return Recipe(model_digest(package), settings_digest(settings))
+
+
+def model_digest(package: ModelPackage) -> str:
+    """Digest of a package's manifest, which holds the digest of its weights."""
+    return digest(encode(package.manifest))
+
+
+def settings_digest(settings: Settings) -> str:
+    """Digest of settings."""
+    return digest(msgspec.json.encode(settings, order="sorted"))
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

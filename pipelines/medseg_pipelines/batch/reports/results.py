@@ -1,0 +1,63 @@
+"""Label maps of a batch by the name of the scan each belongs to, to be held against a truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.errors import InputError
+from medseg_pipelines.batch.case_row import Row
+from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.reports.cases import AllCases
+from medseg_pipelines.batch.workers.formats import FILES
+from medseg_pipelines.destination import stem
+
+_LABEL_FILES = tuple(FILES[name] for name in ("nifti", "nrrd", "dicom-seg"))
+_CHANNEL = "_0000"  # that nnU-Net's images have after the name of their case
+
+
+def is_batch(folder: Path) -> bool:
+    """Whether a folder is the output of a batch."""
+    return Places(folder).ledger.is_file()
+
+
+def label_maps(output: Path) -> dict[str, Path]:
+    """Label maps of all cases that are done, by the name of the scan's file or folder.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of a batch.
+
+    Returns
+    -------
+    dict of str to Path
+        Names without the suffix of the format, and without nnU-Net's ``_0000``; of each case the
+        first of NIfTI, NRRD and DICOM SEG that it has.
+
+    Raises
+    ------
+    InputError
+        When it is no batch, no case has a label map, or two have the same name.
+    """
+    maps: dict[str, Path] = {}
+    for _, row in AllCases(output):
+        path = _label_map(output, row) if row.state == "done" else None
+        if path is None:
+            continue
+        name = stem(Path(row.found.path)).removesuffix(_CHANNEL)
+        if name in maps:
+            raise InputError(
+                f"two results of the batch '{output}' are of scans called '{name}' (several series"
+                " in a folder, or several models); evaluate their files one by one, `medseg batch"
+                " status --cases --paths` tells which is which",
+                code="SAME_NAME",
+            )
+        maps[name] = path
+    if not maps:
+        raise InputError(f"no case of the batch '{output}' has a label map")
+    return maps
+
+
+def _label_map(output: Path, row: Row) -> Path | None:
+    final = Places(output).final(row.folder)
+    return next((final / name for name in _LABEL_FILES if (final / name).is_file()), None)

@@ -1,0 +1,58 @@
+"""What a case is written as, and how its files are called."""
+
+from __future__ import annotations
+
+import msgspec
+
+from medseg.errors import InputError
+from medseg.reading import Policies
+from medseg.writing import check_encoding
+from medseg_pipelines.batch.messages import Settings
+
+FILES = {
+    "nifti": "labels.nii.gz", "nrrd": "labels.seg.nrrd", "dicom-seg": "seg.dcm",
+    "rtstruct": "labels.rtstruct.dcm", "sr": "measurements.sr.dcm", "preview": "preview.png",
+}  # fmt: skip
+"""Name of the file of each format."""
+
+THUMBNAIL = "thumbnail.png"
+"""A small picture that every case has."""
+
+OF_DICOM = ("dicom-seg", "rtstruct", "sr")
+"""Formats that refer to the slices of a DICOM series."""
+
+ENCODED = ("dicom-seg", "sr")
+"""Formats that the encoding of a DICOM SEG matters to."""
+
+
+def policies_of(settings: Settings) -> Policies:
+    """What may be repaired.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        When the settings name no policy.
+    """
+    chosen = {"irregular": settings.irregular, "missing": settings.missing}
+    return msgspec.convert(chosen, Policies)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise unless cases can be written so.
+
+    Raises
+    ------
+    InputError
+        When a format or a policy is unknown, or none is asked for.
+    WriteError
+        When a DICOM SEG has no such encoding.
+    """
+    unknown = [name for name in settings.formats if name not in FILES]
+    if unknown or not settings.formats:
+        what = f"'{unknown[0]}' is no format" if unknown else "no format is asked for"
+        raise InputError(f"{what}; known are {', '.join(FILES)}", code="FORMAT")
+    try:
+        policies_of(settings)
+    except msgspec.ValidationError as error:
+        raise InputError(f"a policy is unknown: {error}", code="POLICY") from error
+    check_encoding(FILES["dicom-seg"], settings.encoding)

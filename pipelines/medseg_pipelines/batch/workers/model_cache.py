@@ -1,0 +1,96 @@
+"""Models that a worker has loaded: each once, for all cases that want it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+
+from medseg.errors import PackageError
+from medseg.inference import Predictor
+from medseg.model_package import ModelPackage
+from medseg_pipelines.batch.ledger.provenance import ModelUsed
+from medseg_pipelines.batch.ledger.run_config import model_digest
+from medseg_pipelines.batch.messages import Task
+
+_MOST = 2
+_Wanted = tuple[str, bytes, str]
+
+
+@dataclass(frozen=True)
+class ModelAtWork:
+    """A loaded model.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Does the work.
+    used : ModelUsed
+        Which model it is.
+    modality : str
+        Of the scans it was trained on, or empty.
+    """
+
+    predictor: Predictor
+    used: ModelUsed
+    modality: str
+
+
+class Models:
+    """The models that were asked for last.
+
+    Parameters
+    ----------
+    number : int, optional
+        Of the worker, from 0: on a machine with several GPUs each worker takes the next one.
+    """
+
+    def __init__(self, number: int | None = None) -> None:
+        self._number = number
+        self._loaded: dict[_Wanted, ModelAtWork] = {}
+
+    def of(self, task: Task) -> ModelAtWork:
+        """The model of a task, loaded and checked when it is not there yet.
+
+        Raises
+        ------
+        MedsegError
+            When it cannot be used, or is another one than the task wants: no case is to blame.
+        """
+        settings = task.settings
+        way = msgspec.json.encode((settings.refining, settings.mirror))
+        wanted = (task.model_digest, way, task.device)
+        if wanted not in self._loaded:
+            while len(self._loaded) >= _MOST:
+                del self._loaded[next(iter(self._loaded))]
+            self._loaded[wanted] = _load(task, _placed(task.device, self._number))
+        return self._loaded[wanted]
+
+
+def _placed(device: str, number: int | None) -> str:
+    """The device for a worker of this number."""
+    count = torch.cuda.device_count()
+    if number is None or count < 2 or device not in {"auto", "cuda"}:
+        return device
+    return f"cuda:{number % count}"
+
+
+def _load(task: Task, device: str) -> ModelAtWork:
+    package = ModelPackage.open(Path(task.model))
+    manifest, digest = package.manifest, model_digest(package)
+    if digest != task.model_digest:
+        raise PackageError(
+            f"the model in '{task.model}' is another one than when the run began; run the same"
+            " command again",
+            code="OTHER_MODEL",
+        )
+    used = ModelUsed(
+        name=manifest.name, version=manifest.version, digest=digest, weights=manifest.weights.sha256
+    )
+    settings = task.settings
+    predictor = Predictor.load(
+        package, device=device, refining=settings.refining, mirror=settings.mirror
+    )
+    return ModelAtWork(predictor, used, manifest.card.modality)

@@ -1,0 +1,73 @@
+"""The summary of many cases, to the letter."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medseg.metrics import LabelOverlap, SurfaceDistance, summarise
+
+
+def score(dice, iou, volume_ml=1.0, reference_volume_ml=2.0):
+    return LabelOverlap(
+        dice=dice, iou=iou, volume_ml=volume_ml, reference_volume_ml=reference_volume_ml
+    )
+
+
+def test_form_and_means():
+    cases = {
+        "one": {"anterior": score(0.8, 0.6), "posterior": score(None, None)},
+        "two": {"anterior": score(0.6, 0.5), "posterior": score(0.5, 0.3)},
+    }
+    summary = summarise(cases)
+    assert set(summary) == {"cases", "mean"}
+    assert summary["cases"][0] == {
+        "case": "one",
+        "labels": {
+            "anterior": {"dice": 0.8, "iou": 0.6, "volume_ml": 1.0, "reference_volume_ml": 2.0},
+            "posterior": {"dice": None, "iou": None, "volume_ml": 1.0, "reference_volume_ml": 2.0},
+        },
+    }
+    assert summary["mean"]["anterior"] == pytest.approx({"dice": 0.7, "iou": 0.55})
+    assert summary["mean"]["posterior"] == pytest.approx({"dice": 0.5, "iou": 0.3})
+    assert summary["mean"]["foreground"] == pytest.approx({"dice": 0.6, "iou": 0.425})
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_a_label_empty_everywhere_has_no_mean_and_does_not_weigh():
+    summary = summarise({"one": {"liver": score(0.9, 0.8), "cyst": score(None, None)}})
+    assert summary["mean"]["cyst"] == {"dice": None, "iou": None}
+    assert summary["mean"]["foreground"] == {"dice": 0.9, "iou": 0.8}
+
+
+def test_no_cases():
+    assert summarise({}) == {"cases": [], "mean": {"foreground": {"dice": None, "iou": None}}}
+
+
+def test_surfaces_stand_beside_overlap_and_have_their_own_means():
+    cases = {
+        "one": {"liver": score(0.8, 0.6), "cyst": score(0.0, 0.0)},
+        "two": {"liver": score(0.6, 0.5), "cyst": score(None, None)},
+    }
+    surfaces = {
+        "one": {
+            "liver": SurfaceDistance(hd95_mm=2.0, nsd=0.9),
+            "cyst": SurfaceDistance(hd95_mm=None, nsd=0.0),
+        },
+        "two": {
+            "liver": SurfaceDistance(hd95_mm=4.0, nsd=0.7),
+            "cyst": SurfaceDistance(hd95_mm=None, nsd=None),
+        },
+    }
+    summary = summarise(cases, surfaces)
+    assert summary["cases"][0]["labels"]["liver"] == {
+        "dice": 0.8, "iou": 0.6, "volume_ml": 1.0, "reference_volume_ml": 2.0,
+        "hd95_mm": 2.0, "nsd": 0.9,
+    }  # fmt: skip
+    assert summary["mean"]["liver"] == pytest.approx(
+        {"dice": 0.7, "iou": 0.55, "hd95_mm": 3.0, "nsd": 0.8}
+    )
+    assert summary["mean"]["cyst"] == {"dice": 0.0, "iou": 0.0, "hd95_mm": None, "nsd": 0.0}
+    assert summary["mean"]["foreground"]["hd95_mm"] == 3.0
+    assert summary["mean"]["foreground"]["nsd"] == pytest.approx(0.4)
