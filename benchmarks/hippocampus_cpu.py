@@ -56,7 +56,7 @@ def main() -> None:
         "steps": rows[-1][1],
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "on_the_way": [{"seconds": s, "step": n, "dice": d} for s, n, d in rows],
+        "validate_quick": [{"seconds": s, "step": n, "dice": d} for s, n, d in rows],
     }
     target = HERE / "results" / "hippocampus_cpu.json"
     target.write_text(json.dumps(result, indent=2) + "\n")

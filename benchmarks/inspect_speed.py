@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from dicom_phantom import Series, random_stored
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 
 SLICES = 100
 
@@ -37,7 +37,7 @@ def main() -> None:
             write(folder, arguments.files)
         opened = []
         real, wall = time.process_time(), time.perf_counter()
-        reports = look(folder, progress=lambda done, total, message: opened.append(total))
+        reports = inspect(folder, progress=lambda done, total, message: opened.append(total))
         used, passed = time.process_time() - real, time.perf_counter() - wall
     finally:
         if not arguments.folder:

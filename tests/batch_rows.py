@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 
 from medseg_pipelines.batch.ledger.ledger import Row
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 
 BEGAN = 1_700_000_000.0
 
 
-def found(number: int, **more: Any) -> Found:
+def found(number: int, **more: Any) -> ScanRecord:
     """A scan of the archive."""
     name = hashlib.sha256(str(number).encode()).hexdigest()
-    return Found(**{
+    return ScanRecord(**{
         "key": name, "lineage": name[::-1], "path": f"/archive/secret-{number}", "series": "1.2.3",
         "folder": f"patient-{name[:8]}/study-{name[8:16]}/series-{name[16:24]}",
         "signature": name, "files": 40, "bytes": 12345678,

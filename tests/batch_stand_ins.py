@@ -10,8 +10,8 @@ import msgspec
 
 from batch_rows import found
 from medseg.errors import Cancelled
-from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.ledger.commit import Settlement
+from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.enqueue import Queue
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases, Process
@@ -23,10 +23,10 @@ from medseg_pipelines.batch.ledger.provenance import (
     file_digests,
     write_record,
 )
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result, Settings
 
-RECIPE = Recipe("m" * 64, "s" * 64)
+RECIPE = RunConfig("m" * 64, "s" * 64)
 
 
 class InlineCrew:
@@ -57,7 +57,7 @@ class InlineCrew:
         self.tasks.clear()
 
 
-class Diary(Silent):
+class Diary(NullEvents):
     """Remembers what it was told."""
 
     def __init__(self):
@@ -115,8 +115,8 @@ class World:
     def ledger(self) -> Ledger:
         return Ledger(self.places.ledger)
 
-    def settlement(self, ledger: Ledger, attempts: int = 3) -> Settlement:
-        return Settlement(ledger, self.places, attempts)
+    def settlement(self, ledger: Ledger, attempts: int = 3) -> Committer:
+        return Committer(ledger, self.places, attempts)
 
     def queue(self, ledger, *, recipe=RECIPE, min_slices=4, anew=False) -> Queue:
         return Queue(

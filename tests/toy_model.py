@@ -8,7 +8,7 @@ from medseg.model_package import Card, Manifest, ModelPackage, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.phantoms import ABDOMEN_LABELS
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 
 
 def tiny_model(folder: Path, *, name: str = "tiny") -> ModelPackage:
@@ -16,7 +16,7 @@ def tiny_model(folder: Path, *, name: str = "tiny") -> ModelPackage:
     plan = Plan(
         spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
         normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
-        network=Choice(name="unet", settings={
+        network=Component(name="unet", settings={
             "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
             "kernels": [[3, 3, 3], [3, 3, 3]],
         }),

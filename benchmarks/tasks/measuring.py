@@ -19,8 +19,8 @@ from medseg.errors import Cancelled
 from medseg.inference import Predictor
 from medseg.metrics import overlap, surface_distances
 from medseg.networks.blocks.cost import cost_of
-from medseg.planning import Choice, Plan
-from medseg.postprocessing import build_refining
+from medseg.planning import Component, Plan
+from medseg.postprocessing import build_postprocessing
 from medseg.training import Dataset, TrainingOptions, train
 from medseg.training.history import read_history
 from medseg.training.postprocessing_fit import Example, fit
@@ -164,13 +164,13 @@ def refined(predictor: Predictor, dataset: Dataset) -> dict[str, Any]:
         examples.append(held_out_example(predictor, dataset, held_out[::2][len(examples)]))
     chosen = fit(examples, progress=Printer()).refining
 
-    def dice(*steps: Choice) -> float:
-        model = replace(predictor, refining=build_refining(steps))
+    def dice(*steps: Component) -> float:
+        model = replace(predictor, refining=build_postprocessing(steps))
         return mean_dice(model, dataset, held_out[1::2])["foreground"]
 
     return {
         "half_plain": dice(),
-        "half_crf": dice(Choice(name="crf")),
+        "half_crf": dice(Component(name="crf")),
         "half_fitted": dice(*chosen) if chosen else None,
         "fitted": [msgspec.to_builtins(step) for step in chosen],
     }

@@ -13,12 +13,12 @@ from medseg.discovery.scans import Found, ScanSource, Seen, sources_below
 from medseg.errors import GeometryError, InputError, MedsegError, ReadError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.geometry import depths_mm
-from medseg.reading.dicom.headers import harmless, sniff
-from medseg.reading.dicom.pixel_data import check_promise, transfer_syntax
+from medseg.reading.dicom.headers import sanitized, sniff
+from medseg.reading.dicom.pixel_data import check_pixel_length, transfer_syntax
 from medseg.reading.dicom.repair import repair_of
 from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.reading.dicom.stacks import Stack
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
@@ -46,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class StackReport(msgspec.Struct, frozen=True, kw_only=True):
+class VolumeReport(msgspec.Struct, frozen=True, kw_only=True):
     """A volume that was found.
 
     Parameters
@@ -108,13 +108,13 @@ class StackReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def look(
+def inspect(
     path: str | Path,
     *,
     policies: Policies = REFUSE,
     pixels: bool = False,
     progress: Progress = silent,
-) -> tuple[StackReport, ...]:
+) -> tuple[VolumeReport, ...]:
     """Report on every volume in a file, in a zip archive of DICOM or below a folder.
 
     Of DICOM only headers are read, each file once, unless `pixels` asks for more; files of other
@@ -133,7 +133,7 @@ def look(
 
     Returns
     -------
-    tuple of StackReport
+    tuple of VolumeReport
         In the order of their paths; damaged files are refused ones.
 
     Raises
@@ -141,21 +141,21 @@ def look(
     ReadError
         When nothing is there.
     """
-    seen = look_closer(
+    seen = inspect_with(
         path, also=lambda _: None, policies=policies, pixels=pixels, progress=progress
     )
     return tuple(report for _, report, _ in seen)
 
 
-def look_closer(
+def inspect_with(
     path: str | Path,
     *,
     also: Callable[[Stack], Extra],
     policies: Policies = REFUSE,
     pixels: bool = False,
     progress: Progress = silent,
-) -> tuple[tuple[ScanSource, StackReport, Extra | None], ...]:
-    """Report as :func:`look` does, with where each volume is and what else its headers say.
+) -> tuple[tuple[ScanSource, VolumeReport, Extra | None], ...]:
+    """Report as :func:`inspect` does, with where each volume is and what else its headers say.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def look_closer(
 
     Returns
     -------
-    tuple of (ScanSource, StackReport, what `also` returned or None)
+    tuple of (ScanSource, VolumeReport, what `also` returned or None)
         In the order of their paths; None for formats other than DICOM and for damaged files.
 
     Raises
@@ -184,7 +184,7 @@ def look_closer(
     if not place.exists():
         raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
 
-    def seen(stack: Stack) -> tuple[StackReport, Extra]:
+    def seen(stack: Stack) -> tuple[VolumeReport, Extra]:
         return _of_stack(stack, policies=policies, pixels=pixels), also(stack)
 
     found, told = _found(place, seen, progress), []
@@ -195,8 +195,8 @@ def look_closer(
 
 
 def _told(
-    source: ScanSource, what: tuple[StackReport, Extra] | InputError | None
-) -> tuple[ScanSource, StackReport, Extra | None]:
+    source: ScanSource, what: tuple[VolumeReport, Extra] | InputError | None
+) -> tuple[ScanSource, VolumeReport, Extra | None]:
     """A volume with its report, and the rest where there is any."""
     if isinstance(what, tuple):
         return source, _report(source, what[0]), what[1]
@@ -217,24 +217,24 @@ def _found(place: Path, seen: Callable[[Stack], Seen], progress: Progress) -> li
     return [(ScanSource(place, stack.selector, place.name), seen(stack)) for stack in stacks]
 
 
-def _report(source: ScanSource, what: StackReport | InputError | None) -> StackReport:
+def _report(source: ScanSource, what: VolumeReport | InputError | None) -> VolumeReport:
     """The report on a volume, under its name."""
     if isinstance(what, InputError):
         known = "zip" if zip_archive.recognises(source.path) else "dicom"
-        return StackReport(name=source.name, format=known, verdict=_refused(what))
+        return VolumeReport(name=source.name, format=known, verdict=_refused(what))
     return msgspec.structs.replace(what or _of_file(source), name=source.name)
 
 
-def _of_file(source: ScanSource) -> StackReport:
+def _of_file(source: ScanSource) -> VolumeReport:
     """Report on a file that is no DICOM stack, read whole."""
     from medseg.reading import read_scan
 
     try:
         scan = read_scan(source.path)
-        with naming(source.path):
+        with in_file(source.path):
             scan.check_finite()
     except MedsegError as error:
-        return StackReport(name=source.name, verdict=_refused(error))
+        return VolumeReport(name=source.name, verdict=_refused(error))
     return msgspec.structs.replace(
         _of_grid(scan.grid),
         format=scan.provenance.format,
@@ -246,7 +246,7 @@ def _of_file(source: ScanSource) -> StackReport:
     )
 
 
-def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> StackReport:
+def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> VolumeReport:
     """Report on a DICOM stack, from its headers (and its pixels), still without a name."""
     notes, refusal, grid, repairs = list(stack.notes), stack.refusal, stack.grid, []
     if stack.copies:
@@ -261,14 +261,14 @@ def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> StackReport:
         refusal = error
     if scan is not None:
         notes = [note for note in scan.provenance.notes if note not in repairs]
-    report = _of_grid(grid) if grid else StackReport(name="", verdict=_OK)
+    report = _of_grid(grid) if grid else VolumeReport(name="", verdict=_OK)
     missing, irregular_mm = _gaps(stack)
     return msgspec.structs.replace(
         report,
         series_uid=stack.selector,
         format="dicom",
         modality=stack.modality,
-        image_type=harmless(stack.frames[0].file.text("ImageType").replace("\\", " ")),
+        image_type=sanitized(stack.frames[0].file.text("ImageType").replace("\\", " ")),
         channels=stack.frames[0].file.count("SamplesPerPixel", 1),
         slices=len(stack.frames),
         missing=missing,
@@ -286,8 +286,8 @@ def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> StackReport:
 _OK = Verdict(outcome="ok")
 
 
-def _of_grid(grid: Grid) -> StackReport:
-    return StackReport(
+def _of_grid(grid: Grid) -> VolumeReport:
+    return VolumeReport(
         name="",
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
@@ -314,7 +314,7 @@ def _unreadable(
     """Why the pixels of a stack cannot be read, by size and syntax or by reading them."""
     try:
         for file in dict.fromkeys(frame.file for frame in stack.frames):
-            check_promise(file)
+            check_pixel_length(file)
         if pixels and (stack.refusal is None or policies.allows(stack.refusal.code)):
             return None, read_stack(stack, policies=policies)
     except InputError as error:
@@ -336,4 +336,4 @@ def _gaps(stack: Stack) -> tuple[int, float]:
 
 def _syntax_name(stack: Stack) -> str:
     """Name of the transfer syntax, or its UID when it has none."""
-    return harmless(transfer_syntax(stack.frames[0].file.header).name)
+    return sanitized(transfer_syntax(stack.frames[0].file.header).name)

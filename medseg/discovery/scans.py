@@ -54,12 +54,12 @@ class Survey:
     ----------
     scans : tuple of ScanSource
         Sorted by path, then by series.
-    passed_over : tuple of Path
+    skipped : tuple of Path
         Pictures that were not asked for, and zip archives without DICOM.
     """
 
     scans: tuple[ScanSource, ...]
-    passed_over: tuple[Path, ...]
+    skipped: tuple[Path, ...]
 
 
 def find_scans(
@@ -115,10 +115,8 @@ def survey(folder: str | Path, *, pictures: bool, progress: Progress = silent) -
         When `folder` is neither a folder nor a zip archive.
     """
     root = Path(folder)
-    found, passed_over = sources_below(
-        root, pictures=pictures, seen=lambda _: None, progress=progress
-    )
-    return Survey(tuple(source for source, _ in found), tuple(passed_over))
+    found, skipped = sources_below(root, pictures=pictures, seen=lambda _: None, progress=progress)
+    return Survey(tuple(source for source, _ in found), tuple(skipped))
 
 
 def sources_below(
@@ -143,7 +141,7 @@ def sources_below(
     found : list of (ScanSource, what `seen` returned or InputError or None)
         Sorted by path, then by series; an error for damaged files, None for files of other
         formats, which are not opened.
-    passed_over : list of Path
+    skipped : list of Path
         Pictures that are not listed, and archives without DICOM; sorted.
 
     Raises
@@ -154,12 +152,12 @@ def sources_below(
     if not root.is_dir() and not zip_archive.recognises(root):
         raise ReadError(f"'{root}' is not a folder; check the path", code="NOT_FOUND")
     found, flat = _series_below(root, seen, progress) if root.is_dir() else ([], [])
-    passed_over: set[Path] = set()
+    skipped: set[Path] = set()
     for path in _files(root):
         if zip_archive.recognises(path):
             inside = _in_archive(path, seen, pictures=pictures, progress=progress)
             found += inside
-            passed_over |= set() if inside else {path}
+            skipped |= set() if inside else {path}
         elif path.name.lower().endswith(SCAN_ENDINGS):
             found.append((ScanSource(path, "", ""), None))
         elif picture.recognises(path):
@@ -167,11 +165,11 @@ def sources_below(
     if pictures:
         found += flat
     else:
-        passed_over |= {source.path for source, _ in flat}
+        skipped |= {source.path for source, _ in flat}
     found.sort(key=lambda one: (one[0].path, one[0].series_uid))
     names = _named([source for source, _ in found], root)
     listed = [(source, what) for source, (_, what) in zip(names, found, strict=True)]
-    return listed, sorted(passed_over)
+    return listed, sorted(skipped)
 
 
 def _series_below(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.discovery.inspection import StackReport, Verdict, look_closer
+from medseg.discovery.inspection import Verdict, VolumeReport, inspect_with
 from medseg.discovery.scans import without_suffix
 from medseg.errors import ReadError, SelectionError
 from medseg.reading import zip_archive
@@ -32,7 +32,7 @@ _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 @dataclass(frozen=True)
-class Window:
+class DisplayWindow:
     """Which values a viewer shows from black to white.
 
     Parameters
@@ -51,7 +51,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class StudyEntry:
+class SeriesEntry:
     """A series of a study, or a file: what one row of a list of series says.
 
     Parameters
@@ -61,19 +61,19 @@ class StudyEntry:
     selectors : tuple of str
         What `series` chooses each of its volumes by, in their order; one empty text for a file
         that is no DICOM.
-    report : StackReport
+    report : VolumeReport
         Of its first volume, or of the first that is refused.
     description : str
         What was typed at the scanner. It may be shown; it must not be stored or logged.
-    window : Window or None
+    window : DisplayWindow or None
         What the header asks for.
     """
 
     path: Path
     selectors: tuple[str, ...]
-    report: StackReport
+    report: VolumeReport
     description: str = ""
-    window: Window | None = None
+    window: DisplayWindow | None = None
 
     @property
     def volumes(self) -> int:
@@ -86,15 +86,15 @@ class _Words:
     """What the header of a stack says beyond its report."""
 
     description: str
-    window: Window | None
+    window: DisplayWindow | None
     grid: Grid | None
     series_uid: str
     files: tuple[Path, ...]
 
 
-def list_study(
+def list_series(
     path: str | Path, *, policies: Policies = REFUSE, progress: Progress = silent
-) -> tuple[StudyEntry, ...]:
+) -> tuple[SeriesEntry, ...]:
     """Every series and file below a folder; volumes of one series on one grid are one entry.
 
     DICOM SEG and RT Structure Set objects are listed too, with their modality and no slices;
@@ -111,7 +111,7 @@ def list_study(
 
     Returns
     -------
-    tuple of StudyEntry
+    tuple of SeriesEntry
         In the order of their paths; what cannot be read is there with its reason.
 
     Raises
@@ -135,21 +135,21 @@ def list_study(
 
 def _scans(
     path: Path, policies: Policies, progress: Progress
-) -> list[tuple[StudyEntry, tuple[Path, ...]]]:
+) -> list[tuple[SeriesEntry, tuple[Path, ...]]]:
     """The entries that are scans, each with the files it was found in."""
-    entries: list[tuple[StudyEntry, tuple[Path, ...]]] = []
+    entries: list[tuple[SeriesEntry, tuple[Path, ...]]] = []
     last: _Words | None = None
-    for source, report, words in look_closer(
+    for source, report, words in inspect_with(
         path, also=_words_of, policies=policies, progress=progress
     ):
-        one = StudyEntry(source.path, (source.series_uid,), report)
+        one = SeriesEntry(source.path, (source.series_uid,), report)
         files = words.files if words else (source.path,)
         if words is not None:
-            one = StudyEntry(one.path, one.selectors, report, words.description, words.window)
+            one = SeriesEntry(one.path, one.selectors, report, words.description, words.window)
         if last and words and _continues(entries[-1][0], last, one, words):
             before, more = entries.pop()
             files += more
-            one = StudyEntry(
+            one = SeriesEntry(
                 before.path, (*before.selectors, *one.selectors), before.report,
                 before.description, before.window,
             )  # fmt: skip
@@ -158,20 +158,20 @@ def _scans(
     return entries
 
 
-def _label_entry(path: Path) -> StudyEntry | None:
+def _label_entry(path: Path) -> SeriesEntry | None:
     """The entry of a DICOM SEG or an RT Structure Set; None for other files and damaged ones."""
     with contextlib.suppress(ReadError):
         file = read_header(path, _SHOWN)
         kind = _LABELS.get(file.text("SOPClassUID"), "") if file else ""
         if file and kind:
-            report = StackReport(
+            report = VolumeReport(
                 name=without_suffix(path),
                 verdict=Verdict(outcome="ok"),
                 format="dicom",
                 modality=kind,
                 decodable=True,
             )
-            return StudyEntry(path, ("",), report, _description(file))
+            return SeriesEntry(path, ("",), report, _description(file))
     return None
 
 
@@ -221,7 +221,7 @@ def read_volumes(
         return [read_stack(stacks[one], policies=policies, progress=progress) for one in selectors]
 
 
-def window_of(scan: Scan) -> Window | None:
+def window_of(scan: Scan) -> DisplayWindow | None:
     """What the header of a scan's middle slice asks for.
 
     Parameters
@@ -231,7 +231,7 @@ def window_of(scan: Scan) -> Window | None:
 
     Returns
     -------
-    Window or None
+    DisplayWindow or None
         None when it is no DICOM, says nothing, or is no longer there.
     """
     files = scan.provenance.files
@@ -254,7 +254,7 @@ def _description(file: DicomFile) -> str:
     return " ".join(file.text("SeriesDescription").split())
 
 
-def _window(file: DicomFile) -> Window | None:
+def _window(file: DicomFile) -> DisplayWindow | None:
     """The first window of a header, or of its functional groups."""
     places = [file.header]
     for keyword in _GROUPS:
@@ -263,11 +263,11 @@ def _window(file: DicomFile) -> Window | None:
     for place in places:
         centre, width = as_numbers(place, "WindowCenter"), as_numbers(place, "WindowWidth")
         if centre and width and width[0] >= 1:
-            return Window(centre[0], width[0])
+            return DisplayWindow(centre[0], width[0])
     return None
 
 
-def _continues(before: StudyEntry, first: _Words, entry: StudyEntry, words: _Words) -> bool:
+def _continues(before: SeriesEntry, first: _Words, entry: SeriesEntry, words: _Words) -> bool:
     """Whether a volume is the next time point of the entry before it."""
     if first.grid is None or words.grid is None or before.path != entry.path:
         return False

@@ -25,20 +25,29 @@ from medseg.reading.dicom.headers import (
     as_numbers,
     as_text,
     find_images,
-    harmless,
     not_a_scan,
     read_header,
+    sanitized,
 )
-from medseg.reading.dicom.pixel_data import check_promise, transfer_syntax
-from medseg.reading.dicom.planar import has_no_place
+from medseg.reading.dicom.pixel_data import check_pixel_length, transfer_syntax
+from medseg.reading.dicom.planar import lacks_position
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid
 from medseg.volume.conventions import orientation_letters
 
 __all__ = [
-    "FACTS", "SCAN_ENDINGS", "WORDS", "DicomFile", "StackHeader", "headers_of", "of_grid",
-    "read_file", "read_zip", "without_names", "words_of",
+    "FACTS",
+    "FREE_TEXT_FIELDS",
+    "SCAN_ENDINGS",
+    "DicomFile",
+    "StackHeader",
+    "headers_of",
+    "of_grid",
+    "read_file",
+    "read_zip",
+    "without_names",
+    "words_of",
 ]  # fmt: skip
 
 Fact = str | int | float | list[str | float] | None
@@ -61,14 +70,14 @@ FACTS = (
 )  # fmt: skip
 """Names of all facts; those in small letters are medseg's own."""
 
-WORDS = (
+FREE_TEXT_FIELDS = (
     "SeriesDescription", "StudyDescription", "ProtocolName", "ContrastBolusAgent",
     "RequestedProcedureDescription", "InstitutionName", "StationName", "PatientSex", "PatientAge",
 )  # fmt: skip
 """Fields that may hold what identifies a patient; PatientAge is in years."""
 
 _PERSON = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDate")
-_MORE = tuple(dict.fromkeys((*_CODES, *_NUMBERS, *WORDS, *_PERSON)))
+_MORE = tuple(dict.fromkeys((*_CODES, *_NUMBERS, *FREE_TEXT_FIELDS, *_PERSON)))
 _OBLIQUE_DEGREES = 20.0
 _SHORT_NAME = 4
 _PLANES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
@@ -94,7 +103,7 @@ class StackHeader:
     facts : dict
         See :data:`FACTS`; what is not known is absent.
     words : dict of str to str or float
-        See :data:`WORDS`; not to be stored or shown.
+        See :data:`FREE_TEXT_FIELDS`; not to be stored or shown.
     refusal : InputError or None
         Why it cannot be read; its message names no file.
     notes : tuple of str
@@ -216,7 +225,7 @@ def _refusal(
     refusal = stack.refusal
     try:
         for file in files:
-            check_promise(file)
+            check_pixel_length(file)
     except InputError as error:
         refusal = error
     return without_names(refusal, paths) if refusal else None
@@ -241,15 +250,15 @@ def _facts(stack: Stack, files: int) -> dict[str, Fact]:
     facts |= {key: _plain(n[0]) for key in _NUMBERS if (n := as_numbers(file.header, key))}
     facts |= {"copies": stack.copies, "volume": stack.volume[0], "volumes": stack.volume[1]}
     facts |= _of_groups(stack)
-    kinds: list[str | float] = [harmless(kind) for kind in file.text("ImageType").split("\\")]
+    kinds: list[str | float] = [sanitized(kind) for kind in file.text("ImageType").split("\\")]
     facts |= {"ImageType": kinds} if any(kinds) else {}
     year = file.text("StudyDate")[:4]
     facts |= {"StudyYear": int(year)} if year.isascii() and year.isdigit() else {}
     with contextlib.suppress(ValueError):  # what the header states is no transfer syntax
-        facts["TransferSyntax"] = harmless(transfer_syntax(file.header).name)
+        facts["TransferSyntax"] = sanitized(transfer_syntax(file.header).name)
     if stack.grid is None:
         return facts
-    if has_no_place(first):
+    if lacks_position(first):
         return facts | {"spacing_mm": list(stack.grid.spacing_mm)}
     return facts | of_grid(stack.grid)
 
@@ -261,7 +270,7 @@ def _plain(number: float) -> int | float:
 
 def _code(file: DicomFile, keyword: str) -> str:
     """A field of short words; several joined by a space."""
-    return harmless(" ".join(file.text(keyword).split("\\"))).strip()
+    return sanitized(" ".join(file.text(keyword).split("\\"))).strip()
 
 
 def _of_groups(stack: Stack) -> dict[str, Fact]:
@@ -271,7 +280,7 @@ def _of_groups(stack: Stack) -> dict[str, Fact]:
     if first.pixel_spacing_mm:
         found["PixelSpacing"] = list(first.pixel_spacing_mm)
     kernel = first.group_marks.get("CTReconstructionSequence.ConvolutionKernel", "")
-    found |= {"ConvolutionKernel": harmless(kernel)} if kernel else {}
+    found |= {"ConvolutionKernel": sanitized(kernel)} if kernel else {}
     for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for group in as_items(first.file.header, keyword)[:1]:
             for item in as_items(group, "PixelMeasuresSequence")[:1]:
@@ -320,10 +329,10 @@ def words_of(file: DicomFile) -> dict[str, str | float]:
     Returns
     -------
     dict of str to str or float
-        See :data:`WORDS`.
+        See :data:`FREE_TEXT_FIELDS`.
     """
     words: dict[str, str | float] = {
-        key: text for key in WORDS if key != "PatientAge" and (text := file.text(key))
+        key: text for key in FREE_TEXT_FIELDS if key != "PatientAge" and (text := file.text(key))
     }
     age = as_text(file.header, "PatientAge")
     if age[:-1].isdigit() and age[-1:] in _YEARS:

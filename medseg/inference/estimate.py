@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from medseg.inference.job import Model, sweep_of
-from medseg.inference.oom_fallback import attempts
-from medseg.inference.options import THE_MODELS_WAY, Options
-from medseg.inference.roi import box_on
+from medseg.inference.oom_fallback import fallbacks
+from medseg.inference.options import DEFAULT_OPTIONS, Options
+from medseg.inference.roi import roi_on
 from medseg.inference.sliding_window import padding
 from medseg.inference.streaming_argmax import ROWS_AT_ONCE
 from medseg.preprocessing.placement import Placement
@@ -86,7 +86,7 @@ def measure_tile(model: Model, device: Device) -> Probe:
     Probe
     """
     tile = model.plan.patch
-    sweep = sweep_of(model, next(attempts(device, tile)), THE_MODELS_WAY)
+    sweep = sweep_of(model, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
     image_CIJK = torch.zeros(len(model.plan.channels), *tile)
     with _LiveMemory() as memory:
         seconds = _timed(lambda: sweep.logits(image_CIJK, (0, 0, 0)), device)
@@ -116,15 +116,15 @@ def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Est
     """
     placement = Placement.of(grid, model.plan)
     extent, tile = placement.prepared.shape, model.plan.patch
-    usual = next(attempts(_NO_DEVICE, tile))
+    usual = next(fallbacks(_NO_DEVICE, tile))
     box = None
     if options.box is not None:
-        box = box_on(placement.prepared, options.box, grid, margin=1)
+        box = roi_on(placement.prepared, options.box, grid, margin=1)
     tiles = len(sweep_of(model, usual, options).starts(extent, box))
     _, padded = padding(extent, tile)
     outputs = model.plan.outputs(model.labels)
     window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
-    home = placement.home_shape
+    home = placement.native_shape
     rows = 4 * min(ROWS_AT_ONCE, home[0]) * home[1] * home[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
     image = len(model.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from medseg.inference.oom_fallback import Attempt
+from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Box, Options
 from medseg.inference.postprocessed_argmax import RefinedStream
-from medseg.inference.probability_maps import PercentMaps, Percents
-from medseg.inference.roi import box_on, outside
-from medseg.inference.sliding_window import Sweep, extent_of
-from medseg.inference.streaming_argmax import LabelStream
+from medseg.inference.probability_maps import Percents, ProbabilityMaps
+from medseg.inference.roi import outside, roi_on
+from medseg.inference.sliding_window import SlidingWindow, extent_of
+from medseg.inference.streaming_argmax import StreamingArgmax
 from medseg.planning import Plan
-from medseg.postprocessing import Refining
+from medseg.postprocessing import Postprocessing
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelTable, Scan
@@ -35,14 +35,14 @@ class Model:
         From raw scan to network input.
     labels : LabelTable
         Meaning of its classes.
-    refining : Refining
+    refining : Postprocessing
         Steps to take after the network.
     """
 
     network: nn.Module
     plan: Plan
     labels: LabelTable
-    refining: Refining
+    refining: Postprocessing
 
     @property
     def own_classes(self) -> list[int]:
@@ -58,23 +58,23 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class RawPrediction:
     """Class index of each voxel in the plan's axis order, and the maps there.
 
     Parameters
     ----------
     classes : ndarray of uint8
         Of the placement's home shape.
-    maps : PercentMaps
+    maps : ProbabilityMaps
         Of the same shape, as far as they were asked for.
     """
 
     classes: npt.NDArray[np.uint8]
-    maps: PercentMaps
+    maps: ProbabilityMaps
 
 
 @dataclass(frozen=True, eq=False)
-class Labelling:
+class InferenceJob:
     """One scan being labelled.
 
     Parameters
@@ -100,28 +100,28 @@ class Labelling:
     options: Options
     progress: Progress
 
-    def found(self, attempt: Attempt) -> Found:
+    def found(self, attempt: Fallback) -> RawPrediction:
         """Classes and maps, computed in one way.
 
         Parameters
         ----------
-        attempt : Attempt
+        attempt : Fallback
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
 
         Returns
         -------
-        Found
+        RawPrediction
         """
-        plan, home = self.model.plan, self.placement.home_shape
+        plan, home = self.model.plan, self.placement.native_shape
         channel = self.model.channel_of(self.options.probability_of)
-        maps = PercentMaps(
+        maps = ProbabilityMaps(
             home,
             exclusive=not plan.regions,
             uncertainty=self.options.uncertainty,
             channel=channel,
         )
-        stream = LabelStream(
+        stream = StreamingArgmax(
             extent_of(self.image_CIJK), home, regions=self.model.own_classes, maps=maps
         )
         rows = self._through_refining(stream)
@@ -129,11 +129,11 @@ class Labelling:
         box = self._box_on_prepared()
         for logits_LIJK in sweep.rows(self.image_CIJK, box=box, progress=self.progress):
             rows.feed(logits_LIJK)
-        return Found(self._refined(stream.classes), maps)
+        return RawPrediction(self._refined(stream.classes), maps)
 
     def at_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the placement's home shape on the scan's own voxels, 0 outside the box."""
-        home = np.ascontiguousarray(self.placement.bring_home(values))
+        home = np.ascontiguousarray(self.placement.to_native(values))
         if self.options.box is not None:
             home[outside(self.options.box, home.shape)] = 0
         return home
@@ -144,7 +144,7 @@ class Labelling:
             return None
         return Scan(self.at_home(percents)[None], self.scan.grid, provenance=self.scan.provenance)
 
-    def _through_refining(self, stream: LabelStream) -> LabelStream | RefinedStream:
+    def _through_refining(self, stream: StreamingArgmax) -> StreamingArgmax | RefinedStream:
         """Where rows of logits go: to the labels at once, or first through the refining."""
         if not self.model.refining.on_probabilities:
             return stream
@@ -155,17 +155,17 @@ class Labelling:
         """After the steps on labels, which see no label outside the box."""
         target = self.placement.reorientation.target
         if self.options.box is not None and self.model.refining.on_labels:
-            box = box_on(target, self.options.box, self.scan.grid)
+            box = roi_on(target, self.options.box, self.scan.grid)
             classes[outside(box, classes.shape)] = 0
         return self.model.refining.labels(classes, spacing_mm=target.spacing_mm)
 
     def _box_on_prepared(self) -> Box | None:
         if self.options.box is None:
             return None
-        return box_on(self.placement.prepared, self.options.box, self.scan.grid, margin=1)
+        return roi_on(self.placement.prepared, self.options.box, self.scan.grid, margin=1)
 
 
-def sweep_of(model: Model, attempt: Attempt, options: Options) -> Sweep:
+def sweep_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
     overlap = model.plan.overlap if options.overlap is None else options.overlap
-    return Sweep(model.network, model.plan.outputs(model.labels), attempt, overlap)
+    return SlidingWindow(model.network, model.plan.outputs(model.labels), attempt, overlap)

@@ -19,7 +19,7 @@ _PHRASES = ("out of memory", "allocate memory", "not enough memory", "bad_alloc"
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Fallback:
     """One way of running a network over a volume.
 
     Parameters
@@ -40,7 +40,7 @@ class Attempt:
     words: str = ""
 
 
-def attempts(device: Device, tile: Triple) -> Iterator[Attempt]:
+def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
     """Ways to try, the usual one first; each needs less of the device's memory than the one before.
 
     Less overlap is no way: tiles run one at a time, so it saves time and no memory.
@@ -54,11 +54,11 @@ def attempts(device: Device, tile: Triple) -> Iterator[Attempt]:
 
     Yields
     ------
-    Attempt
+    Fallback
         Adding up in main memory changes no label. Smaller tiles see less around, so labels may
         differ a little; the CPU only takes longer.
     """
-    usual = Attempt(device, device.torch_device, tile)
+    usual = Fallback(device, device.torch_device, tile)
     yield usual
     cpu = torch.device("cpu")
     elsewhere = device.torch_device.type != "cpu"
@@ -70,18 +70,18 @@ def attempts(device: Device, tile: Triple) -> Iterator[Attempt]:
         words = f"tiles were made smaller ({size} voxels), so labels may differ a little"
         yield replace(usual, sums_on=cpu, tile=smaller, words=words)
     if elsewhere:
-        yield Attempt(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
+        yield Fallback(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
 
 
-def first_that_fits(
-    ways: Iterator[Attempt], work: Callable[[Attempt], Result]
+def run_with_fallback(
+    ways: Iterator[Fallback], work: Callable[[Fallback], Result]
 ) -> tuple[Result, tuple[str, ...]]:
     """The result of the first attempt for which the memory suffices.
 
     Parameters
     ----------
-    ways : iterator of Attempt
-        See :func:`attempts`.
+    ways : iterator of Fallback
+        See :func:`fallbacks`.
     work : callable
         Does the work in one of these ways; started afresh for each.
 
@@ -126,7 +126,7 @@ def _smaller(tile: Triple) -> Triple:
     return i, j, k
 
 
-def _note(way: Attempt) -> str:
+def _note(way: Fallback) -> str:
     return f"memory ran out while segmenting: {way.words}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medseg.errors import GeometryError, InputError, LabelError
-from medseg.planning import Choice
+from medseg.planning import Component
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
 Box = tuple[slice, slice, slice]
@@ -23,7 +23,7 @@ class Options:
         normalised over the whole scan, so labels in the box are those of the whole run.
     overlap : float, optional
         In place of the plan's; 0 is the quickest and least exact.
-    refining : tuple of Choice, optional
+    refining : tuple of Component, optional
         Steps after the network, in place of the model's own; none when empty.
     uncertainty : bool
         Whether to map how probable it is that a label is wrong, as the network sees it.
@@ -33,7 +33,7 @@ class Options:
 
     box: Box | None = None
     overlap: float | None = None
-    refining: tuple[Choice, ...] | None = None
+    refining: tuple[Component, ...] | None = None
     uncertainty: bool = False
     probability_of: str = ""
 
@@ -67,7 +67,7 @@ class Options:
             )
 
 
-THE_MODELS_WAY = Options()
+DEFAULT_OPTIONS = Options()
 """Nothing besides labels of the whole scan."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medseg.inference.streaming_argmax import LabelStream
-from medseg.postprocessing import Refining
+from medseg.inference.streaming_argmax import StreamingArgmax
+from medseg.postprocessing import Postprocessing
 from medseg.postprocessing.protocol import Three
 
 _LEAST = 1e-8  # keeps the logarithm finite
@@ -17,9 +17,9 @@ class RefinedStream:
 
     Parameters
     ----------
-    stream : LabelStream
+    stream : StreamingArgmax
         Turns the refined logits into labels.
-    refining : Refining
+    refining : Postprocessing
         Its steps on probabilities.
     image_CIJK : torch.Tensor
         What the network saw, of the logits' extent.
@@ -29,11 +29,16 @@ class RefinedStream:
     Notes
     -----
     Holds 4 bytes for each class and voxel of the network's grid, about four times over while it
-    refines; `LabelStream` alone holds a few rows.
+    refines; `StreamingArgmax` alone holds a few rows.
     """
 
     def __init__(
-        self, stream: LabelStream, refining: Refining, image_CIJK: Tensor, *, spacing_mm: Three
+        self,
+        stream: StreamingArgmax,
+        refining: Postprocessing,
+        image_CIJK: Tensor,
+        *,
+        spacing_mm: Three,
     ) -> None:
         self.stream = stream
         self.refining = refining

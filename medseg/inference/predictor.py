@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.job import Found, Labelling, Model, sweep_of
-from medseg.inference.oom_fallback import Attempt, attempts, first_that_fits
-from medseg.inference.options import THE_MODELS_WAY, Options, Prediction
+from medseg.inference.job import InferenceJob, Model, RawPrediction, sweep_of
+from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
+from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tiling import Triple
-from medseg.inference.tta import Mirrored
+from medseg.inference.tta import FlipTTA
 from medseg.model_package import ModelPackage, find_package
-from medseg.planning import Choice, Plan
-from medseg.postprocessing import UNREFINED, Refining, build_refining
+from medseg.planning import Component, Plan
+from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
@@ -42,7 +42,7 @@ class Predictor:
         region that is in no smaller one.
     device : Device
         Where it computes.
-    refining : Refining
+    refining : Postprocessing
         Steps after the network. One on probabilities needs those of the whole volume in memory.
 
     Raises
@@ -56,7 +56,7 @@ class Predictor:
     plan: Plan
     labels: LabelTable
     device: Device
-    refining: Refining = UNREFINED
+    refining: Postprocessing = NO_POSTPROCESSING
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
@@ -68,7 +68,7 @@ class Predictor:
         package: ModelPackage | str | Path,
         *,
         device: str = "auto",
-        refining: tuple[Choice, ...] | None = None,
+        refining: tuple[Component, ...] | None = None,
         mirror: bool = False,
     ) -> Predictor:
         """A predictor from a model package, its folder, or the name of a shipped model.
@@ -79,7 +79,7 @@ class Predictor:
             See :func:`medseg.model_package.find_package`.
         device : str, default "auto"
             See :func:`medseg.runtime.device.choose_device`.
-        refining : tuple of Choice, optional
+        refining : tuple of Component, optional
             Steps after the network, in place of the model's own; none when empty.
         mirror : bool, default False
             Whether the network looks at every mirror image of a tile and takes the mean, along the
@@ -101,10 +101,10 @@ class Predictor:
             package = find_package(package)
         chosen = choose_device(device)
         manifest = package.manifest
-        steps = build_refining(manifest.refining if refining is None else refining)
+        steps = build_postprocessing(manifest.refining if refining is None else refining)
         network = package.load_network().to(chosen.torch_device)
         if mirror and manifest.plan.mirror_axes:
-            network = Mirrored(network, manifest.plan.mirror_axes).eval()
+            network = FlipTTA(network, manifest.plan.mirror_axes).eval()
         return cls(network, manifest.plan, manifest.labels, chosen, steps)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
@@ -132,12 +132,12 @@ class Predictor:
         return self.run(scan, progress=progress).labels
 
     def run(
-        self, scan: Scan, options: Options = THE_MODELS_WAY, *, progress: Progress = silent
+        self, scan: Scan, options: Options = DEFAULT_OPTIONS, *, progress: Progress = silent
     ) -> Prediction:
         """Label a scan, or a box of it, in another way than the model's own, or with maps.
 
         When the device runs out of memory, the work is done again in a smaller way, in the end on
-        the CPU; notes of the provenance of the labels say so. See :func:`.recovery.attempts`.
+        the CPU; notes of the provenance of the labels say so. See :func:`.recovery.fallbacks`.
 
         Parameters
         ----------
@@ -162,9 +162,9 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        work = Labelling(self._model(options), image_CIJK, placement, scan, options, progress)
-        ways = attempts(self.device, self.plan.patch)
-        found, notes = first_that_fits(ways, functools.partial(self._found, work))
+        work = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
+        ways = fallbacks(self.device, self.plan.patch)
+        found, notes = run_with_fallback(ways, functools.partial(self._found, work))
         provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
         values = work.at_home(self._lookup()[found.classes])
         return Prediction(
@@ -173,7 +173,7 @@ class Predictor:
             work.map_at_home(found.maps.probability),
         )
 
-    def estimate(self, grid: Grid, options: Options = THE_MODELS_WAY, *, probe: Probe) -> Estimate:
+    def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:
         """Tiles, time and memory that labelling a scan will take.
 
         Parameters
@@ -193,23 +193,23 @@ class Predictor:
 
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
-        return measure_tile(self._model(THE_MODELS_WAY), self.device)
+        return measure_tile(self._model(DEFAULT_OPTIONS), self.device)
 
     def _model(self, options: Options) -> Model:
         refining = self.refining
         if options.refining is not None:
-            refining = build_refining(options.refining)
+            refining = build_postprocessing(options.refining)
             self._check(refining)
         return Model(self.network, self.plan, self.labels, refining)
 
-    def _check(self, refining: Refining) -> None:
+    def _check(self, refining: Postprocessing) -> None:
         if self.plan.regions and refining.on_probabilities:
             raise PlanError(
                 "a step on probabilities needs classes that exclude each other and this model gives"
                 " regions; leave the step out, or take steps on labels such as components or holes"
             )
 
-    def _found(self, work: Labelling, attempt: Attempt) -> Found:
+    def _found(self, work: InferenceJob, attempt: Fallback) -> RawPrediction:
         """Classes and maps, with the network on the attempt's device for as long as it takes."""
         if attempt.device is self.device:
             return work.found(attempt)
@@ -226,6 +226,6 @@ class Predictor:
 
     def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start`; shape (L, *patch)."""
-        usual = next(attempts(self.device, self.plan.patch))
-        sweep = sweep_of(self._model(THE_MODELS_WAY), usual, THE_MODELS_WAY)
+        usual = next(fallbacks(self.device, self.plan.patch))
+        sweep = sweep_of(self._model(DEFAULT_OPTIONS), usual, DEFAULT_OPTIONS)
         return sweep.logits(image_CIJK, start)

@@ -12,12 +12,12 @@ from torch import Tensor
 Percents = npt.NDArray[np.uint8]
 
 
-class PercentMaps:
+class ProbabilityMaps:
     """Uncertainty, and the probability of one channel, as rows of logits pass by.
 
     Parameters
     ----------
-    home_shape : tuple of int
+    native_shape : tuple of int
         Voxels of the maps.
     exclusive : bool
         Whether channels exclude each other (softmax), or each is a region (sigmoid).
@@ -30,7 +30,7 @@ class PercentMaps:
 
     def __init__(
         self,
-        home_shape: tuple[int, int, int],
+        native_shape: tuple[int, int, int],
         *,
         exclusive: bool,
         uncertainty: bool,
@@ -38,8 +38,8 @@ class PercentMaps:
     ) -> None:
         self.exclusive = exclusive
         self.channel = channel
-        self.uncertainty = np.zeros(home_shape, np.uint8) if uncertainty else None
-        self.probability = np.zeros(home_shape, np.uint8) if channel is not None else None
+        self.uncertainty = np.zeros(native_shape, np.uint8) if uncertainty else None
+        self.probability = np.zeros(native_shape, np.uint8) if channel is not None else None
 
     @property
     def wanted(self) -> bool:

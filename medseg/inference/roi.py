@@ -13,7 +13,7 @@ _RIM = 1 / 8
 """Share of a tile at its rim where it weighs next to nothing beside its neighbours."""
 
 
-def box_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
+def roi_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
     """The smallest box of `target` that holds a box of `source`.
 
     Parameters

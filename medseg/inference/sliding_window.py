@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from medseg.inference.blending import gaussian
-from medseg.inference.oom_fallback import Attempt
+from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Box
 from medseg.inference.roi import tiles_for
-from medseg.inference.streaming_argmax import LogitsWindow
+from medseg.inference.streaming_argmax import RollingAccumulator
 from medseg.inference.tiling import Triple, tile_starts
 from medseg.runtime.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class SlidingWindow:
     """A network that goes over an image tile by tile.
 
     Parameters
@@ -27,7 +27,7 @@ class Sweep:
         On the attempt's device.
     outputs : int
         Channels of its logits.
-    attempt : Attempt
+    attempt : Fallback
         Device, size of tiles, and where they are added up.
     overlap : float
         Smallest share of a tile that neighbours have in common.
@@ -35,7 +35,7 @@ class Sweep:
 
     network: nn.Module
     outputs: int
-    attempt: Attempt
+    attempt: Fallback
     overlap: float
 
     def starts(self, extent: Triple, box: Box | None = None) -> list[Triple]:
@@ -83,7 +83,7 @@ class Sweep:
         before, shape = padding(extent, self.attempt.tile)
         padded = _padded(image_CIJK, before, shape)
         weight = gaussian(self.attempt.tile, self.attempt.sums_on)
-        window = LogitsWindow(self.outputs, shape, weight)
+        window = RollingAccumulator(self.outputs, shape, weight)
         crop = _Crop(before, extent)
         starts = self.starts(extent, box)
         message = _message(self.attempt)
@@ -106,7 +106,7 @@ class Sweep:
 
 
 def _final(
-    window: LogitsWindow, row: int, crop: Callable[[Tensor, int], Tensor]
+    window: RollingAccumulator, row: int, crop: Callable[[Tensor, int], Tensor]
 ) -> Iterator[Tensor]:
     """Rows before `row`, in steps of the window's length."""
     while window.first < row:
@@ -151,5 +151,5 @@ def _padded(image_CIJK: Tensor, before: Triple, shape: Triple) -> Tensor:
     return torch.nn.functional.pad(image_CIJK, flat)
 
 
-def _message(attempt: Attempt) -> str:
+def _message(attempt: Fallback) -> str:
     return f"segmenting (memory ran out: {attempt.words})" if attempt.words else "segmenting"

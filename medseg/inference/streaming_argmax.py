@@ -1,8 +1,8 @@
 """From blended logits to labels without ever holding all classes at full resolution.
 
 Tiles come in ascending order along the first axis, so rows behind the next tile are final. Only
-the rows a tile can still touch are kept (`LogitsWindow`), and what is final is turned into labels
-at once, on the scan's own voxels, one class at a time with a running maximum (`LabelStream`).
+the rows a tile can still touch are kept (`RollingAccumulator`); what is final is turned into labels
+at once, on the scan's own voxels, one class at a time with a running maximum (`StreamingArgmax`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medseg.inference.probability_maps import PercentMaps
+from medseg.inference.probability_maps import ProbabilityMaps
 
 Triple = tuple[int, int, int]
 ROWS_AT_ONCE = 16
@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 16
 _NO_MASS = 1e-30  # far below the least weight of a tile
 
 
-class LogitsWindow:
+class RollingAccumulator:
     """Sum of weighted logits over a window of rows that slides along the first axis.
 
     Parameters
@@ -74,19 +74,19 @@ class LogitsWindow:
         return final
 
 
-class LabelStream:
+class StreamingArgmax:
     """Turns rows of logits into class indices at another resolution, as the rows arrive.
 
     Parameters
     ----------
     shape : tuple of int
         Voxels of the logits' volume.
-    home_shape : tuple of int
+    native_shape : tuple of int
         Voxels of the result, covering the same box edge to edge.
     regions : sequence of int, optional
         When channels are regions that hold one another: the class each of them writes. Without it
         channels are the classes 0, 1, 2...
-    maps : PercentMaps, optional
+    maps : ProbabilityMaps, optional
         Maps of probability to write along with the classes.
 
     Notes
@@ -100,16 +100,16 @@ class LabelStream:
     def __init__(
         self,
         shape: Triple,
-        home_shape: Triple,
+        native_shape: Triple,
         *,
         regions: Sequence[int] = (),
-        maps: PercentMaps | None = None,
+        maps: ProbabilityMaps | None = None,
     ) -> None:
         self.regions = regions
         self.maps = maps if maps is not None and maps.wanted else None
-        self.classes = np.zeros(home_shape, np.uint8)
-        self.same = tuple(shape) == tuple(home_shape)
-        where = (np.arange(home_shape[0]) + 0.5) * shape[0] / home_shape[0] - 0.5
+        self.classes = np.zeros(native_shape, np.uint8)
+        self.same = tuple(shape) == tuple(native_shape)
+        where = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
         self.positions = np.clip(where, 0, shape[0] - 1)
         self.last_row = shape[0] - 1
         self.done = 0

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 _LEADING = 2  # batch and channel come before space
 
 
-class Mirrored(nn.Module):
+class FlipTTA(nn.Module):
     """A network whose logits are the mean over mirror images, each turned back.
 
     Simonyan and Zisserman (2015, section 3.2) did so with horizontal flips of pictures. It costs

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from medseg.errors import PlanError
-from medseg.planning.plan import Choice, Plan, Regions, settings_of
+from medseg.planning.plan import Component, Plan, Regions, settings_of
 from medseg.runtime import registry
 from medseg.volume.label_table import IGNORED_CLASS
 
@@ -25,7 +25,7 @@ def names() -> tuple[str, ...]:
     return registry.names(ROOM)
 
 
-def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
+def loss_choice(name: str, *, regions: Regions = ()) -> Component:
     """The loss called `name`, with its own default settings, as a plan writes it.
 
     Parameters
@@ -37,7 +37,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
 
     Returns
     -------
-    Choice
+    Component
 
     Raises
     ------
@@ -49,7 +49,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Choice:
     if regions and not _knows_regions(name):
         known = ", ".join(other for other in names() if _knows_regions(other))
         raise PlanError(f"loss '{name}' cannot learn regions; choose one that can: {known}")
-    return Choice(name=name)
+    return Component(name=name)
 
 
 def _knows_regions(name: str) -> bool:
@@ -82,9 +82,9 @@ def build_loss(plan: Plan) -> Loss:
     return loss
 
 
-def _with_regions(plan: Plan) -> Choice:
+def _with_regions(plan: Plan) -> Component:
     """The plan's loss, its settings completed by the plan's regions."""
     if not plan.regions:
         return plan.loss
     loss_choice(plan.loss.name, regions=plan.regions)
-    return Choice(name=plan.loss.name, settings={**plan.loss.settings, "regions": plan.regions})
+    return Component(name=plan.loss.name, settings={**plan.loss.settings, "regions": plan.regions})

@@ -22,7 +22,7 @@ Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=IGNORE)], ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class OverlapSums:
     """How far logits and labels agree, ignored voxels left out.
 
     Parameters
@@ -86,7 +86,9 @@ class Agreement:
         return surprise.sum() / self.decisions
 
 
-def agreement(logits_BLIJK: Tensor, labels_BIJK: Tensor, *, regions: Regions = ()) -> Agreement:
+def overlap_sums(
+    logits_BLIJK: Tensor, labels_BIJK: Tensor, *, regions: Regions = ()
+) -> OverlapSums:
     """Compare logits with labels.
 
     Parameters
@@ -102,7 +104,7 @@ def agreement(logits_BLIJK: Tensor, labels_BIJK: Tensor, *, regions: Regions = (
 
     Returns
     -------
-    Agreement
+    OverlapSums
 
     Raises
     ------
@@ -142,7 +144,7 @@ def region_masks(labels_BIJK: Tensor, regions: Regions) -> Tensor:
     return table.to(labels_BIJK.device)[labels_BIJK].movedim(-1, 1)
 
 
-def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor) -> Agreement:
+def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor) -> OverlapSums:
     """Each channel a decision of its own."""
     if logits_BRIJK.shape[1] != masks_BRIJK.shape[1]:
         raise PlanError(
@@ -155,7 +157,7 @@ def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor)
     probability = logits_BRIJK.sigmoid() * counts
     towards_truth = torch.where(masks_BRIJK, logits_BRIJK, -logits_BRIJK)
     log_truth = torch.nn.functional.logsigmoid(towards_truth).masked_fill(~counts, 0)
-    return Agreement(
+    return OverlapSums(
         shared=(probability * truth).sum(space),
         predicted=probability.sum(space),
         true=truth.sum(space),
@@ -164,7 +166,7 @@ def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor)
     )
 
 
-def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor) -> Agreement:
+def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor) -> OverlapSums:
     """Channels that exclude each other; no tensor but the probabilities has L channels."""
     batch, classes = logits_BLIJK.shape[:2]
     log_truth, predicted_BL = _SoftmaxSums.apply(  # type: ignore[no-untyped-call]
@@ -177,7 +179,7 @@ def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor)
     exact = torch.float32 if logits_BLIJK.device.type == "mps" else torch.float64
     shared = torch.zeros(true.shape, dtype=exact, device=rows.device)
     shared = shared.index_add(0, rows, log_truth.exp().flatten().to(exact))
-    return Agreement(
+    return OverlapSums(
         shared=shared[:-1].view(batch, classes),
         predicted=predicted_BL,
         true=true[:-1].view(batch, classes),

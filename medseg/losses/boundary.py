@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 from medseg.losses._structures import Spacing, distance_outside, structures
 from medseg.losses.dice import dice_of
 
@@ -36,7 +36,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """Dice, plus the mean of probability times signed distance (negative inside the truth)."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        dice = dice_of(agreement(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
+        dice = dice_of(overlap_sums(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
         maps = structures(logits_BLIJK, labels_BIJK)
         distance = _signed_distance(maps.truth, settings.spacing)
         term = (maps.probability * distance).sum() / maps.voxels

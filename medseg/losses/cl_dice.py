@@ -9,7 +9,7 @@ import msgspec
 from monai.losses.cldice import soft_skel
 from torch import Tensor
 
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 from medseg.losses._structures import structures
 from medseg.losses.dice import dice_of
 
@@ -45,7 +45,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        dice = dice_of(agreement(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
+        dice = dice_of(overlap_sums(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
         maps = structures(logits_BLIJK, labels_BIJK)
         term = _centreline(maps.probability, maps.truth.float(), settings)
         return (settings.dice_weight * dice + settings.centreline_weight * term).float()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import Agreement, Regions, agreement, first_structure
+from medseg.losses._overlap_sums import OverlapSums, Regions, first_structure, overlap_sums
 
 SMOOTH = 1e-5
 
@@ -32,19 +32,19 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """One minus the mean soft Dice of all structures."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         first = first_structure(settings.regions)
         return dice_of(found, batch=settings.batch_dice, first=first).float()
 
     return loss
 
 
-def dice_of(found: Agreement, *, batch: bool, first: int = 1) -> Tensor:
+def dice_of(found: OverlapSums, *, batch: bool, first: int = 1) -> Tensor:
     """One minus the mean soft Dice of the classes from `first` on.
 
     Parameters
     ----------
-    found : Agreement
+    found : OverlapSums
         Of logits and labels.
     batch : bool
         Whether Dice is taken over the whole batch instead of patch by patch.

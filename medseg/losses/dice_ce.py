@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import Regions, agreement, first_structure
+from medseg.losses._overlap_sums import Regions, first_structure, overlap_sums
 from medseg.losses.dice import dice_of
 
 
@@ -38,7 +38,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         first = first_structure(settings.regions)
         dice = dice_of(found, batch=settings.batch_dice, first=first)
         entropy = found.cross_entropy()

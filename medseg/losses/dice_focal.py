@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import Regions, agreement, first_structure
+from medseg.losses._overlap_sums import Regions, first_structure, overlap_sums
 from medseg.losses.dice import dice_of
 
 
@@ -39,7 +39,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """Dice of the structures plus focal loss of all classes (Lin et al., ICCV 2017)."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         first = first_structure(settings.regions)
         dice = dice_of(found, batch=settings.batch_dice, first=first)
         focal = found.cross_entropy(gamma=settings.gamma)

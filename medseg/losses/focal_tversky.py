@@ -9,7 +9,7 @@ import msgspec
 from torch import Tensor
 
 from medseg.losses import tversky
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 
 LEAST = 1e-6
 """Below it the power's slope would grow without bound."""
@@ -32,7 +32,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """Mean over structures of ``(1 - Tversky index)^(1 / gamma)``."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         missing = 1 - tversky.index_of(found, settings)
         powered = missing.clamp_min(LEAST) ** (1 / settings.gamma)
         return (powered * (missing > LEAST)).mean().float()

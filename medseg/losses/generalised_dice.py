@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 
 SMOOTH = 1e-5
 
@@ -29,7 +29,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """One minus Dice of all classes together, each weighted by its size to the power of -2."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK)
+        found = overlap_sums(logits_BLIJK, labels_BIJK)
         shared, predicted, true = found.sums(batch=settings.batch_dice)
         weight = _weights(true.to(shared.dtype))
         both = (weight * (predicted + true)).sum(1)

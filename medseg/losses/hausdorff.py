@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 from medseg.losses._structures import Spacing, distance_outside, structures
 from medseg.losses.dice import dice_of
 
@@ -47,7 +47,7 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        dice = dice_of(agreement(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
+        dice = dice_of(overlap_sums(logits_BLIJK, labels_BIJK), batch=settings.batch_dice)
         maps = structures(logits_BLIJK, labels_BIJK)
         predicted = maps.probability.detach() > 0.5
         weight = _to_edge(predicted, settings) + _to_edge(maps.truth, settings)

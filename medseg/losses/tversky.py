@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import Agreement, Regions, agreement, first_structure
+from medseg.losses._overlap_sums import OverlapSums, Regions, first_structure, overlap_sums
 
 SMOOTH = 1e-5
 Price = Annotated[float, msgspec.Meta(ge=0)]
@@ -38,18 +38,18 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """One minus the mean Tversky index of all structures."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = agreement(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         return index_of(found, settings).neg().add(1).mean().float()
 
     return loss
 
 
-def index_of(found: Agreement, settings: Settings) -> Tensor:
+def index_of(found: OverlapSums, settings: Settings) -> Tensor:
     """Tversky index of each structure.
 
     Parameters
     ----------
-    found : Agreement
+    found : OverlapSums
         Of logits and labels.
     settings : Settings
         Prices, and what is added up.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from medseg.planning.plan import Choice, Plan
+from medseg.planning.plan import Component, Plan
 from medseg.volume.label_table import LabelTable
 
 
@@ -64,7 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         What the network's classes 1, 2... mean, in the order of the table.
     card : Card
         For people.
-    refining : tuple of Choice
+    refining : tuple of Component
         Steps of ``medseg.postprocessing`` after the network, in order; mostly none.
     scores : dict of str to float
         Measured mean Dice by label name (and ``"foreground"``) on held-out cases.
@@ -80,7 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plan: Plan
     labels: LabelTable
     card: Card = Card()
-    refining: tuple[Choice, ...] = ()
+    refining: tuple[Component, ...] = ()
     scores: dict[str, float] = {}
     provenance: dict[str, str] = {}
     weights: Weights

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from medseg.errors import PlanError
-from medseg.planning.plan import Choice, Plan, settings_of
+from medseg.planning.plan import Component, Plan, settings_of
 from medseg.planning.stages import Stages
 from medseg.runtime import registry
 
@@ -23,7 +23,9 @@ def names() -> tuple[str, ...]:
     return registry.names(ROOM)
 
 
-def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[[Stages], Choice]:
+def suggestion(
+    name: str, changes: Mapping[str, Any] | None = None
+) -> Callable[[Stages], Component]:
     """How an architecture turns the planner's stages into its settings.
 
     Parameters
@@ -36,7 +38,7 @@ def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[
     Returns
     -------
     callable
-        Takes `Stages`, gives a `Choice`; raises `PlanError` when a change does not fit.
+        Takes `Stages`, gives a `Component`; raises `PlanError` when a change does not fit.
 
     Raises
     ------
@@ -45,11 +47,11 @@ def suggestion(name: str, changes: Mapping[str, Any] | None = None) -> Callable[
     """
     part = registry.load(ROOM, name)
 
-    def choose(stages: Stages) -> Choice:
+    def choose(stages: Stages) -> Component:
         settings = msgspec.json.decode(msgspec.json.encode(part.suggest(stages)))
         for key, value in (changes or {}).items():
             _change(settings, key, value)
-        choice = Choice(name=name, settings=settings)
+        choice = Component(name=name, settings=settings)
         settings_of(choice, part.Settings, room=ROOM)
         return choice
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.networks.blocks.atrous import atrous_block, mixing_block
-from medseg.networks.blocks.factory import Kit
-from medseg.networks.blocks.layers import Axes, crop, enlarge, initialise, pad_to_nodes, pointwise
+from medseg.networks.blocks.factory import ConvFactory
+from medseg.networks.blocks.layers import Axes, crop, initialise, pad_to_nodes, pointwise, upsample
 from medseg.networks.blocks.planned_encoder import map_size, planned_encoder
 from medseg.networks.encoders import EncoderSettings, build_encoder, plan_layout
 from medseg.networks.encoders.protocol import Encoder
@@ -126,13 +126,11 @@ class DeepLab(nn.Module):
     def __init__(self, encoder: Encoder, settings: Settings, out_channels: int) -> None:
         super().__init__()
         layout, width = encoder.layout, settings.features
-        kit = Kit(layout.spatial_dims, 1.0, settings.encoder.norm)
+        kit = ConvFactory(layout.spatial_dims, 1.0, settings.encoder.norm)
         plus = settings.version == "v3plus"
         rates = settings.rates or published_rates(layout.reductions[-1])
         self.encoder = encoder
-        self.pyramid = Pyramid(
-            kit, encoder.channels[-1], width, rates, separable=settings.separable
-        )
+        self.pyramid = ASPP(kit, encoder.channels[-1], width, rates, separable=settings.separable)
         self.low_level = (
             mixing_block(kit, encoder.channels[LOW_LEVEL], settings.low_level_features)
             if plus
@@ -153,17 +151,17 @@ class DeepLab(nn.Module):
         x = self.pyramid(features[-1])
         if self.low_level is not None:
             low = self.low_level(features[LOW_LEVEL])
-            x = torch.cat((enlarge(x, low.shape[2:]), low), dim=1)
+            x = torch.cat((upsample(x, low.shape[2:]), low), dim=1)
         logits = self.head(self.decoder(x))
-        return crop(enlarge(logits, image.shape[2:]), image_BCIJK.shape[2:])
+        return crop(upsample(logits, image.shape[2:]), image_BCIJK.shape[2:])
 
 
-class Pyramid(nn.Module):
+class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: one map seen at several reaches at once.
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, width : int
         Channels in; channels of each branch and out.
@@ -179,7 +177,13 @@ class Pyramid(nn.Module):
     """
 
     def __init__(
-        self, kit: Kit, channels: int, width: int, rates: tuple[Axes, ...], *, separable: bool
+        self,
+        kit: ConvFactory,
+        channels: int,
+        width: int,
+        rates: tuple[Axes, ...],
+        *,
+        separable: bool,
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList([mixing_block(kit, channels, width)])

@@ -16,10 +16,10 @@ from medseg.errors import PlanError
 from medseg.networks.blocks.layers import (
     Axes,
     crop,
-    enlarge,
     initialise,
     pad_to_nodes,
     pointwise,
+    upsample,
 )
 from medseg.networks.blocks.planned_encoder import planned_encoder
 from medseg.networks.encoders import EncoderSettings, build_encoder
@@ -117,7 +117,7 @@ class FCN(nn.Module):
             self.skip_scores.append(pointwise(encoder.channels[level], out_channels, dims))
             factor = _ratio(coarse, reductions[level])
             learned = settings.upsampling == "learned" and set(factor) != {1}
-            self.grow.append(LearnedEnlarging(out_channels, factor) if learned else Enlarging())
+            self.grow.append(LearnedUpsample(out_channels, factor) if learned else Upsample())
             coarse = reductions[level]
         initialise(self)
         self._start_as_published()
@@ -128,7 +128,7 @@ class FCN(nn.Module):
         x: Tensor = self.score(self.head(features[-1]))
         for level, score, grow in zip(self.skips, self.skip_scores, self.grow, strict=True):
             x = grow(x, features[level].shape[2:]) + score(features[level])
-        return crop(enlarge(x, image.shape[2:]), image_BCIJK.shape[2:])
+        return crop(upsample(x, image.shape[2:]), image_BCIJK.shape[2:])
 
     def _start_as_published(self) -> None:
         """Zero scores of skips; transposed convolutions that interpolate linearly."""
@@ -136,18 +136,18 @@ class FCN(nn.Module):
             for parameter in score.parameters():
                 nn.init.zeros_(parameter)
         for grow in self.grow:
-            if isinstance(grow, LearnedEnlarging):
+            if isinstance(grow, LearnedUpsample):
                 grow.interpolate_linearly()
 
 
-class Enlarging(nn.Module):
-    """:func:`medseg.networks.blocks.layers.enlarge` as a layer."""
+class Upsample(nn.Module):
+    """:func:`medseg.networks.blocks.layers.upsample` as a layer."""
 
     def forward(self, x_BLIJK: Tensor, size: torch.Size) -> Tensor:
-        return enlarge(x_BLIJK, size)
+        return upsample(x_BLIJK, size)
 
 
-class LearnedEnlarging(nn.Module):
+class LearnedUpsample(nn.Module):
     """A transposed convolution in the place of linear interpolation.
 
     Parameters

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.networks.blocks.atrous import atrous_block, pool_to
-from medseg.networks.blocks.factory import Kit
-from medseg.networks.blocks.layers import crop, enlarge, initialise, pad_to_nodes, pointwise
+from medseg.networks.blocks.factory import ConvFactory
+from medseg.networks.blocks.layers import crop, initialise, pad_to_nodes, pointwise, upsample
 from medseg.networks.blocks.planned_encoder import map_size, planned_encoder
 from medseg.networks.encoders import EncoderSettings, build_encoder, plan_layout
 from medseg.networks.encoders.protocol import Encoder
@@ -120,11 +120,11 @@ class PSPNet(nn.Module):
     def __init__(self, encoder: Encoder, settings: Settings, out_channels: int) -> None:
         super().__init__()
         dims, channels = encoder.layout.spatial_dims, encoder.channels[-1]
-        kit = Kit(dims, 1.0, settings.encoder.norm)
+        kit = ConvFactory(dims, 1.0, settings.encoder.norm)
         bins = settings.bins
         self.encoder = encoder
         branch = max(channels // len(bins), 1)
-        self.branches = nn.ModuleList(PoolBranch(channels, branch, n, dims) for n in bins)
+        self.branches = nn.ModuleList(PyramidPooling(channels, branch, n, dims) for n in bins)
         self.join = atrous_block(kit, channels + len(bins) * branch, settings.features)
         self.dropout = nn.Dropout(settings.dropout)
         self.head = pointwise(settings.features, out_channels, dims)
@@ -140,11 +140,11 @@ class PSPNet(nn.Module):
         if self.training and self.auxiliary is not None:
             scores.append(self.auxiliary(features[AUXILIARY_LEVEL]))
         size = image_BCIJK.shape[2:]
-        logits = [crop(enlarge(score, image.shape[2:]), size) for score in scores]
+        logits = [crop(upsample(score, image.shape[2:]), size) for score in scores]
         return logits if len(logits) > 1 else logits[0]
 
 
-class PoolBranch(nn.Module):
+class PyramidPooling(nn.Module):
     """Averages over cells, mixed and spread over the map again.
 
     Parameters
@@ -176,7 +176,7 @@ class PoolBranch(nn.Module):
 
 
 def _auxiliary(
-    kit: Kit, channels: int, settings: Settings, out_channels: int
+    kit: ConvFactory, channels: int, settings: Settings, out_channels: int
 ) -> nn.Sequential | None:
     """A 3-wide convolution and logits, or None."""
     width = settings.auxiliary_features

@@ -1,13 +1,13 @@
 """From a dataset's fingerprint to a plan: every choice made before anything trains."""
 
 from medseg.planning.fingerprint import Fingerprint, take_fingerprint
-from medseg.planning.plan import Choice, Normalisation, Plan, Plane, read_plan
+from medseg.planning.plan import Component, Normalisation, Plan, Plane, read_plan
 from medseg.planning.planner import Budget, make_plan
 from medseg.planning.stages import Stages
 
 __all__ = [
     "Budget",
-    "Choice",
+    "Component",
     "Fingerprint",
     "Normalisation",
     "Plan",

@@ -38,7 +38,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     std: float = 1.0
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of a room by name, with its settings.
 
     Parameters
@@ -72,7 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Voxels along each axis that the network sees at once.
     batch : int
         Patches in a training step.
-    network, loss : Choice
+    network, loss : Component
         Parts by name.
     mirror_axes : tuple of int
         Axes along which training mirrors patches.
@@ -100,8 +100,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     normalisation: tuple[Normalisation, ...]
     patch: tuple[int, int, int]
     batch: int
-    network: Choice
-    loss: Choice = Choice(name="dice_ce")
+    network: Component
+    loss: Component = Component(name="dice_ce")
     mirror_axes: tuple[int, ...] = (0, 1, 2)
     overlap: float = 0.5
     plane: Plane | None = None
@@ -251,7 +251,7 @@ def encode(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def settings_of(choice: Choice, kind: type[Kind], *, room: str) -> Kind:
+def settings_of(choice: Component, kind: type[Kind], *, room: str) -> Kind:
     """A choice's settings as the part's own strict structure.
 
     Raises

@@ -15,7 +15,7 @@ import numpy as np
 
 from medseg.errors import PlanError
 from medseg.planning.fingerprint import Fingerprint, Intensities
-from medseg.planning.plan import Choice, Normalisation, Plan, Plane, slice_axis
+from medseg.planning.plan import Component, Normalisation, Plan, Plane, slice_axis
 from medseg.planning.stages import Axes, Stages
 from medseg.volume.label_table import LabelTable
 
@@ -64,7 +64,7 @@ def make_plan(
     fingerprint: Fingerprint,
     *,
     budget: Budget,
-    network: Callable[[Stages], Choice],
+    network: Callable[[Stages], Component],
     labels: LabelTable | None = None,
     plane: Plane | None = None,
 ) -> Plan:

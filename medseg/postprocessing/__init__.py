@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medseg.planning.plan import Choice, settings_of
+from medseg.planning.plan import Component, settings_of
 from medseg.postprocessing.protocol import LabelStep, ProbabilityStep, Three
 from medseg.runtime import registry
 
@@ -22,7 +22,7 @@ ROOM = "medseg.postprocessing"
 
 
 @dataclass(frozen=True)
-class Refining:
+class Postprocessing:
     """The steps of a model, in order; without steps, nothing is changed.
 
     Parameters
@@ -78,7 +78,7 @@ class Refining:
         return classes_IJK
 
 
-UNREFINED = Refining()
+NO_POSTPROCESSING = Postprocessing()
 """No step at all."""
 
 
@@ -87,18 +87,18 @@ def names() -> tuple[str, ...]:
     return registry.names(ROOM)
 
 
-def build_refining(choices: Iterable[Choice]) -> Refining:
+def build_postprocessing(choices: Iterable[Component]) -> Postprocessing:
     """The steps that are asked for.
 
     Parameters
     ----------
-    choices : iterable of Choice
+    choices : iterable of Component
         Steps by name, in order; a name may come several times. Those on probabilities come before
         those on labels whatever the order here.
 
     Returns
     -------
-    Refining
+    Postprocessing
 
     Raises
     ------
@@ -110,4 +110,4 @@ def build_refining(choices: Iterable[Choice]) -> Refining:
         part = registry.load(ROOM, choice.name)
         settings = settings_of(choice, part.Settings, room=ROOM)
         steps[part.WORKS_ON].append(part.build(settings))
-    return Refining(tuple(steps["probabilities"]), tuple(steps["labels"]))
+    return Postprocessing(tuple(steps["probabilities"]), tuple(steps["labels"]))

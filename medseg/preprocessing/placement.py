@@ -55,24 +55,24 @@ class Placement:
         return cls(straightening, turned, stretched(turned.target, shape))
 
     @property
-    def home_shape(self) -> tuple[int, int, int]:
+    def native_shape(self) -> tuple[int, int, int]:
         """Voxel counts of the scan in the plan's axis order: where logits have to grow to."""
         return self.reorientation.target.shape
 
-    def bring_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Labels of `home_shape`, axes as the plan's, on the scan's own grid.
+    def to_native(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Labels of `native_shape`, axes as the plan's, on the scan's own grid.
 
         Parameters
         ----------
-        values : ndarray, shape `home_shape`
+        values : ndarray, shape `native_shape`
             Labels at the (straightened) scan's voxels in the plan's axis order.
 
         Returns
         -------
         ndarray, shape of the scan's grid
         """
-        if values.shape != self.home_shape:
-            raise GeometryError(f"labels of shape {values.shape}, expected {self.home_shape}")
+        if values.shape != self.native_shape:
+            raise GeometryError(f"labels of shape {values.shape}, expected {self.native_shape}")
         turned_back = self.reorientation.undo(values)
         if self.straightening is None:
             return turned_back

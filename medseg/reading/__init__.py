@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from medseg.errors import ReadError
-from medseg.reading.align import placed_on
-from medseg.reading.error_context import naming
+from medseg.reading.align import align
+from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
 from medseg.reading.protocol import (
     ChoosingLabelReader,
@@ -22,13 +22,13 @@ from medseg.reading.protocol import (
     RepairingReader,
     ScanReader,
 )
-from medseg.reading.segment_selection import Overlaps, SegmentChoice, kept
+from medseg.reading.segment_selection import Overlaps, SegmentSelection, select
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
 __all__ = [
     "Policies",
-    "SegmentChoice",
+    "SegmentSelection",
     "read_labels",
     "read_scan",
 ]
@@ -134,7 +134,7 @@ def read_labels(
         When labels do not lie on the voxels of `like`.
     """
     place = _existing(path)
-    choice = SegmentChoice(segments=tuple(segments), overlaps=overlaps)
+    choice = SegmentSelection(segments=tuple(segments), overlaps=overlaps)
     reader = _reader(place, "read_labels")
     if like is not None and hasattr(reader, "read_labels_on"):
         drawn = cast(DrawnLabelReader, reader)
@@ -142,20 +142,20 @@ def read_labels(
     labels = _chosen(reader, place, table, choice)
     if like is None:
         return labels
-    with naming(place):
-        return placed_on(labels, like)
+    with in_file(place):
+        return align(labels, like)
 
 
 def _chosen(
-    reader: Recogniser, path: Path, table: LabelTable | None, choice: SegmentChoice
+    reader: Recogniser, path: Path, table: LabelTable | None, choice: SegmentSelection
 ) -> LabelMap:
     """The wanted labels, chosen while reading where they may overlap, else afterwards."""
     if hasattr(reader, "read_labels_by_choice"):
         choosing = cast(ChoosingLabelReader, reader)
         return choosing.read_labels_by_choice(path, table=table, choice=choice)
     labels = cast(LabelReader, reader).read_labels(path, table=table)
-    with naming(path):
-        return kept(labels, choice)
+    with in_file(path):
+        return select(labels, choice)
 
 
 def _existing(path: str | Path) -> Path:

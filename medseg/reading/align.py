@@ -13,7 +13,7 @@ from medseg.volume.conventions import Reorientation, orientation_letters
 _OFF_VOXEL = 0.01  # voxels; how far from whole steps two grids may lie apart to share voxels
 
 
-def placed_on(labels: LabelMap, scan: Scan) -> LabelMap:
+def align(labels: LabelMap, scan: Scan) -> LabelMap:
     """The same labels on the scan's grid, of which theirs may be a part, in any axis order.
 
     Parameters

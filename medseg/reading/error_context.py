@@ -10,7 +10,7 @@ from medseg.errors import InputError
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def in_file(path: Path) -> Iterator[None]:
     """Put the file's name in front of the message of any `InputError` raised inside."""
     try:
         yield

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medseg.errors import ReadError
 from medseg.reading._seg_nrrd import stored_labels
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.limits import (  # fmt: skip
     check_growth,
     completed,
@@ -43,7 +43,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     be gzipped.
     """
     voxels, affine, metadata = _load(path)
-    with naming(path):
+    with in_file(path):
         grid = Grid(voxels.shape[1:], affine)
         notes = _notes(path, voxels)
         scan = Scan(
@@ -63,7 +63,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     terminology entries.
     """
     voxels, affine, metadata = _load(path)
-    with naming(path):
+    with in_file(path):
         values = as_label_values(single_channel(voxels))
         known = table or completed(stored_labels(metadata), values)
         provenance = Provenance(_format(path), (path,), notes=_notes(path, voxels))
@@ -87,7 +87,7 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str
                 f"{path.name} cannot be read as {_format(path)}: it is truncated, damaged or"
                 " another format; copy or export it again"
             ) from error
-        with naming(path):
+        with in_file(path):
             voxels = _channels_first(image)
             if _format(path) == "gipl":
                 _check_gipl_length(plain, voxels)

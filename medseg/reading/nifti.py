@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.limits import (  # fmt: skip
     check_growth,
     completed,
@@ -55,7 +55,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     is set, else the qform's.
     """
     image, raw = _load(path)
-    with naming(path):
+    with in_file(path):
         voxels, notes = _channels_first(raw)
         voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
         grid = Grid(voxels.shape[1:], image.affine)
@@ -76,7 +76,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     The form is that of :class:`medseg.reading.protocol.LabelReader`.
     """
     image, raw = _load(path)
-    with naming(path):
+    with in_file(path):
         voxels, notes = _channels_first(raw)
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))

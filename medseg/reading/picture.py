@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError, ReadError
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.limits import completed, float32_unless_integer, single_channel
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
@@ -48,7 +48,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     runs along the rows, J downwards, and K is the page of a TIFF.
     """
     voxels, notes = _load(path)
-    with naming(path):
+    with in_file(path):
         grid = _grid(voxels)
         provenance = Provenance("picture", (path,), notes=(_NO_PLACE, *notes))
         scan = Scan(float32_unless_integer(voxels), grid, provenance=provenance)
@@ -67,7 +67,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         When it is a JPEG or in colour, too.
     """
     voxels, notes = _load(path)
-    with naming(path):
+    with in_file(path):
         if _READERS[path.suffix.lower()] == "JPEGImageIO":
             raise LabelError("JPEG changes values, so it cannot hold labels; give PNG or TIFF")
         values = as_label_values(single_channel(voxels))

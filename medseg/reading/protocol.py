@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from medseg.reading.policies import Policies
-from medseg.reading.segment_selection import SegmentChoice
+from medseg.reading.segment_selection import SegmentSelection
 from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, LabelTable, Scan
 
@@ -120,7 +120,7 @@ class ChoosingLabelReader(LabelReader, Protocol):
     """A format whose segments may overlap, so that some must be chosen while reading."""
 
     def read_labels_by_choice(
-        self, path: Path, *, table: LabelTable | None, choice: SegmentChoice
+        self, path: Path, *, table: LabelTable | None, choice: SegmentSelection
     ) -> LabelMap:
         """Read a label map of the segments that are wanted.
 
@@ -130,7 +130,7 @@ class ChoosingLabelReader(LabelReader, Protocol):
             A path that `recognises` accepts.
         table : LabelTable or None
             What the values mean.
-        choice : SegmentChoice
+        choice : SegmentSelection
             Which segments, and what becomes of voxels that several of them hold.
 
         Returns
@@ -145,7 +145,7 @@ class DrawnLabelReader(ChoosingLabelReader, Protocol):
     """A format without voxels, whose structures are drawn on a scan."""
 
     def read_labels_on(
-        self, path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentChoice
+        self, path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentSelection
     ) -> LabelMap:
         """Read a label map on the grid of a scan.
 
@@ -157,7 +157,7 @@ class DrawnLabelReader(ChoosingLabelReader, Protocol):
             What the structures were drawn on.
         table : LabelTable or None
             What the values mean.
-        choice : SegmentChoice
+        choice : SegmentSelection
             Which structures, and what becomes of voxels that several of them hold.
 
         Returns

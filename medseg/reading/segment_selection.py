@@ -14,7 +14,7 @@ from medseg.volume import LabelMap, LabelTable
 Overlaps = Literal["refuse", "first", "last"]
 
 
-class SegmentChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SegmentSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to take of a file whose segments may overlap.
 
     Parameters
@@ -61,18 +61,18 @@ class SegmentChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return tuple(dict.fromkeys(wanted))
 
 
-EVERYTHING = SegmentChoice()
+EVERYTHING = SegmentSelection()
 """All segments, which must not overlap."""
 
 
-def kept(labels: LabelMap, choice: SegmentChoice) -> LabelMap:
+def select(labels: LabelMap, choice: SegmentSelection) -> LabelMap:
     """Only the wanted labels of a map, whose numbers are their values.
 
     Parameters
     ----------
     labels : LabelMap
         Of a format whose labels cannot overlap.
-    choice : SegmentChoice
+    choice : SegmentSelection
         What to take.
 
     Returns

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from medseg.errors import ReadError
 from medseg.reading.dicom.selection import choose
 from medseg.reading.dicom.series import list_stacks, read_stack
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
@@ -99,7 +99,7 @@ def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="medseg-") as name:
         folder = Path(name, path.stem)  # named in messages
         folder.mkdir()
-        with naming(path), _damage_told():
+        with in_file(path), _damage_told():
             _unpack_all(path, folder, progress)
         yield folder
 

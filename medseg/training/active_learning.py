@@ -17,7 +17,7 @@ BORDER_VOXELS = 2
 """How far around the predicted structures doubt counts."""
 
 
-class Doubt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Uncertainty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How sure a model is of its labels in a scan.
 
     Parameters
@@ -33,7 +33,9 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     found_ml: float
 
 
-def doubt_about(predictor: Predictor, scan: Scan, *, progress: Progress = silent) -> Doubt:
+def mean_uncertainty(
+    predictor: Predictor, scan: Scan, *, progress: Progress = silent
+) -> Uncertainty:
     """Label a scan and measure how sure the model is.
 
     Parameters
@@ -47,7 +49,7 @@ def doubt_about(predictor: Predictor, scan: Scan, *, progress: Progress = silent
 
     Returns
     -------
-    Doubt
+    Uncertainty
 
     Notes
     -----
@@ -64,7 +66,7 @@ def doubt_about(predictor: Predictor, scan: Scan, *, progress: Progress = silent
     if found.uncertainty is None:
         raise AssertionError("an uncertainty map was asked for")
     doubts = found.uncertainty.voxels[0][around] if around.any() else found.uncertainty.voxels
-    return Doubt(
+    return Uncertainty(
         mean_percent=float(np.mean(doubts, dtype=np.float64)),
         found_ml=int(inside.sum()) * scan.grid.voxel_volume_mm3 / 1000.0,
     )

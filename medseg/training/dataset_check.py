@@ -57,7 +57,7 @@ class CaseFacts:
 
 
 @dataclass(frozen=True)
-class Sanity:
+class DatasetReport:
     """What a look at every case gave.
 
     Parameters
@@ -81,7 +81,7 @@ class Sanity:
         return sum(case.volumes_ml.get(structure, 0.0) > 0 for case in self.cases)
 
 
-def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> Sanity:
+def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> DatasetReport:
     """Read every case and tell what is wrong with it.
 
     Parameters
@@ -93,7 +93,7 @@ def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> Sanity:
 
     Returns
     -------
-    Sanity
+    DatasetReport
     """
     cases = []
     for done, case in enumerate(dataset.cases):
@@ -101,7 +101,7 @@ def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> Sanity:
         cases.append(_facts(dataset, case))
     own = [finding for case in cases for finding in case.findings]
     found = [*own, *_about_all(dataset, cases)]
-    return Sanity(tuple(cases), tuple(sorted(found, key=lambda one: one.severity)))
+    return DatasetReport(tuple(cases), tuple(sorted(found, key=lambda one: one.severity)))
 
 
 def _facts(dataset: Dataset, case: Case) -> CaseFacts:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "start.json"
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParentModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a run keeps of the model it started from.
 
     Parameters
@@ -91,10 +91,10 @@ def plan_of(package: ModelPackage, plan: Plan | None) -> Plan:
     return package.manifest.plan
 
 
-def keep_start(run: Path, package: ModelPackage) -> None:
+def save_parent(run: Path, package: ModelPackage) -> None:
     """Write down, in the run, what it starts from."""
     manifest = package.manifest
-    start = Start(
+    start = ParentModel(
         name=manifest.name,
         version=manifest.version,
         sha256=manifest.weights.sha256,
@@ -106,13 +106,13 @@ def keep_start(run: Path, package: ModelPackage) -> None:
     (run / FILE).write_bytes(encode(start))
 
 
-def read_start(run: Path) -> Start | None:
+def read_start(run: Path) -> ParentModel | None:
     """What a run started from; None when it started from random weights."""
     file = run / FILE
-    return decode(file.read_bytes(), Start, where=str(file)) if file.is_file() else None
+    return decode(file.read_bytes(), ParentModel, where=str(file)) if file.is_file() else None
 
 
-def take_weights(network: nn.Module, package: ModelPackage, start: Start) -> None:
+def take_weights(network: nn.Module, package: ModelPackage, start: ParentModel) -> None:
     """Give `network` the weights of the model the run started from.
 
     Raises
@@ -136,7 +136,7 @@ def score_before(run: Path) -> dict[str, float]:
     return dict(first[0]["dice"]) if first else {}
 
 
-def with_origin(manifest: Manifest, run: Path) -> Manifest:
+def with_parent(manifest: Manifest, run: Path) -> Manifest:
     """The manifest with what the run started from, and the licence that comes with it."""
     start = read_start(run)
     if start is None:

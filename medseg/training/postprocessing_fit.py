@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.metrics import by_region, overlap, summarise
-from medseg.planning.plan import Choice, Regions
-from medseg.postprocessing import build_refining
+from medseg.planning.plan import Component, Regions
+from medseg.postprocessing import build_postprocessing
 from medseg.postprocessing.protocol import Three
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable
@@ -34,11 +34,11 @@ CRF_SETTINGS: Mapping[str, tuple[float, ...]] = {
     "smoothness_mm": (1.0, 2.0),
 }
 """What is tried for each setting of the CRF, in this order."""
-LABEL_STEPS: tuple[Choice, ...] = (
-    Choice(name="components"),
-    Choice(name="minimum_volume", settings={"smallest_mm3": 10.0}),
-    Choice(name="minimum_volume", settings={"smallest_mm3": 100.0}),
-    Choice(name="holes"),
+LABEL_STEPS: tuple[Component, ...] = (
+    Component(name="components"),
+    Component(name="minimum_volume", settings={"smallest_mm3": 10.0}),
+    Component(name="minimum_volume", settings={"smallest_mm3": 100.0}),
+    Component(name="holes"),
 )
 """Steps on labels that are tried, in this order."""
 
@@ -89,13 +89,13 @@ class Fitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Parameters
     ----------
-    refining : tuple of Choice
+    refining : tuple of Component
         For the manifest; empty when nothing helped.
     dice_without, dice_with : float
         Mean over labels (or regions) of the mean Dice over cases, 0 to 1.
     """
 
-    refining: tuple[Choice, ...]
+    refining: tuple[Component, ...]
     dice_without: float
     dice_with: float
 
@@ -176,7 +176,7 @@ def fit_label_steps(
 class _State:
     """Steps so far, and what they make of each example."""
 
-    choices: tuple[Choice, ...]
+    choices: tuple[Component, ...]
     maps: list[npt.NDArray[Any]]
     dice: float = 0.0
 
@@ -204,7 +204,7 @@ class _Search:
             best = found if found.dice - best.dice >= self.least_gain else best
         return best
 
-    def scored(self, choices: tuple[Choice, ...], maps: list[npt.NDArray[Any]]) -> _State:
+    def scored(self, choices: tuple[Component, ...], maps: list[npt.NDArray[Any]]) -> _State:
         """A state with the mean over labels, or regions, of the mean Dice over examples."""
         names = {label: str(label) for label in self.labels}
         table = LabelTable.of({**names, IGNORED_CLASS: IGNORE})
@@ -220,9 +220,9 @@ class _Search:
             raise InputError("no example holds a label, so no step can be chosen; give others")
         return _State(choices, maps, float(dice))
 
-    def _with_step(self, state: _State, step: Choice, labels: tuple[int, ...]) -> _State:
-        choice = Choice(name=step.name, settings={**step.settings, "labels": list(labels)})
-        refining = build_refining((choice,))
+    def _with_step(self, state: _State, step: Component, labels: tuple[int, ...]) -> _State:
+        choice = Component(name=step.name, settings={**step.settings, "labels": list(labels)})
+        refining = build_postprocessing((choice,))
         maps = [
             refining.labels(found, spacing_mm=one.spacing_mm)
             for one, found in zip(self.examples, state.maps, strict=True)
@@ -255,14 +255,14 @@ class _CrfSearch:
         return best if best.dice - start.dice >= self.search.least_gain else start
 
     def _with(self, settings: dict[str, Any]) -> _State:
-        choice = Choice(name="crf", settings=settings)
+        choice = Component(name="crf", settings=settings)
         try:
             return self.search.scored((choice,), list(self._refined(choice)))
         except InputError:  # kernels too narrow for these images: as good as none
             return _State((choice,), [])
 
-    def _refined(self, choice: Choice) -> Iterator[npt.NDArray[Any]]:
-        refining = build_refining((choice,))
+    def _refined(self, choice: Component) -> Iterator[npt.NDArray[Any]]:
+        refining = build_postprocessing((choice,))
         for one in self.examples:
             yield _classes(
                 refining.probabilities(

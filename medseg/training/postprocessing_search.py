@@ -10,8 +10,8 @@ from torch import Tensor
 
 from medseg.inference import Predictor
 from medseg.losses import IGNORE
-from medseg.planning import Choice
-from medseg.postprocessing import Refining, build_refining
+from medseg.planning import Component
+from medseg.postprocessing import Postprocessing, build_postprocessing
 from medseg.postprocessing.protocol import Three
 from medseg.preprocessing import prepare_labels
 from medseg.runtime.progress import Progress, silent
@@ -29,13 +29,13 @@ class RefiningChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Parameters
     ----------
-    refining : tuple of Choice
+    refining : tuple of Component
         Empty when nothing helped.
     dice_without, dice_with : float or None
         Mean foreground Dice of the other held-out cases; None when there are none, or no step.
     """
 
-    refining: tuple[Choice, ...] = ()
+    refining: tuple[Component, ...] = ()
     dice_without: float | None = None
     dice_with: float | None = None
 
@@ -66,7 +66,7 @@ def choose_refining(
     refining = _fitted(predictor, dataset, chosen_on, progress)
     if not refining or not others:
         return RefiningChoice(refining=refining)
-    refined = replace(predictor, refining=build_refining(refining))
+    refined = replace(predictor, refining=build_postprocessing(refining))
     without = mean_dice(predictor, dataset, others, progress=progress).get("foreground")
     with_steps = mean_dice(refined, dataset, others, progress=progress).get("foreground")
     if without is None or with_steps is None:
@@ -77,7 +77,7 @@ def choose_refining(
 
 def _fitted(
     predictor: Predictor, dataset: Dataset, cases: Sequence[Case], progress: Progress
-) -> tuple[Choice, ...]:
+) -> tuple[Component, ...]:
     """Steps that help on some cases; none when the truth holds nothing to measure by."""
     regions = predictor.plan.regions
     if regions:
@@ -124,14 +124,14 @@ def held_out_example(predictor: Predictor, dataset: Dataset, case: Case) -> Exam
     Example
     """
     scan, truth = dataset.read(case)
-    seen = _Seen()
-    replace(predictor, refining=Refining((seen,))).predict(scan)
+    seen = _Recorder()
+    replace(predictor, refining=Postprocessing((seen,))).predict(scan)
     classes = class_indices(prepare_labels(truth, predictor.plan), dataset.annotated)
     return Example(seen.probabilities_LIJK, seen.image_CIJK, classes, seen.spacing_mm)
 
 
 @dataclass
-class _Seen:
+class _Recorder:
     """A step that changes nothing and remembers what went through."""
 
     probabilities_LIJK: Tensor = field(init=False)  # noqa: N815 - axes in the name, as everywhere

@@ -171,10 +171,10 @@ def _check_axes(encoder: Encoder, kept: Mapping[str, Tensor], path: Path, *, inf
 def _check_architecture(encoder: Encoder, kept: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that resemble the encoder too little, or another one more."""
     own, file = _signature(encoder.state_dict()), _signature(kept)
-    likeness = _likeness(own, file)
+    likeness = _match_score(own, file)
     if likeness == 1:
         return
-    others = {name: _likeness(_published(name), file) for name in names()}
+    others = {name: _match_score(_published(name), file) for name in names()}
     best = max(others, key=lambda name: others[name])
     if likeness >= max(LEAST_LIKENESS, others[best]):
         return
@@ -212,7 +212,7 @@ def _published(name: str) -> Signature:
     return _signature(encoder.state_dict())
 
 
-def _likeness(one: Signature, other: Signature) -> float:
+def _match_score(one: Signature, other: Signature) -> float:
     """What two have in common over what either has (Jaccard 1912)."""
     return len(one.items() & other.items()) / max(len(one.items() | other.items()), 1)
 

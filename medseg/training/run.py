@@ -25,24 +25,24 @@ from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
 from medseg.training.fine_tuning import (
     check_fit,
-    keep_start,
     plan_of,
     read_start,
+    save_parent,
     score_before,
     take_weights,
-    with_origin,
+    with_parent,
 )
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
 from medseg.training.postprocessing_search import RefiningChoice, choose_refining
 from medseg.training.regions import class_regions
-from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, alone
+from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, run_lock
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
 
 PLAN = "plan.json"
 PRETRAINED = "pretrained.json"
-CASES_ON_THE_WAY = 8
+VALIDATION_CASES = 8
 """Held-out cases looked at while training; all of them at the end."""
 
 
@@ -93,8 +93,8 @@ def train(
             check_fit(dataset, package)
             plan = plan_of(package, plan)
         _check_regions(dataset, options, plan)
-        _enter(run, options, plan, package)
-    with alone(run):
+        _create_run_folder(run, options, plan, package)
+    with run_lock(run):
         if not resume and dataset.source is not None:
             (run / SOURCE).write_bytes(encode(dataset.source))
         return _train(dataset, run, options, progress)
@@ -118,15 +118,15 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
         _measure_before(predictor, dataset, held_out, run, progress)
     prepared = _prepare(dataset, training, plan, run, progress)
 
-    def on_the_way() -> dict[str, float]:
-        return mean_dice(predictor, dataset, held_out[:CASES_ON_THE_WAY])
+    def validate_quick() -> dict[str, float]:
+        return mean_dice(predictor, dataset, held_out[:VALIDATION_CASES])
 
-    trainer = Trainer(network, plan, options, device, run, on_the_way)
+    trainer = Trainer(network, plan, options, device, run, validate_quick)
     trainer.resume()
     trainer.fit(prepared, progress=progress)
     network.eval()
     scores = mean_dice(predictor, dataset, held_out, progress=progress)
-    manifest = with_origin(
+    manifest = with_parent(
         _manifest(dataset, plan, options, scores, trainer.state.step, len(training)), run
     )
     package = save_package(run / "model", manifest, network)
@@ -144,7 +144,7 @@ def _options_of(run: Path) -> TrainingOptions:
     return decode(stored.read_bytes(), TrainingOptions, where=str(stored))
 
 
-def _enter(
+def _create_run_folder(
     run: Path, options: TrainingOptions, plan: Plan | None, package: ModelPackage | None
 ) -> None:
     """Make the run's folder, with what it is to be trained by."""
@@ -154,7 +154,7 @@ def _enter(
         )
     run.mkdir(parents=True, exist_ok=True)
     if package is not None:
-        keep_start(run, package)
+        save_parent(run, package)
     if plan is not None:
         (run / PLAN).write_bytes(encode(plan))
     (run / OPTIONS).write_bytes(encode(options))

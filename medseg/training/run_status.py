@@ -75,7 +75,7 @@ class ChosenOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class RunView:
+class RunStatus:
     """A run at one moment.
 
     Parameters
@@ -114,7 +114,7 @@ class RunView:
         return self.phase == "stopped"
 
 
-def look_at(run: Path) -> RunView:
+def run_status(run: Path) -> RunStatus:
     """How a run is.
 
     Parameters
@@ -124,7 +124,7 @@ def look_at(run: Path) -> RunView:
 
     Returns
     -------
-    RunView
+    RunStatus
 
     Raises
     ------
@@ -137,7 +137,7 @@ def look_at(run: Path) -> RunView:
     state = read_state(run / CHECKPOINT)
     options = _read(run / OPTIONS, ChosenOptions) or ChosenOptions()
     total = state.total_steps if state is not None else 0
-    return RunView(
+    return RunStatus(
         folder=run,
         phase=_phase(run),
         step=last["step"],
@@ -164,7 +164,7 @@ def stop_run(run: Path) -> None:
         When no process is at it, or one on another machine.
     """
     process = _read(run / PROCESS, RunProcess)
-    if process is None or not is_held(run):
+    if process is None or not is_locked(run):
         raise InputError(f"no process is training in '{run}'; there is nothing to stop")
     if process.host != platform.node():
         raise InputError(
@@ -174,7 +174,7 @@ def stop_run(run: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
 
 
-def is_held(run: Path) -> bool:
+def is_locked(run: Path) -> bool:
     """Whether a process holds the run's folder."""
     if not (run / LOCK).is_file():
         return False
@@ -188,7 +188,7 @@ def is_held(run: Path) -> bool:
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """Hold the run's folder; the system lets go of it whenever and however the process ends.
 
     Parameters
@@ -218,7 +218,7 @@ def alone(run: Path) -> Iterator[None]:
 def _phase(run: Path) -> Phase:
     if not (run / OPTIONS).is_file():
         return "absent"
-    if is_held(run):
+    if is_locked(run):
         return "running"
     return "finished" if (run / MODEL / "manifest.json").is_file() else "stopped"
 

@@ -15,7 +15,7 @@ from medseg.volume.scan import Provenance
 
 
 @dataclass(frozen=True)
-class Maker:
+class Creator:
     """Who drew a label map, as DICOM asks.
 
     Parameters
@@ -45,7 +45,7 @@ class LabelMap:
         Every value other than 0 must be in it.
     provenance : Provenance
         Of the scan that was labelled (the DICOM writers need its slices).
-    maker : Maker or None
+    maker : Creator or None
         Who drew it; None stands for medseg itself.
 
     Raises
@@ -60,7 +60,7 @@ class LabelMap:
     grid: Grid
     table: LabelTable
     provenance: Provenance = field(default_factory=Provenance)
-    maker: Maker | None = None
+    maker: Creator | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:

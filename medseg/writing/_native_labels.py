@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from medseg.errors import WriteError
-from medseg.volume import LabelMap, LabelTable, Maker, NativeSlices
+from medseg.volume import Creator, LabelMap, LabelTable, NativeSlices
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class NativeLabels:
         SeriesInstanceUID.
     carried : bool
         Whether the labels were made on other slices, those of a repaired scan.
-    maker : Maker or None
+    maker : Creator or None
         Who drew them; None stands for medseg itself.
     """
 
@@ -36,7 +36,7 @@ class NativeLabels:
     table: LabelTable
     series_uid: str
     carried: bool = False
-    maker: Maker | None = None
+    maker: Creator | None = None
 
 
 def on_native_slices(labels: LabelMap) -> NativeLabels:

@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Label, Maker
+from medseg.volume import Creator, Label
 from medseg.volume.label_map import present_values
 from medseg.writing._dicom_source import stable_uid
 from medseg.writing._native_labels import NativeLabels
@@ -56,7 +56,7 @@ def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
     return "labelmap" if len(segments) > _MOST_BINARY_SEGMENTS else "binary"
 
 
-def identity(labels: NativeLabels) -> tuple[str, ...]:
+def seg_uids(labels: NativeLabels) -> tuple[str, ...]:
     """What makes two results the same: source slices, voxels, names, and who drew them."""
     voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
     drawn = (str(labels.maker),) if labels.maker else ()
@@ -70,9 +70,9 @@ def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:
     return stable_uid("instance", encoding, *key), stable_uid("series", encoding, *key)
 
 
-def maker_of(labels: NativeLabels) -> Maker:
+def maker_of(labels: NativeLabels) -> Creator:
     """Who drew the labels; medseg when that is not told."""
-    maker = labels.maker or Maker()
+    maker = labels.maker or Creator()
     return maker if maker.version else replace(maker, version=__version__)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, LabelMap, Maker
+from medseg.volume import Code, Creator, Label, LabelMap
 from medseg.volume.conventions import dicom_from_affine, from_kji
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers
@@ -20,9 +20,9 @@ from medseg.writing._seg_readback import check_segmentation
 from medseg.writing._seg_uids import (
     WITH_EMPTY_FRAMES_BYTES,
     chosen_encoding,
-    identity,
     maker_of,
     object_uids,
+    seg_uids,
     segments_of,
     tracking_id,
     tracking_uid,
@@ -87,7 +87,7 @@ def _segmentation(
     """The SEG object, not yet saved."""
     from highdicom.seg import Segmentation
 
-    key, maker = identity(labels), maker_of(labels)
+    key, maker = seg_uids(labels), maker_of(labels)
     instance_uid, series_uid = object_uids(key, encoding)
     charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
     try:
@@ -123,7 +123,7 @@ def _segmentation(
     if encoding == "labelmap":
         _compress(dataset)
     elif int(dataset.Rows) * int(dataset.Columns) < _BYTE:
-        _close_up(dataset)
+        _pack_bits(dataset)
     return dataset
 
 
@@ -134,7 +134,7 @@ def _compress(dataset: Dataset) -> None:
     dataset.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
 
 
-def _close_up(dataset: Dataset) -> None:
+def _pack_bits(dataset: Dataset) -> None:
     """Pack frames of less than a byte without gaps; highdicom 0.28 gives each a byte of its own.
 
     References
@@ -168,7 +168,7 @@ def _numbered(labels: NativeLabels, segments: Sequence[Label]) -> Any:
     return np.ascontiguousarray(from_kji(number_of_value[labels.values]))
 
 
-def _described(number: int, label: Label, key: tuple[str, ...], maker: Maker) -> Any:
+def _described(number: int, label: Label, key: tuple[str, ...], maker: Creator) -> Any:
     """Segment description; the tracking ID keeps the label value, which segments do not have."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor

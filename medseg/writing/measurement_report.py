@@ -12,15 +12,15 @@ import numpy as np
 
 from medseg import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Label, LabelMap, Maker
+from medseg.volume import Code, Creator, Label, LabelMap
 from medseg.writing._atomic import atomic
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._seg_uids import (
     chosen_encoding,
-    identity,
     maker_of,
     object_uids,
+    seg_uids,
     segments_of,
     tracking_id,
     tracking_uid,
@@ -93,7 +93,7 @@ def _report(
 
     headers = source_headers(labels)
     charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
-    key = identity(labels)
+    key = seg_uids(labels)
     seg = _stand_in(headers[0], key, encoding)
     groups = [
         _group((number, label, volume), seg, key, maker_of(labels))
@@ -148,7 +148,7 @@ def _series(uid: str) -> Dataset:
 
 
 def _group(
-    segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], maker: Maker
+    segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], maker: Creator
 ) -> Any:  # fmt: skip
     """Measurements of one segment: its number, label and millilitres."""
     from highdicom.sr import (

@@ -18,7 +18,7 @@ from medseg.writing._contours import Ring, outlines
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
 from medseg.writing._native_labels import NativeLabels, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
-from medseg.writing._seg_uids import identity, maker_of
+from medseg.writing._seg_uids import maker_of, seg_uids
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -65,7 +65,7 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
         setattr(dataset, keyword, source.get(keyword))
     if charset:
         dataset.SpecificCharacterSet = charset
-    key = identity(labels)
+    key = seg_uids(labels)
     dataset.SOPInstanceUID = stable_uid("structure set", *key)
     dataset.SeriesInstanceUID = stable_uid("structure set series", *key)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

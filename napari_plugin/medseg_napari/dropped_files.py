@@ -28,19 +28,19 @@ def switch(viewer: Viewer) -> None:
     setup.install(viewer)
     taken = not setting("files", "take_dropped")
     choose("files", "take_dropped", taken)
-    obey()
+    apply_setting()
     words = "open with medseg" if taken else "are asked about again"
     show_info(f"dropped {', '.join(one[1:] for one in PATTERNS)} files {words}")
 
 
 def install() -> None:
     """Follow the preference from now on; an answer that a person gave napari itself stays."""
-    on_change("files", obey)
+    on_change("files", apply_setting)
     if setting("files", "take_dropped"):
-        obey()
+        apply_setting()
 
 
-def obey(_event: Any = None) -> None:
+def apply_setting(_event: Any = None) -> None:
     """Tell napari what the person chose for dropped files."""
     from napari.settings import get_settings
 

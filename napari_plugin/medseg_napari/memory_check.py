@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from medseg.discovery.series_list import StudyEntry
+    from medseg.discovery.series_list import SeriesEntry
 
 _BYTES_OF_A_VOXEL = 2  # at the least: scanners store 12 to 16 bits
 _COPIES = 2  # while files are read, and while time points are put together
 
 
-def least_bytes(entry: StudyEntry) -> int:
+def least_bytes(entry: SeriesEntry) -> int:
     """The memory that opening a series takes at the least; 0 where its size is not known.
 
     Parameters
     ----------
-    entry : StudyEntry
+    entry : SeriesEntry
         Of the study.
 
     Returns
@@ -33,12 +33,12 @@ def least_bytes(entry: StudyEntry) -> int:
     return voxels * _BYTES_OF_A_VOXEL * _COPIES
 
 
-def check_room(entry: StudyEntry) -> None:
+def check_room(entry: SeriesEntry) -> None:
     """Refuse to read what cannot fit.
 
     Parameters
     ----------
-    entry : StudyEntry
+    entry : SeriesEntry
         Of the study.
 
     Raises

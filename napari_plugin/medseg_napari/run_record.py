@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg import __version__
-from medseg.volume import Maker, Provenance
+from medseg.volume import Creator, Provenance
 
 if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
@@ -151,7 +151,7 @@ def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool)
     return (*runs, replace(run, crc32=-1 if drawn else checksum(data)))
 
 
-def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Maker:
+def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Creator:
     """Who drew a Labels layer: a model, a model and a person, or a person.
 
     Parameters
@@ -163,23 +163,23 @@ def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Maker:
 
     Returns
     -------
-    Maker
+    Creator
         Manual when no run is known: what a person edits in a viewer is their own.
     """
     runs = runs_of(attributes)
     if not runs:
-        return Maker("manual", "", "")
+        return Creator("manual", "", "")
     kind: Literal["automatic", "semiautomatic"] = (
         "automatic" if checksum(data) == runs[-1].crc32 else "semiautomatic"
     )
     versions = {one.model: one.version for one in runs}
     if len(versions) == 1:
-        return Maker(kind, runs[-1].model, f"{runs[-1].version}, medseg {__version__}")
+        return Creator(kind, runs[-1].model, f"{runs[-1].version}, medseg {__version__}")
     told = ", ".join(f"{model} {version}" for model, version in versions.items())
     name = " and ".join(versions)
     if len(name) > _LONGEST_NAME:
         name = f"{len(versions)} models"
-    return Maker(kind, name, f"{told}, medseg {__version__}"[:_LONGEST_NAME])
+    return Creator(kind, name, f"{told}, medseg {__version__}"[:_LONGEST_NAME])
 
 
 def checksum(values: npt.NDArray[Any]) -> int:

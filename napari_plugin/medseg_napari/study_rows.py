@@ -15,7 +15,7 @@ from medseg_napari.layers import KEY, LayerTuple, layer_from_labels
 from medseg_napari.time_points import layer_from_volumes
 
 if TYPE_CHECKING:
-    from medseg.discovery.series_list import StudyEntry
+    from medseg.discovery.series_list import SeriesEntry
 
 _REFUSED_SHORTLY = {
     "MOSAIC": "Siemens mosaic",
@@ -85,18 +85,18 @@ _LABEL_OPENINGS = (
 )
 
 
-def entries_of(path: str | Path, progress: Progress) -> tuple[StudyEntry, ...]:
-    """Every series and file at `path`; see :func:`medseg.discovery.series_list.list_study`.
+def entries_of(path: str | Path, progress: Progress) -> tuple[SeriesEntry, ...]:
+    """Every series and file at `path`; see :func:`medseg.discovery.series_list.list_series`.
 
     Raises
     ------
     InputError
         When nothing is there, or nothing of it is a scan.
     """
-    from medseg.discovery.series_list import list_study
+    from medseg.discovery.series_list import list_series
     from medseg.errors import InputError
 
-    entries = list_study(path, progress=progress)
+    entries = list_series(path, progress=progress)
     if not entries:
         raise InputError(
             f"'{Path(path).name}' holds no scan: no DICOM, NIfTI, NRRD or MetaImage file and no"
@@ -105,12 +105,12 @@ def entries_of(path: str | Path, progress: Progress) -> tuple[StudyEntry, ...]:
     return entries
 
 
-def row_of(entry: StudyEntry) -> Row:
+def row_of(entry: SeriesEntry) -> Row:
     """What the table says of a series.
 
     Parameters
     ----------
-    entry : StudyEntry
+    entry : SeriesEntry
         Of the study.
 
     Returns
@@ -133,7 +133,7 @@ def row_of(entry: StudyEntry) -> Row:
     )
 
 
-def sentence_of(entry: StudyEntry) -> str:
+def sentence_of(entry: SeriesEntry) -> str:
     """All that is to be known of a series before it is opened, as sentences for a person."""
     report = entry.report
     why = report.verdict.why
@@ -154,17 +154,17 @@ def sentence_of(entry: StudyEntry) -> str:
     return " ".join(told)
 
 
-def is_refused(entry: StudyEntry) -> bool:
+def is_refused(entry: SeriesEntry) -> bool:
     """Whether no way of opening is offered."""
     return not openings_of(entry)
 
 
-def openings_of(entry: StudyEntry) -> tuple[Opening, ...]:
+def openings_of(entry: SeriesEntry) -> tuple[Opening, ...]:
     """The ways in which a series can be opened; none when it is refused whatever is allowed.
 
     Parameters
     ----------
-    entry : StudyEntry
+    entry : SeriesEntry
         Of the study.
 
     Returns
@@ -183,12 +183,12 @@ def openings_of(entry: StudyEntry) -> tuple[Opening, ...]:
     return (plain, Opening("straightened (interpolated within slices)", straighten=True))
 
 
-def open_entry(entry: StudyEntry, opening: Opening, progress: Progress) -> list[LayerTuple]:
+def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list[LayerTuple]:
     """Read a series and lay it out as layers.
 
     Parameters
     ----------
-    entry : StudyEntry
+    entry : SeriesEntry
         Of the study.
     opening : Opening
         One of :func:`openings_of`.
@@ -225,7 +225,7 @@ def open_entry(entry: StudyEntry, opening: Opening, progress: Progress) -> list[
 
 
 def open_again(paths: Sequence[str], progress: Progress) -> list[LayerTuple]:
-    """The layers of files that another plugin opened; see :func:`strangers`."""
+    """The layers of files that another plugin opened; see :func:`foreign_layers`."""
     from medseg_napari.reader import layers_of_path
 
     layers: list[LayerTuple] = []
@@ -265,7 +265,7 @@ def straightened(scan: Scan) -> Scan:
     return Scan(voxels, straightening.target, scan.modality, provenance)
 
 
-def strangers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
+def foreign_layers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
     """Image and Labels layers that another reader opened, each with its file if it is still there.
 
     Parameters
@@ -286,7 +286,7 @@ def strangers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
     return found
 
 
-def _verdict(entry: StudyEntry) -> str:
+def _verdict(entry: SeriesEntry) -> str:
     report = entry.report
     verdict = report.verdict
     if verdict.outcome == "refused":
@@ -306,7 +306,7 @@ def _verdict(entry: StudyEntry) -> str:
     return words
 
 
-def _fourth_axis(entry: StudyEntry) -> list[str]:
+def _fourth_axis(entry: SeriesEntry) -> list[str]:
     """What the fourth axis of a NIfTI file is taken for."""
     from medseg.reading.nifti import fourth_axis
 
@@ -320,5 +320,5 @@ def _fourth_axis(entry: StudyEntry) -> list[str]:
     return [f"{kind}; they open as one layer, axis {axis}"]
 
 
-def _sizeless(entry: StudyEntry) -> bool:
+def _sizeless(entry: SeriesEntry) -> bool:
     return any(note.startswith("PIXELS_ONLY") for note in entry.report.notes)

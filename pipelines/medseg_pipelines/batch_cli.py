@@ -134,14 +134,14 @@ def run(
     ctx: click.Context, /, *, root: Path, model: str, output: Path, view: View | None, **chosen: Any
 ) -> None:  # fmt: skip
     """Segment every scan below ROOT."""
-    from medseg_pipelines.batch.archive_run import Wishes, segment_archive
+    from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
     from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING
 
     if chosen["deidentify"]:
         click.echo(PIXEL_WARNING, err=True)
-    wishes = Wishes(**chosen, view=view or "auto", command=tuple(sys.argv[1:]))
-    with showing() as screen:
-        good = segment_archive(root, model=model, output=output, wishes=wishes, screen=screen)
+    wishes = BatchRequest(**chosen, view=view or "auto", command=tuple(sys.argv[1:]))
+    with showing() as console:
+        good = segment_archive(root, model=model, output=output, wishes=wishes, console=console)
     ctx.exit(0 if good else 1)
 
 
@@ -161,8 +161,8 @@ def status(output: Path, *, cases: bool, paths: bool, as_json: bool) -> None:
     """Show how the batch in DIR stands."""
     from medseg_pipelines.batch.reports.status import show_status
 
-    with showing() as screen:
-        show_status(output, cases=cases, paths=paths, as_json=as_json, screen=screen)
+    with showing() as console:
+        show_status(output, cases=cases, paths=paths, as_json=as_json, console=console)
 
 
 @batch.command("retry")
@@ -178,8 +178,8 @@ def retry(output: Path, *, failed: bool, refused: bool, codes: tuple[str, ...]) 
 
     if not (failed or refused):
         raise click.UsageError("say which cases: --failed, or --failed --refused")
-    with showing() as screen:
-        retry_cases(output, codes=codes, refused=refused, screen=screen)
+    with showing() as console:
+        retry_cases(output, codes=codes, refused=refused, console=console)
 
 
 @batch.command("explain")
@@ -191,5 +191,5 @@ def explain(output: Path, case: str, *, paths: bool, as_json: bool) -> None:
     """Tell everything about CASE: the beginning of its name, its folder, or where the scan lies."""
     from medseg_pipelines.batch.reports.status import explain_case
 
-    with showing() as screen:
-        explain_case(output, case, paths=paths, as_json=as_json, screen=screen)
+    with showing() as console:
+        explain_case(output, case, paths=paths, as_json=as_json, console=console)

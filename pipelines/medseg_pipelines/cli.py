@@ -101,8 +101,8 @@ def segment(
     from medseg_pipelines.segment import segment_scan
 
     policies = Policies(irregular=irregular, missing=missing)
-    with showing() as screen:
-        segment_scan(scan, policies=policies, screen=screen, **chosen)
+    with showing() as console:
+        segment_scan(scan, policies=policies, console=console, **chosen)
 
 
 @medseg.command()
@@ -160,7 +160,7 @@ def train(
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import train_model
 
-    with showing() as screen:
+    with showing() as console:
         train_model(
             dataset,
             run=run,
@@ -171,7 +171,7 @@ def train(
             plan=plan,
             status=status,
             resume=resume,
-            screen=screen,
+            console=console,
         )
 
 
@@ -201,14 +201,14 @@ def evaluate(
     """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
     from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
 
-    with showing() as screen:
+    with showing() as console:
         evaluate_maps(
             predictions,
             truth,
             table=named_labels(labels, model=model),
             regions=named_regions(labels, model=model) if by_region else (),
             tolerance_mm=tolerance if surface else None,
-            screen=screen,
+            console=console,
             **chosen,
         )
 
@@ -226,8 +226,8 @@ def inspect(
     from medseg_pipelines.inspect import inspect_scans
 
     policies = Policies(irregular=irregular, missing=missing)
-    with showing() as screen:
-        inspect_scans(path, policies=policies, pixels=pixels, as_json=as_json, screen=screen)
+    with showing() as console:
+        inspect_scans(path, policies=policies, pixels=pixels, as_json=as_json, console=console)
 
 
 @medseg.command()
@@ -254,12 +254,12 @@ def convert(
     *, path: Path, output: Path, segments: tuple[str, ...], overlaps: Overlaps, **chosen: Any
 ) -> None:
     """Convert IN, a label map or a scan, to the format that the ending of OUT names."""
-    from medseg.reading import SegmentChoice
+    from medseg.reading import SegmentSelection
     from medseg_pipelines.convert import convert_file
 
-    choice = SegmentChoice(segments=segments, overlaps=overlaps)
-    with showing() as screen:
-        convert_file(path, output, choice=choice, screen=screen, **chosen)
+    choice = SegmentSelection(segments=segments, overlaps=overlaps)
+    with showing() as console:
+        convert_file(path, output, choice=choice, console=console, **chosen)
 
 
 @medseg.command()
@@ -273,8 +273,8 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
     """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
     from medseg_pipelines.demo import run_demo
 
-    with showing() as screen:
-        good = run_demo(output, minutes=minutes, view=view, device=device, screen=screen)
+    with showing() as console:
+        good = run_demo(output, minutes=minutes, view=view, device=device, console=console)
     ctx.exit(0 if good else 1)
 
 

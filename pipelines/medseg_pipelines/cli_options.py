@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from medseg.planning import Choice
-    from medseg_pipelines.console import Screen
+    from medseg.planning import Component
+    from medseg_pipelines.console import Console
 
 
-def showing() -> AbstractContextManager[Screen]:
+def showing() -> AbstractContextManager[Console]:
     """The screen of a command, which listens to Ctrl-C."""
-    from medseg_pipelines.console import Screen
+    from medseg_pipelines.console import Console
 
-    return Screen().listening()
+    return Console().listening()
 
 
 def settings_of(
@@ -44,15 +44,15 @@ def settings_of(
 
 def _steps(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Choice, ...] | None:
+) -> tuple[Component, ...] | None:
     """Refining steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
-    from medseg.planning import Choice
+    from medseg.planning import Component
 
     steps = []
     for text in texts:
         name, _, rest = text.partition(":")
         pairs = tuple(re.split(r",(?=\w+=)", rest)) if rest else ()
-        steps.append(Choice(name=name, settings=settings_of(ctx, option, pairs)))
+        steps.append(Component(name=name, settings=settings_of(ctx, option, pairs)))
     return tuple(step for step in steps if step.name != "none") if texts else None
 
 

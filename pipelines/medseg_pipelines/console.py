@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -22,28 +22,28 @@ _QUIET_SECONDS = 10.0
 _WIDE = 160
 
 
-class Screen:
+class Console:
     """Where journeys show what they do; the first Ctrl-C or SIGTERM stops them cleanly.
 
     Parameters
     ----------
-    console : rich.console.Console, optional
+    rich : rich.console.Console, optional
         Standard output when not given. Colours and moving bars appear on a terminal only.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = max(self.console.width, _WIDE)
+    def __init__(self, rich: RichConsole | None = None) -> None:
+        self.rich = rich or RichConsole(highlight=False)
+        if not self.rich.is_terminal:
+            self.rich.width = max(self.rich.width, _WIDE)
         self.stopping = False
 
-    def say(self, text: str, *, style: str | None = None) -> None:
+    def print(self, text: str, *, style: str | None = None) -> None:
         """Print a line as it is, without wrapping."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        self.rich.print(text, style=style, markup=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
         """Print a table."""
-        self.console.print(table)
+        self.rich.print(table)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress]:
@@ -59,18 +59,18 @@ class Screen:
         Progress
             Raises `Cancelled` once the person has asked to stop.
         """
-        if not self.console.is_terminal:
+        if not self.rich.is_terminal:
             yield _Lines(self, what)
             return
         columns = (
             TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
             TimeRemainingColumn(),
         )  # fmt: skip
-        with Bars(*columns, console=self.console, transient=True) as bars:
+        with Bars(*columns, console=self.rich, transient=True) as bars:
             yield _Bar(self, bars, what)
 
     @contextmanager
-    def listening(self) -> Iterator[Screen]:
+    def listening(self) -> Iterator[Console]:
         """Turn the first Ctrl-C or SIGTERM into a clean stop at the next step; gives the screen."""
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -99,8 +99,8 @@ class Screen:
 class _Bar:
     """Progress on a terminal; a new kind of work starts a new estimate."""
 
-    def __init__(self, screen: Screen, bars: Bars, what: str) -> None:
-        self._screen, self._bars, self._what = screen, bars, what
+    def __init__(self, console: Console, bars: Bars, what: str) -> None:
+        self._console, self._bars, self._what = console, bars, what
         self._task = bars.add_task(what, total=None)
         self._phase = ""
 
@@ -111,14 +111,14 @@ class _Bar:
             self._phase = _phase(text)
             self._bars.reset(self._task)
         self._bars.update(self._task, completed=done, total=total, description=text)
-        self._screen.check()
+        self._console.check()
 
 
 class _Lines:
     """Progress in a log: one line every ten seconds."""
 
-    def __init__(self, screen: Screen, what: str) -> None:
-        self._screen, self._what = screen, what
+    def __init__(self, console: Console, what: str) -> None:
+        self._console, self._what = console, what
         self._phase, self._first = "", 0
         self._start = self._last = time.monotonic()
 
@@ -133,8 +133,8 @@ class _Lines:
             made = done - self._first
             left = (now - self._start) * (total - done) / made if made else 0.0
             eta = f", about {duration(left)} left" if left else ""
-            self._screen.say(f"  {text}: {done}/{total}{eta}")
-        self._screen.check()
+            self._console.print(f"  {text}: {done}/{total}{eta}")
+        self._console.check()
 
 
 def _phase(message: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import InputError, MedsegError, WriteError
-from medseg.reading import SegmentChoice, read_labels, read_scan
+from medseg.reading import SegmentSelection, read_labels, read_scan
 from medseg.reading.dicom import rtstruct, seg
 from medseg.volume import LabelMap, Scan
 from medseg.writing import label_suffixes, scan_suffixes, write_labels, write_scan
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 from medseg_pipelines.destination import check_file
 from medseg_pipelines.segment import describe
 
@@ -30,8 +30,8 @@ def convert_file(
     series: str | None = None,
     kind: Kind = "auto",
     encoding: str | None = None,
-    choice: SegmentChoice | None = None,
-    screen: Screen,
+    choice: SegmentSelection | None = None,
+    console: Console,
 ) -> Path:
     """Convert a label map to any format that label maps have, or a scan to NIfTI, NRRD or MHA.
 
@@ -51,9 +51,9 @@ def convert_file(
         when the file names its labels.
     encoding : str, optional
         Of a DICOM SEG.
-    choice : SegmentChoice, optional
+    choice : SegmentSelection, optional
         Labels to take, and what becomes of overlaps; all, which must not overlap, when not given.
-    screen : Screen
+    console : Console
         Told what was read, what was unusual, and what was written.
 
     Returns
@@ -68,20 +68,20 @@ def convert_file(
     """
     _check_output(path, output)
     labelled = None if like is None or kind == "scan" else read_scan(like, series=series)
-    labels = _labels(path, output, labelled, choice or SegmentChoice(), kind)
+    labels = _labels(path, output, labelled, choice or SegmentSelection(), kind)
     if labels is None:
-        with screen.progress("reading") as progress:
+        with console.progress("reading") as progress:
             scan = read_scan(path, series=series, progress=progress)
-        screen.say(f"Scan:   {describe(scan)}")
-        _say_notes(scan.provenance.notes, screen)
+        console.print(f"Scan:   {describe(scan)}")
+        _say_notes(scan.provenance.notes, console)
         output.parent.mkdir(parents=True, exist_ok=True)
         written = write_scan(scan, output)
     else:
-        screen.say(f"Labels: {', '.join(labels.table.names) or 'none'}")
-        _say_notes(labels.provenance.notes, screen)
+        console.print(f"Labels: {', '.join(labels.table.names) or 'none'}")
+        _say_notes(labels.provenance.notes, console)
         output.parent.mkdir(parents=True, exist_ok=True)
         written = _write(labels, output, labelled, encoding)
-    screen.say(f"Wrote {written}.")
+    console.print(f"Wrote {written}.")
     return written
 
 
@@ -99,13 +99,13 @@ def _check_output(path: Path, output: Path) -> None:
         raise InputError(f"the output '{output}' is the input itself; choose another file")
 
 
-def _say_notes(notes: tuple[str, ...], screen: Screen) -> None:
+def _say_notes(notes: tuple[str, ...], console: Console) -> None:
     for note in notes:
-        screen.say(f"Note:   {note}")
+        console.print(f"Note:   {note}")
 
 
 def _labels(
-    path: Path, output: Path, labelled: Scan | None, choice: SegmentChoice, kind: Kind
+    path: Path, output: Path, labelled: Scan | None, choice: SegmentSelection, kind: Kind
 ) -> LabelMap | None:  # fmt: skip
     """The label map in `path`; None when it is a scan."""
     if kind == "scan":

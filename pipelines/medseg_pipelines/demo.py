@@ -16,17 +16,17 @@ from medseg.errors import Cancelled, InputError
 from medseg.networks import suggestion
 from medseg.phantoms.abdomen import ABDOMEN_LABELS
 from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
-from medseg.planning import Choice, Plan, make_plan, take_fingerprint
+from medseg.planning import Component, Plan, make_plan, take_fingerprint
 from medseg.planning.planner import CPU_BUDGET
 from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
-from medseg_pipelines.batch.archive_run import Wishes, segment_archive
+from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import read_record
 from medseg_pipelines.batch.workers.formats import FILES
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines.console import Console, duration
 from medseg_pipelines.destination import check_folder, write_text
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report
@@ -131,7 +131,7 @@ class Places:
 
 
 def run_demo(
-    output: Path, *, minutes: float = 3.0, view: bool = True, device: str = "auto", screen: Screen
+    output: Path, *, minutes: float = 3.0, view: bool = True, device: str = "auto", console: Console
 ) -> bool:
     """Make an archive, train on some patients, segment the others, evaluate and report.
 
@@ -145,7 +145,7 @@ def run_demo(
         Whether to open napari at the end when there is a display.
     device : str, default "auto"
         See :func:`medseg.runtime.device.choose_device`.
-    screen : Screen
+    console : Console
         Told everything.
 
     Returns
@@ -164,49 +164,49 @@ def run_demo(
     places = Places(output)
     _clear(places)
     try:
-        found, scores, good = _work(places, minutes, device, screen)
+        found, scores, good = _work(places, minutes, device, console)
     except Cancelled as stop:
         raise Cancelled(
             f"what is finished is in '{output}'; run the demo again to start over"
         ) from stop
-    _tell(places, scores, time.monotonic() - start, screen)
+    _tell(places, scores, time.monotonic() - start, console)
     if view:
-        _view(found, screen)
+        _view(found, console)
     return good
 
 
 def _work(
-    places: Places, minutes: float, device: str, screen: Screen
+    places: Places, minutes: float, device: str, console: Console
 ) -> tuple[list[Segmented], dict[str, Any], bool]:
     """Archive, training, segmentation, evaluation, report; whether nothing failed."""
     patients = demo_patients(PATIENTS)
-    screen.say(f"1. A DICOM archive of {len(patients)} made-up CT patients", style="bold")
-    with screen.progress("writing the archive") as progress:
+    console.print(f"1. A DICOM archive of {len(patients)} made-up CT patients", style="bold")
+    with console.progress("writing the archive") as progress:
         seen = write_archive(places.archive / "training", patients[:-HELD_OUT], progress=progress)
         new = write_archive(places.archive / "held-out", patients[-HELD_OUT:], progress=progress)
-    screen.say(f"2. Training on {len(seen)} of them", style="bold")
-    _make_dataset(places.dataset, seen, screen)
+    console.print(f"2. Training on {len(seen)} of them", style="bold")
+    _make_dataset(places.dataset, seen, console)
     data = open_dataset(places.dataset, labels=ABDOMEN_LABELS)
     options = TrainingOptions(
         minutes=minutes, fold=0, device=device, validations=6, learning_rate=1e-2
     )
     plan = _plan(data, options)
-    package = train_on(data, run=places.run, options=options, plan=plan, screen=screen)
-    screen.say("3. Segmenting the DICOM folder of the held-out patients", style="bold")
-    wishes = Wishes(formats=("nifti", "dicom-seg", "preview"), device=device)
+    package = train_on(data, run=places.run, options=options, plan=plan, console=console)
+    console.print("3. Segmenting the DICOM folder of the held-out patients", style="bold")
+    wishes = BatchRequest(formats=("nifti", "dicom-seg", "preview"), device=device)
     good = segment_archive(
         places.archive / "held-out",
         model=package.folder,
         output=places.results,
         wishes=wishes,
-        screen=screen,
+        console=console,
     )
-    screen.say("4. Comparing with the truth", style="bold")
+    console.print("4. Comparing with the truth", style="bold")
     found = _found(places, new)
     scores = evaluate_maps(
-        places.compared, places.truth, output=places.scores, table=ABDOMEN_LABELS, screen=screen
+        places.compared, places.truth, output=places.scores, table=ABDOMEN_LABELS, console=console
     )
-    screen.say("5. Report", style="bold")
+    console.print("5. Report", style="bold")
     _report(places, found, scores)
     return found, scores, good
 
@@ -248,11 +248,11 @@ def _clear(places: Places) -> None:
     write_text(root / _MARK, "Everything in this folder was made by `medseg demo`.\n")
 
 
-def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], screen: Screen) -> None:
+def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], console: Console) -> None:
     """Turn DICOM series and their truth into images/ and labels/; the last case is held out."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    with screen.progress("reading DICOM") as progress:
+    with console.progress("reading DICOM") as progress:
         for number, one in enumerate(series):
             progress(number, len(series), "reading DICOM")
             scan = read_scan(one.folder, series=one.series_uid)
@@ -292,7 +292,7 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
         batch=1,
         mirror_axes=(),
         overlap=0.25,
-        network=Choice(name=options.network, settings=network),
+        network=Component(name=options.network, settings=network),
     )
 
 
@@ -329,21 +329,21 @@ def _verdict(scores: Mapping[str, Any]) -> str:
     return f"{measured}, BELOW the {EXPECTED_DICE:.2f} expected; train for more --minutes."
 
 
-def _tell(places: Places, scores: Mapping[str, Any], seconds: float, screen: Screen) -> None:
-    screen.say("")
-    screen.say(_verdict(scores), style="bold")
-    screen.say(f"All of it took {duration(seconds)} and is here:")
+def _tell(places: Places, scores: Mapping[str, Any], seconds: float, console: Console) -> None:
+    console.print("")
+    console.print(_verdict(scores), style="bold")
+    console.print(f"All of it took {duration(seconds)} and is here:")
     for name, path in places.by_name().items():
-        screen.say(f"  {name + ':':24} {path}")
+        console.print(f"  {name + ':':24} {path}")
 
 
-def _view(found: Sequence[Segmented], screen: Screen) -> None:
+def _view(found: Sequence[Segmented], console: Console) -> None:
     """Open one result in napari, or say in one line why not."""
     obstacle = why_not() or ("" if found else "nothing was segmented")
     if obstacle:
-        screen.say(f"napari was not opened: {obstacle}.")
+        console.print(f"napari was not opened: {obstacle}.")
         return
     first = found[0]
-    screen.say(f"Opening {first.name} in napari; close its window to end the demo.")
+    console.print(f"Opening {first.name} in napari; close its window to end the demo.")
     if not show_in_napari([first.series.folder, first.labels]):
-        screen.say("napari could not show it here; the report does.")
+        console.print("napari could not show it here; the report does.")

@@ -26,7 +26,7 @@ from medseg.training import Region, read_label_table, read_meaning, regions_of_c
 from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
 from medseg_pipelines.batch.reports.results import is_batch, label_maps
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 
 Pair = tuple[Path, Path]
@@ -42,7 +42,7 @@ def evaluate_maps(
     regions: Sequence[Region] = (),
     tolerance_mm: float | None = None,
     subset: bool = False,
-    screen: Screen,
+    console: Console,
 ) -> dict[str, Any]:
     """Score predictions against the truth, case by case and label by label or region by region.
 
@@ -61,7 +61,7 @@ def evaluate_maps(
         Score surfaces too, those within this distance counting as equal.
     subset : bool, default False
         Whether truth without a prediction is left out in place of being an error.
-    screen : Screen
+    console : Console
         Shown the scores.
 
     Returns
@@ -80,23 +80,23 @@ def evaluate_maps(
         When a value is not in the table.
     """
     check_file(output)
-    pairs = _pairs(predictions, truth, subset=subset, screen=screen)
+    pairs = _pairs(predictions, truth, subset=subset, console=console)
     if regions and table is not None:
         table = value_table(regions, table)
     values = {region.name: region.values for region in regions}
     overlaps: dict[str, dict[str, LabelOverlap]] = {}
     surfaces: dict[str, dict[str, SurfaceDistance]] = {}
-    with screen.progress("measuring") as progress:
+    with console.progress("measuring") as progress:
         for number, (case, pair) in enumerate(pairs.items()):
             progress(number, len(pairs), "measuring")
             overlaps[case], surfaces[case] = _score(case, pair, table, values, tolerance_mm)
     summary = summarise(overlaps, surfaces if tolerance_mm is not None else None)
     if tolerance_mm is not None:
         summary = {"tolerance_mm": tolerance_mm, **summary}
-    screen.show(score_table(summary))
-    screen.show(mean_table(summary))
+    console.show(score_table(summary))
+    console.show(mean_table(summary))
     write_text(output, json.dumps(summary, indent=1) + "\n")
-    screen.say(f"Wrote {output}")
+    console.print(f"Wrote {output}")
     return summary
 
 
@@ -221,7 +221,7 @@ def _with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:
     return replace(truth, table=LabelTable(tuple(rows)))
 
 
-def _pairs(predictions: Path, truth: Path, *, subset: bool, screen: Screen) -> dict[str, Pair]:
+def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) -> dict[str, Pair]:
     """Prediction and truth of every case, by name."""
     for path in (predictions, truth):
         if not path.exists():
@@ -242,10 +242,10 @@ def _pairs(predictions: Path, truth: Path, *, subset: bool, screen: Screen) -> d
             code="MISSING_PREDICTION",
         )
     if missing:
-        screen.say(f"Left out, not predicted: {_some(missing)}")
+        console.print(f"Left out, not predicted: {_some(missing)}")
     extra = sorted(set(predicted) - set(true))
     if extra:
-        screen.say(f"Left out, without a truth: {_some(extra)}")
+        console.print(f"Left out, without a truth: {_some(extra)}")
     return {case: (predicted[case], true[case]) for case in shared}
 
 

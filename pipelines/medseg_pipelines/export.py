@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.errors import Cancelled
 from medseg.model_package import Exported, export_model, find_package
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines.console import Console, duration
 from medseg_pipelines.destination import check_file
 
 
@@ -17,7 +17,7 @@ def export_file(
     output: Path,
     opset: int | None = None,
     check: bool = True,
-    screen: Screen,
+    console: Console,
 ) -> Exported:
     """Write a model's network as ONNX or for ``torch.export``, and say what the file takes.
 
@@ -31,7 +31,7 @@ def export_file(
         Version of ONNX's operators.
     check : bool, default True
         Whether the file is read again and compared with torch.
-    screen : Screen
+    console : Console
         Told progress, sizes and place.
 
     Returns
@@ -50,16 +50,18 @@ def export_file(
     package = find_package(name_or_folder)
     plan = package.manifest.plan
     try:
-        with screen.progress("exporting") as progress:
+        with console.progress("exporting") as progress:
             made = export_model(package, output, opset=opset, check=check, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     patch = " x ".join(str(n) for n in plan.patch)
-    screen.say(f"Model:  {package.manifest.name}, network {plan.network.name}, as {made.format}")
-    screen.say(f"Input:  any number of patches of {len(plan.channels)} x {patch} voxels, no others")
+    console.print(f"Model:  {package.manifest.name}, network {plan.network.name}, as {made.format}")
+    console.print(
+        f"Input:  any number of patches of {len(plan.channels)} x {patch} voxels, no others"
+    )
     if made.difference is None:
-        screen.say("Check:  none, as asked")
+        console.print("Check:  none, as asked")
     else:
-        screen.say(f"Check:  logits differ from torch's by {made.difference:.1e} of the largest")
-    screen.say(f"Wrote {made.path} in {duration(time.monotonic() - start)}.")
+        console.print(f"Check:  logits differ from torch's by {made.difference:.1e} of the largest")
+    console.print(f"Wrote {made.path} in {duration(time.monotonic() - start)}.")
     return made

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from medseg.discovery.inspection import StackReport, look
+from medseg.discovery.inspection import VolumeReport, inspect
 from medseg.errors import InputError
 from medseg.reading import Policies
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 _TITLES = (
     "scan", "kind", "voxels", "spacing (mm)", "axes grow to", "tilt", "slices", "volume",
@@ -24,8 +24,8 @@ def inspect_scans(
     policies: Policies | None = None,
     pixels: bool = False,
     as_json: bool = False,
-    screen: Screen,
-) -> tuple[StackReport, ...]:
+    console: Console,
+) -> tuple[VolumeReport, ...]:
     """Report on every volume of a file or folder: where it lies, what is wrong, what to do.
 
     Parameters
@@ -38,30 +38,30 @@ def inspect_scans(
         Whether to decode every DICOM pixel, not only to read headers.
     as_json : bool, default False
         Whether to print JSON in place of a table.
-    screen : Screen
+    console : Console
         Where to.
 
     Returns
     -------
-    tuple of StackReport
+    tuple of VolumeReport
 
     Raises
     ------
     InputError
         When `path` is missing or holds no scan.
     """
-    with screen.progress("reading headers") as progress:
-        reports = look(path, policies=policies or Policies(), pixels=pixels, progress=progress)
+    with console.progress("reading headers") as progress:
+        reports = inspect(path, policies=policies or Policies(), pixels=pixels, progress=progress)
     if not reports:
         raise InputError(f"'{path}' holds no scan")
     if as_json:
-        screen.say(msgspec.json.format(msgspec.json.encode(reports)).decode())
+        console.print(msgspec.json.format(msgspec.json.encode(reports)).decode())
     else:
-        screen.show(_table(reports))
+        console.show(_table(reports))
     return reports
 
 
-def _table(reports: tuple[StackReport, ...]) -> Table:
+def _table(reports: tuple[VolumeReport, ...]) -> Table:
     table = Table(title="Scans")
     for title in _TITLES:
         table.add_column(title)
@@ -71,7 +71,7 @@ def _table(reports: tuple[StackReport, ...]) -> Table:
     return table
 
 
-def _row(report: StackReport) -> list[str]:
+def _row(report: VolumeReport) -> list[str]:
     """What the table says of a volume, without its series UID."""
     several = report.volumes > 1
     verdict = report.verdict
@@ -93,7 +93,7 @@ def _degrees(angle: float, word: str = "") -> str:
     return f"{angle:.1f} deg {word}".strip() if angle >= 0.1 else ""
 
 
-def _slices(report: StackReport) -> str:
+def _slices(report: VolumeReport) -> str:
     """Images found, and what is wrong with their number or distances."""
     parts = [str(report.slices or "")]
     parts += [f"{report.missing} missing"] if report.missing else []

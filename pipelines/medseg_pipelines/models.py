@@ -5,14 +5,14 @@ from __future__ import annotations
 from rich.table import Table
 
 from medseg.model_package import ModelPackage, find_package, shipped_packages
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 
-def show_models(*, screen: Screen) -> None:
+def show_models(*, console: Console) -> None:
     """Show the shipped models as a table."""
     packages = shipped_packages()
     if not packages:
-        screen.say("No model is shipped with this installation; `medseg train` makes one.")
+        console.print("No model is shipped with this installation; `medseg train` makes one.")
         return
     table = Table()
     for title in ("name", "modality", "labels", "mean Dice", "summary"):
@@ -23,17 +23,17 @@ def show_models(*, screen: Screen) -> None:
             manifest.name, manifest.card.modality, ", ".join(manifest.labels.names),
             _dice(package), manifest.card.summary,
         )  # fmt: skip
-    screen.show(table)
+    console.show(table)
 
 
-def show_model(name_or_folder: str, *, screen: Screen) -> None:
+def show_model(name_or_folder: str, *, console: Console) -> None:
     """Show one model: card, labels with scores, plan, provenance.
 
     Parameters
     ----------
     name_or_folder : str
         A shipped model's name, or a package folder.
-    screen : Screen
+    console : Console
         Where to.
 
     Raises
@@ -43,14 +43,14 @@ def show_model(name_or_folder: str, *, screen: Screen) -> None:
     """
     package = find_package(name_or_folder)
     manifest, plan, card = package.manifest, package.manifest.plan, package.manifest.card
-    screen.say(f"{manifest.name}, version {manifest.version}")
+    console.print(f"{manifest.name}, version {manifest.version}")
     table = Table()
     for title in ("value", "label", "mean Dice"):
         table.add_column(title)
     for label in manifest.labels:
         dice = manifest.scores.get(label.name)
         table.add_row(str(label.value), label.name, "-" if dice is None else f"{dice:.3f}")
-    screen.show(table)
+    console.show(table)
     facts = {
         "summary": card.summary,
         "modality": card.modality,
@@ -66,7 +66,7 @@ def show_model(name_or_folder: str, *, screen: Screen) -> None:
     }
     for name, value in facts.items():
         if value:
-            screen.say(f"{name}: {value}")
+            console.print(f"{name}: {value}")
 
 
 def _dice(package: ModelPackage) -> str:

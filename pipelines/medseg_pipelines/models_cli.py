@@ -22,8 +22,8 @@ def list_models() -> None:
     """List the shipped models."""
     from medseg_pipelines.models import show_models
 
-    with showing() as screen:
-        show_models(screen=screen)
+    with showing() as console:
+        show_models(console=console)
 
 
 @models.command("info")
@@ -32,8 +32,8 @@ def model_info(name_or_folder: str) -> None:
     """Show what a model is, what it was trained on and how well it did."""
     from medseg_pipelines.models import show_model
 
-    with showing() as screen:
-        show_model(name_or_folder, screen=screen)
+    with showing() as console:
+        show_model(name_or_folder, console=console)
 
 
 @models.command("export")
@@ -50,8 +50,8 @@ def export_model(name_or_folder: str, *, output: Path, opset: int | None, check:
     """Write a model's network as one file for other programs."""
     from medseg_pipelines.export import export_file
 
-    with showing() as screen:
-        export_file(name_or_folder, output=output, opset=opset, check=check, screen=screen)
+    with showing() as console:
+        export_file(name_or_folder, output=output, opset=opset, check=check, console=console)
 
 
 @click.group()
@@ -64,5 +64,5 @@ def list_networks() -> None:
     """List networks and encoders with their sizes."""
     from medseg_pipelines.networks import show_networks
 
-    with showing() as screen:
-        show_networks(screen=screen)
+    with showing() as console:
+        show_networks(console=console)

@@ -10,18 +10,18 @@ from medseg.networks import ROOM, encoders, names
 from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Stages
 from medseg.runtime import registry
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 _PATCHES = {2: (256, 256), 3: (64, 64, 64)}
 _STRIDE_STAGES = 4
 
 
-def show_networks(*, screen: Screen) -> None:
+def show_networks(*, console: Console) -> None:
     """Show networks with their cost at the sizes a CPU plan gives them, and the encoders.
 
     Parameters
     ----------
-    screen : Screen
+    console : Console
         Where to.
     """
     table = Table(title="Networks, as planned for a CPU (one channel, two labels)")
@@ -34,8 +34,8 @@ def show_networks(*, screen: Screen) -> None:
     for name in names():
         part = registry.load(ROOM, name)
         table.add_row(name, _first_line(part.__doc__), *_costs(name))
-    screen.show(table)
-    screen.say("Encoders (--set encoder.name=...): " + ", ".join(encoders.names()))
+    console.show(table)
+    console.print("Encoders (--set encoder.name=...): " + ", ".join(encoders.names()))
 
 
 def _first_line(text: str | None) -> str:

@@ -45,8 +45,8 @@ def echo(ctx: click.Context, settings: Path, peer: str) -> None:
     """Ask whether peers answer."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        ctx.exit(0 if commands.echo(settings, peer=peer, screen=screen) else 1)
+    with showing() as console:
+        ctx.exit(0 if commands.echo(settings, peer=peer, console=console) else 1)
 
 
 @pacs.command()
@@ -74,9 +74,9 @@ def pull(
 
     named = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
     wanted = query | {keyword: uid for keyword, uid in named.items() if uid}
-    with showing() as screen:
+    with showing() as console:
         whole = commands.pull(
-            settings, peer=peer, query=wanted, via=via, most=most, dry=dry, screen=screen
+            settings, peer=peer, query=wanted, via=via, most=most, dry=dry, console=console
         )
     ctx.exit(0 if whole else 1)
 
@@ -96,8 +96,8 @@ def push(
     """Send FILES (DICOM SEG, SR, RT Structure Set, or folders of them) to a peer."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        ctx.exit(0 if commands.push(settings, files, peer=peer, via=via, screen=screen) else 1)
+    with showing() as console:
+        ctx.exit(0 if commands.push(settings, files, peer=peer, via=via, console=console) else 1)
 
 
 @pacs.command()
@@ -106,8 +106,8 @@ def listen(settings: Path) -> None:
     """Receive series into the spool until stopped."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        commands.listen(settings, screen=screen)
+    with showing() as console:
+        commands.listen(settings, console=console)
 
 
 @pacs.command()
@@ -116,8 +116,8 @@ def run(settings: Path) -> None:
     """Receive series, segment them and send the results back, until stopped."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        commands.serve(settings, screen=screen)
+    with showing() as console:
+        commands.serve(settings, console=console)
 
 
 @pacs.command()
@@ -127,8 +127,8 @@ def status(settings: Path, *, as_json: bool) -> None:
     """Show what was received, what became of it, and what was given up."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        commands.status(settings, as_json=as_json, screen=screen)
+    with showing() as console:
+        commands.status(settings, as_json=as_json, console=console)
 
 
 @pacs.command()
@@ -139,5 +139,5 @@ def retry(names: tuple[str, ...], settings: Path, *, refused: bool) -> None:
     """Try dead letters again: all, or those whose NAMES (beginnings of them) are given."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as screen:
-        commands.retry(settings, names, refused=refused, screen=screen)
+    with showing() as console:
+        commands.retry(settings, names, refused=refused, console=console)

@@ -11,11 +11,11 @@ from medseg.errors import Cancelled, InputError
 from medseg.inference import Predictor
 from medseg.metrics import volumes_ml
 from medseg.model_package import ModelPackage, find_package
-from medseg.planning import Choice
+from medseg.planning import Component
 from medseg.reading import Policies, read_scan
 from medseg.volume import LabelMap, Scan
 from medseg.writing import check_encoding, write_labels
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines.console import Console, duration
 from medseg_pipelines.destination import check_holds_series, check_label_file
 
 
@@ -28,9 +28,9 @@ def segment_scan(
     encoding: str | None = None,
     policies: Policies | None = None,
     device: str = "auto",
-    refining: tuple[Choice, ...] | None = None,
+    refining: tuple[Component, ...] | None = None,
     mirror: bool = False,
-    screen: Screen,
+    console: Console,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
 
@@ -50,12 +50,12 @@ def segment_scan(
         What may be repaired in a DICOM series; nothing when not given.
     device : str, default "auto"
         See :func:`medseg.runtime.device.choose_device`.
-    refining : tuple of Choice, optional
+    refining : tuple of Component, optional
         Steps after the network, in place of the model's own.
     mirror : bool, default False
         Whether the network takes the mean over mirror images; see
         :meth:`medseg.inference.Predictor.load`.
-    screen : Screen
+    console : Console
         Told device, scan, progress, volumes and place.
 
     Returns
@@ -76,33 +76,33 @@ def segment_scan(
     if output.exists() and path.exists() and output.samefile(path):
         raise InputError(f"the output '{output}' is the scan itself; choose another file")
     package = find_package(model)
-    with screen.progress("reading") as progress:
+    with console.progress("reading") as progress:
         scan = read_scan(path, series=series, policies=policies or Policies(), progress=progress)
     scan.check_finite()
     check_holds_series(scan, output)
-    screen.say(f"Scan:   {describe(scan)}")
+    console.print(f"Scan:   {describe(scan)}")
     predictor = Predictor.load(package, device=device, refining=refining, mirror=mirror)
-    screen.say(f"Model:  {package.manifest.name}, on {predictor.device.description}")
-    warn_of_another_modality(package, scan, screen)
+    console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
+    warn_of_another_modality(package, scan, console)
     try:
-        with screen.progress("segmenting") as progress:
+        with console.progress("segmenting") as progress:
             labels = predictor.predict(scan, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     for note in labels.provenance.notes[len(scan.provenance.notes) :]:
-        screen.say(f"Note:   {note}")
+        console.print(f"Note:   {note}")
     output.parent.mkdir(parents=True, exist_ok=True)
     written = write_labels(labels, output, encoding=encoding)
-    screen.show(volume_table(labels))
-    screen.say(f"Wrote {written} in {duration(time.monotonic() - start)}.")
+    console.show(volume_table(labels))
+    console.print(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
 
 
-def warn_of_another_modality(package: ModelPackage, scan: Scan, screen: Screen) -> None:
+def warn_of_another_modality(package: ModelPackage, scan: Scan, console: Console) -> None:
     """Say so when a model is used on scans of a kind it was not trained on."""
     expected = package.manifest.card.modality
     if expected and scan.modality and expected != scan.modality:
-        screen.say(
+        console.print(
             f"Warning: {package.manifest.name} was trained on {expected}, this scan is"
             f" {scan.modality}; its labels mean nothing here unless you know better.",
             style="bold",

@@ -22,7 +22,7 @@ from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
 from medseg.training.pretrained import PretrainedReport
 from medseg.training.run import PRETRAINED
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines.console import Console, duration
 from medseg_pipelines.destination import check_folder
 
 
@@ -37,7 +37,7 @@ def train_model(
     plan: Path | None = None,
     status: Status = "reviewed",
     resume: bool = False,
-    screen: Screen,
+    console: Console,
 ) -> ModelPackage:
     """Train a network and show what became of it.
 
@@ -61,7 +61,7 @@ def train_model(
         Least that a case was checked, in a dataset made in napari.
     resume : bool, default False
         Whether to continue an interrupted run.
-    screen : Screen
+    console : Console
         Told progress, scores and place.
 
     Returns
@@ -78,7 +78,7 @@ def train_model(
     _check_run(run, resume=resume)
     data = open_dataset(dataset, splits=splits, labels=labels, modality=modality, status=status)
     chosen = read_plan(plan) if plan else None
-    return train_on(data, run=run, options=options, plan=chosen, resume=resume, screen=screen)
+    return train_on(data, run=run, options=options, plan=chosen, resume=resume, console=console)
 
 
 def train_on(
@@ -88,35 +88,37 @@ def train_on(
     options: TrainingOptions,
     plan: Plan | None = None,
     resume: bool = False,
-    screen: Screen,
+    console: Console,
 ) -> ModelPackage:
     """Train on an opened dataset; see :func:`train_model`."""
     start = time.monotonic()
     names = ", ".join(data.labels.names)
-    screen.say(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
+    console.print(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
     try:
-        with screen.progress("training") as progress:
+        with console.progress("training") as progress:
             folder = train(data, run, options=options, plan=plan, resume=resume, progress=progress)
     except Cancelled as stop:
         raise Cancelled(
             f"the checkpoint is in '{run}'; run the same command with --resume to continue"
         ) from stop
     package = find_package(folder)
-    _say_pretrained(run, options, screen)
+    _say_pretrained(run, options, console)
     if package.manifest.scores:
-        screen.show(score_table(package, before=score_before(run)))
-    screen.say(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
-    screen.say(f"The model is in {folder}")
+        console.show(score_table(package, before=score_before(run)))
+    console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
+    console.print(f"The model is in {folder}")
     return package
 
 
-def _say_pretrained(run: Path, options: TrainingOptions, screen: Screen) -> None:
+def _say_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:
     """Tell how many weights of the file found a place, and which did not."""
     if options.pretrained is None:
         return
     stored = (run / PRETRAINED).read_bytes()
     report = decode(stored, PretrainedReport, where=str(run / PRETRAINED))
-    screen.say(f"Of {Path(options.pretrained).name}, {len(report.loaded)} weights were taken over.")
+    console.print(
+        f"Of {Path(options.pretrained).name}, {len(report.loaded)} weights were taken over."
+    )
     for words, keys in (
         ("Not in the file", report.missing),
         ("Not in the encoder", report.unexpected),
@@ -125,7 +127,7 @@ def _say_pretrained(run: Path, options: TrainingOptions, screen: Screen) -> None
     ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            screen.say(f"{words}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
+            console.print(f"{words}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
 
 
 def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = None) -> Table:

@@ -16,7 +16,7 @@ from medseg.errors import Cancelled, InputError, PackageError, WriteError
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.batch.workers import case
@@ -154,7 +154,7 @@ def test_a_run_waits_for_cases_in_the_hands_of_another_and_takes_over_what_it_le
     with Ledger.of(output) as theirs:
         row = theirs.rows()[0]
         other = Leases(theirs, lease_s=1e6)
-        held = other.take(Recipe(row.model, row.settings), 2)
+        held = other.take(RunConfig(row.model, row.settings), 2)
         diary = Diary()
         run = threading.Thread(target=lambda: go(events=diary))
         run.start()

@@ -20,7 +20,7 @@ from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
 from medseg_pipelines.batch.ledger.run_config import model_digest
 from medseg_pipelines.batch.messages import Result, Settings, Task
 from medseg_pipelines.batch.workers.local_pool import LocalCrew
-from medseg_pipelines.batch.workers.protocol import Died, Step
+from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
 PATIENCE_S = 120.0
@@ -65,10 +65,10 @@ def results(crew, count):
     """The next results, by case."""
     got = {}
     while len(got) < count:
-        for report in until(crew, lambda one: isinstance(one, Result | Died)):
+        for report in until(crew, lambda one: isinstance(one, Result | WorkerDied)):
             if isinstance(report, Result):
                 got[report.case] = report
-            assert not isinstance(report, Died), report
+            assert not isinstance(report, WorkerDied), report
     return got
 
 
@@ -77,7 +77,7 @@ def begun(report):
 
 
 def died(report):
-    return isinstance(report, Died)
+    return isinstance(report, WorkerDied)
 
 
 def is_gone(pid):

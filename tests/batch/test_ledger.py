@@ -19,7 +19,7 @@ from medseg_pipelines.batch.ledger import sqlite_errors
 from medseg_pipelines.batch.ledger.enqueue import once_each, planned
 from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
 from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault
 
 RULE = Fault(code="RULE", message="too thick")
@@ -206,7 +206,7 @@ def test_all_means_anew(world, ledger):
 
 def test_another_model_makes_another_case_of_the_same_scan(world, ledger):
     finish(world, ledger, found(1))
-    assert action(world, ledger, found(1), recipe=Recipe("n" * 64, "s" * 64)) == "new"
+    assert action(world, ledger, found(1), recipe=RunConfig("n" * 64, "s" * 64)) == "new"
     assert ledger.counts(recipe=RECIPE)["done"] == 1
 
 

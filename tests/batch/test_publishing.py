@@ -8,7 +8,7 @@ from medseg.errors import InputError, WriteError
 from medseg_pipelines.batch.ledger import provenance, publish
 from medseg_pipelines.batch.ledger.provenance import read_record
 from medseg_pipelines.batch.ledger.recover import repair
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result
 
 DIED = Fault(code="KILLED_BY_SIGNAL_9", message="its worker was ended")
@@ -91,7 +91,7 @@ def test_a_grown_series_supersedes_the_smaller_one(world, ledger):
 
 
 def test_another_model_supersedes_and_may_be_superseded_in_turn(world, ledger):
-    other = Recipe("n" * 64, "s" * 64)
+    other = RunConfig("n" * 64, "s" * 64)
     first = finish(world, ledger, found(1), text=b"first")
     second = finish(world, ledger, found(1), recipe=other, text=b"second")
     assert ledger.row(first.case).superseded_by == second.case

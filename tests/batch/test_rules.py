@@ -14,7 +14,7 @@ from medseg_pipelines.batch.archive.conditions import conditions_of
 from medseg_pipelines.batch.archive.rules import choose, explain, select
 from medseg_pipelines.batch.archive.rules_file import make_rules
 from medseg_pipelines.batch.archive.search import search
-from medseg_pipelines.batch.messages import Fault, Found
+from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 CT = {
     "Modality": "CT", "SliceThickness": 5, "BodyPartExamined": "CHEST", "slices": 40,
@@ -25,7 +25,7 @@ CT = {
 
 def scan(**facts):
     known = {key: value for key, value in {**CT, **facts}.items() if value is not None}
-    return Found(key="k", lineage="l", path="/p", folder="f", signature="s", facts=known)
+    return ScanRecord(key="k", lineage="l", path="/p", folder="f", signature="s", facts=known)
 
 
 def verdict(where, **facts):

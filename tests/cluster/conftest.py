@@ -15,8 +15,8 @@ import pytest
 from cluster import stand_ins
 from medseg.model_package import find_package
 from medseg_pipelines.batch.ledger.run_config import model_digest
-from medseg_pipelines.batch.messages import Found, Result, Settings, Task
-from medseg_pipelines.batch.workers.protocol import Died, Step
+from medseg_pipelines.batch.messages import Result, ScanRecord, Settings, Task
+from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
 from medseg_pipelines.cluster import crew_of
 
 LONG = 240.0
@@ -42,7 +42,7 @@ class Tasks:
         scan = self.folder / f"scan-{name}"
         if text is not None:
             scan.write_text(text)
-        found = Found(key=name, lineage=name, path=str(scan), folder=name, signature=name)
+        found = ScanRecord(key=name, lineage=name, path=str(scan), folder=name, signature=name)
         fields = {
             "case": f"case{name}", "token": f"token{name}", "found": found, "device": "cpu",
             "staging": str(self.staging / f"token{name}"), "model": str(self.package.folder),
@@ -88,7 +88,7 @@ def wait_for(crew, cases):
             if isinstance(one, Step):
                 steps.append(one)
                 continue
-            names = one.cases if isinstance(one, Died) else (one.case,)
+            names = one.cases if isinstance(one, WorkerDied) else (one.case,)
             assert not set(names) & set(ended), "a case ended twice"
             ended.update(dict.fromkeys(names, one))
     return ended, steps

@@ -9,7 +9,7 @@ import pytest
 from cluster import stand_ins
 from medseg import __version__
 from medseg_pipelines.cluster import remote_task
-from medseg_pipelines.cluster.remote_task import BEGUN, Order, Told, begun_mark, carry_out
+from medseg_pipelines.cluster.remote_task import BEGUN, Heartbeat, Order, begun_mark, carry_out
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def give(monkeypatch):
 
     def tell(topic, text):
         assert topic == "topic"
-        told.append(msgspec.json.decode(text, type=Told))
+        told.append(msgspec.json.decode(text, type=Heartbeat))
 
     here = remote_task._Here("tcp://here:1", 1, tell)
     monkeypatch.setattr(remote_task, "_here", lambda: here)

@@ -5,7 +5,7 @@ import torch
 
 from medseg.errors import PlanError
 from medseg.losses import IGNORE, build_loss, names
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 
 NAMES = names()
 SHAPES = {"2-D, two patches": (2, 18, 14), "3-D, one patch": (1, 10, 12, 9)}
@@ -14,8 +14,8 @@ SHAPES = {"2-D, two patches": (2, 18, 14), "3-D, one patch": (1, 10, 12, 9)}
 def plan_of(name, **settings):
     return Plan(
         spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=(16, 16, 16), batch=2, network=Choice(name="unet"),
-        loss=Choice(name=name, settings=settings),
+        patch=(16, 16, 16), batch=2, network=Component(name="unet"),
+        loss=Component(name=name, settings=settings),
     )  # fmt: skip
 
 

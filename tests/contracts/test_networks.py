@@ -15,7 +15,7 @@ from medseg.errors import PlanError
 from medseg.networks import build_network, names
 from medseg.networks.blocks.cost import cost_of
 from medseg.networks.blocks.instance_norm import InstanceNorm
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.planning.stages import Stages
 from medseg.runtime import registry
 
@@ -217,7 +217,7 @@ def test_its_cost_can_be_told(name, dims):
 def plan_of(name, settings=None):
     return Plan(
         spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=(16, 16, 16), batch=2, network=Choice(name=name, settings=settings or {}),
+        patch=(16, 16, 16), batch=2, network=Component(name=name, settings=settings or {}),
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from medseg.errors import PlanError
-from medseg.planning import Choice
-from medseg.postprocessing import UNREFINED, build_refining, names
+from medseg.planning import Component
+from medseg.postprocessing import NO_POSTPROCESSING, build_postprocessing, names
 from medseg.runtime import registry
 
 PARTS = {name: registry.load("medseg.postprocessing", name) for name in names()}
@@ -113,28 +113,28 @@ def test_one_class_stays_certain(name):
 
 def test_steps_come_in_order_and_probabilities_first():
     asked = ("components", "crf", "holes")
-    refining = build_refining(Choice(name=name) for name in asked)
+    refining = build_postprocessing(Component(name=name) for name in asked)
     assert [type(step).__name__ for step in refining.on_labels] == ["_Components", "_Holes"]
     assert len(refining.on_probabilities) == 1
 
 
 def test_no_step_changes_nothing():
     classes, chances = np.ones((2, 2, 2), np.uint8), probabilities((2, 2, 2))
-    assert build_refining(()) == UNREFINED
-    assert UNREFINED.labels(classes, spacing_mm=SPACING) is classes
-    assert UNREFINED.probabilities(chances, chances, spacing_mm=SPACING) is chances
+    assert build_postprocessing(()) == NO_POSTPROCESSING
+    assert NO_POSTPROCESSING.labels(classes, spacing_mm=SPACING) is classes
+    assert NO_POSTPROCESSING.probabilities(chances, chances, spacing_mm=SPACING) is chances
 
 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        (Choice(name="crff"), r"'crff'.*components, crf, holes"),
-        (Choice(name="crf", settings={"iteration": 3}), "iteration"),
-        (Choice(name="crf", settings={"intensity": 0.0}), "intensity"),
-        (Choice(name="components", settings={"keep": 0}), "keep"),
-        (Choice(name="minimum_volume", settings={"smallest_mm3": -1}), "smallest_mm3"),
+        (Component(name="crff"), r"'crff'.*components, crf, holes"),
+        (Component(name="crf", settings={"iteration": 3}), "iteration"),
+        (Component(name="crf", settings={"intensity": 0.0}), "intensity"),
+        (Component(name="components", settings={"keep": 0}), "keep"),
+        (Component(name="minimum_volume", settings={"smallest_mm3": -1}), "smallest_mm3"),
     ],
 )
 def test_what_cannot_be_is_named(choice, words):
     with pytest.raises(PlanError, match=words):
-        build_refining((choice,))
+        build_postprocessing((choice,))

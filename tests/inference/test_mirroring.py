@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medseg.inference import Predictor
-from medseg.inference.tta import Mirrored
+from medseg.inference.tta import FlipTTA
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from toy_model import tiny_model
@@ -32,7 +32,7 @@ def tiles():
 
 @pytest.mark.parametrize("axes", [(0,), (1, 2), (0, 1, 2)])
 def test_a_mirrored_tile_gives_mirrored_logits(tiles, axes):
-    mirrored = Mirrored(Lopsided(), axes)
+    mirrored = FlipTTA(Lopsided(), axes)
     with torch.inference_mode():
         plain = mirrored(tiles)
         for axis in axes:
@@ -51,12 +51,12 @@ def test_it_is_the_mean_over_all_images(tiles):
         ]
         assert len(images) == 4
         mean = torch.stack(images).mean(dim=0)
-        assert torch.allclose(Mirrored(network, axes)(tiles), mean, atol=1e-6)
+        assert torch.allclose(FlipTTA(network, axes)(tiles), mean, atol=1e-6)
 
 
 def test_without_axes_it_is_the_network(tiles):
     with torch.inference_mode():
-        assert torch.equal(Mirrored(Lopsided(), ())(tiles), Lopsided()(tiles))
+        assert torch.equal(FlipTTA(Lopsided(), ())(tiles), Lopsided()(tiles))
 
 
 def test_a_predictor_mirrors_along_the_axes_of_its_training(tmp_path):

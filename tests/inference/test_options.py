@@ -13,13 +13,13 @@ from msgspec import structs
 
 from medseg.errors import GeometryError, InputError, LabelError, PlanError
 from medseg.inference import Options, Predictor
-from medseg.inference.oom_fallback import attempts, first_that_fits
-from medseg.inference.probability_maps import PercentMaps
-from medseg.inference.roi import box_on, tiles_for
-from medseg.inference.streaming_argmax import LabelStream
+from medseg.inference.oom_fallback import fallbacks, run_with_fallback
+from medseg.inference.probability_maps import ProbabilityMaps
+from medseg.inference.roi import roi_on, tiles_for
+from medseg.inference.streaming_argmax import StreamingArgmax
 from medseg.inference.tiling import tile_starts
-from medseg.planning import Choice, Normalisation, Plan
-from medseg.postprocessing import build_refining
+from medseg.planning import Component, Normalisation, Plan
+from medseg.postprocessing import build_postprocessing
 from medseg.runtime.device import Device, choose_device
 from medseg.volume import Grid, LabelTable, Scan
 from strategies import grids
@@ -46,7 +46,7 @@ class Sharp(Local):
 def predictor(patch=(8, 8, 8), network=None, **changes):
     plan = Plan(
         spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=patch, batch=1, network=Choice(name="unet"), **changes,
+        patch=patch, batch=1, network=Component(name="unet"), **changes,
     )  # fmt: skip
     return Predictor(network or Local(), plan, TABLE, choose_device("cpu"))
 
@@ -113,7 +113,7 @@ def test_a_box_survives_the_way_to_another_grid_and_back(grid):
 
     turned = Reorientation.towards(grid, "IPL").target
     box = box_in(grid.shape, 1)
-    assert box_on(grid, box_on(turned, box, grid), turned) == box
+    assert roi_on(grid, roi_on(turned, box, grid), turned) == box
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,9 +122,9 @@ def test_maps_are_the_probabilities_of_interpolated_logits(shape, home, exclusiv
     torch.manual_seed(seed)
     logits = 4 * torch.randn(3, *shape) + 50  # far from 0, as large logits are
     logits = logits if exclusive else logits - 50
-    maps = PercentMaps(home, exclusive=exclusive, uncertainty=True, channel=1)
-    stream = LabelStream(shape, home, regions=() if exclusive else (1, 2, 3), maps=maps)
-    plain = LabelStream(shape, home, regions=() if exclusive else (1, 2, 3))
+    maps = ProbabilityMaps(home, exclusive=exclusive, uncertainty=True, channel=1)
+    stream = StreamingArgmax(shape, home, regions=() if exclusive else (1, 2, 3), maps=maps)
+    plain = StreamingArgmax(shape, home, regions=() if exclusive else (1, 2, 3))
     for row in range(shape[0]):
         stream.feed(logits[:, row : row + 1])
         plain.feed(logits[:, row : row + 1])
@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused():
     regions = structs.replace(predictor().plan, regions=((1, 2), (2,)))
     with pytest.raises(PlanError, match="components or holes"):
         dataclasses.replace(predictor(), plan=regions).run(
-            scan, Options(refining=(Choice(name="crf"),))
+            scan, Options(refining=(Component(name="crf"),))
         )
 
 
@@ -176,7 +176,9 @@ def test_steps_on_labels_see_the_box_only():
     values[1:7, 1:7, 1:7] = 40  # the larger piece, outside of the box
     values[8:11, 8:11, 8:11] = 40
     scan = Scan(values[None], Grid(values.shape, np.eye(4)))
-    one = dataclasses.replace(predictor(), refining=build_refining((Choice(name="components"),)))
+    one = dataclasses.replace(
+        predictor(), refining=build_postprocessing((Component(name="components"),))
+    )
     box = (slice(7, 12),) * 3
     assert not one.predict(scan).values[box].any()
     assert one.run(scan, Options(box=box)).labels.values[9, 9, 9] == 300
@@ -222,7 +224,7 @@ def test_when_nothing_fits_the_error_is_the_devices():
 
 def test_a_gpu_sums_elsewhere_then_takes_smaller_tiles_then_the_cpu():
     gpu = Device(torch.device("cuda"), torch.float16, "a GPU")
-    ways = list(attempts(gpu, (128, 96, 24)))
+    ways = list(fallbacks(gpu, (128, 96, 24)))
     assert [way.device.torch_device.type for way in ways] == ["cuda", "cuda", "cuda", "cpu"]
     assert [way.sums_on.type for way in ways] == ["cuda", "cpu", "cpu", "cpu"]
     assert [way.tile for way in ways] == [
@@ -237,7 +239,7 @@ def test_a_gpu_sums_elsewhere_then_takes_smaller_tiles_then_the_cpu():
             raise RuntimeError("CUDA error: out of memory")
         return 7
 
-    result, notes = first_that_fits(iter(ways), work)
+    result, notes = run_with_fallback(iter(ways), work)
     assert (result, len(notes), tried) == (7, 1, ways)
     assert "CPU" in notes[0]
 
@@ -250,7 +252,7 @@ def test_another_error_is_not_tried_again():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        first_that_fits(attempts(choose_device("cpu"), (64, 64, 64)), work)
+        run_with_fallback(fallbacks(choose_device("cpu"), (64, 64, 64)), work)
     assert len(tried) == 1
 
 
@@ -264,7 +266,7 @@ def test_the_network_is_put_back_where_it_was():
 
     gpu = Device(torch.device("meta"), None, "stands for a GPU")
     one = dataclasses.replace(predictor(network=Moving()), device=gpu)
-    way = list(attempts(gpu, (8, 8, 8)))[-1]
+    way = list(fallbacks(gpu, (8, 8, 8)))[-1]
     one._found(Labels(), way)
     assert moves == ["cpu", "meta"]
 
@@ -289,7 +291,7 @@ def test_a_forecast_counts_tiles_and_memory():
     large = one.estimate(Grid((16, 16, 64), np.eye(4)), probe=probe)
     assert (small.tiles, large.tiles) == (1, 7)
     assert large.device_bytes > small.device_bytes > probe.peak_bytes
-    refined = Options(refining=(Choice(name="crf"),))
+    refined = Options(refining=(Component(name="crf"),))
     assert one.estimate(Grid((16, 16, 64), np.eye(4)), refined, probe=probe).main_bytes > (
         large.main_bytes
     )

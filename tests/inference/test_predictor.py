@@ -6,8 +6,8 @@ from msgspec import structs
 
 from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
-from medseg.planning import Choice, Normalisation, Plan
-from medseg.postprocessing import build_refining
+from medseg.planning import Component, Normalisation, Plan
+from medseg.postprocessing import build_postprocessing
 from medseg.runtime.device import choose_device
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from strategies import grids
@@ -34,7 +34,7 @@ class Nested(torch.nn.Module):
 def predictor(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0)):
     plan = Plan(
         spacing_mm=spacing, channels=("MR",), normalisation=(Normalisation(scheme="none"),),
-        patch=patch, batch=1, network=Choice(name="unet"),
+        patch=patch, batch=1, network=Component(name="unet"),
     )  # fmt: skip
     return Predictor(Threshold(), plan, TABLE, choose_device("cpu"))
 
@@ -91,7 +91,7 @@ def test_as_many_labels_as_regions():
 
 def test_probabilities_of_regions_are_not_refined():
     plan = structs.replace(predictor().plan, regions=((1, 2), (2,)))
-    steps = build_refining((Choice(name="crf"),))
+    steps = build_postprocessing((Component(name="crf"),))
     with pytest.raises(PlanError, match="components or holes"):
         Predictor(Nested(), plan, TABLE, choose_device("cpu"), steps)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.inference.blending import gaussian
-from medseg.inference.streaming_argmax import LabelStream, LogitsWindow
+from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
 from medseg.inference.tiling import axis_starts, tile_starts
 
 SIZES = st.tuples(*[st.integers(4, 24)] * 3)
@@ -30,7 +30,7 @@ def test_streamed_labels_are_argmax_of_interpolated_logits(shape, home, tile, se
     tile = tuple(min(t, n) for t, n in zip(tile, shape, strict=True))
     torch.manual_seed(seed)
     weight = gaussian(tile, torch.device("cpu"))
-    window, stream = LogitsWindow(4, shape, weight), LabelStream(shape, home)
+    window, stream = RollingAccumulator(4, shape, weight), StreamingArgmax(shape, home)
     total, mass = torch.zeros(4, *shape), torch.zeros(shape)
     for start in tile_starts(shape, tile, 0.5):
         logits = torch.randn(4, *tile)
@@ -54,7 +54,7 @@ def test_later_regions_overwrite_earlier_ones_where_they_are_positive():
     logits[1, 2] = 0.1  # far below the first region, and yet positive
     logits[2, 4] = 2.0  # an inner region without the outer one
     logits[2, 3] = 0.0  # no more than doubtful
-    stream = LabelStream((5, 1, 1), (5, 1, 1), regions=(2, 1, 3))
+    stream = StreamingArgmax((5, 1, 1), (5, 1, 1), regions=(2, 1, 3))
     for part in (logits[:, :2], logits[:, 2:]):
         stream.feed(part)
     assert stream.classes.ravel().tolist() == [0, 2, 1, 2, 3]
@@ -65,7 +65,7 @@ def test_later_regions_overwrite_earlier_ones_where_they_are_positive():
 def test_streamed_regions_are_the_signs_of_interpolated_logits(shape, home, seed):
     torch.manual_seed(seed)
     logits = torch.randn(2, *shape)
-    stream = LabelStream(shape, home, regions=(1, 2))
+    stream = StreamingArgmax(shape, home, regions=(1, 2))
     for row in range(shape[0]):
         stream.feed(logits[:, row : row + 1])
     grown = torch.nn.functional.interpolate(logits[None], size=home, mode="trilinear")[0]
@@ -77,7 +77,7 @@ def test_streamed_regions_are_the_signs_of_interpolated_logits(shape, home, seed
 
 def test_the_window_is_all_that_is_held():
     weight = gaussian((8, 16, 16), torch.device("cpu"))
-    window = LogitsWindow(3, (400, 16, 16), weight)
+    window = RollingAccumulator(3, (400, 16, 16), weight)
     assert window.sum_LIJK.shape == (3, 8, 16, 16)
 
 

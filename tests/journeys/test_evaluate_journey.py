@@ -7,7 +7,7 @@ import pytest
 from medseg.model_package import Manifest, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
 
@@ -132,7 +132,7 @@ def region_model(tmp_path):
     plan = Plan(
         spacing_mm=(1.5, 1.5, 1.5), channels=("MR",), normalisation=(Normalisation(),),
         patch=(16, 16, 16), batch=2, regions=((1, 2), (2,)),
-        network=Choice(name="unet", settings={
+        network=Component(name="unet", settings={
             "features": [4, 8], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2,
         }),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from medseg.losses import (
     generalised_dice,
     tversky,
 )
-from medseg.losses._overlap_sums import agreement
+from medseg.losses._overlap_sums import overlap_sums
 
 # Two classes, four voxels: probability of the structure, and the truth.
 PROBABILITY = torch.tensor([0.9, 0.6, 0.2, 0.1])
@@ -88,7 +88,7 @@ def test_the_written_gradient_is_the_derivative():
     labels[0, 0] = IGNORE
 
     def everything(logits_BLIJK):
-        found = agreement(logits_BLIJK, labels)
+        found = overlap_sums(logits_BLIJK, labels)
         return found.shared, found.predicted, found.log_truth
 
     exact = logits.double().requires_grad_()
@@ -114,7 +114,7 @@ def test_sums_of_a_large_scan_are_exact():
     labels = torch.ones(1, 200, 200, 200, dtype=torch.uint8)
     logits = torch.zeros(1, 2, 200, 200, 200)
     logits[:, 1] = math.log(9)
-    found = agreement(logits, labels)
+    found = overlap_sums(logits, labels)
     assert found.shared[0, 1].item() == pytest.approx(0.9 * 200**3, rel=1e-6)
     assert found.predicted[0, 1].item() == pytest.approx(0.9 * 200**3, rel=1e-5)
 

@@ -15,7 +15,7 @@ from medseg.errors import InputError, MedsegError, WriteError
 from medseg.model_package import Card, Manifest, ModelPackage, export_model, onnx, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.volume import LabelTable
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime runs what was exported")
@@ -24,11 +24,11 @@ pytest.importorskip("onnxscript", reason="torch writes ONNX with the package onn
 SETTINGS = {"features": [4, 8], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2}
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 2.5), channels=("CT", "MR"), normalisation=(Normalisation(),) * 2,
-    patch=(16, 12, 8), batch=2, network=Choice(name="unet", settings=SETTINGS),
+    patch=(16, 12, 8), batch=2, network=Component(name="unet", settings=SETTINGS),
 )  # fmt: skip
 FLAT_SETTINGS = {"features": [4, 8], "strides": [[1, 1], [2, 2]], "kernels": [[3, 3], [3, 3]]}
 FLAT = msgspec.structs.replace(
-    PLAN, plane="axial", patch=(16, 12, 1), network=Choice(name="unet", settings=FLAT_SETTINGS)
+    PLAN, plane="axial", patch=(16, 12, 1), network=Component(name="unet", settings=FLAT_SETTINGS)
 )
 
 
@@ -36,7 +36,7 @@ def packed(folder, plan):
     torch.manual_seed(0)
     manifest = Manifest(
         name="toy", version="3", plan=plan, labels=LabelTable.of({1: "liver", 7: "cyst"}),
-        card=Card(licence="CC0"), refining=(Choice(name="holes"),), weights=UNSAVED,
+        card=Card(licence="CC0"), refining=(Component(name="holes"),), weights=UNSAVED,
     )  # fmt: skip
     return save_package(folder, manifest, build_network(plan, classes=3))
 

@@ -12,13 +12,13 @@ from medseg.model_package import (
 )
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.volume import LabelTable
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
     patch=(16, 16, 16), batch=2,
-    network=Choice(name="unet", settings={
+    network=Component(name="unet", settings={
         "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]],
     }),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from medseg_napari.editing.label_tables import table_of
 from medseg_napari.editing.saved_layers import attributes_of, snapshot
 from medseg_napari.inference.run import Runner
 from medseg_napari.panels import autosave
-from medseg_napari.panels.autosave import AutosaveKeeper, keeper_of
+from medseg_napari.panels.autosave import AutosaveTimer, keeper_of
 from medseg_napari.panels.organ_table import NAME
 from medseg_napari.reader import layers_of_path
 from medseg_napari.run_record import runs_of
@@ -62,7 +62,7 @@ def dock(viewer, name: str):
     return viewer.window.add_plugin_dock_widget("medseg", name)[1]
 
 
-def save_round(keeper: AutosaveKeeper, qtbot) -> None:
+def save_round(keeper: AutosaveTimer, qtbot) -> None:
     with qtbot.waitSignal(keeper.saved, timeout=10_000) as told:
         keeper.save()
     assert told.args == [""]

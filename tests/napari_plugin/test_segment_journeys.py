@@ -284,23 +284,23 @@ def test_cancel_is_at_once_and_a_late_result_is_thrown_away(panel, qtbot, halves
 
 
 def test_out_of_memory_is_recovered_and_told(panel, qtbot, monkeypatch) -> None:
-    from medseg.inference.sliding_window import Sweep
+    from medseg.inference.sliding_window import SlidingWindow
 
-    usual = Sweep.logits
+    usual = SlidingWindow.logits
 
     def scarce(self, image_CIJK, start):
         if max(self.attempt.tile) > 40:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return usual(self, image_CIJK, start)
 
-    monkeypatch.setattr(Sweep, "logits", scarce)
+    monkeypatch.setattr(SlidingWindow, "logits", scarce)
     run(panel, qtbot)
     assert "tiles were made smaller" in panel.form.message.text()
     (layer,) = labels_of(panel)
     assert (layer.data > 0).sum() > 500
 
     panel.form.accept.click()
-    monkeypatch.setattr(Sweep, "logits", lambda *_: torch.zeros(1 << 60))
+    monkeypatch.setattr(SlidingWindow, "logits", lambda *_: torch.zeros(1 << 60))
     panel.form.run.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=TIMEOUT_MS)
     assert "out of memory" in panel.form.message.text()

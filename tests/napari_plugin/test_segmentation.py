@@ -14,9 +14,9 @@ pytest.importorskip("napari")
 from medseg.model_package import Card, Manifest, ModelPackage, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
-from medseg.planning import Choice, Normalisation, Plan, Stages
+from medseg.planning import Component, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
-from medseg_napari.inference.run import Request, Runner, Wishes, model_words
+from medseg_napari.inference.run import InferenceOptions, Request, Runner, model_words
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
 from medseg_napari.run_record import maker_of, run_facts, runs_of
@@ -24,7 +24,7 @@ from medseg_napari.run_record import maker_of, run_facts, runs_of
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
     patch=(16, 16, 16), batch=2,
-    network=Choice(name="unet", settings={
+    network=Component(name="unet", settings={
         "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]],
     }),
 )  # fmt: skip
@@ -106,7 +106,7 @@ def test_the_model_is_loaded_once_per_choice(request_for, halves) -> None:
 def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) -> None:
     predictor = halves()
     box = (slice(2, 9), slice(0, 5), slice(7, 20))
-    request = replace(request_for, wishes=Wishes(box=box, overlap=0.25, refining=()))
+    request = replace(request_for, wishes=InferenceOptions(box=box, overlap=0.25, refining=()))
     (outcome,) = results(Runner(load=lambda _request: predictor), request)
     found = predictor.options
     scan = predictor.scans[0]
@@ -117,7 +117,7 @@ def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) 
 
 
 def test_a_preview_comes_only_where_it_is_quicker(request_for, toy) -> None:
-    request = replace(request_for, wishes=Wishes(preview=True, uncertainty=True))
+    request = replace(request_for, wishes=InferenceOptions(preview=True, uncertainty=True))
     preview, whole = results(Runner(), request)
     assert (preview.preview, whole.preview) == (True, False)
     assert (len(preview.maps), len(whole.maps)) == (0, 1)
@@ -149,7 +149,7 @@ def test_what_is_told_of_a_model(toy) -> None:
 
 def test_a_result_tells_how_it_came_about(request_for) -> None:
     box = (slice(2, 18), slice(4, 20), slice(4, 20))
-    boxed = replace(request_for, wishes=Wishes(box=box, refining=()))
+    boxed = replace(request_for, wishes=InferenceOptions(box=box, refining=()))
     job = Job(lambda progress: Runner().run(boxed, progress))
     *_, last = job.events()
     assert isinstance(last, Done), last

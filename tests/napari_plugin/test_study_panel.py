@@ -166,7 +166,7 @@ def test_looking_can_be_cancelled(panel, ready, qtbot, tmp_path, monkeypatch) ->
             gate.wait(0.01)
         return ()
 
-    monkeypatch.setattr("medseg.discovery.series_list.list_study", slow)
+    monkeypatch.setattr("medseg.discovery.series_list.list_series", slow)
     panel.open_study(tmp_path)
     qtbot.waitUntil(lambda: "of 2000" in panel.form.activity.message.text(), timeout=10_000)
     panel.open_study(tmp_path)

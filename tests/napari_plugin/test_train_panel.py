@@ -21,7 +21,7 @@ from medseg.errors import InputError
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from medseg.reading import read_scan
-from medseg.training.run_status import look_at, stop_run
+from medseg.training.run_status import run_status, stop_run
 from medseg.training.state import read_state
 from medseg.writing import write_scan
 from medseg_napari.panels.train import TrainPanel
@@ -152,7 +152,7 @@ def test_from_corrected_cases_to_a_model(
     train_until_a_step_is_seen(panel.training, qtbot)
     run = panel.training.run
     viewer.close()
-    assert look_at(run).phase == "running", "the process outlives the viewer"
+    assert run_status(run).phase == "running", "the process outlives the viewer"
     assert msgspec.json.decode((run / "options.json").read_bytes())["device"] == "cpu"
 
     viewer, panel = open_train()

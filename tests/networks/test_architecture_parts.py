@@ -6,7 +6,7 @@ from torch import nn
 
 from medseg.networks import deeplab, fcn, pspnet
 from medseg.networks.blocks.atrous import pool_to
-from medseg.networks.blocks.layers import enlarge, pad_to_nodes
+from medseg.networks.blocks.layers import pad_to_nodes, upsample
 from medseg.networks.encoders import EncoderSettings
 from medseg.planning.stages import Stages
 
@@ -15,7 +15,7 @@ from medseg.planning.stages import Stages
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_enlarging_puts_every_node_back_where_it_came_from(size, stride):
     ramp = pad_to_nodes(torch.arange(1.0, size + 1)[None, None, :, None], (stride, 1))
-    grown = enlarge(ramp[:, :, ::stride], ramp.shape[2:])
+    grown = upsample(ramp[:, :, ::stride], ramp.shape[2:])
     nodes = slice(None, None, stride)
     torch.testing.assert_close(grown[:, :, nodes], ramp[:, :, nodes])
     assert ramp.shape[2] >= size
@@ -30,11 +30,11 @@ def test_pooling_to_cells_is_adaptive_pooling(size):
 
 
 def test_learned_enlarging_begins_as_linear_interpolation():
-    layer = fcn.LearnedEnlarging(3, (2, 4, 1))
+    layer = fcn.LearnedUpsample(3, (2, 4, 1))
     layer.interpolate_linearly()
     x = torch.randn(1, 3, 4, 3, 5)
     size = torch.Size((7, 9, 5))
-    torch.testing.assert_close(layer(x, size), enlarge(x, size))
+    torch.testing.assert_close(layer(x, size), upsample(x, size))
 
 
 @pytest.mark.parametrize(("variant", "skips"), [(32, 0), (16, 1), (8, 2)])
@@ -49,8 +49,8 @@ def test_fcn_begins_with_the_coarse_scores_alone(variant, skips):
     with torch.no_grad():
         coarse = network.score(network.encoder(image)[-1])
         for size in ((3, 5), (5, 9))[:skips]:
-            coarse = enlarge(coarse, torch.Size(size))
-        torch.testing.assert_close(network(image), enlarge(coarse, image.shape[2:]))
+            coarse = upsample(coarse, torch.Size(size))
+        torch.testing.assert_close(network(image), upsample(coarse, image.shape[2:]))
 
 
 def stages(*patch):

@@ -5,7 +5,7 @@ import torch
 
 from medseg.inference import Predictor
 from medseg.networks import build_network, suggestion
-from medseg.planning import Choice, Normalisation, Plan, Stages
+from medseg.planning import Component, Normalisation, Plan, Stages
 from medseg.runtime.device import channels_last, choose_device
 from medseg.volume import Grid, LabelTable, Scan
 
@@ -64,6 +64,6 @@ def test_a_colour_picture_has_three_channels():
     plan = msgspec.structs.replace(
         plan_for("axial"), channels=("r", "g", "b"), normalisation=(Normalisation(),) * 3
     )
-    assert isinstance(plan.network, Choice)
+    assert isinstance(plan.network, Component)
     network = build_network(plan, classes=2).eval()
     assert network(torch.zeros(1, 3, 16, 24, 1)).shape == (1, 2, 16, 24, 1)

@@ -12,7 +12,7 @@ from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg_pipelines.pacs.service import Ended, Service
 from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import (
@@ -54,7 +54,7 @@ def model(tmp_path_factory):
     plan = Plan(
         spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
         normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
-        network=Choice(name="unet", settings={
+        network=Component(name="unet", settings={
             "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
             "kernels": [[3, 3, 3], [3, 3, 3]],
         }),

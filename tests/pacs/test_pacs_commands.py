@@ -288,7 +288,7 @@ def test_retry_of_dead_letters(quiet, run, spool_of, series):
         spool.take(scratch, announced=str(pydicom.dcmread(file).SOPInstanceUID))
     (row,) = spool.register.series()
     spool.register.settle(row, "dead", code="WORKER_DIED", message="it died")
-    spool.bury(row.series, what="series", code="WORKER_DIED", message="it died")
+    spool.dead_letter(row.series, what="series", code="WORKER_DIED", message="it died")
     assert "WORKER_DIED" in run("status", "--settings", path).output
     assert "0 series" in run("retry", "ffff", "--settings", path).output
     assert "0 series" in run("retry", "--refused", "ffff", "--settings", path).output

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from medseg.reading import read_scan
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.commands import pull
 from medseg_pipelines.pacs.dicomweb import DicomWeb
@@ -108,7 +108,7 @@ def run_pull(tmp_path):
         path = tmp_path / "pacs.toml"
         path.write_bytes(msgspec.toml.encode(without_none(msgspec.to_builtins(ours))))
         return pull(
-            path, peer="", query=QUERY, most=None, dry=False, screen=Screen(), **more
+            path, peer="", query=QUERY, most=None, dry=False, console=Console(), **more
         )  # fmt: skip
 
     return pulling

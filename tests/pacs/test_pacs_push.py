@@ -20,7 +20,7 @@ from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.encodings import in_binary
 from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
 from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.push import Courier
+from medseg_pipelines.pacs.push import Sender
 from medseg_pipelines.pacs.settings import Own, Peer, Retry, Tls
 from pacs.fake_servers import fake_scp, fake_tcp, fake_web, hangs_up, never_answers
 from pacs.real_orthanc import free_port
@@ -66,7 +66,7 @@ def courier(settings, spool):
     def to(peer, via="auto", own=None):
         ours = settings(peer, retry=QUICK, **({"own": own} if own else {}))
         line = connected(peer, ours, spool, via=via)
-        return Courier(line, spool, answers=peer.answers)
+        return Sender(line, spool, answers=peer.answers)
 
     return to
 

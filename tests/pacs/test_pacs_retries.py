@@ -6,7 +6,7 @@ import pytest
 
 from medseg.errors import Cancelled
 from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.retry import insist, wait_s
+from medseg_pipelines.pacs.retry import call, wait_s
 from medseg_pipelines.pacs.settings import Retry
 
 RETRY = Retry(attempts=4, first_s=2.0, most_s=10.0)
@@ -33,7 +33,7 @@ def failing(times, code="BUSY"):
 
 def test_it_is_tried_until_it_works():
     waits = []
-    assert insist(failing(3), RETRY, pause=waits.append) == "done"
+    assert call(failing(3), RETRY, pause=waits.append) == "done"
     assert len(waits) == 3
     assert waits[0] < waits[2]
 
@@ -42,7 +42,7 @@ def test_it_is_tried_until_it_works():
 def test_it_ends(code, tries):
     waits = []
     with pytest.raises(PeerError):
-        insist(failing(99, code), RETRY, pause=waits.append)
+        call(failing(99, code), RETRY, pause=waits.append)
     assert len(waits) == tries - 1
 
 
@@ -51,4 +51,4 @@ def test_a_person_ends_the_waiting():
         raise Cancelled("as asked")
 
     with pytest.raises(Cancelled):
-        insist(failing(1), RETRY, pause=stop)
+        call(failing(1), RETRY, pause=stop)

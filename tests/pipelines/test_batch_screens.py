@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
 from batch_rows import found, row
 from batch_stand_ins import Clock
@@ -12,14 +12,16 @@ from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Planned, Tally
 from medseg_pipelines.batch.reports.console import Bar, JsonLines, Lines, Pace, Quiet, watching
 from medseg_pipelines.batch.reports.live_tables import Tables
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 PLAN = Planned(found=12, new=6, left=2, kept=3, refused={"RULE": 1})
 
 
-def screen(*, terminal=False):
+def console(*, terminal=False):
     text = io.StringIO()
-    return Screen(Console(file=text, force_terminal=terminal, width=100, highlight=False)), text
+    return Console(
+        RichConsole(file=text, force_terminal=terminal, width=100, highlight=False)
+    ), text
 
 
 def play(events, clock, *, cases=4, seconds=6.0):
@@ -54,7 +56,7 @@ def test_the_pace_is_that_of_the_last_minutes():
 
 
 def test_a_log_has_the_plan_the_refusals_and_how_far_it_is():
-    place, text = screen()
+    place, text = console()
     clock = Clock()
     play(Lines(place, clock), clock)
     lines = text.getvalue().splitlines()
@@ -72,21 +74,21 @@ def test_a_log_has_the_plan_the_refusals_and_how_far_it_is():
 
 
 def test_a_terminal_has_a_bar_the_pace_and_the_case_in_hand():
-    place, text = screen(terminal=True)
+    place, text = console(terminal=True)
     clock = Clock()
     bar = Bar(place, clock)
     with bar.live():
         bar.searching(3, 12)
-        place.console.print(bar.picture())
+        place.rich.print(bar.picture())
         bar.planned(PLAN)
         bar.case_started(row(1).case, found(1))
         clock.now += 60  # workers start
         bar.case_progress(row(1).case, "read", 0, 0)
         clock.now += 6
         bar.case_progress(row(1).case, "segment", 1, 2)
-        place.console.print(bar.picture())
+        place.rich.print(bar.picture())
         bar.case_ended(row(1))
-        place.console.print(bar.picture())
+        place.rich.print(bar.picture())
     shown = text.getvalue()
     assert "searching, 3 of 12 files" in shown
     assert "0 of 8 cases" in shown
@@ -96,17 +98,17 @@ def test_a_terminal_has_a_bar_the_pace_and_the_case_in_hand():
 
 
 def test_many_cases_in_hand_are_not_all_named():
-    place, text = screen(terminal=True)
+    place, text = console(terminal=True)
     bar = Bar(place, Clock())
     bar.planned(PLAN)
     for number in range(20):
         bar.case_started(row(number).case, found(number))
-    place.console.print(bar.picture())
+    place.rich.print(bar.picture())
     assert "and 14 more" in text.getvalue()
 
 
 def test_json_lines_tell_all_events_one_in_a_line():
-    place, text = screen()
+    place, text = console()
     clock = Clock()
     play(JsonLines(place, clock), clock)
     told = [json.loads(line) for line in text.getvalue().splitlines()]
@@ -125,7 +127,7 @@ def test_json_lines_tell_all_events_one_in_a_line():
 
 
 def test_quiet_says_one_line():
-    place, text = screen()
+    place, text = console()
     clock = Clock()
     play(Quiet(place, clock), clock)
     assert text.getvalue().splitlines() == [
@@ -139,7 +141,7 @@ def test_quiet_says_one_line():
      ("auto", True, Bar)],
 )  # fmt: skip
 def test_the_view_is_chosen_by_wish_and_terminal(view, terminal, kind):
-    place, _ = screen(terminal=terminal)
+    place, _ = console(terminal=terminal)
     with watching(view, place) as events:
         assert type(events) is kind
         place.stopping = True
@@ -148,7 +150,7 @@ def test_the_view_is_chosen_by_wish_and_terminal(view, terminal, kind):
 
 
 def test_what_waits_again_counts_as_nothing():
-    place, _ = screen()
+    place, _ = console()
     lines = Lines(place, Clock())
     lines.planned(PLAN)
     lines.case_ended(row(1, "waiting", code="WORKER_DIED", message="it died"))
@@ -157,7 +159,7 @@ def test_what_waits_again_counts_as_nothing():
 
 
 def test_tables_pass_everything_on_and_write_nothing_without_a_ledger(tmp_path):
-    place, text = screen()
+    place, text = console()
     clock = Clock()
     tables = Tables(JsonLines(place, clock), tmp_path, ["batch"])
     play(tables, clock)

@@ -5,7 +5,7 @@ import json
 import stat
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
 from batch_rows import found
 from batch_stand_ins import Clock, World, failure, leases, refusal
@@ -18,7 +18,7 @@ from medseg_pipelines.batch.reports.status import (
     show_status,
 )
 from medseg_pipelines.batch_cli import batch
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def _recipe():
 
 def said(show, world, *arguments, **options):
     text = io.StringIO()
-    screen = Screen(Console(file=text, width=160, highlight=False))
-    show(world.places.output, *arguments, screen=screen, **options)
+    console = Console(RichConsole(file=text, width=160, highlight=False))
+    show(world.places.output, *arguments, console=console, **options)
     return text.getvalue()
 
 

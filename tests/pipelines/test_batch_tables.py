@@ -12,11 +12,11 @@ from pyarrow import parquet
 from batch_rows import BEGAN, found, row
 from batch_stand_ins import World
 from medseg.errors import WriteError
-from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.reports import live_tables
 from medseg_pipelines.batch.reports import report as report_module
 from medseg_pipelines.batch.reports.cases import AllCases
-from medseg_pipelines.batch.reports.live_tables import NowAndThen, Tables
+from medseg_pipelines.batch.reports.live_tables import Debounced, Tables
 from medseg_pipelines.batch.reports.outliers import Volumes
 from medseg_pipelines.batch.reports.report import write_report
 from medseg_pipelines.batch.reports.statistics import MOST_ROWS
@@ -92,7 +92,7 @@ def test_what_is_repeated_costs_a_twentieth_at_most(monkeypatch):
         now[0] += 10.0
 
     monkeypatch.setattr("medseg_pipelines.batch.reports.live_tables.time.monotonic", lambda: now[0])
-    now_and_then = NowAndThen(write, least_s=30.0)
+    now_and_then = Debounced(write, least_s=30.0)
     for second in range(1000):
         now[0] = max(now[0], float(second))
         now_and_then()
@@ -102,7 +102,7 @@ def test_what_is_repeated_costs_a_twentieth_at_most(monkeypatch):
 
 def test_a_run_does_not_wait_for_its_tables():
     go, done = threading.Event(), []
-    now_and_then = NowAndThen(lambda: (go.wait(), done.append(1)), least_s=0.0)
+    now_and_then = Debounced(lambda: (go.wait(), done.append(1)), least_s=0.0)
     now_and_then()
     now_and_then()
     assert not done
@@ -119,14 +119,14 @@ def test_tables_are_left_alone_while_the_ledger_says_the_same(tmp_path, monkeypa
     monkeypatch.setattr(live_tables, "write_report", lambda *_: written.append(1))
     (tmp_path / "report.html").touch()
     for expected in (1, 1):
-        Tables(Silent(), tmp_path, ()).write()
+        Tables(NullEvents(), tmp_path, ()).write()
         assert len(written) == expected
     (tmp_path / "summary.csv").unlink()
-    Tables(Silent(), tmp_path, ()).write()
+    Tables(NullEvents(), tmp_path, ()).write()
     assert len(written) == 2
     with world.ledger() as ledger, ledger.writing() as db:
         db.execute("UPDATE cases SET state = 'failed' WHERE rowid = 2")
-    Tables(Silent(), tmp_path, ()).write()
+    Tables(NullEvents(), tmp_path, ()).write()
     assert len(written) == 3
     assert ",failed," in (tmp_path / "summary.csv").read_text()
 

@@ -3,23 +3,23 @@ import os
 import signal
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
 from medseg.errors import Cancelled
-from medseg_pipelines import console as screen_module
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines import console as console_module
+from medseg_pipelines.console import Console, duration
 
 
 def plain():
     text = io.StringIO()
-    return Screen(Console(file=text, highlight=False)), text
+    return Console(RichConsole(file=text, highlight=False)), text
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left(monkeypatch):
-    screen, text = plain()
+    console, text = plain()
     now = [0.0]
-    monkeypatch.setattr(screen_module.time, "monotonic", lambda: now[0])
-    with screen.progress("training") as progress:
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: now[0])
+    with console.progress("training") as progress:
         for step in range(41):
             now[0] = step * 1.0
             progress(step, 100, f"training, loss {step}")
@@ -29,10 +29,10 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(monkeypatch):
 
 
 def test_new_work_starts_a_new_estimate(monkeypatch):
-    screen, text = plain()
+    console, text = plain()
     now = [0.0]
-    monkeypatch.setattr(screen_module.time, "monotonic", lambda: now[0])
-    with screen.progress("work") as progress:
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: now[0])
+    with console.progress("work") as progress:
         progress(0, 4, "preparing")
         now[0] = 100.0
         progress(0, 10, "training, loss 2")
@@ -43,8 +43,8 @@ def test_new_work_starts_a_new_estimate(monkeypatch):
 
 def test_a_terminal_gets_a_bar():
     text = io.StringIO()
-    screen = Screen(Console(file=text, force_terminal=True, width=100))
-    with screen.progress("segmenting") as progress:
+    console = Console(RichConsole(file=text, force_terminal=True, width=100))
+    with console.progress("segmenting") as progress:
         progress(1, 4, "")
         progress(4, 4, "")
     assert "segmenting" in text.getvalue()
@@ -52,9 +52,9 @@ def test_a_terminal_gets_a_bar():
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_stops_at_the_next_step_and_the_second_at_once(kind, capfd):
-    screen, _ = plain()
+    console, _ = plain()
     before = signal.getsignal(kind)
-    with screen.listening(), screen.progress("work") as progress:
+    with console.listening(), console.progress("work") as progress:
         progress(0, 2, "")
         os.kill(os.getpid(), kind)
         with pytest.raises(Cancelled):
@@ -66,8 +66,8 @@ def test_the_first_signal_stops_at_the_next_step_and_the_second_at_once(kind, ca
 
 
 def test_text_with_brackets_is_printed_as_it_is():
-    screen, text = plain()
-    screen.say("file [bold]x[/bold].nii " + "y" * 300)
+    console, text = plain()
+    console.print("file [bold]x[/bold].nii " + "y" * 300)
     assert text.getvalue() == "file [bold]x[/bold].nii " + "y" * 300 + "\n"
 
 

@@ -4,13 +4,13 @@ import pytest
 from msgspec import structs
 
 from medseg.errors import PlanError
-from medseg.planning import Choice, Normalisation, Plan, read_plan
+from medseg.planning import Component, Normalisation, Plan, read_plan
 from medseg.planning.plan import encode
 from medseg.volume import LabelTable
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2, network=Choice(name="unet"), regions=((2, 1, 3), (1, 3), (3,)),
+    patch=(16, 16, 16), batch=2, network=Component(name="unet"), regions=((2, 1, 3), (1, 3), (3,)),
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from medseg.errors import InputError, PlanError
 from medseg.networks import suggestion
-from medseg.planning import Choice, Fingerprint, Normalisation, Plan, make_plan, take_fingerprint
+from medseg.planning import Component, Fingerprint, Normalisation, Plan, make_plan, take_fingerprint
 from medseg.planning.fingerprint import Intensities
 from medseg.planning.plan import decode, encode, settings_of
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
@@ -17,7 +17,7 @@ PLAN = Plan(
     normalisation=(Normalisation(),),
     patch=(16, 16, 16),
     batch=2,
-    network=Choice(name="unet"),
+    network=Component(name="unet"),
 )
 
 
@@ -125,7 +125,7 @@ def test_an_unknown_setting_of_a_part_is_refused():
         width: int = 3
 
     with pytest.raises(PlanError, match="witdh"):
-        settings_of(Choice(name="x", settings={"witdh": 4}), Settings, room="networks")
+        settings_of(Component(name="x", settings={"witdh": 4}), Settings, room="networks")
 
 
 def test_the_fingerprint_measures_the_foreground_only():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medseg.errors import Cancelled, InputError
-from medseg.postprocessing import build_refining
+from medseg.postprocessing import build_postprocessing
 from medseg.training import postprocessing_fit
 from medseg.training.postprocessing_fit import Example, fit
 
@@ -36,7 +36,7 @@ def test_a_crf_is_chosen_where_it_helps():
     found = fit([example(seed, noise=1.5) for seed in range(2)])
     assert found.refining[0].name == "crf"
     assert found.dice_with > found.dice_without + 0.1
-    assert len(build_refining(found.refining).on_probabilities) == 1
+    assert len(build_postprocessing(found.refining).on_probabilities) == 1
 
 
 def test_components_are_chosen_where_they_help(monkeypatch):

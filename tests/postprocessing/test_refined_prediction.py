@@ -10,17 +10,17 @@ from click.testing import CliRunner
 
 from medseg.inference import Predictor
 from medseg.inference.postprocessed_argmax import RefinedStream
-from medseg.inference.streaming_argmax import LabelStream
+from medseg.inference.streaming_argmax import StreamingArgmax
 from medseg.model_package.manifest import Manifest, Weights
-from medseg.planning import Choice, Normalisation, Plan
-from medseg.postprocessing import Refining, build_refining
+from medseg.planning import Component, Normalisation, Plan
+from medseg.postprocessing import Postprocessing, build_postprocessing
 from medseg.runtime.device import choose_device
 from medseg.volume import Grid, LabelTable, Scan
 
 TABLE = LabelTable.of({3: "bright", 300: "brighter"})
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(scheme="none"),),
-    patch=(8, 8, 8), batch=1, network=Choice(name="unet"),
+    patch=(8, 8, 8), batch=1, network=Component(name="unet"),
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class Threshold(torch.nn.Module):
 
 
 def predictor(*choices):
-    return Predictor(Threshold(), PLAN, TABLE, choose_device("cpu"), build_refining(choices))
+    return Predictor(Threshold(), PLAN, TABLE, choose_device("cpu"), build_postprocessing(choices))
 
 
 def scan_of(values, spacing=(2.0, 1.0, 1.0)):
@@ -45,7 +45,7 @@ def test_label_steps_work_on_the_scans_voxels_in_its_millimetres():
     values[1:4, 1:8, 1:8] = 1
     values[6, 9:11, 3:5] = 2  # 4 voxels of 2 mm^3
     found = [
-        predictor(Choice(name="minimum_volume", settings={"smallest_mm3": mm3}))
+        predictor(Component(name="minimum_volume", settings={"smallest_mm3": mm3}))
         .predict(scan_of(values))
         .values
         for mm3 in (7.9, 8.1)
@@ -63,7 +63,7 @@ def test_a_step_on_probabilities_that_changes_nothing_gives_the_streamed_labels(
         return probabilities_LIJK
 
     streamed = predictor()
-    whole = dataclasses.replace(streamed, refining=Refining(on_probabilities=(spy,)))
+    whole = dataclasses.replace(streamed, refining=Postprocessing(on_probabilities=(spy,)))
     scan = scan_of(values)
     assert np.array_equal(whole.predict(scan).values, streamed.predict(scan).values)
     ((probabilities, image, spacing_mm),) = seen
@@ -76,14 +76,16 @@ def test_a_crf_takes_the_noise_away():
     truth = np.zeros((16, 16, 16))
     truth[4:12, 4:12, 4:12] = 1
     scan = scan_of(truth + rng.normal(0, 0.35, truth.shape), spacing=(1.0, 1.0, 1.0))
-    crf = Choice(name="crf", settings={"smoothness_weight": 4.0, "appearance_weight": 0.5})
+    crf = Component(name="crf", settings={"smoothness_weight": 4.0, "appearance_weight": 0.5})
     noisy, clean = (one.predict(scan).values for one in (predictor(), predictor(crf)))
     assert (clean == 3 * truth).mean() > (noisy == 3 * truth).mean() + 0.01
 
 
 def test_rows_of_padding_are_passed_over():
-    stream = LabelStream((4, 2, 2), (4, 2, 2))
-    rows = RefinedStream(stream, Refining(), torch.zeros(1, 4, 2, 2), spacing_mm=(1.0, 1.0, 1.0))
+    stream = StreamingArgmax((4, 2, 2), (4, 2, 2))
+    rows = RefinedStream(
+        stream, Postprocessing(), torch.zeros(1, 4, 2, 2), spacing_mm=(1.0, 1.0, 1.0)
+    )
     logits = torch.zeros(2, 4, 2, 2)
     logits[1, 1:3] = 1
     for part in (logits[:, :0], logits[:, :3], logits[:, 3:], logits[:, 4:]):
@@ -94,7 +96,7 @@ def test_rows_of_padding_are_passed_over():
 def test_a_manifest_without_refining_is_read_and_means_none():
     manifest = Manifest(
         name="old", plan=PLAN, labels=TABLE, weights=Weights(file="w", sha256=""),
-        refining=(Choice(name="holes", settings={"labels": [1]}),),
+        refining=(Component(name="holes", settings={"labels": [1]}),),
     )  # fmt: skip
     data = msgspec.to_builtins(manifest)
     assert msgspec.convert(data, Manifest) == manifest
@@ -107,12 +109,12 @@ def test_a_manifest_without_refining_is_read_and_means_none():
     [
         ([], None),
         (["--refine", "none"], ()),
-        (["--refine", "components"], (Choice(name="components"),)),
+        (["--refine", "components"], (Component(name="components"),)),
         (
             ["--refine", "crf:iterations=3,intensity=0.3", "--refine", "holes:labels=[1,2]"],
             (
-                Choice(name="crf", settings={"iterations": 3, "intensity": 0.3}),
-                Choice(name="holes", settings={"labels": [1, 2]}),
+                Component(name="crf", settings={"iterations": 3, "intensity": 0.3}),
+                Component(name="holes", settings={"labels": [1, 2]}),
             ),
         ),
     ],

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.preprocessing import Placement, prepare_image, prepare_labels
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from strategies import grids
@@ -13,7 +13,7 @@ from strategies import grids
 def plan(spacing, rule=None):
     return Plan(
         spacing_mm=spacing, channels=("MR",), normalisation=(rule or Normalisation(scheme="none"),),
-        patch=(8, 8, 8), batch=1, network=Choice(name="unet"),
+        patch=(8, 8, 8), batch=1, network=Component(name="unet"),
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_the_prepared_grid_covers_the_scans_box(grid, spacing):
 def test_the_ticket_home_undoes_the_turn(grid):
     placement = Placement.of(grid, plan((1.0, 1.0, 1.0)))
     values = np.random.default_rng(0).integers(0, 200, grid.shape)
-    assert np.array_equal(placement.bring_home(placement.reorientation.apply(values)), values)
+    assert np.array_equal(placement.to_native(placement.reorientation.apply(values)), values)
 
 
 def test_normalisation_by_the_scan_and_by_the_dataset():

@@ -10,7 +10,7 @@ import SimpleITK
 
 from dicom_phantom import CANARY, Series, random_stored
 from medseg.discovery import find_scans, survey
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 from medseg.errors import GeometryError, ReadError
 from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
@@ -82,11 +82,11 @@ def test_pictures_are_found_when_asked_for_and_named_when_not(tmp_path):
     (tmp_path / "words.png").write_text("no picture")
     found = survey(tmp_path, pictures=False)
     assert [one.name for one in found.scans] == ["one"]
-    assert [path.name for path in found.passed_over] == names
+    assert [path.name for path in found.skipped] == names
     every = find_scans(tmp_path, pictures=True)
     assert [one.name for one in every] == ["a", "b", "c", "one"]
     assert [read_scan(one.path).grid.shape[2] for one in every[:3]] == [1, 1, 1]
-    assert [one.format for one in look(tmp_path)] == ["picture"] * 3 + ["nifti"]
+    assert [one.format for one in inspect(tmp_path)] == ["picture"] * 3 + ["nifti"]
 
 
 def test_names_hold_no_patient_text(tmp_path):

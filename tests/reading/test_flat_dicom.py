@@ -12,7 +12,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_phantom import Series, random_stored, save
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 from medseg.errors import InputError, MedsegError
 from medseg.reading import read_scan
 from medseg.reading.dicom.series import list_stacks, read_stack
@@ -178,7 +178,7 @@ def test_a_cine_beside_a_picture(tmp_path):
     assert [one.volume for one in stacks] == [(1, 3), (2, 3), (3, 3), (1, 1)]
     assert np.array_equal(read_scan(tmp_path, series="2").voxels[0, ..., 0], stored[1].T)
     assert np.array_equal(read_scan(tmp_path, series="4").voxels[0], picture.values())
-    reports = look(tmp_path / "1", pixels=True)
+    reports = inspect(tmp_path / "1", pixels=True)
     assert [(one.volume, one.volumes, one.verdict.outcome) for one in reports] == [
         (number, 3, "ok") for number in (1, 2, 3)
     ]

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 from medseg.errors import MedsegError, ReadError
 from medseg.reading import read_labels, read_scan
 
@@ -125,7 +125,7 @@ def test_lying_sizes_of_itk_formats(tmp_path, name, text):
 
 
 def test_nan_is_reported(shared_data):
-    (report,) = look(shared_data / "brain_mr_itksnap/nan.mha.gz")
+    (report,) = inspect(shared_data / "brain_mr_itksnap/nan.mha.gz")
     assert report.verdict.code == "NOT_FINITE"
     assert "replace" in report.verdict.why
 

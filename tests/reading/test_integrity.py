@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from dicom_phantom import CANARY, Series, random_stored, save
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 from medseg.errors import MedsegError
 from medseg.reading import Policies, read_scan
 
 
 def only(path, **options):
-    (report,) = look(path, **options)
+    (report,) = inspect(path, **options)
     return report
 
 
@@ -47,13 +47,13 @@ def test_missing_and_irregular(tmp_path):
     ds = series.slice(4)
     ds.ImagePositionPatient = list(np.add(series.position(4), [0, 0, 0.5]))
     save(ds, paths[4])
-    gap, uneven = look(tmp_path)
+    gap, uneven = inspect(tmp_path)
     assert (gap.missing, gap.verdict.code) == (1, "MISSING_SLICE")
     assert uneven.irregular_mm == pytest.approx(0.5)
     assert uneven.verdict.code == "IRREGULAR"
     assert "export" in uneven.verdict.why
     asked = Policies(irregular="resample", missing="interpolate")
-    repaired = look(tmp_path, policies=asked)
+    repaired = inspect(tmp_path, policies=asked)
     assert [one.verdict.outcome for one in repaired] == ["repaired", "repaired"]
     assert "irregular=resample" in repaired[1].verdict.why
     assert repaired[0].shape == (4, 5, 9)
@@ -64,7 +64,7 @@ def test_phases(tmp_path):
     same = {"uid": first.uid, "frame_of_reference": first.frame_of_reference}
     first.write(tmp_path, prefix="a")
     Series(random_stored(seed=2), tags={"EchoTime": 20.0}, **same).write(tmp_path, prefix="b")
-    one, two = look(tmp_path)
+    one, two = inspect(tmp_path)
     assert [(r.volume, r.volumes) for r in (one, two)] == [(1, 2), (2, 2)]
     assert read_scan(tmp_path, series=two.series_uid).grid.shape == two.shape
 
@@ -80,7 +80,7 @@ def test_damaged_pixels_show_when_asked(tmp_path):
     for path in Series(random_stored()).write(tmp_path):
         whole = path.read_bytes()
         path.write_bytes(whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"))
-    assert look(tmp_path, pixels=True)[0].verdict.outcome == "refused"
+    assert inspect(tmp_path, pixels=True)[0].verdict.outcome == "refused"
 
 
 def test_damaged_files_are_reported_beside_the_others(tmp_path):
@@ -88,13 +88,13 @@ def test_damaged_files_are_reported_beside_the_others(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "1.dcm").write_bytes(bytes(128) + b"DICM" + b"rubbish" * 9)
     (tmp_path / "bad.nii").write_bytes(b"no")
-    outcomes = sorted(report.verdict.outcome for report in look(tmp_path))
+    outcomes = sorted(report.verdict.outcome for report in inspect(tmp_path))
     assert outcomes == ["ok", "refused", "refused"]
 
 
 def test_it_agrees_with_the_reader_on_real_series(shared_data):
     for folder in ("dicom_vendor_qa", "dicom2nifti_tests/failing", "ct_mr_organs/example_ct_dicom"):
-        reports = look(shared_data / folder)
+        reports = inspect(shared_data / folder)
         assert reports
         for report in reports:
             assert report.verdict.outcome in ("ok", "repaired") or report.verdict.code
@@ -104,4 +104,4 @@ def test_a_single_file(tmp_path, shared_data):
     report = only(shared_data / "ct_mr_organs/example_ct_sm.nii.gz")
     assert (report.format, report.verdict.outcome) == ("nifti", "ok")
     with pytest.raises(MedsegError):
-        look(tmp_path / "nowhere")
+        inspect(tmp_path / "nowhere")

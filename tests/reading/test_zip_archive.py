@@ -12,7 +12,7 @@ import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.discovery import find_scans, survey
-from medseg.discovery.inspection import look
+from medseg.discovery.inspection import inspect
 from medseg.errors import InputError, ReadError, SelectionError
 from medseg.reading import Policies, read_scan
 
@@ -87,7 +87,7 @@ def test_reports_on_an_archive_are_those_of_its_folder(archive):
     with zipfile.ZipFile(path) as packed_files:
         packed_files.extractall(folder)
     for pixels in (False, True):
-        here, there = (look(place, pixels=pixels) for place in (path, folder))
+        here, there = (inspect(place, pixels=pixels) for place in (path, folder))
         told = [
             {
                 one.series_uid: (one.verdict.outcome, one.verdict.code, one.shape, one.modality)
@@ -105,11 +105,11 @@ def test_archives_that_are_damaged_or_of_other_things_are_named(tmp_path, archiv
     path.write_bytes(path.read_bytes()[:2000])
     other = packed(path.with_name("notes.zip"), [("notes.txt", b"words")])
     found = survey(path.parent, pictures=False)
-    assert found.passed_over == (other,)
+    assert found.skipped == (other,)
     (damaged,) = found.scans
     with pytest.raises(ReadError):
         read_scan(damaged.path)
-    (report,) = look(path)
+    (report,) = inspect(path)
     assert (report.format, report.verdict.code) == ("zip", "DAMAGED")
 
 

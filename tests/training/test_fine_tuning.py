@@ -13,7 +13,7 @@ from medseg.model_package import find_package
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.fine_tuning import score_before
 from medseg.training.history import read_history
-from medseg.training.run_status import is_held, look_at, stop_run
+from medseg.training.run_status import is_locked, run_status, stop_run
 from toy_dataset import write_toy, write_toy_regions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,21 +122,21 @@ def test_a_run_can_be_watched_stopped_and_taken_up(root, model, tmp_path):
 
     def look(done, total, message):
         if message.startswith("training"):
-            seen.append(look_at(run))
+            seen.append(run_status(run))
             raise Cancelled("enough")
 
-    assert look_at(run).phase == "absent"
+    assert run_status(run).phase == "absent"
     with pytest.raises(InputError, match="nothing to stop"):
         stop_run(run)
     with pytest.raises(Cancelled):
         train(open_dataset(root), run, options=options(model, steps=3), progress=look)
     assert (seen[0].phase, seen[0].step) == ("running", 1)
-    stopped = look_at(run)
+    stopped = run_status(run)
     assert (stopped.phase, stopped.step, stopped.total_steps) == ("stopped", 1, 3)
-    assert not is_held(run)
+    assert not is_locked(run)
     assert stopped.source.path == str(root.resolve())
     assert [step for step, _ in stopped.dice] == [0]
     train(open_dataset(root), run, options=TrainingOptions(), resume=True)
-    done = look_at(run)
+    done = run_status(run)
     assert (done.phase, done.step) == ("finished", 3)
     assert [record["step"] for record in read_history(run) if "loss" in record] == [1, 2, 3]

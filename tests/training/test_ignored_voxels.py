@@ -9,7 +9,7 @@ from msgspec import structs
 
 from medseg.errors import Cancelled, LabelError, PlanError
 from medseg.losses import IGNORE
-from medseg.planning import Choice, Normalisation, Plan, read_plan, take_fingerprint
+from medseg.planning import Component, Normalisation, Plan, read_plan, take_fingerprint
 from medseg.preprocessing.augmentation import Augmentation
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices, prepare_case
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAN = Plan(
     spacing_mm=(1.2, 1.2, 1.2), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=4, network=Choice(name="unet"),
+    patch=(16, 16, 16), batch=4, network=Component(name="unet"),
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_patches_keep_the_mark_and_are_background_outside_the_scan(prepared):
 
 def test_a_run_trains_and_measures_on_what_was_judged(dataset, tmp_path):
     small = {"features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
-    plan = structs.replace(PLAN, network=Choice(name="unet", settings=small))
+    plan = structs.replace(PLAN, network=Component(name="unet", settings=small))
     options = TrainingOptions(steps=2, validations=0, device="cpu")
     train(dataset, tmp_path / "run", options=options, plan=plan)
     manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
@@ -100,7 +100,7 @@ def test_the_loss_asked_for_is_planned(dataset, tmp_path):
     options = TrainingOptions(steps=2, device="cpu", loss="dice_focal")
     with pytest.raises(Cancelled):
         train(dataset, tmp_path / "run", options=options, progress=stop_at_preparing)
-    assert read_plan(tmp_path / "run" / "plan.json").loss == Choice(name="dice_focal")
+    assert read_plan(tmp_path / "run" / "plan.json").loss == Component(name="dice_focal")
 
 
 def test_class_indices_with_the_mark():

@@ -14,7 +14,7 @@ from medseg.errors import Cancelled, InputError, LabelError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import build_loss, loss_choice
 from medseg.model_package import ModelPackage
-from medseg.planning import Choice, Normalisation, Plan, read_plan
+from medseg.planning import Component, Normalisation, Plan, read_plan
 from medseg.runtime.device import choose_device
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
@@ -32,7 +32,7 @@ BRATS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhan
 SMALL = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
 PLAN = Plan(
     spacing_mm=(1.2, 1.2, 1.2), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2, network=Choice(name="unet", settings=SMALL),
+    patch=(16, 16, 16), batch=2, network=Component(name="unet", settings=SMALL),
     regions=((1, 2), (2,)),
 )  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_regions_are_planned(dataset, tmp_path):
         train(dataset, tmp_path / "run", options=options, progress=stop_at_preparing)
     plan = read_plan(tmp_path / "run" / "plan.json")
     assert plan.regions == ((1, 2), (2,))
-    assert plan.loss == Choice(name="tversky")
+    assert plan.loss == Component(name="tversky")
 
 
 def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
@@ -172,9 +172,9 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     assert manifest.plan == PLAN
     assert manifest.labels.names == ("whole without core", "core")
     assert set(manifest.scores) == {"whole", "core", "foreground"}
-    on_the_way = [row["dice"]["foreground"] for row in read_history(run) if "dice" in row]
-    assert len(on_the_way) == 3
-    assert on_the_way[0] < on_the_way[-1]
+    validate_quick = [row["dice"]["foreground"] for row in read_history(run) if "dice" in row]
+    assert len(validate_quick) == 3
+    assert validate_quick[0] < validate_quick[-1]
     assert manifest.scores["foreground"] > 0.9
     image, labels = toy_case(99)
     scan = Scan(image[None], Grid(image.shape, np.diag([1.2, 1.2, 1.2, 1])), "MR")
@@ -183,10 +183,10 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     for values in ([1, 2], [2]):
         mask, truth = np.isin(found.values, values), np.isin(labels, values)
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
-    largest = Predictor.load(folder, device="cpu", refining=(Choice(name="components"),))
+    largest = Predictor.load(folder, device="cpu", refining=(Component(name="components"),))
     assert set(np.unique(largest.predict(scan).values)) == {0, 1, 2}
     with pytest.raises(PlanError, match="classes that exclude each other"):
-        Predictor.load(folder, device="cpu", refining=(Choice(name="crf"),))
+        Predictor.load(folder, device="cpu", refining=(Component(name="crf"),))
 
 
 def test_a_region_counts_with_all_that_lies_inside_it(dataset):
@@ -229,7 +229,7 @@ def test_steps_for_regions_are_chosen_on_held_out_cases(tmp_path):
     [
         ({"loss": "cl_dice"}, None, r"'cl_dice' cannot learn regions.*dice_ce.*tversky"),
         ({}, structs.replace(PLAN, regions=()), r"regions \(\) and the dataset 'toy'"),
-        ({}, structs.replace(PLAN, loss=Choice(name="boundary")), "'boundary' cannot"),
+        ({}, structs.replace(PLAN, loss=Component(name="boundary")), "'boundary' cannot"),
     ],
 )
 def test_what_does_not_go_with_regions_is_refused_before_anything_is_made(
@@ -245,9 +245,9 @@ def test_the_loss_has_the_plans_regions():
     labels = torch.randint(0, 3, (1, 4, 4, 4))
     inside = torch.stack((labels > 0, labels == 2), dim=1)
     assert build_loss(PLAN)(40.0 * (inside.float() - 0.5), labels) < 1e-4
-    assert loss_choice("tversky", regions=PLAN.regions) == Choice(name="tversky")
+    assert loss_choice("tversky", regions=PLAN.regions) == Component(name="tversky")
     with pytest.raises(PlanError, match="cannot learn regions"):
-        build_loss(structs.replace(PLAN, loss=Choice(name="hausdorff")))
+        build_loss(structs.replace(PLAN, loss=Component(name="hausdorff")))
 
 
 def test_the_command_line_hands_the_regions_on(dataset, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.planning import Choice, Normalisation, Plan
+from medseg.planning import Component, Normalisation, Plan
 from medseg.preprocessing.augmentation import Augmentation
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.sampling import draw_batch
@@ -14,7 +14,7 @@ from medseg.volume import LabelTable
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 12, 8), batch=4, network=Choice(name="unet"),
+    patch=(16, 12, 8), batch=4, network=Component(name="unet"),
 )  # fmt: skip
 
 

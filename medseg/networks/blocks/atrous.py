@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks.factory import Kit, Move
+from medseg.networks.blocks.factory import ConvFactory, Stride
 from medseg.networks.blocks.layers import Axes
 
 
 def atrous_block(
-    kit: Kit, channels: int, width: int, *, dilation: Axes = (), separable: bool = False
+    kit: ConvFactory, channels: int, width: int, *, dilation: Axes = (), separable: bool = False
 ) -> nn.Sequential:
     """A 3-wide convolution with its norm and a ReLU.
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, width : int
         Channels in and out.
@@ -31,7 +31,7 @@ def atrous_block(
     torch.nn.Sequential
     """
     unit = (1,) * kit.spatial_dims
-    move = Move(unit, dilation or unit)
+    move = Stride(unit, dilation or unit)
     if not separable:
         layers = [kit.conv(channels, width, 3, move)]
     else:
@@ -42,7 +42,7 @@ def atrous_block(
     return nn.Sequential(*layers, kit.normalise(width), nn.ReLU(inplace=True))
 
 
-def mixing_block(kit: Kit, channels: int, width: int) -> nn.Sequential:
+def mixing_block(kit: ConvFactory, channels: int, width: int) -> nn.Sequential:
     """A 1-wide convolution with its norm and a ReLU."""
     return nn.Sequential(kit.conv(channels, width, 1), kit.normalise(width), nn.ReLU(inplace=True))
 

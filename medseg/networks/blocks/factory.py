@@ -17,7 +17,7 @@ from medseg.networks.encoders.protocol import Layout
 from medseg.planning.stages import Axes
 
 
-class Move(NamedTuple):
+class Stride(NamedTuple):
     """How a kernel travels over a map.
 
     Parameters
@@ -35,14 +35,14 @@ class Level(NamedTuple):
 
     Parameters
     ----------
-    enter : Move
+    enter : Stride
         Of the one convolution or pool that steps into the level.
-    stay : Move
+    stay : Stride
         Of every other one at the level's resolution.
     """
 
-    enter: Move
-    stay: Move
+    enter: Stride
+    stay: Stride
 
     @property
     def asked(self) -> Axes:
@@ -56,12 +56,12 @@ def levels_of(layout: Layout) -> list[Level]:
     unit = (1,) * layout.spatial_dims
     before = (unit, *layout.dilations[:-1])
     return [
-        Level(Move(step, earlier), Move(unit, dilation))
+        Level(Stride(step, earlier), Stride(unit, dilation))
         for step, earlier, dilation in zip(layout.steps, before, layout.dilations, strict=True)
     ]
 
 
-class Kit(NamedTuple):
+class ConvFactory(NamedTuple):
     """Makes the layers of one encoder.
 
     Parameters
@@ -91,14 +91,14 @@ class Kit(NamedTuple):
         channels: int,
         width: int,
         kernel: int,
-        move: Move | None = None,
+        move: Stride | None = None,
         *,
         groups: int = 1,
         bias: bool = False,
     ) -> nn.Module:
         """A convolution, padded so that a map of n voxels becomes ``ceil(n / step)``."""
         unit = (1,) * self.spatial_dims
-        step, dilation = move or Move(unit, unit)
+        step, dilation = move or Stride(unit, unit)
         if kernel == 1:
             dilation = unit
         padding = tuple(spread * (kernel // 2) for spread in dilation)

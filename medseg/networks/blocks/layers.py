@@ -84,7 +84,7 @@ def pad_to_nodes(x_BCIJK: Tensor, stride: Axes) -> Tensor:
     torch.Tensor
         Its first and last voxel are nodes of every level: odd kernels that stride centre voxel i
         of their output on voxel ``i * stride`` of their input. DeepLab chose its images so (513 =
-        32 * 16 + 1; Chen et al., TPAMI 2018); :func:`enlarge` is then exact, where interpolation
+        32 * 16 + 1; Chen et al., TPAMI 2018); :func:`upsample` is then exact, where interpolation
         between the borders of cells would shift maps by up to half a coarse voxel.
     """
     pads: list[int] = []
@@ -93,7 +93,7 @@ def pad_to_nodes(x_BCIJK: Tensor, stride: Axes) -> Tensor:
     return nn.functional.pad(x_BCIJK, pads) if any(pads) else x_BCIJK
 
 
-def enlarge(x_BCIJK: Tensor, size: torch.Size) -> Tensor:
+def upsample(x_BCIJK: Tensor, size: torch.Size) -> Tensor:
     """Linear interpolation to `size` voxels; the first and last voxels stay first and last."""
     if x_BCIJK.shape[2:] == size:
         return x_BCIJK

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks.factory import Kit, Move, levels_of
+from medseg.networks.blocks.factory import ConvFactory, Stride, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 
-class Cell(NamedTuple):
+class InvertedResidualConfig(NamedTuple):
     """One inverted residual: a row of the tables in the papers, before the encoder's width.
 
     Parameters
@@ -41,7 +41,7 @@ class Cell(NamedTuple):
     squeeze: bool = False
 
 
-class Form(NamedTuple):
+class FamilyStyle(NamedTuple):
     """In what the three families differ.
 
     Parameters
@@ -119,15 +119,15 @@ class Squeeze(nn.Module):
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, squeezed : int
         Channels of the map; channels between the two convolutions.
-    form : Form
+    form : FamilyStyle
         Names the activations.
     """
 
-    def __init__(self, kit: Kit, channels: int, squeezed: int, form: Form) -> None:
+    def __init__(self, kit: ConvFactory, channels: int, squeezed: int, form: FamilyStyle) -> None:
         super().__init__()
         self.fc1 = kit.conv(channels, squeezed, 1, bias=True)
         self.fc2 = kit.conv(squeezed, channels, 1, bias=True)
@@ -141,11 +141,11 @@ class Squeeze(nn.Module):
 
 
 def inverted_encoder(
-    kit: Kit,
+    kit: ConvFactory,
     layout: Layout,
-    cells: Sequence[Cell],
+    cells: Sequence[InvertedResidualConfig],
     *,
-    form: Form,
+    form: FamilyStyle,
     in_channels: int,
     last: tuple[int, type[nn.Module]],
 ) -> InvertedEncoder:
@@ -153,13 +153,13 @@ def inverted_encoder(
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     layout : Layout
         Steps and dilations.
-    cells : sequence of Cell
+    cells : sequence of InvertedResidualConfig
         In order.
-    form : Form
+    form : FamilyStyle
         The family.
     in_channels : int
         Channels of the image.
@@ -179,14 +179,16 @@ def inverted_encoder(
 
 
 def stem(
-    kit: Kit, layout: Layout, in_channels: int, width: int, *, activation: type[nn.Module]
+    kit: ConvFactory, layout: Layout, in_channels: int, width: int, *, activation: type[nn.Module]
 ) -> nn.Sequential:
     """The 3-wide convolution that steps into level 0; `width` before the encoder's width."""
     enter = levels_of(layout)[0].enter
     return conv_norm(kit, in_channels, kit.channels(width), 3, activation, enter)
 
 
-def blocks_of(kit: Kit, layout: Layout, cells: Sequence[Cell], form: Form) -> list[nn.Module]:
+def blocks_of(
+    kit: ConvFactory, layout: Layout, cells: Sequence[InvertedResidualConfig], form: FamilyStyle
+) -> list[nn.Module]:
     """One module for each cell; the first of each level but 0 steps."""
     levels = levels_of(layout)
     before = [0, *(cell.level for cell in cells)]
@@ -199,7 +201,9 @@ def blocks_of(kit: Kit, layout: Layout, cells: Sequence[Cell], form: Form) -> li
     return blocks
 
 
-def channels_of(kit: Kit, cells: Sequence[Cell], last: int) -> tuple[int, ...]:
+def channels_of(
+    kit: ConvFactory, cells: Sequence[InvertedResidualConfig], last: int
+) -> tuple[int, ...]:
     """Channels of the five features: of the last cell of each level, then of the last layer."""
     widths = {cell.level: kit.channels(cell.out) for cell in cells}
     widths[4] = kit.channels(last)
@@ -207,19 +211,21 @@ def channels_of(kit: Kit, cells: Sequence[Cell], last: int) -> tuple[int, ...]:
 
 
 def conv_norm(
-    kit: Kit,
+    kit: ConvFactory,
     channels: int,
     width: int,
     kernel: int,
     activation: type[nn.Module] | None = None,
-    move: Move | None = None,
+    move: Stride | None = None,
 ) -> nn.Sequential:
     """Convolution, norm and, if any, activation."""
     layers = [kit.conv(channels, width, kernel, move), kit.normalise(width)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
-def _layers(kit: Kit, cell: Cell, move: Move, form: Form) -> list[nn.Module]:
+def _layers(
+    kit: ConvFactory, cell: InvertedResidualConfig, move: Stride, form: FamilyStyle
+) -> list[nn.Module]:
     """Widen (where the paper does), convolve each channel, squeeze (if asked), narrow."""
     into, hidden, out = (kit.channels(n) for n in (cell.into, cell.hidden, cell.out))
     layers: list[nn.Module] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.blocks.factory import Kit, Level, StepPool, levels_of
+from medseg.networks.blocks.factory import ConvFactory, Level, StepPool, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 STAGES = (64, 128, 256, 512)
@@ -22,7 +22,7 @@ class ResNet(Encoder):
     ----------
     layout : Layout
         Steps and dilations; level 0 is the 7-wide stem, the pool steps into level 1.
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     in_channels : int
         Channels of the image.
@@ -35,7 +35,7 @@ class ResNet(Encoder):
     def __init__(
         self,
         layout: Layout,
-        kit: Kit,
+        kit: ConvFactory,
         *,
         in_channels: int,
         block: type[BasicBlock | Bottleneck],
@@ -74,7 +74,7 @@ class BasicBlock(nn.Module):
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, width : int
         Channels in; channels out over the expansion.
@@ -84,7 +84,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, kit: Kit, channels: int, width: int, level: Level) -> None:
+    def __init__(self, kit: ConvFactory, channels: int, width: int, level: Level) -> None:
         super().__init__()
         self.conv1 = kit.conv(channels, width, 3, level.enter)
         self.bn1 = kit.normalise(width)
@@ -104,7 +104,7 @@ class Bottleneck(nn.Module):
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, width : int
         Channels in; channels out over the expansion.
@@ -114,7 +114,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, kit: Kit, channels: int, width: int, level: Level) -> None:
+    def __init__(self, kit: ConvFactory, channels: int, width: int, level: Level) -> None:
         super().__init__()
         self.conv1 = kit.conv(channels, width, 1)
         self.bn1 = kit.normalise(width)
@@ -132,7 +132,7 @@ class Bottleneck(nn.Module):
         return torch.relu_(y + (self.downsample(x_BCIJK) if self.downsample else x_BCIJK))
 
 
-def _shortcut(kit: Kit, channels: int, width: int, level: Level) -> nn.Sequential | None:
+def _shortcut(kit: ConvFactory, channels: int, width: int, level: Level) -> nn.Sequential | None:
     """A 1-wide convolution where the shape changes (or would, if not dilated); else None."""
     if channels == width and set(level.asked) == {1}:
         return None

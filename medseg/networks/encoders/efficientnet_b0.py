@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from medseg.networks.blocks.factory import Kit
+from medseg.networks.blocks.factory import ConvFactory
 from medseg.networks.encoders._inverted import (
-    Cell,
-    Form,
+    FamilyStyle,
     InvertedEncoder,
+    InvertedResidualConfig,
     blocks_of,
     channels_of,
     conv_norm,
@@ -34,8 +34,8 @@ FIRST, LAST = 32, 1280
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
     """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
-    kit = Kit(layout.spatial_dims, width, norm)
-    form = Form("block", squeezed=_squeezed, look=nn.SiLU)
+    kit = ConvFactory(layout.spatial_dims, width, norm)
+    form = FamilyStyle("block", squeezed=_squeezed, look=nn.SiLU)
     cells = _cells()
     blocks = iter(blocks_of(kit, layout, cells, form))
     first = stem(kit, layout, in_channels, FIRST, activation=nn.SiLU)
@@ -46,11 +46,15 @@ def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> Inver
     return InvertedEncoder(layout, [*parts, (4, last)], channels_of(kit, cells, LAST))
 
 
-def _cells() -> list[Cell]:
+def _cells() -> list[InvertedResidualConfig]:
     cells, into = [], FIRST
     for level, expansion, kernel, out, count in STAGES:
         for _ in range(count):
-            cells.append(Cell(level, kernel, into, expansion * into, out, nn.SiLU, squeeze=True))
+            cells.append(
+                InvertedResidualConfig(
+                    level, kernel, into, expansion * into, out, nn.SiLU, squeeze=True
+                )
+            )
             into = out
     return cells
 

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from medseg.networks.blocks.factory import Kit
-from medseg.networks.encoders._inverted import Cell, Form, InvertedEncoder, inverted_encoder
+from medseg.networks.blocks.factory import ConvFactory
+from medseg.networks.encoders._inverted import (
+    FamilyStyle,
+    InvertedEncoder,
+    InvertedResidualConfig,
+    inverted_encoder,
+)
 from medseg.networks.encoders.protocol import Layout
 
 # Table 2 of the paper: level, expansion, channels out, blocks.
@@ -25,17 +30,17 @@ ROWS = (
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
     """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
-    kit = Kit(layout.spatial_dims, width, norm)
-    form = Form("conv", flat=True)
+    kit = ConvFactory(layout.spatial_dims, width, norm)
+    form = FamilyStyle("conv", flat=True)
     return inverted_encoder(
         kit, layout, _cells(), form=form, in_channels=in_channels, last=(1280, nn.ReLU6)
     )
 
 
-def _cells() -> list[Cell]:
+def _cells() -> list[InvertedResidualConfig]:
     cells, into = [], 32
     for level, expansion, out, blocks in ROWS:
         for _ in range(blocks):
-            cells.append(Cell(level, 3, into, expansion * into, out, nn.ReLU6))
+            cells.append(InvertedResidualConfig(level, 3, into, expansion * into, out, nn.ReLU6))
             into = out
     return cells

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from medseg.networks.blocks.factory import Kit
+from medseg.networks.blocks.factory import ConvFactory
 from medseg.networks.encoders._resnet import Bottleneck, ResNet
 from medseg.networks.encoders.protocol import Layout
 
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> ResNet:
     """Make the encoder; see :class:`~medseg.networks.encoders._resnet.ResNet`."""
-    kit = Kit(layout.spatial_dims, width, norm)
+    kit = ConvFactory(layout.spatial_dims, width, norm)
     return ResNet(layout, kit, in_channels=in_channels, block=Bottleneck, depths=(3, 4, 23, 3))

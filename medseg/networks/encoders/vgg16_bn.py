@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks.factory import Kit, Move, StepPool, levels_of
+from medseg.networks.blocks.factory import ConvFactory, StepPool, Stride, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 # Configuration D: convolutions in front of each pool, and their channels.
@@ -22,19 +22,19 @@ class VGG(Encoder):
     ----------
     layout : Layout
         Steps and dilations of the pools.
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     in_channels : int
         Channels of the image.
     """
 
-    def __init__(self, layout: Layout, kit: Kit, *, in_channels: int) -> None:
+    def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:
         widths = [kit.channels(published) for _, published in BLOCKS]
         super().__init__(tuple(widths), layout)
         layers: list[nn.Module] = []
         channels, unit = in_channels, (1,) * layout.spatial_dims
         for level, (count, _), width in zip(levels_of(layout), BLOCKS, widths, strict=True):
-            move = Move(unit, level.enter.dilation)
+            move = Stride(unit, level.enter.dilation)
             for _ in range(count):
                 conv = kit.conv(channels, width, 3, move, bias=True)
                 layers += [conv, kit.normalise(width), nn.ReLU(inplace=True)]
@@ -53,4 +53,4 @@ class VGG(Encoder):
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> VGG:
     """Make the encoder; see :class:`VGG`."""
-    return VGG(layout, Kit(layout.spatial_dims, width, norm), in_channels=in_channels)
+    return VGG(layout, ConvFactory(layout.spatial_dims, width, norm), in_channels=in_channels)

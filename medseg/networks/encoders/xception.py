@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.blocks.factory import Kit, Level, Move, levels_of
+from medseg.networks.blocks.factory import ConvFactory, Level, Stride, levels_of
 from medseg.networks.encoders.protocol import Encoder, Layout
 
 MIDDLE = 16
@@ -23,13 +23,13 @@ class Xception(Encoder):
     ----------
     layout : Layout
         Steps and dilations; each level but 0 begins with the block that steps into it.
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     in_channels : int
         Channels of the image.
     """
 
-    def __init__(self, layout: Layout, kit: Kit, *, in_channels: int) -> None:
+    def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:
         a, b, c, d, e = widths = [kit.channels(published) for published in WIDTHS]
         super().__init__(tuple(widths), layout)
         first, *entry, last = levels_of(layout)
@@ -62,18 +62,18 @@ class Separable(nn.Sequential):
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels, width : int
         Channels in and out.
-    move : Move
+    move : Stride
         Of the depthwise convolution.
     linear : bool, default False
         Whether the last ReLU is left out.
     """
 
     def __init__(
-        self, kit: Kit, channels: int, width: int, move: Move, *, linear: bool = False
+        self, kit: ConvFactory, channels: int, width: int, move: Stride, *, linear: bool = False
     ) -> None:
         super().__init__(
             kit.conv(channels, channels, 3, move, groups=channels),
@@ -90,7 +90,7 @@ class Block(nn.Module):
 
     Parameters
     ----------
-    kit : Kit
+    kit : ConvFactory
         Makes the layers.
     channels : tuple of int
         That come, and behind each of the three.
@@ -98,9 +98,9 @@ class Block(nn.Module):
         Its ``enter`` is the move of the third.
     """
 
-    def __init__(self, kit: Kit, channels: tuple[int, int, int, int], level: Level) -> None:
+    def __init__(self, kit: ConvFactory, channels: tuple[int, int, int, int], level: Level) -> None:
         super().__init__()
-        at_rest = Move((1,) * kit.spatial_dims, level.enter.dilation)
+        at_rest = Stride((1,) * kit.spatial_dims, level.enter.dilation)
         into, one, two, out = channels
         self.convolutions = nn.Sequential(
             nn.ReLU(),
@@ -119,8 +119,8 @@ class Block(nn.Module):
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> Xception:
     """Make the encoder; see :class:`Xception`."""
-    return Xception(layout, Kit(layout.spatial_dims, width, norm), in_channels=in_channels)
+    return Xception(layout, ConvFactory(layout.spatial_dims, width, norm), in_channels=in_channels)
 
 
-def _conv(kit: Kit, channels: int, width: int, move: Move) -> list[nn.Module]:
+def _conv(kit: ConvFactory, channels: int, width: int, move: Stride) -> list[nn.Module]:
     return [kit.conv(channels, width, 3, move), kit.normalise(width), nn.ReLU(inplace=True)]

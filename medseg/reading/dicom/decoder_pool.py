@@ -37,7 +37,7 @@ class DecodingError(Exception):
     """A frame that could not be decoded; the message says what kind of failure it was."""
 
 
-class Crew:
+class DecoderPool:
     """Decoding processes of one series; leaving the context ends them."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Crew:
             worker.end()
 
 
-class _Waiting:
+class _WarmPool:
     """Workers that were started before their series is read; ended when none is."""
 
     def __init__(self) -> None:
@@ -226,13 +226,13 @@ def _processes() -> int:
     return max(1, min(_MOST_WORKERS, cores))
 
 
-_waiting = _Waiting()
+_waiting = _WarmPool()
 atexit.register(_waiting.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_waiting.forget)
 
 
-def expect_frames(syntax: str) -> None:
+def prewarm(syntax: str) -> None:
     """Start one more process, up to those that work at once, for frames that will come soon.
 
     They end after some seconds without a series to decode.

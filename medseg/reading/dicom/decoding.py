@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from medseg.errors import ReadError
 from medseg.reading.dicom.codestream import near_lossless, stated_size
-from medseg.reading.dicom.decoder_pool import Crew, expect_frames
+from medseg.reading.dicom.decoder_pool import DecoderPool, prewarm
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
-from medseg.reading.dicom.pixel_data import Encoded, faults_told, is_plain, transfer_syntax
+from medseg.reading.dicom.pixel_data import PixelData, as_read_errors, is_plain, transfer_syntax
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,11 +36,11 @@ def expect_pixels(file: DicomFile) -> None:
     with suppress(ValueError):  # what the header states is no transfer syntax; reading tells
         syntax = transfer_syntax(file.header)
         if syntax.is_encapsulated:
-            expect_frames(str(syntax))
+            prewarm(str(syntax))
 
 
 def stored_frames(
-    items: Iterable[tuple[Encoded, Frame]], shape: tuple[int, int]
+    items: Iterable[tuple[PixelData, Frame]], shape: tuple[int, int]
 ) -> Generator[tuple[Dataset, npt.NDArray[Any]], None, None]:
     """Header and stored values of frames, with only the BitsStored that count.
 
@@ -48,7 +48,7 @@ def stored_frames(
 
     Parameters
     ----------
-    items : iterable of (Encoded, Frame)
+    items : iterable of (PixelData, Frame)
         Each frame with its file.
     shape : tuple of int
         Rows and columns they must have.
@@ -63,10 +63,10 @@ def stored_frames(
     ReadError
         When a frame cannot be decoded or has another size.
     """
-    with Crew() as crew:
-        waiting: deque[tuple[Encoded, Frame, _Values]] = deque()
+    with DecoderPool() as crew:
+        waiting: deque[tuple[PixelData, Frame, _Values]] = deque()
         for source, frame in items:
-            with faults_told(frame.file.path):
+            with as_read_errors(frame.file.path):
                 waiting.append((source, frame, _begun(source, frame, shape, crew)))
             while len(waiting) > crew.ahead:
                 yield _ended(*waiting.popleft(), shape)
@@ -74,7 +74,7 @@ def stored_frames(
             yield _ended(*waiting.popleft(), shape)
 
 
-def _begun(source: Encoded, frame: Frame, shape: tuple[int, int], crew: Crew) -> _Values:
+def _begun(source: PixelData, frame: Frame, shape: tuple[int, int], crew: DecoderPool) -> _Values:
     """What gives the values of a frame; work elsewhere has begun."""
     if is_plain(source.header):
         return functools.partial(_plain_values, source, frame.number, shape)
@@ -114,9 +114,9 @@ def _of_sure_sign(values: _Values, path: Path, bits: int, near: int) -> npt.NDAr
 
 
 def _ended(
-    source: Encoded, frame: Frame, values: _Values, shape: tuple[int, int]
+    source: PixelData, frame: Frame, values: _Values, shape: tuple[int, int]
 ) -> tuple[Dataset, npt.NDArray[Any]]:
-    with faults_told(frame.file.path):
+    with as_read_errors(frame.file.path):
         array = values()
         if array.shape[:2] != shape:
             raise ValueError("the decoded image has another size than the header")
@@ -142,7 +142,7 @@ def _options(header: Dataset) -> dict[str, str | int]:
     return options
 
 
-def _unpacked(source: Encoded, frame: int) -> npt.NDArray[Any]:
+def _unpacked(source: PixelData, frame: int) -> npt.NDArray[Any]:
     """Values of a frame, brought into order by pydicom in this process."""
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -173,7 +173,7 @@ def _plugin(syntax: Any) -> str:
     return "pylibjpeg" if syntax in by_pylibjpeg else "gdcm"
 
 
-def _plain_values(source: Encoded, frame: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def _plain_values(source: PixelData, frame: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Uncompressed little-endian values of a frame, shape (J, I)."""
     sign = "i" if source.header.PixelRepresentation else "u"
     kind = np.dtype(f"<{sign}{source.header.BitsAllocated // 8}")

@@ -92,17 +92,17 @@ class DicomFile:
     @functools.cached_property
     def series_uid(self) -> str:
         """SeriesInstanceUID, empty when blank; harmless to show and to compare."""
-        return harmless(self.text("SeriesInstanceUID"))
+        return sanitized(self.text("SeriesInstanceUID"))
 
     @functools.cached_property
     def instance_uid(self) -> str:
         """SOPInstanceUID, empty when blank; harmless as well."""
-        return harmless(self.text("SOPInstanceUID"))
+        return sanitized(self.text("SOPInstanceUID"))
 
     @functools.cached_property
     def modality(self) -> str:
         """DICOM modality word."""
-        return harmless(self.text("Modality"))
+        return sanitized(self.text("Modality"))
 
     @property
     def is_multiframe(self) -> bool:
@@ -121,7 +121,7 @@ def as_text(dataset: Dataset, keyword: str) -> str:
     return "\\".join(str(one) for one in many)
 
 
-def harmless(text: str) -> str:
+def sanitized(text: str) -> str:
     """A UID or code word as it is when valid; else cut to 64 characters, odd ones as "?"."""
     return re.sub(r"[^A-Za-z0-9._ -]", "?", text[:64])
 

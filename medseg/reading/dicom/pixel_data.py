@@ -17,7 +17,7 @@ from medseg.reading.dicom.headers import (
     DicomFile,
     as_numbers,
     as_text,
-    harmless,
+    sanitized,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _UNDEFINED = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class PixelData:
     """A file's header and its pixels as stored.
 
     Parameters
@@ -64,7 +64,7 @@ class Encoded:
         )
 
 
-def encoded(file: DicomFile) -> Encoded:
+def encoded(file: DicomFile) -> PixelData:
     """The pixels of a file, still encoded, checked to be all there.
 
     Parameters
@@ -74,21 +74,21 @@ def encoded(file: DicomFile) -> Encoded:
 
     Returns
     -------
-    Encoded
+    PixelData
 
     Raises
     ------
     ReadError
         Code ``TRUNCATED`` when pixels are missing, ``UNDECODABLE`` when the file is damaged.
     """
-    with faults_told(file.path):
+    with as_read_errors(file.path):
         pixels = _plain_pixels(file) or _pixels_in_items(file)
         if pixels:
-            found = Encoded(file.header, pixels)
+            found = PixelData(file.header, pixels)
         else:
             fields = [*PIXEL_FIELDS, "PixelData"]
             dataset = dataset_of(file.path, force=True, specific_tags=fields)
-            found = Encoded(dataset, dataset.get("PixelData") or b"")
+            found = PixelData(dataset, dataset.get("PixelData") or b"")
         _check_length(found, file.path)
         return found
 
@@ -166,7 +166,7 @@ def _uid(text: str) -> Any:
     return UID(text)
 
 
-def check_promise(file: DicomFile) -> None:
+def check_pixel_length(file: DicomFile) -> None:
     """Raise `ReadError` when a file's pixels cannot all be there, or nothing decodes them.
 
     Parameters
@@ -181,14 +181,14 @@ def check_promise(file: DicomFile) -> None:
     """
     from pydicom.pixels.decoders.base import get_decoder
 
-    with faults_told(file.path):
+    with as_read_errors(file.path):
         syntax = transfer_syntax(file.header)
         try:
             get_decoder(syntax)
         except NotImplementedError as error:
             raise ReadError(
                 f"{file.path.name} is compressed in a way that is not supported"
-                f" ({harmless(syntax)}); export it uncompressed",
+                f" ({sanitized(syntax)}); export it uncompressed",
                 code="UNSUPPORTED",
             ) from error
         element = 8 if syntax == _IMPLICIT else 12  # bytes of tag, type and length
@@ -213,7 +213,7 @@ def expected_bytes(header: Dataset) -> int:
     return bits // 8 // 3 * 2 if halved else bits // 8
 
 
-def _check_length(source: Encoded, path: Path) -> None:
+def _check_length(source: PixelData, path: Path) -> None:
     """Raise `ReadError` when pixels are missing, or fewer than an uncompressed header says."""
     if not source.pixels:
         raise _truncated(path, "it holds no pixels")
@@ -229,7 +229,7 @@ def _truncated(path: Path, why: str) -> ReadError:
 
 
 @contextmanager
-def faults_told(path: Path) -> Iterator[None]:
+def as_read_errors(path: Path) -> Iterator[None]:
     """Turn what decoders raise into one `ReadError`; a file cut short is told as such.
 
     Parameters

@@ -13,7 +13,7 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
-from medseg.reading.dicom.pixel_data import Encoded, encoded
+from medseg.reading.dicom.pixel_data import PixelData, encoded
 from medseg.runtime.progress import Progress
 from medseg.volume.conventions import from_kji
 
@@ -92,9 +92,9 @@ def _notes(frames: Sequence[Frame], padded: int) -> list[str]:
     return notes
 
 
-def with_files(frames: Iterable[Frame]) -> Iterator[tuple[Encoded, Frame]]:
+def with_files(frames: Iterable[Frame]) -> Iterator[tuple[PixelData, Frame]]:
     """Each frame with the pixels of its file, still encoded; a file is read once for all of it."""
-    last: tuple[DicomFile, Encoded] | None = None
+    last: tuple[DicomFile, PixelData] | None = None
     for frame in frames:
         if last is None or last[0] is not frame.file:
             last = frame.file, encoded(frame.file)

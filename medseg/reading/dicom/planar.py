@@ -23,7 +23,7 @@ _TWO_D = 1.0
 _NO_PLACE = "a 2-D image without a place in the patient: left and right are not known"
 
 
-def is_flat(frame: Frame) -> bool:
+def is_2d(frame: Frame) -> bool:
     """Whether a frame without geometry is of a kind that never has any."""
     file = frame.file
     single = file.count("NumberOfFrames", 1) == 1
@@ -47,18 +47,18 @@ def is_cine(file: DicomFile) -> bool:
     return _FRAMES_FOLLOW_BY.issuperset(as_numbers(file.header, "FrameIncrementPointer"))
 
 
-def has_no_place(frame: Frame) -> bool:
-    """Whether the position of a frame was made up by `in_own_plane`."""
-    return is_flat(frame) and not frames_of(frame.file)[0].has_geometry
+def lacks_position(frame: Frame) -> bool:
+    """Whether the position of a frame was made up by `as_plane`."""
+    return is_2d(frame) and not frames_of(frame.file)[0].has_geometry
 
 
-def in_own_plane(frame: Frame) -> tuple[Frame, list[str]]:
+def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
     """The frame in a plane through the origin, and notes on what its spacing is worth.
 
     Parameters
     ----------
     frame : Frame
-        Without geometry, of a kind for which `is_flat` holds.
+        Without geometry, of a kind for which `is_2d` holds.
 
     Returns
     -------

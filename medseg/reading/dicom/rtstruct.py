@@ -16,10 +16,10 @@ import numpy.typing as npt
 from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
 from medseg.reading.dicom.polygons import filled
-from medseg.reading.dicom.segment_canvas import Canvas
+from medseg.reading.dicom.segment_canvas import SegmentCanvas
 from medseg.reading.dicom.stacks import Stack, stacks_of
-from medseg.reading.error_context import naming
-from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentChoice
+from medseg.reading.error_context import in_file
+from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentSelection
 from medseg.runtime.progress import silent
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import flip_lps_ras_points
@@ -74,7 +74,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 
 def read_labels_by_choice(
-    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+    path: Path, *, table: LabelTable | None, choice: SegmentSelection
 ) -> LabelMap:  # fmt: skip
     """Read as :func:`read_labels` does, but only the ROIs that are wanted.
 
@@ -86,7 +86,7 @@ def read_labels_by_choice(
     LabelError
         When there is no such ROI; or as :func:`read_labels`.
     """
-    with naming(path):
+    with in_file(path):
         dataset, regions, notes = _load(path, table)
         stack = _images(dataset, path.parent)
         if stack.grid is None:
@@ -104,7 +104,7 @@ def read_labels_on(
     *,
     scan: Scan,
     table: LabelTable | None = None,
-    choice: SegmentChoice = EVERYTHING,
+    choice: SegmentSelection = EVERYTHING,
     cropped: bool = False,
 ) -> LabelMap:
     """Read a structure set on a scan that is given, whichever files it came from.
@@ -117,7 +117,7 @@ def read_labels_on(
         Its K axis must run across the planes of the contours.
     table : LabelTable, optional
         As for :func:`read_labels`.
-    choice : SegmentChoice, optional
+    choice : SegmentSelection, optional
         As for :func:`read_labels_by_choice`.
     cropped : bool, default False
         Whether contours beyond the first and last slice are left out, with a note, instead of
@@ -133,7 +133,7 @@ def read_labels_on(
     ReadError, GeometryError, LabelError
         As :func:`read_labels_by_choice`.
     """
-    with naming(path):
+    with in_file(path):
         _, regions, notes = _load(path, table)
         regions = _taken(regions, choice)
         values, more = _drawn(regions, scan.grid, choice.overlaps, cropped=cropped)
@@ -256,7 +256,7 @@ def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
     return [_Region(label, by_name[label.name].contours) for label in table]
 
 
-def _taken(regions: Sequence[_Region], choice: SegmentChoice) -> list[_Region]:
+def _taken(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:
     """The regions that the user chose, in that order."""
     by_value = {region.label.value: region for region in regions}
     wanted = choice.numbers({value: region.label.name for value, region in by_value.items()})
@@ -302,7 +302,7 @@ def _drawn(
     regions: Sequence[_Region], grid: Grid, overlaps: Overlaps, *, cropped: bool
 ) -> tuple[npt.NDArray[Any], list[str]]:
     """Label values (I, J, K) of the regions, and notes about what did not fit."""
-    canvas = Canvas(grid.shape, [region.label for region in regions], overlaps)
+    canvas = SegmentCanvas(grid.shape, [region.label for region in regions], overlaps)
     outside = 0
     for region in regions:
         on_slice = defaultdict(list)

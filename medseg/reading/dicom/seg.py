@@ -18,11 +18,11 @@ from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.frames import Frame, frames_of
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_uid
-from medseg.reading.dicom.pixel_data import Encoded, transfer_syntax
+from medseg.reading.dicom.pixel_data import PixelData, transfer_syntax
 from medseg.reading.dicom.seg_grid import grid_of_sparse
-from medseg.reading.dicom.segment_canvas import Canvas
-from medseg.reading.error_context import naming
-from medseg.reading.segment_selection import EVERYTHING, SegmentChoice
+from medseg.reading.dicom.segment_canvas import SegmentCanvas
+from medseg.reading.error_context import in_file
+from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
 from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
 from medseg.volume.conventions import from_kji
 from medseg.volume.label_table import default_color
@@ -61,7 +61,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 
 def read_labels_by_choice(
-    path: Path, *, table: LabelTable | None, choice: SegmentChoice
+    path: Path, *, table: LabelTable | None, choice: SegmentSelection
 ) -> LabelMap:  # fmt: skip
     """Read as :func:`read_labels` does, but only the segments that are wanted.
 
@@ -74,7 +74,7 @@ def read_labels_by_choice(
     LabelError
         When there is no such segment; or as :func:`read_labels`.
     """
-    with naming(path):
+    with in_file(path):
         dataset, labels = _opened(path)
         notes = _notes(dataset)
         number_of = {label.value: number for number, label in labels.items()}
@@ -87,7 +87,7 @@ def read_labels_by_choice(
         value_of = {number: labels[number].value for number in wanted}
         frames = frames_of(DicomFile(path, dataset))
         grid, slices = grid_of_sparse(frames)
-        canvas = Canvas(grid.shape[::-1], taken, choice.overlaps)
+        canvas = SegmentCanvas(grid.shape[::-1], taken, choice.overlaps)
         stored = _stored(dataset, frames)
         for frame, k, pixels in zip(frames, slices, stored, strict=True):
             canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
@@ -166,7 +166,7 @@ def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[A
     shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
     if dataset.BitsAllocated == 1 and not transfer_syntax(dataset).is_encapsulated:
         return (_bits(dataset, frame, shape) for frame in frames)
-    source = Encoded(dataset, dataset.PixelData)
+    source = PixelData(dataset, dataset.PixelData)
     return (stored for _, stored in stored_frames(((source, one) for one in frames), shape))
 
 

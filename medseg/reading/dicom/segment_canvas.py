@@ -16,7 +16,7 @@ from medseg.volume import Label
 _MOST_PAIRS = 10
 
 
-class Canvas:
+class SegmentCanvas:
     """Label values in the making.
 
     Parameters

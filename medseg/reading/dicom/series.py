@@ -11,11 +11,11 @@ from medseg.reading.dicom.decoding import expect_pixels
 from medseg.reading.dicom.geometry import check_corners
 from medseg.reading.dicom.headers import DicomFile, find_images, read_header, read_image, sniff
 from medseg.reading.dicom.pixels import read_voxels
-from medseg.reading.dicom.planar import has_no_place
+from medseg.reading.dicom.planar import lacks_position
 from medseg.reading.dicom.repair import native_slices_of, repair_of
 from medseg.reading.dicom.selection import choose
 from medseg.reading.dicom.stacks import Stack, stacks_of
-from medseg.reading.error_context import naming
+from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Provenance, Scan
@@ -183,13 +183,13 @@ def read_stack(
     GeometryError
         Code ``SELF_CHECK``, when a slice would lie more than 0.1 mm from its place.
     """
-    with naming(stack.paths[0].parent):
+    with in_file(stack.paths[0].parent):
         if stack.grid is None:
             return _repaired(stack, policies, progress)
         check_corners(stack.frames, stack.grid)
         voxels, notes = read_voxels(stack.frames, progress=progress)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
-        if has_no_place(stack.frames[0]):
+        if lacks_position(stack.frames[0]):
             uids = ()
             notes.append("results can be written, but not as DICOM SEG")
         if not all(uids):

@@ -15,7 +15,7 @@ from medseg.reading.dicom.duplicates import without_duplicates
 from medseg.reading.dicom.frames import Frame, frames_of
 from medseg.reading.dicom.geometry import SAME_POSITION_MM, depths_mm, grid_of
 from medseg.reading.dicom.headers import DicomFile
-from medseg.reading.dicom.planar import in_own_plane, is_cine, is_flat
+from medseg.reading.dicom.planar import as_plane, is_2d, is_cine
 from medseg.volume import Grid
 
 _SAME_ORIENTATION = 1e-3
@@ -124,7 +124,7 @@ def _in_bucket(frames: list[Frame]) -> list[Stack]:
     """The stacks among frames of one series and size."""
     placed = [frame for frame in frames if frame.has_geometry]
     lost = [frame for frame in frames if not frame.has_geometry]
-    if not placed and all(is_flat(frame) for frame in lost):
+    if not placed and all(is_2d(frame) for frame in lost):
         flat = [_flat(frame) for frame in lost]
         return _cine(flat[0]) if is_cine(lost[0].file) else flat
     if not placed:
@@ -140,7 +140,7 @@ def _flat(frame: Frame) -> Stack:
     refusal = _refusal_by_kind([frame])
     if refusal:
         return Stack((frame,), None, refusal)
-    placed, notes = in_own_plane(frame)
+    placed, notes = as_plane(frame)
     stack = _as_stack([placed], notes)
     return replace(stack, notes=(*notes, "its depth of 1 mm is assumed")) if stack.grid else stack
 
@@ -290,7 +290,7 @@ def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
 def _is_screenshot(frame: Frame) -> bool:
     """Whether it is in colour and neither lies in the patient nor is of a 2-D kind."""
     coloured = frame.file.count("SamplesPerPixel", 1) > 1
-    return coloured and not frame.has_geometry and not is_flat(frame)
+    return coloured and not frame.has_geometry and not is_2d(frame)
 
 
 def _no_geometry(lost: list[Frame], others: int) -> GeometryError:

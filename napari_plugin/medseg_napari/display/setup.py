@@ -78,12 +78,12 @@ def _keep_true(viewer: ViewerModel) -> None:
     viewer.layers.events.removed.connect(follow)
     viewer.layers.selection.events.active.connect(tell_window)
 
-    def obey(_event: Any = None) -> None:
+    def apply_setting(_event: Any = None) -> None:
         if (shown := reference()) is not None:
             overlays.refresh(shown)
             _show_scale_bar(shown)
 
-    on_change("display", obey)
+    on_change("display", apply_setting)
     follow()
 
 

@@ -154,7 +154,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Leftover:
+class RecoverableSession:
     """What a session that ended without saving has kept.
 
     Parameters
@@ -192,7 +192,7 @@ class Leftover:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def leftovers(root: Path) -> list[Leftover]:
+def leftovers(root: Path) -> list[RecoverableSession]:
     """Sessions that are over and have something to restore, the newest first.
 
     Parameters
@@ -202,14 +202,14 @@ def leftovers(root: Path) -> list[Leftover]:
 
     Returns
     -------
-    list of Leftover
+    list of RecoverableSession
     """
     folders = [one for one in root.iterdir() if one.is_dir()] if root.is_dir() else []
     found = [one for folder in folders if (one := _leftover(folder)) is not None]
     return sorted(found, key=lambda one: -one.saved_at)
 
 
-def _leftover(folder: Path) -> Leftover | None:
+def _leftover(folder: Path) -> RecoverableSession | None:
     try:
         index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=_Index)
     except (OSError, msgspec.MsgspecError, MedsegError):
@@ -220,7 +220,7 @@ def _leftover(folder: Path) -> Leftover | None:
         return None  # its program still runs
     if not index.layers or index.version != 1:
         return None
-    return Leftover(folder, index.saved_at, index.layers)
+    return RecoverableSession(folder, index.saved_at, index.layers)
 
 
 def _hold(folder: Path) -> Any:

@@ -32,7 +32,7 @@ _LARGEST_VALUE = 65535
 
 
 @dataclass
-class Shown:
+class Visibility:
     """What the list of organs says beyond names.
 
     Parameters
@@ -52,11 +52,11 @@ class Shown:
         return value == self.solo if self.solo is not None else value not in self.hidden
 
 
-def shown_of(layer: Labels) -> Shown:
+def shown_of(layer: Labels) -> Visibility:
     """What is shown and locked of a layer; made on first use."""
     shown = layer.metadata.get(SHOWN_KEY)
-    if not isinstance(shown, Shown):
-        shown = layer.metadata[SHOWN_KEY] = Shown()
+    if not isinstance(shown, Visibility):
+        shown = layer.metadata[SHOWN_KEY] = Visibility()
     return shown
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from medseg.errors import MedsegError
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable
-from medseg_napari.editing.autosave import Leftover
+from medseg_napari.editing.autosave import RecoverableSession
 from medseg_napari.editing.saved_layers import SavedLayer, attributes_of, changed_files, scan_of
 from medseg_napari.layers import AXES, KEY, LayerTuple, layer_from_labels, layer_from_scan
 
@@ -40,12 +40,12 @@ class Prepared:
     told: list[str] = field(default_factory=list)
 
 
-def words_on(leftover: Leftover, now_s: float) -> str:
+def words_on(leftover: RecoverableSession, now_s: float) -> str:
     """What can be restored, as one sentence.
 
     Parameters
     ----------
-    leftover : Leftover
+    leftover : RecoverableSession
         Of a session that is over.
     now_s : float
         Seconds since 1970.
@@ -59,12 +59,14 @@ def words_on(leftover: Leftover, now_s: float) -> str:
     return f"Unsaved labels, kept {_ago(now_s - leftover.saved_at)}: {names}{more}."
 
 
-def prepare(leftover: Leftover, open_grids: Sequence[Grid], progress: Progress) -> Prepared:
+def prepare(
+    leftover: RecoverableSession, open_grids: Sequence[Grid], progress: Progress
+) -> Prepared:
     """Read what is to be restored; may take long and touches no window.
 
     Parameters
     ----------
-    leftover : Leftover
+    leftover : RecoverableSession
         Of a session that is over; it is kept until it is declined.
     open_grids : sequence of Grid
         Of the scans that are open already.

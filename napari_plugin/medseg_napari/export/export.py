@@ -15,7 +15,7 @@ from pathlib import Path
 
 from medseg.errors import WriteError
 from medseg.runtime.progress import Progress
-from medseg.volume import LabelMap, LabelTable, Maker
+from medseg.volume import Creator, LabelMap, LabelTable
 from medseg.volume.label_map import present_values
 from medseg_napari.export.formats import FORMATS, Format, Subject, obstacle
 
@@ -189,7 +189,7 @@ def _words(subject: Subject, form: Format, request: Request) -> str:
     from medseg import __version__
 
     table, source = subject.labels.table, subject.labels.provenance
-    maker = subject.labels.maker or Maker(version=__version__)
+    maker = subject.labels.maker or Creator(version=__version__)
     drawn = maker.kind + (f" by {maker.name} {maker.version}" if maker.name else "")
     grid = " x ".join(str(count) for count in subject.labels.grid.shape)
     slices = len(source.native.files if source.native else source.files)

@@ -30,7 +30,7 @@ Values = npt.NDArray[Any]
 
 
 @dataclass
-class Placed:
+class PendingResult:
     """A result in the viewer that the person has neither accepted nor rejected yet.
 
     Parameters
@@ -64,7 +64,7 @@ class Placed:
     maps: list[Layer] = field(default_factory=list)
 
 
-class Placer:
+class ResultLayers:
     """Places results in a viewer, and remembers what they were, to know what was edited since.
 
     Parameters
@@ -77,7 +77,7 @@ class Placer:
         self.viewer = viewer
         self._results: WeakKeyDictionary[Labels, Values] = WeakKeyDictionary()
 
-    def place(self, outcome: Outcome, target: Labels | None, rule: Rule) -> Placed:
+    def place(self, outcome: Outcome, target: Labels | None, rule: Rule) -> PendingResult:
         """Put a result into a new layer, or merge it into one as one step that can be undone.
 
         Parameters
@@ -91,25 +91,25 @@ class Placer:
 
         Returns
         -------
-        Placed
+        PendingResult
         """
         placed = self._as_new(outcome) if target is None else self._merged(outcome, target, rule)
         placed.maps = [self._add(one) for one in outcome.maps]
         return placed
 
-    def refine(self, placed: Placed, outcome: Outcome) -> Placed:
+    def refine(self, placed: PendingResult, outcome: Outcome) -> PendingResult:
         """Put a better result in the place of a preview; what was painted meanwhile stays.
 
         Parameters
         ----------
-        placed : Placed
+        placed : PendingResult
             The preview.
         outcome : Outcome
             The better result.
 
         Returns
         -------
-        Placed
+        PendingResult
         """
         if placed.layer not in self.viewer.layers:
             return self.place(outcome, None, "overwrite")
@@ -130,14 +130,14 @@ class Placer:
         placed.maps = [self._add(one) for one in outcome.maps]
         return placed
 
-    def take_back(self, placed: Placed) -> None:
+    def take_back(self, placed: PendingResult) -> None:
         """Undo a result: its own layer goes, a merged one gets its voxels back.
 
         Voxels that were painted since keep what was painted.
 
         Parameters
         ----------
-        placed : Placed
+        placed : PendingResult
             What :meth:`place` gave.
         """
         for layer in (*placed.maps, *([placed.layer] if placed.rule is None else [])):
@@ -154,19 +154,19 @@ class Placer:
         self._show_volumes(placed.layer)
         self._results.pop(placed.layer, None)
 
-    def _as_new(self, outcome: Outcome) -> Placed:
+    def _as_new(self, outcome: Outcome) -> PendingResult:
         layer = self._add(outcome.labels)
         where = outcome.box or _everywhere(layer.data.shape)
         after = np.array(layer.data[where])
-        placed = Placed(layer, None, where, np.zeros_like(after), after, table_of(layer))
+        placed = PendingResult(layer, None, where, np.zeros_like(after), after, table_of(layer))
         self._remember(placed)
         return placed
 
-    def _merged(self, outcome: Outcome, target: Labels, rule: Rule) -> Placed:
+    def _merged(self, outcome: Outcome, target: Labels, rule: Rule) -> PendingResult:
         adopt_layer(target, self.viewer.layers, present_values(np.asarray(target.data)))
         where = outcome.box or _everywhere(target.data.shape)
         before = np.array(target.data[where])
-        placed = Placed(target, rule, where, before, before, table_of(target))
+        placed = PendingResult(target, rule, where, before, before, table_of(target))
         placed.runs, placed.drawn = runs_of({"metadata": target.metadata}), _is_drawn(target)
         placed.after = self._to_be(outcome, placed, edited=self._edited(placed))
         put_values(target, placed.after, where=where)
@@ -175,7 +175,7 @@ class Placer:
         self._remember(placed)
         return placed
 
-    def _to_be(self, outcome: Outcome, placed: Placed, *, edited: Values | None) -> Values:
+    def _to_be(self, outcome: Outcome, placed: PendingResult, *, edited: Values | None) -> Values:
         """What the voxels shall hold by the rule; the layer's table then names all of it."""
         data, attributes, _ = outcome.labels
         merged = merge_tables(placed.table, attributes["metadata"][KEY]["table"])
@@ -190,7 +190,7 @@ class Placer:
             edited=edited,
         )
 
-    def _edited(self, placed: Placed) -> Values | None:
+    def _edited(self, placed: PendingResult) -> Values | None:
         """Voxels that the layer held otherwise after the last result in it."""
         result = self._results.get(placed.layer)
         if result is None or result.shape != placed.layer.data.shape:
@@ -198,7 +198,7 @@ class Placer:
         edited: Values = placed.before != result[placed.where]
         return edited
 
-    def _remember(self, placed: Placed) -> None:
+    def _remember(self, placed: PendingResult) -> None:
         self._results[placed.layer] = np.array(placed.layer.data)
 
     def _add(self, layer_tuple: tuple[Any, dict[str, Any], str]) -> Any:
@@ -218,7 +218,7 @@ def _is_drawn(layer: Labels) -> bool:
     return bool(data.any()) and maker_of(data, attributes).kind != "automatic"
 
 
-def _record(outcome: Outcome, placed: Placed) -> None:
+def _record(outcome: Outcome, placed: PendingResult) -> None:
     """Take down the run whose result was merged into a layer."""
     run = outcome.labels[1]["metadata"].get(RUN_KEY)
     if run is not None:

@@ -20,7 +20,7 @@ from medseg_napari.run_record import RUN_KEY, RunRecord
 if TYPE_CHECKING:
     from medseg.inference import Box, Estimate, Options, Prediction, Probe
     from medseg.model_package import ModelPackage
-    from medseg.planning import Choice
+    from medseg.planning import Component
     from medseg.volume import Grid
 
 MAP_KEY = "medseg_map"
@@ -38,7 +38,7 @@ class Segmenter(Protocol):
 
 
 @dataclass(frozen=True)
-class Wishes:
+class InferenceOptions:
     """What the person wants besides labels of the whole scan.
 
     Parameters
@@ -47,7 +47,7 @@ class Wishes:
         Voxels to look at, along the layer's axes I, P, L.
     overlap : float, optional
         Of tiles, in place of the model's own.
-    refining : tuple of Choice, optional
+    refining : tuple of Component, optional
         Steps after the network in place of the model's own; none when empty.
     uncertainty : bool
         Whether to show where the labels may be wrong.
@@ -59,7 +59,7 @@ class Wishes:
 
     box: Box | None = None
     overlap: float | None = None
-    refining: tuple[Choice, ...] | None = None
+    refining: tuple[Component, ...] | None = None
     uncertainty: bool = False
     probability_of: str = ""
     preview: bool = False
@@ -79,7 +79,7 @@ class Request:
         The model.
     device : str
         As `medseg.runtime.device.choose_device` takes it.
-    wishes : Wishes
+    wishes : InferenceOptions
         What else is wanted.
     mirror : bool
         Whether the network takes the mean over mirror images: slower, often a little better.
@@ -89,7 +89,7 @@ class Request:
     attributes: dict[str, Any]
     package: ModelPackage
     device: str
-    wishes: Wishes = Wishes()
+    wishes: InferenceOptions = InferenceOptions()
     mirror: bool = False
 
     @property
@@ -259,13 +259,13 @@ def options_of(request: Request, scan: Scan) -> Options:
     Options
     """
     from medseg.inference import Options
-    from medseg.inference.roi import box_on
+    from medseg.inference.roi import roi_on
     from medseg.volume.conventions import IPL, Reorientation
 
     wishes = request.wishes
     shown = Reorientation.towards(scan.grid, IPL).target
     return Options(
-        box=None if wishes.box is None else box_on(scan.grid, wishes.box, shown),
+        box=None if wishes.box is None else roi_on(scan.grid, wishes.box, shown),
         overlap=wishes.overlap,
         refining=wishes.refining,
         uncertainty=wishes.uncertainty,

@@ -30,7 +30,7 @@ def other_modality(
     )
 
 
-def doubt(data: npt.NDArray[Any], attributes: dict[str, Any]) -> str:
+def placement_warning(data: npt.NDArray[Any], attributes: dict[str, Any]) -> str:
     """Why the place or size of a layer's voxels may be wrong; empty when there is no doubt."""
     if source_of(data, attributes) is None:
         return (

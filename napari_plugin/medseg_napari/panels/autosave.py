@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from medseg.errors import MedsegError
 from medseg_napari.display_settings import setting
-from medseg_napari.editing.autosave import Leftover, Session, default_folder, leftovers
+from medseg_napari.editing.autosave import RecoverableSession, Session, default_folder, leftovers
 from medseg_napari.editing.saved_layers import (
     Snapshot,
     knows_its_file,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _MINUTE_MS = 60_000
 _AFTER_NEW_LAYER_MS = 2_000
-_keepers: weakref.WeakKeyDictionary[ViewerModel, AutosaveKeeper] = weakref.WeakKeyDictionary()
+_keepers: weakref.WeakKeyDictionary[ViewerModel, AutosaveTimer] = weakref.WeakKeyDictionary()
 
 
-def keeper_of(viewer: ViewerModel) -> AutosaveKeeper:
+def keeper_of(viewer: ViewerModel) -> AutosaveTimer:
     """The keeper of a viewer, made on first use; it does not keep the viewer alive.
 
     Parameters
@@ -43,20 +43,20 @@ def keeper_of(viewer: ViewerModel) -> AutosaveKeeper:
 
     Returns
     -------
-    AutosaveKeeper
+    AutosaveTimer
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     keeper = _keepers.get(viewer)
     if keeper is None:
         window = _window_of(viewer)
-        keeper = _keepers[viewer] = AutosaveKeeper(viewer, window)
+        keeper = _keepers[viewer] = AutosaveTimer(viewer, window)
         if window is not None:
             window.destroyed.connect(functools.partial(_on_window_gone, weakref.ref(viewer)))
         weakref.finalize(viewer, keeper.session.close).atexit = False
     return keeper
 
 
-class AutosaveKeeper(QObject):  # type: ignore[misc]
+class AutosaveTimer(QObject):  # type: ignore[misc]
     """Keeps the Labels layers of a viewer every few minutes, and soon after a new one comes.
 
     Parameters
@@ -89,8 +89,8 @@ class AutosaveKeeper(QObject):  # type: ignore[misc]
         self._viewer = weakref.ref(viewer)
         self._busy = self._again = False
         self._settled: set[Path] = set()
-        self._inherited: list[Leftover] = []
-        self._covered: list[Leftover] = []
+        self._inherited: list[RecoverableSession] = []
+        self._covered: list[RecoverableSession] = []
         self.session = Session(root or default_folder())
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.save)
@@ -125,22 +125,22 @@ class AutosaveKeeper(QObject):  # type: ignore[misc]
         worker.returned.connect(self._on_saved)
         worker.start()
 
-    def leftover(self) -> Leftover | None:
+    def leftover(self) -> RecoverableSession | None:
         """The newest session that ended with unsaved labels, and that nobody answered to yet."""
         found = leftovers(self.session.root)
         return next((one for one in found if one.folder not in self._settled), None)
 
-    def settle(self, leftover: Leftover) -> None:
+    def settle(self, leftover: RecoverableSession) -> None:
         """The person said what is to become of it: no panel of this viewer asks again."""
         self._settled.add(leftover.folder)
         self.offer_changed.emit()
 
-    def offer_again(self, leftover: Leftover) -> None:
+    def offer_again(self, leftover: RecoverableSession) -> None:
         """Ask again, as nothing came of the answer."""
         self._settled.discard(leftover.folder)
         self.offer_changed.emit()
 
-    def take_over(self, leftover: Leftover) -> None:
+    def take_over(self, leftover: RecoverableSession) -> None:
         """Keep in this session what was restored from another one, and only then remove that."""
         self._inherited.append(leftover)
         self.save()

@@ -18,7 +18,7 @@ from medseg_napari.panels.form_parts import (
     row,
     wrapped_label,
 )
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import ImageLayerCombo, LabelsLayerCombo
 from medseg_napari.training.cases import (
     AddRequest,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from medseg.training import CaseRecord
-    from medseg.training.dataset_check import Sanity
+    from medseg.training.dataset_check import DatasetReport
 
 _STATUSES = ("reviewed", "draft", "raw")
 
@@ -62,7 +62,7 @@ class CasesPage(QWidget):  # type: ignore[misc]
         Cases, each with a combo box of its status.
     findings : QLabel
         What the last check found.
-    activity : Activity
+    activity : JobWidget
         Progress and messages.
     changed : Signal
         Emitted when the dataset has other cases.
@@ -85,7 +85,7 @@ class CasesPage(QWidget):  # type: ignore[misc]
         self.table = plain_table("Case", "Status")
         self.table.setMinimumHeight(160)
         self.findings = wrapped_label()
-        self.activity = Activity()
+        self.activity = JobWidget()
         self._lay_out()
         self._connect()
 
@@ -165,7 +165,7 @@ class CasesPage(QWidget):  # type: ignore[misc]
         self.activity.say(f"{record.name} is in the dataset as {record.status}")
         self.changed.emit()
 
-    def _on_checked(self, found: Sanity) -> None:
+    def _on_checked(self, found: DatasetReport) -> None:
         self.findings.setText(sanity_words(found))
         kind = "info" if found.trainable else "warning"
         self.activity.say("ready to train" if found.trainable else "not ready to train", kind=kind)

@@ -25,7 +25,7 @@ from medseg_napari.export.collect import (
 from medseg_napari.export.export import ExportPlan, Request, file_stem, plan_export, write_files
 from medseg_napari.export.log_buffer import log_memory
 from medseg_napari.panels.export_form import ExportForm
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.run_record import bug_report, run_facts, runs_of, source_facts
 
@@ -50,7 +50,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
     ----------
     form : ExportForm
         The visible parts.
-    activity : Activity
+    activity : JobWidget
         The job that writes.
     plan : ExportPlan or None
         What the preview shows; None while it is being made.
@@ -63,7 +63,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         viewer = getattr(viewer, "__wrapped__", viewer)  # napari's proxy never is the same twice
         self.viewer = viewer
         self.form = ExportForm(LabelsLayerCombo(viewer.layers))
-        self.activity = Activity()
+        self.activity = JobWidget()
         self.plan: ExportPlan | None = None
         self.ask_folder: Callable[[str], str] = functools.partial(
             QFileDialog.getExistingDirectory, self

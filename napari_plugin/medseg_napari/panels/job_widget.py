@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _COLORS = {"info": "", "warning": "color: #f0c000;", "error": "color: #ff6b6b;"}
 
 
-class Activity(QWidget):  # type: ignore[misc]
+class JobWidget(QWidget):  # type: ignore[misc]
     """Runs one job at a time in a worker thread and shows how it goes.
 
     Attributes

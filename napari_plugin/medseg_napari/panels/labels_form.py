@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.organ_table import OrganTable
 
@@ -49,7 +49,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         The list.
     buttons : dict of str to QPushButton
         Actions on the list and on the active organ, and the tools, by their words.
-    activity : Activity
+    activity : JobWidget
         Of a tool at work on a large label map; the panel shows it where it does not scroll away.
     message : QLabel
         What happened last; there too.
@@ -64,7 +64,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         self.search.setClearButtonEnabled(True)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
-        self.activity = Activity()
+        self.activity = JobWidget()
         self.message = wrapped("")
         self.buttons: dict[str, QPushButton] = {}
         self._make_tools()

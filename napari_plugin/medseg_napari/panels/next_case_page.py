@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QTableWidgetItem, QVBoxLayout, QWidget
 
 from medseg_napari.panels.form_parts import button, growing_form, plain_table, row, wrapped_label
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.model_combo import ModelCombo
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class NextPage(QWidget):  # type: ignore[misc]
         Scan, doubt in per cent, volume found in ml.
     rows : list of Ranked
         As shown.
-    activity : Activity
+    activity : JobWidget
         Progress and messages.
     """
 
@@ -61,7 +61,7 @@ class NextPage(QWidget):  # type: ignore[misc]
         self.look = button("Rank scans", "Segment every scan; a stopped search goes on later")
         self.table = plain_table("Scan", "Doubt\n%", "Found\nml")
         self.table.setMinimumHeight(260)
-        self.activity = Activity()
+        self.activity = JobWidget()
         self._lay_out()
         self._connect()
 

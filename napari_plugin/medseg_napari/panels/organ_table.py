@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 if TYPE_CHECKING:
     from medseg.editing import LabelStatistics
     from medseg.volume import Label, LabelTable
-    from medseg_napari.editing.label_tables import Shown
+    from medseg_napari.editing.label_tables import Visibility
 
 SHOW, LOCK, NAME, VOLUME, SLICES = range(5)
 _HEADS = ("Show", "Lock", "Organ", "ml", "Slices")
@@ -48,7 +48,7 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
         self.itemChanged.connect(self._on_changed)
         self.currentCellChanged.connect(self._on_current)
 
-    def show_table(self, table: LabelTable, shown: Shown, value: int) -> None:
+    def show_table(self, table: LabelTable, shown: Visibility, value: int) -> None:
         """Fill the list; `value` is the active organ."""
         blocker = QSignalBlocker(self)
         self.setRowCount(len(table))
@@ -117,7 +117,7 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
 
-    def _fill(self, row: int, label: Label, shown: Shown) -> None:
+    def _fill(self, row: int, label: Label, shown: Visibility) -> None:
         name = QTableWidgetItem(label.name)
         name.setData(_VALUE_ROLE, label.value)
         name.setIcon(_swatch(label.color))

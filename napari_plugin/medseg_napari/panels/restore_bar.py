@@ -10,13 +10,13 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from medseg.volume import Grid
 from medseg_napari.layers import KEY
-from medseg_napari.panels.autosave import AutosaveKeeper
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.autosave import AutosaveTimer
+from medseg_napari.panels.job_widget import JobWidget
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from medseg_napari.editing.autosave import Leftover
+    from medseg_napari.editing.autosave import RecoverableSession
     from medseg_napari.editing.restore import Prepared
 
 
@@ -27,7 +27,7 @@ class RestoreBar(QFrame):  # type: ignore[misc]
     ----------
     viewer : napari.components.ViewerModel
         Gets the layers.
-    keeper : AutosaveKeeper
+    keeper : AutosaveTimer
         Knows what is kept.
 
     Attributes
@@ -42,15 +42,15 @@ class RestoreBar(QFrame):  # type: ignore[misc]
 
     told = Signal(str, str)
 
-    def __init__(self, viewer: ViewerModel, keeper: AutosaveKeeper) -> None:
+    def __init__(self, viewer: ViewerModel, keeper: AutosaveTimer) -> None:
         super().__init__()
         self._viewer, self._keeper = viewer, keeper
-        self._leftover: Leftover | None = None
+        self._leftover: RecoverableSession | None = None
         self.words = QLabel("")
         self.words.setWordWrap(True)
         self.restore = QPushButton("Restore")
         self.discard = QPushButton("Discard")
-        self.activity = Activity()
+        self.activity = JobWidget()
         self._lay_out()
         self.restore.clicked.connect(self._on_restore)
         self.discard.clicked.connect(self._on_discard)

@@ -12,7 +12,7 @@ from medseg.errors import MedsegError
 from medseg_napari.display import overlays
 from medseg_napari.layers import source_of
 from medseg_napari.panels.autosave import keeper_of
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.review_form import ReviewForm
 from medseg_napari.training.compare import (
@@ -58,7 +58,7 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
         self._notes: dict[str, tuple[str, str]] = {}
         self._shown: Labels | None = None
         combos = LabelsLayerCombo(viewer.layers), LabelsLayerCombo(viewer.layers)
-        self.form = ReviewForm(*combos, Activity())
+        self.form = ReviewForm(*combos, JobWidget())
         QVBoxLayout(self).addWidget(self.form)
         self._connect()
         overlays.install(viewer)

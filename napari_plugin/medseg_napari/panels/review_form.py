@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from medseg_napari.panels.form_parts import growing_form, plain_table, row
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.training.compare import Review
 
@@ -44,7 +44,7 @@ class ReviewForm(QWidget):  # type: ignore[misc]
     ----------
     first, second : LabelsLayerCombo
         Choices of A and B.
-    activity : Activity
+    activity : JobWidget
         Progress and messages.
 
     Attributes
@@ -62,7 +62,7 @@ class ReviewForm(QWidget):  # type: ignore[misc]
     """
 
     def __init__(
-        self, first: LabelsLayerCombo, second: LabelsLayerCombo, activity: Activity
+        self, first: LabelsLayerCombo, second: LabelsLayerCombo, activity: JobWidget
     ) -> None:
         super().__init__()
         self.first, self.second, self.activity = first, second, activity

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
 from medseg_napari.inference.devices import Forecast, rough_duration
-from medseg_napari.inference.results import Placed, Placer, check_target
+from medseg_napari.inference.results import PendingResult, ResultLayers, check_target
 from medseg_napari.inference.run import Outcome, Request, Runner
 from medseg_napari.inference.warnings import installation_warning
 from medseg_napari.jobs import Done, Event, Failed, Job, Partial, Progress, Stopped
@@ -49,7 +49,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         What the person may choose, and has chosen.
     runner : Runner
         What loads and runs the model.
-    placed : Placed or None
+    placed : PendingResult or None
         The last result, while it is neither accepted nor rejected.
     keeper : AutosaveKeeper
         Keeps unsaved labels of the viewer; other panels have the same.
@@ -64,10 +64,10 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self.runner = Runner()
         self.form = SegmentForm(viewer.layers)
         self.choices = SegmentChoices(self.form, viewer, self)
-        self.placed: Placed | None = None
+        self.placed: PendingResult | None = None
         self.keeper = keeper_of(viewer)
         self.restore = RestoreBar(viewer, self.keeper)
-        self._placer = Placer(viewer)
+        self._placer = ResultLayers(viewer)
         self._forecaster = Forecaster(self)
         self._forecast: Forecast | None = None
         self._job: Job | None = None

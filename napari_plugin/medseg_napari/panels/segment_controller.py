@@ -15,8 +15,8 @@ from medseg_napari.display_settings import DEFAULTS, setting
 from medseg_napari.inference.devices import DeviceChoice, device_choices
 from medseg_napari.inference.postprocessing_texts import StepChoice, step_choices
 from medseg_napari.inference.roi import add_box_layer, box_of
-from medseg_napari.inference.run import Request, Wishes, model_words
-from medseg_napari.inference.warnings import doubt, file_of, other_modality
+from medseg_napari.inference.run import InferenceOptions, Request, model_words
+from medseg_napari.inference.warnings import file_of, other_modality, placement_warning
 from medseg_napari.training import model_list
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medseg.inference import Box
     from medseg.model_package import ModelPackage
-    from medseg.planning import Choice
+    from medseg.planning import Component
     from medseg_napari.panels.segment_form import SegmentForm
 
 _MODELS_OWN, _NOTHING = "model", "nothing"
@@ -133,9 +133,9 @@ class SegmentChoices(QObject):  # type: ignore[misc]
             form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
         form.planes["3-D"].clicked.connect(self._show_3d)
 
-    def _wishes(self, layer: Image) -> Wishes:
+    def _wishes(self, layer: Image) -> InferenceOptions:
         shown = str(self.form.shown.currentData() or "")
-        return Wishes(
+        return InferenceOptions(
             box=self._box(layer),
             overlap=_overlap(),
             refining=self._refining(),
@@ -151,13 +151,13 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         last = self.form.last.value()
         return box_of(shapes, layer, first=self.form.first.value(), last=None if last < 0 else last)
 
-    def _refining(self) -> tuple[Choice, ...] | None:
-        from medseg.planning import Choice
+    def _refining(self) -> tuple[Component, ...] | None:
+        from medseg.planning import Component
 
         chosen = self.form.refining.currentData()
         if chosen in (None, _MODELS_OWN):
             return None
-        return () if chosen == _NOTHING else (Choice(name=chosen),)
+        return () if chosen == _NOTHING else (Component(name=chosen),)
 
     def _lists(self, package: ModelPackage) -> bool:
         model = self.form.model
@@ -240,7 +240,7 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         if layer is None:
             return ""
         data, attributes, _ = layer.as_layer_data_tuple()
-        words = doubt(data, attributes)
+        words = placement_warning(data, attributes)
         return words if words or package is None else other_modality(data, attributes, package)
 
     def _browse(self) -> None:
@@ -272,7 +272,7 @@ def _devices_and_steps() -> tuple[list[DeviceChoice], list[StepChoice]]:
 
 def _doubt(layer: Image) -> str:
     data, attributes, _ = layer.as_layer_data_tuple()
-    return doubt(data, attributes)
+    return placement_warning(data, attributes)
 
 
 def _file_of(layer: Image | None) -> str:

@@ -20,19 +20,19 @@ from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.study_form import AS_DICOM, StudyForm
 from medseg_napari.study_rows import (
     entries_of,
+    foreign_layers,
     is_refused,
     open_again,
     open_entry,
     openings_of,
     row_of,
     sentence_of,
-    strangers,
 )
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.discovery.series_list import StudyEntry
+    from medseg.discovery.series_list import SeriesEntry
 
 
 def ask_for_folder(parent: QWidget) -> str:
@@ -52,7 +52,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
     ----------
     form : StudyForm
         The visible parts.
-    entries : tuple of StudyEntry
+    entries : tuple of SeriesEntry
         The rows of the table.
     ask : callable
         Asks for a folder.
@@ -66,7 +66,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         super().__init__()
         self.viewer = viewer
         self.form = StudyForm()
-        self.entries: tuple[StudyEntry, ...] = ()
+        self.entries: tuple[SeriesEntry, ...] = ()
         self.ask: Callable[[QWidget], str] = ask_for_folder
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -104,7 +104,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
 
     def reopen_strangers(self) -> None:
         """Open the files of layers that other plugins opened again, with medseg."""
-        paths = [path for _, path in strangers(self.viewer.layers)]
+        paths = [path for _, path in foreign_layers(self.viewer.layers)]
         if paths and not self.form.activity.busy:
             self.form.activity.start(functools.partial(open_again, paths), self._add)
 
@@ -162,7 +162,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         if folder:
             self.open_study(folder)
 
-    def _list(self, entries: tuple[StudyEntry, ...]) -> None:
+    def _list(self, entries: tuple[SeriesEntry, ...]) -> None:
         self.entries = entries
         self.form.show_rows([row_of(one) for one in entries], [is_refused(one) for one in entries])
         if entries:
@@ -170,7 +170,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             self.form.table.setFocus()
         self._on_chosen()
 
-    def _chosen(self) -> StudyEntry | None:
+    def _chosen(self) -> SeriesEntry | None:
         row = self.form.table.currentRow()
         return self.entries[row] if 0 <= row < len(self.entries) else None
 
@@ -194,7 +194,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
 
     def _on_layers(self, _event: Any = None) -> None:
         """Offer what the layers that are there allow."""
-        count = len(strangers(self.viewer.layers))
+        count = len(foreign_layers(self.viewer.layers))
         self.form.reopen.setText(f"Re-open {count} layer{'s' * (count > 1)} with medseg")
         self.form.reopen.setToolTip(
             "They were opened by another plugin, which does not say where the patient's left is"

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from medseg_napari.display.commands import PLANES
 from medseg_napari.display.window_level import PRESETS
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.study_rows import Opening, Row
 
 _TITLES = ("Kind", "Series", "mm", "Slices", "Verdict")
@@ -46,7 +46,7 @@ class StudyForm(QWidget):  # type: ignore[misc]
         All that is known of the chosen series.
     opening : QComboBox
         How it is opened, where there is a choice.
-    activity : Activity
+    activity : JobWidget
         Bar, message and Cancel.
     planes : dict of str to QPushButton
         ``axial``, ``coronal``, ``sagittal`` and ``3-D``.
@@ -68,7 +68,7 @@ class StudyForm(QWidget):  # type: ignore[misc]
         self.detail = _label("")
         self.opening = QComboBox()
         self.opening.setToolTip("How the series is opened; the files are never changed")
-        self.activity = Activity()
+        self.activity = JobWidget()
         self.planes = {name: QPushButton(name.title()) for name in (*PLANES, "3-D")}
         self.window = QComboBox()
         self.window.addItems([AS_DICOM, *PRESETS])

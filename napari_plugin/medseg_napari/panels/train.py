@@ -88,13 +88,13 @@ class TrainPanel(QWidget):  # type: ignore[misc]
     def _take_up(self) -> None:
         """The dataset of the run that was looked at last."""
         from medseg.errors import MedsegError
-        from medseg.training.run_status import look_at
+        from medseg.training.run_status import run_status
 
         run = self.training.run
         if run is None:
             return
         try:
-            source = look_at(run).source
+            source = run_status(run).source
         except MedsegError:
             return
         if source is not None and Path(source.path).is_dir():

@@ -19,7 +19,7 @@ from medseg_napari.panels.form_parts import (
     row,
     wrapped_label,
 )
-from medseg_napari.panels.job_widget import Activity
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.model_combo import ModelCombo
 
 _STATUSES = {"reviewed only": "reviewed", "drafts too": "draft", "all": "raw"}
@@ -50,7 +50,7 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         Loss and Dice.
     run_words, state : QLabel
         Which run is looked at, and how it is.
-    activity : Activity
+    activity : JobWidget
         Of the held-out case; messages.
     """
 
@@ -82,7 +82,7 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         )
         self.plot = CurvePlot()
         self.run_words, self.state = wrapped_label("no run yet"), wrapped_label()
-        self.activity = Activity()
+        self.activity = JobWidget()
         self._lay_out()
         self.start.currentIndexChanged.connect(self._on_start)
 

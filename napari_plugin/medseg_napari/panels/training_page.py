@@ -28,7 +28,7 @@ from medseg_napari.training.run_texts import score_words, state_words
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.training.run_status import RunView
+    from medseg.training.run_status import RunStatus
     from medseg_napari.layers import LayerTuple
 
 WATCH_EVERY_MS = 1000
@@ -49,7 +49,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         Folder of the cases.
     run : Path or None
         The run that is looked at.
-    view : RunView or None
+    view : RunStatus or None
         How it was a moment ago.
     settings : tuple of str
         ``KEY=VALUE`` of the network, for those who set them from Python.
@@ -66,7 +66,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self.viewer = viewer
         self.dataset: Path | None = None
         self.run: Path | None = None
-        self.view: RunView | None = None
+        self.view: RunStatus | None = None
         self.settings: tuple[str, ...] = ()
         self.steps: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -187,7 +187,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
             remember_run(target)
             self.attach(target)
 
-    def _on_view(self, found: RunView | str) -> None:
+    def _on_view(self, found: RunStatus | str) -> None:
         self._looking = False
         if isinstance(found, str):
             self.form.activity.say(found, kind="error")
@@ -201,7 +201,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         elif found.phase in ("absent", "stopped") and self._has_ended():
             self._tell_end(found)
 
-    def _show(self, view: RunView) -> None:
+    def _show(self, view: RunStatus) -> None:
         dices = [(step, sum(row.values()) / len(row) if "foreground" not in row
                   else row["foreground"]) for step, row in view.dice if row]  # fmt: skip
         self.form.plot.show_curves(view.losses, dices, total_steps=view.total_steps)
@@ -214,7 +214,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         """Whether no process of this panel is at the run."""
         return self._process is None or self._process.poll() is not None
 
-    def _tell_end(self, view: RunView) -> None:
+    def _tell_end(self, view: RunStatus) -> None:
         """Why a run stands still: asked to stop, or an error, in its own words."""
         words = last_words(view.folder)
         if words:
@@ -225,7 +225,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
             self.form.activity.say(f"'{view.folder.name}' holds no run yet")
         self._timer.stop()
 
-    def _welcome(self, view: RunView) -> None:
+    def _welcome(self, view: RunStatus) -> None:
         """Offer the finished model everywhere, with its score beside the one before."""
         self._timer.stop()
         try:
@@ -279,12 +279,12 @@ class TrainingPage(QWidget):  # type: ignore[misc]
             self.attach(Path(folder))
 
 
-def _look(run: Path) -> RunView | str:
+def _look(run: Path) -> RunStatus | str:
     """The run as it is, or a sentence."""
-    from medseg.training.run_status import look_at
+    from medseg.training.run_status import run_status
 
     try:
-        return look_at(run)
+        return run_status(run)
     except (MedsegError, OSError) as error:
         return str(error)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.runtime.progress import Progress
-from medseg.training.active_learning import Doubt, doubt_about
+from medseg.training.active_learning import Uncertainty, mean_uncertainty
 from medseg_napari.training.model_list import config_folder
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ----------
     schema_version : int
         Of this file.
-    doubts : dict of str to Doubt
+    doubts : dict of str to Uncertainty
         By digest of a scan's place, size and time.
     """
 
     schema_version: int = 1
-    doubts: dict[str, Doubt] = {}
+    doubts: dict[str, Uncertainty] = {}
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Ranked:
     ----------
     source : ScanSource
         Where it lies.
-    doubt : Doubt or None
+    doubt : Uncertainty or None
         None when it could not be looked at, or was not yet.
     words : str
         Why it could not.
     """
 
     source: ScanSource
-    doubt: Doubt | None
+    doubt: Uncertainty | None
     words: str = ""
 
 
@@ -164,11 +164,11 @@ def _predictor(package: ModelPackage, device: str) -> Predictor:
     return Predictor.load(package, device=device)
 
 
-def _look_at(predictor: Predictor, source: ScanSource, progress: Progress) -> Doubt:
+def _look_at(predictor: Predictor, source: ScanSource, progress: Progress) -> Uncertainty:
     from medseg.reading import read_scan
 
     scan = read_scan(source.path, series=source.series_uid or None, progress=progress)
-    return doubt_about(predictor, scan, progress=progress)
+    return mean_uncertainty(predictor, scan, progress=progress)
 
 
 def _step(progress: Progress, done: int, total: int) -> Progress:

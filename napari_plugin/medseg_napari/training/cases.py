@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from medseg.inference import Predictor
     from medseg.training import CaseRecord
     from medseg.training.case_folder import Status
-    from medseg.training.dataset_check import Sanity
-    from medseg.training.run_status import RunView
+    from medseg.training.dataset_check import DatasetReport
+    from medseg.training.run_status import RunStatus
     from medseg.volume import LabelTable
 
 Layer = tuple[npt.NDArray[Any], dict[str, Any]]
@@ -127,7 +127,7 @@ def case_rows(folder: Path) -> list[CaseRow]:
     return [CaseRow(record.name, record.status) for record in CaseFolder(folder).records()]
 
 
-def checking(folder: Path, status: Status) -> Callable[[Progress], Sanity]:
+def checking(folder: Path, status: Status) -> Callable[[Progress], DatasetReport]:
     """Work that reads every case and tells what is wrong.
 
     Parameters
@@ -143,7 +143,7 @@ def checking(folder: Path, status: Status) -> Callable[[Progress], Sanity]:
         Takes a `medseg.runtime.progress.Progress`.
     """
 
-    def work(progress: Progress) -> Sanity:
+    def work(progress: Progress) -> DatasetReport:
         from medseg.training import open_dataset
         from medseg.training.dataset_check import check_dataset
 
@@ -152,7 +152,7 @@ def checking(folder: Path, status: Status) -> Callable[[Progress], Sanity]:
     return work
 
 
-def sanity_words(found: Sanity) -> str:
+def sanity_words(found: DatasetReport) -> str:
     """What a check found, one line each."""
     lines = [f"{len(found.cases)} cases can be read." if found.trainable else "Not ready to train:"]
     lines += [f"- {finding.severity}: {finding.words}" for finding in found.findings]
@@ -189,10 +189,10 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
         When the run holds no case out, does not say what it was trained on, or has no checkpoint.
     """
     from medseg.training import open_dataset
-    from medseg.training.run_status import look_at
+    from medseg.training.run_status import run_status
     from medseg_napari.layers import layer_from_labels, layer_from_scan
 
-    view = look_at(run)
+    view = run_status(run)
     if view.source is None or view.options.fold is None:
         raise InputError("this run does not say which cases it held out")
     source = view.source
@@ -213,7 +213,7 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     ]
 
 
-def _by_now(view: RunView, labels: LabelTable) -> tuple[Predictor, str]:
+def _by_now(view: RunStatus, labels: LabelTable) -> tuple[Predictor, str]:
     """The model of a run, finished or as far as it is, and what it is called."""
     from medseg.inference import Predictor
     from medseg.training.snapshot import predictor_of_checkpoint

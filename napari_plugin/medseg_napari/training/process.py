@@ -134,9 +134,9 @@ def resume_training(run: Path) -> subprocess.Popen[bytes]:
     InputError
         When the run does not say what it was trained on, or cannot be resumed.
     """
-    from medseg.training.run_status import look_at
+    from medseg.training.run_status import run_status
 
-    view = look_at(run)
+    view = run_status(run)
     if not view.resumable:
         raise InputError(f"the run in '{run}' is {view.phase}; there is nothing to resume")
     source = view.source

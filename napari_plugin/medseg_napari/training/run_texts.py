@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from medseg_napari.progress_text import duration
 
 if TYPE_CHECKING:
-    from medseg.training.run_status import RunView
+    from medseg.training.run_status import RunStatus
 
 
-def state_words(view: RunView) -> str:
+def state_words(view: RunStatus) -> str:
     """Step, loss, Dice and time of a run, such as ``"step 120 of 400, loss 0.43, 2 min left"``."""
     if view.phase == "absent":
         return ""
@@ -28,7 +28,7 @@ def state_words(view: RunView) -> str:
     return f"{view.phase}: {', '.join(parts)}"
 
 
-def seconds_left(view: RunView) -> float:
+def seconds_left(view: RunStatus) -> float:
     """Time until the last step, by the speed so far; 0 where that cannot be told."""
     if view.step <= 0:
         return 0.0
@@ -38,7 +38,7 @@ def seconds_left(view: RunView) -> float:
     return max(minutes * 60 - view.seconds, 0.0)
 
 
-def score_words(name: str, view: RunView, scores: Mapping[str, float]) -> str:
+def score_words(name: str, view: RunStatus, scores: Mapping[str, float]) -> str:
     """What became of a run, with the score of the model it started from beside its own."""
     words = f"{name} is in the list of models"
     if "foreground" not in scores:

@@ -9,25 +9,25 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from medseg.planning import Choice
+from medseg.planning import Component
 from medseg.runtime.progress import Progress
 from medseg_pipelines.batch.archive.rules import Plane
 from medseg_pipelines.batch.archive.rules_file import make_rules
-from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.enqueue import Verdict, planned
-from medseg_pipelines.batch.messages import Found, Settings
+from medseg_pipelines.batch.messages import ScanRecord, Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.reports.console import View, plan_words, watching
 from medseg_pipelines.batch.reports.live_tables import Tables
 from medseg_pipelines.batch.run import plan_batch, run_batch
-from medseg_pipelines.batch.workers.protocol import Crew
-from medseg_pipelines.console import Screen
+from medseg_pipelines.batch.workers.protocol import WorkerPool
+from medseg_pipelines.console import Console
 
 _WILL_RUN = ("new", "again", "left")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class BatchRequest:
     """What a person asks for on the command line.
 
     Parameters
@@ -58,7 +58,7 @@ class Wishes:
         Whether finished cases are left alone.
     deidentify : bool
         Whether the patient is taken out of DICOM results.
-    refining : tuple of Choice or None
+    refining : tuple of Component or None
         Steps after the network.
     mirror : bool
         Whether the network takes the mean over mirror images.
@@ -88,7 +88,7 @@ class Wishes:
     attempts: int = 3
     resume: bool = True
     deidentify: bool = False
-    refining: tuple[Choice, ...] | None = None
+    refining: tuple[Component, ...] | None = None
     mirror: bool = False
     irregular: str = "refuse"
     missing: str = "refuse"
@@ -122,7 +122,7 @@ class Wishes:
 
 
 def segment_archive(
-    root: Path, *, model: str | Path, output: Path, wishes: Wishes, screen: Screen
+    root: Path, *, model: str | Path, output: Path, wishes: BatchRequest, console: Console
 ) -> bool:
     """Segment every scan below a folder, and write tables and a report about them.
 
@@ -134,9 +134,9 @@ def segment_archive(
         Name of a shipped model, or its folder.
     output : Path
         Folder for results.
-    wishes : Wishes
+    wishes : BatchRequest
         What, how, and what is shown of it.
-    screen : Screen
+    console : Console
         Where to.
 
     Returns
@@ -151,17 +151,17 @@ def segment_archive(
     """
     options = wishes.options()
     if wishes.dry_run:
-        verdicts = _plan(root, model, output, options, screen)
-        _show_plan(verdicts, wishes, screen)
+        verdicts = _plan(root, model, output, options, console)
+        _show_plan(verdicts, wishes, console)
         return True
-    with watching(wishes.view, screen) as shown:
+    with watching(wishes.view, console) as shown:
         tables = Tables(shown, output, wishes.command)
         try:
             tally = run_batch(root, model=model, output=output, options=options, events=tables)
         finally:
             tables.write()
     if wishes.view == "auto":
-        screen.say(f"Results are in '{output}'; report.html and summary.csv tell of them all.")
+        console.print(f"Results are in '{output}'; report.html and summary.csv tell of them all.")
     return not (tally.failed or tally.planned.failed)
 
 
@@ -193,22 +193,22 @@ def plan_table(verdicts: Sequence[Verdict], *, paths: bool = False) -> Table:
 
 
 def _plan(
-    root: Path, model: str | Path, output: Path, options: BatchOptions, screen: Screen
+    root: Path, model: str | Path, output: Path, options: BatchOptions, console: Console
 ) -> list[Verdict]:
     """What a run would do; only a person who looks at tables is told how far the search is."""
-    with screen.progress("searching") as progress:
+    with console.progress("searching") as progress:
         events = _Searching(progress)
         return plan_batch(root, model=model, output=output, options=options, events=events)
 
 
-def _show_plan(verdicts: Sequence[Verdict], wishes: Wishes, screen: Screen) -> None:
+def _show_plan(verdicts: Sequence[Verdict], wishes: BatchRequest, console: Console) -> None:
     if wishes.view == "json-lines":
         for one in verdicts:
-            screen.say(msgspec.json.encode(_planned(one, paths=wishes.paths)).decode())
+            console.print(msgspec.json.encode(_planned(one, paths=wishes.paths)).decode())
         return
     if wishes.view == "auto":
-        screen.show(plan_table(verdicts, paths=wishes.paths))
-    screen.say(plan_words(planned(verdicts)))
+        console.show(plan_table(verdicts, paths=wishes.paths))
+    console.print(plan_words(planned(verdicts)))
 
 
 def _planned(one: Verdict, *, paths: bool) -> dict[str, object]:
@@ -222,7 +222,7 @@ def _planned(one: Verdict, *, paths: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _scan_words(found: Found) -> str:
+def _scan_words(found: ScanRecord) -> str:
     """A scan in a few words, as far as headers tell."""
     facts = found.facts
     slices = facts.get("slices")
@@ -230,7 +230,7 @@ def _scan_words(found: Found) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _crew(cluster: str | None) -> Callable[[], Crew] | None:
+def _crew(cluster: str | None) -> Callable[[], WorkerPool] | None:
     """Makes the workers elsewhere that are asked for."""
     if cluster is None:
         return None
@@ -239,7 +239,7 @@ def _crew(cluster: str | None) -> Callable[[], Crew] | None:
     return crew_of(cluster)
 
 
-class _Searching(Silent):
+class _Searching(NullEvents):
     """The search alone, as a bar or lines."""
 
     def __init__(self, progress: Progress) -> None:

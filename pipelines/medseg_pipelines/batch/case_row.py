@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from medseg_pipelines.batch.messages import Found, State
+from medseg_pipelines.batch.messages import ScanRecord, State
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     case : str
         Its name: 32 hexadecimal digits.
     key, lineage, folder, signature : str
-        Of the scan; see :class:`medseg_pipelines.batch.messages.Found`.
+        Of the scan; see :class:`medseg_pipelines.batch.messages.ScanRecord`.
     model, settings : str
         Digests of what it is segmented with.
     content : str
@@ -79,9 +79,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: str
 
     @property
-    def found(self) -> Found:
+    def found(self) -> ScanRecord:
         """The scan."""
-        return msgspec.json.decode(self.found_json, type=Found)
+        return msgspec.json.decode(self.found_json, type=ScanRecord)
 
 
 def row_of(record: sqlite3.Row) -> Row:

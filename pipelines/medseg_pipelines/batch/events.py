@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from medseg_pipelines.batch.case_row import Row
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +83,7 @@ class Events(Protocol):
         """The search is over."""
         ...
 
-    def case_started(self, case: str, found: Found) -> None:
+    def case_started(self, case: str, found: ScanRecord) -> None:
         """A case was taken in hand."""
         ...
 
@@ -108,7 +108,7 @@ class Events(Protocol):
         ...
 
 
-class Silent:
+class NullEvents:
     """Events that nobody listens to; others inherit from it what they do not care for."""
 
     def searching(self, done: int, total: int) -> None:
@@ -117,7 +117,7 @@ class Silent:
     def planned(self, plan: Planned) -> None:
         """Pass over it."""
 
-    def case_started(self, case: str, found: Found) -> None:
+    def case_started(self, case: str, found: ScanRecord) -> None:
         """Pass over it."""
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:

@@ -14,18 +14,18 @@ from medseg.errors import MedsegError, WriteError
 from medseg.model_package import ModelPackage
 from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger import publish
-from medseg_pipelines.batch.ledger.commit import Settlement
-from medseg_pipelines.batch.ledger.disk_full import Answer, Patience
+from medseg_pipelines.batch.ledger.commit import Committer
+from medseg_pipelines.batch.ledger.disk_full import Answer, WaitForSpace
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
 from medseg_pipelines.batch.ledger.recover import repair
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.local_pool import LocalCrew
-from medseg_pipelines.batch.workers.protocol import Crew, Died, Report, Step
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, WorkerPool
 
 _LOOK_S = 0.5
 _OTHERS_S = 1.0
@@ -42,7 +42,7 @@ class Job:
         Of the output.
     package : ModelPackage
         The model.
-    recipe : Recipe
+    recipe : RunConfig
         Model and settings.
     options : BatchOptions
         How.
@@ -50,7 +50,7 @@ class Job:
 
     places: Places
     package: ModelPackage
-    recipe: Recipe
+    recipe: RunConfig
     options: BatchOptions
 
 
@@ -71,9 +71,9 @@ class Loop:
         options = job.options
         self._job, self._ledger, self._events = job, ledger, events
         self._leases = Leases(ledger, lease_s=options.lease_s)
-        self._settlement = Settlement(ledger, job.places, options.attempts)
-        self._patience = Patience(options.disk_wait_s, events)
-        self._crew: Crew | None = None
+        self._settlement = Committer(ledger, job.places, options.attempts)
+        self._patience = WaitForSpace(options.disk_wait_s, events)
+        self._crew: WorkerPool | None = None
         self._hands: dict[str, Task] = {}
         self._next_beat = self._next_look = 0.0
         self._told_of_others = False
@@ -162,13 +162,13 @@ class Loop:
         self._events.case_started(row.case, found)
         self._working().submit(task)
 
-    def _working(self) -> Crew:
+    def _working(self) -> WorkerPool:
         """The workers; they come when there is something to do."""
         if self._crew is None:
             self._crew = (self._job.options.crew or self._local_crew)()
         return self._crew
 
-    def _local_crew(self) -> Crew:
+    def _local_crew(self) -> WorkerPool:
         options = self._job.options
         return LocalCrew(
             options.workers, lease_s=options.lease_s, patience_s=options.patience_s,
@@ -182,7 +182,7 @@ class Loop:
     def _note(self, report: Report) -> None:
         if isinstance(report, Step):
             self._events.case_progress(report.case, report.stage, report.done, report.total)
-        elif isinstance(report, Died):
+        elif isinstance(report, WorkerDied):
             self._death(report)
         elif (task := self._hands.get(report.case)) and task.token == report.token:
             self._result(report)
@@ -215,7 +215,7 @@ class Loop:
             )
         )
 
-    def _death(self, died: Died) -> None:
+    def _death(self, died: WorkerDied) -> None:
         """A worker died with cases in hand."""
         leases = [(case, self._hands[case].token) for case in died.cases if case in self._hands]
         fault = Fault(code=died.code, message=died.message)

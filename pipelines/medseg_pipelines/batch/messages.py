@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from medseg.planning import Choice
+from medseg.planning import Component
 
 State = Literal["waiting", "leased", "done", "refused", "failed"]
 Fact = str | int | float | list[str | float] | None
@@ -27,7 +27,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     message: str
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScanRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One scan of the archive, as the search knows it: from headers alone.
 
     Parameters
@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Of a DICOM SEG.
     irregular, missing : str
         What may be repaired; see :class:`medseg.reading.Policies`.
-    refining : tuple of Choice or None
+    refining : tuple of Component or None
         Steps after the network, in place of the model's own.
     mirror : bool
         Whether the network takes the mean over mirror images.
@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     encoding: str | None = None
     irregular: str = "refuse"
     missing: str = "refuse"
-    refining: tuple[Choice, ...] | None = None
+    refining: tuple[Component, ...] | None = None
     mirror: bool = False
     deidentify: bool = False
 
@@ -119,7 +119,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         The row of the ledger.
     token : str
         Of this lease; a result with another token than the row's is thrown away.
-    found : Found
+    found : ScanRecord
         What to read.
     staging : str
         Folder to be made, and filled with all results, ``case.json`` last.
@@ -144,7 +144,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     case: str
     token: str
-    found: Found
+    found: ScanRecord
     staging: str
     model: str
     model_digest: str

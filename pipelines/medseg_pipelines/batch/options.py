@@ -10,7 +10,7 @@ from medseg_pipelines.batch.messages import Settings
 
 if TYPE_CHECKING:
     from medseg_pipelines.batch.archive.rules import Rules
-    from medseg_pipelines.batch.workers.protocol import Crew
+    from medseg_pipelines.batch.workers.protocol import WorkerPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +62,4 @@ class BatchOptions:
     shard: tuple[int, int] | None = None
     only: Literal["new", "all"] = "new"
     dry_run: bool = False
-    crew: Callable[[], Crew] | None = None
+    crew: Callable[[], WorkerPool] | None = None

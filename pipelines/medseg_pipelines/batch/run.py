@@ -12,7 +12,7 @@ from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
 from medseg_pipelines.batch.archive.rules import select
 from medseg_pipelines.batch.archive.search import search
-from medseg_pipelines.batch.events import Events, Planned, Silent, Tally
+from medseg_pipelines.batch.events import Events, NullEvents, Planned, Tally
 from medseg_pipelines.batch.ledger.enqueue import (
     FEW_SLICES,
     Queue,
@@ -26,7 +26,7 @@ from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.os_errors import trouble_told
 from medseg_pipelines.batch.ledger.run_config import recipe_of
 from medseg_pipelines.batch.loop import Job, Loop
-from medseg_pipelines.batch.messages import Fault, Found
+from medseg_pipelines.batch.messages import Fault, ScanRecord
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import check_settings, policies_of
 from medseg_pipelines.destination import check_folder
@@ -76,7 +76,7 @@ def run_batch(
         When the run was stopped; finished cases stay, and cases in hand wait again.
     """
     start = time.monotonic()
-    job, events = _job(root, model, output, options), events or Silent()
+    job, events = _job(root, model, output, options), events or NullEvents()
     if job.options.dry_run:
         plan = planned(plan_batch(root, model=model, output=output, options=options, events=events))
         events.planned(plan)
@@ -139,7 +139,7 @@ def plan_batch(
         When the model cannot be used.
     """
     job = _job(root, model, output, options)
-    scans = _scans(root, job, events or Silent())
+    scans = _scans(root, job, events or NullEvents())
     path = job.places.ledger
     with Ledger(path) if path.is_file() else Ledger.empty() as ledger:
         verdicts = _queue(job, ledger).preview(scans)
@@ -180,7 +180,7 @@ def _opened(places: Places) -> Iterator[Ledger]:
         raise
 
 
-def _scans(root: Path, job: Job, events: Events) -> list[tuple[Found, Fault | None]]:
+def _scans(root: Path, job: Job, events: Events) -> list[tuple[ScanRecord, Fault | None]]:
     """The scans of our share, each with why it is not wanted."""
     options, places = job.options, job.places
 
@@ -201,7 +201,7 @@ def _scans(root: Path, job: Job, events: Events) -> list[tuple[Found, Fault | No
     return [(found, fault) for found, fault in judged if slot(found) % n == k - 1]
 
 
-def _fault(found: Found, options: BatchOptions) -> Fault | None:
+def _fault(found: ScanRecord, options: BatchOptions) -> Fault | None:
     """Why a scan is not to be tried, as far as its headers tell."""
     slices = found.facts.get("slices")
     if isinstance(slices, int) and slices < options.min_slices:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from medseg_pipelines.batch.workers.protocol import Crew
+    from medseg_pipelines.batch.workers.protocol import WorkerPool
     from medseg_pipelines.cluster.backend import Workplace
     from medseg_pipelines.cluster.remote_task import Work
 
@@ -28,7 +28,7 @@ _MOST_LOCAL = 512
 
 def crew_of(
     text: str, *, patience_s: float = 3600.0, work: Work | None = None
-) -> Callable[[], Crew]:
+) -> Callable[[], WorkerPool]:
     """Makes the workers that ``--cluster`` names.
 
     The text, and a file it names, are checked at once; what is returned starts and connects.
@@ -63,7 +63,7 @@ def crew_of(
     return partial(_crew, _place(text.strip()), patience_s, work)
 
 
-def _crew(place: Callable[[], Workplace], patience_s: float, work: Work | None) -> Crew:
+def _crew(place: Callable[[], Workplace], patience_s: float, work: Work | None) -> WorkerPool:
     from medseg_pipelines.cluster.dask_pool import DaskCrew
 
     return DaskCrew(place(), patience_s=patience_s, work=work)

@@ -2,7 +2,7 @@
 
 Dask places orders and notices workers that are gone; what was done and what is tried again is the
 ledger's business. So an order that a lost worker had begun is never begun again by itself: the
-next worker that gets it sees the mark of the first, and the case has `Died`. Orders that only
+next worker that gets it sees the mark of the first, and the case has `WorkerDied`. Orders that only
 waited go on elsewhere and nothing is heard of it.
 """
 
@@ -24,12 +24,12 @@ from distributed import Future, KilledWorker
 from medseg import __version__
 from medseg.errors import InputError, MedsegError
 from medseg_pipelines.batch.messages import Task
-from medseg_pipelines.batch.workers.protocol import Died, Report
+from medseg_pipelines.batch.workers.protocol import Report, WorkerDied
 from medseg_pipelines.cluster.backend import LOST, Workplace
 from medseg_pipelines.cluster.remote_task import (
     Answer,
+    Heartbeat,
     Order,
-    Told,
     Work,
     begun_mark,
     carry_out,
@@ -88,7 +88,7 @@ class DaskCrew:
         self._hands: dict[str, _Hand] = {}
         self._at: dict[str, _Begun] = {}
         self._unfit: dict[str, str] = {}
-        self._happened: queue.SimpleQueue[Told | Future] = queue.SimpleQueue()
+        self._happened: queue.SimpleQueue[Heartbeat | Future] = queue.SimpleQueue()
         self._workers: tuple[str, ...] = ()
         self._counted = self._last_seen = 0.0
         self._orders = 0
@@ -111,7 +111,7 @@ class DaskCrew:
     def events(self, timeout_s: float) -> Sequence[Report]:
         """What happened since the last call; the form is that of `Crew`."""
         taken = [
-            self._take_told(one) if isinstance(one, Told) else self._take_end(one)
+            self._take_told(one) if isinstance(one, Heartbeat) else self._take_end(one)
             for one in self._heard(timeout_s)
         ]
         reports = [one for one in taken if one is not None]
@@ -162,16 +162,16 @@ class DaskCrew:
 
     def _hear(self, event: tuple[float, str]) -> None:
         """Take what a worker tells, in the client's own thread."""
-        self._happened.put(msgspec.json.decode(event[1], type=Told))
+        self._happened.put(msgspec.json.decode(event[1], type=Heartbeat))
 
-    def _heard(self, timeout_s: float) -> Iterator[Told | Future]:
+    def _heard(self, timeout_s: float) -> Iterator[Heartbeat | Future]:
         """What is in the queue; waits for the first."""
         with suppress(queue.Empty):
             yield self._happened.get(timeout=max(timeout_s, 0.0))
             while True:
                 yield self._happened.get_nowait()
 
-    def _take_told(self, told: Told) -> Report | None:
+    def _take_told(self, told: Heartbeat) -> Report | None:
         """What a worker said of a case in hand, if it is for the run to know."""
         hand = self._hands.get(told.case)
         if hand is None or hand.task.token != told.token:
@@ -192,7 +192,7 @@ class DaskCrew:
         for case in slow:
             self.kill(case)
         message = f"it got no further for {self._patience_s:.0f} s; its worker was ended"
-        return [Died(cases=(case,), code="TOO_SLOW", message=message) for case in slow]
+        return [WorkerDied(cases=(case,), code="TOO_SLOW", message=message) for case in slow]
 
     def _take_end(self, future: Future) -> Report | None:
         """What became of an order that Dask holds for ended, where no worker told it."""
@@ -316,8 +316,8 @@ class DaskCrew:
                 self._client.run(end_worker, workers=there, nanny=True, on_error="ignore")
 
 
-def _lost(task: Task) -> Died:
-    return Died(
+def _lost(task: Task) -> WorkerDied:
+    return WorkerDied(
         cases=(task.case,),
         code="WORKER_DIED",
         message="the worker that had the case in hand ended, or lost its connection",

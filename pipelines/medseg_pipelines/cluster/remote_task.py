@@ -70,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     no_archive: bool = False
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a worker tells while it works: how far it is, and in the end its answer.
 
     The answer travels with the message that the work is over, and is not kept for the client to
@@ -248,7 +248,7 @@ class _Telling:
 
     def _tell(self, *, step: Step | None = None, answer: Answer | None = None) -> None:
         task = self._order.task
-        told = Told(
+        told = Heartbeat(
             worker=self._here.address, case=task.case, token=task.token, step=step, answer=answer
         )
         self._here.tell(self._order.topic, msgspec.json.encode(told).decode())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, Self
 
 from medseg.errors import InputError
-from medseg_pipelines.pacs.offers import Offered, Sendable
+from medseg_pipelines.pacs.offers import OutgoingObject, RemoteSeries
 from medseg_pipelines.pacs.settings import PacsSettings, Peer
 from medseg_pipelines.pacs.spool import Spool
 from medseg_pipelines.pacs.validate import Keep
@@ -14,7 +14,7 @@ from medseg_pipelines.pacs.validate import Keep
 Via = Literal["auto", "dicomweb", "dimse", "c-get", "c-move"]
 
 
-class Line(Protocol):
+class PacsClient(Protocol):
     """A peer that is asked, fetched from and sent to."""
 
     def __enter__(self) -> Self: ...
@@ -24,16 +24,16 @@ class Line(Protocol):
         """Whether it answers; what it was asked by."""
         ...
 
-    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[Offered]:
+    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that fit a query."""
         ...
 
-    def objects(self, offered: Offered) -> list[str]:
+    def objects(self, offered: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
         ...
 
     def fetch(
-        self, offered: Offered, uids: Sequence[str], keep: Keep
+        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
     ) -> None:  # fmt: skip
         """Fetch objects of a series one by one."""
         ...
@@ -42,16 +42,16 @@ class Line(Protocol):
         """Whether it takes objects of a class; None when it cannot be asked."""
         ...
 
-    def holds(self, result: Sendable) -> bool:
+    def holds(self, result: OutgoingObject) -> bool:
         """Whether it has a result."""
         ...
 
-    def send(self, result: Sendable) -> None:
+    def send(self, result: OutgoingObject) -> None:
         """Send a result."""
         ...
 
 
-def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "auto") -> Line:
+def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "auto") -> PacsClient:
     """The way to speak to a peer.
 
     Parameters
@@ -67,7 +67,7 @@ def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "a
 
     Returns
     -------
-    Line
+    PacsClient
 
     Raises
     ------

@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 from medseg.errors import InputError
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 from medseg_pipelines.pacs.client import Via, connected
 from medseg_pipelines.pacs.deliveries import Deliveries
 from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
 from medseg_pipelines.pacs.peer_errors import PeerError, check_extra
 from medseg_pipelines.pacs.pull import Puller
-from medseg_pipelines.pacs.push import Courier
-from medseg_pipelines.pacs.retry import insist
+from medseg_pipelines.pacs.push import Sender
+from medseg_pipelines.pacs.retry import call
 from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings, Peer
 from medseg_pipelines.pacs.settings_file import read_settings
@@ -56,7 +56,7 @@ def opened(path: Path) -> Iterator[tuple[PacsSettings, Spool]]:
         spool.close()
 
 
-def echo(path: Path, *, peer: str, screen: Screen) -> bool:
+def echo(path: Path, *, peer: str, console: Console) -> bool:
     """Ask peers whether they answer, in every way the settings give.
 
     Parameters
@@ -65,7 +65,7 @@ def echo(path: Path, *, peer: str, screen: Screen) -> bool:
         Of the settings.
     peer : str
         Name of one; all when empty.
-    screen : Screen
+    console : Console
         Told what each says.
 
     Returns
@@ -83,16 +83,16 @@ def echo(path: Path, *, peer: str, screen: Screen) -> bool:
                         answered = line.echo()
                 except PeerError as error:
                     good = False
-                    screen.say(f"{one.name}: {error} ({error.code})")
+                    console.print(f"{one.name}: {error} ({error.code})")
                 else:
                     ms = 1000 * (time.monotonic() - begun)
-                    screen.say(f"{one.name}: answers by {answered} in {ms:.0f} ms")
+                    console.print(f"{one.name}: answers by {answered} in {ms:.0f} ms")
     return good
 
 
 def pull(
     path: Path, *, peer: str, query: Mapping[str, str], via: Via, most: int | None, dry: bool,
-    screen: Screen,
+    console: Console,
 ) -> bool:  # fmt: skip
     """Fetch series into the spool.
 
@@ -110,7 +110,7 @@ def pull(
         How many series at most.
     dry : bool
         Whether only to count.
-    screen : Screen
+    console : Console
         Told progress and what became of each series.
 
     Returns
@@ -121,24 +121,26 @@ def pull(
     _check_query(query)
     with (
         opened(path) as (settings, spool),
-        _receiving(settings, spool, via, screen),
+        _receiving(settings, spool, via, console),
         connected(settings.peer(peer), settings, spool, via=via) as line,
     ):
-        puller = Puller(line, spool, retry=settings.retry, pause=_pausing(screen))
+        puller = Puller(line, spool, retry=settings.retry, pause=_pausing(console))
         found = puller.find(query, most=most)
-        screen.say(f"Found:  {len(found)} series, {sum(one.objects or 0 for one in found)} objects")
+        console.print(
+            f"Found:  {len(found)} series, {sum(one.objects or 0 for one in found)} objects"
+        )
         pulled = []
-        with screen.progress("fetching") as progress:
+        with console.progress("fetching") as progress:
             for number, one in enumerate([] if dry else found):
                 progress(number, len(found), "fetching series")
                 pulled.append(puller.pull(one))
     if pulled:
-        screen.show(pulled_table(pulled))
+        console.show(pulled_table(pulled))
     return not any(one.code for one in pulled)
 
 
 def push(
-    path: Path, files: Sequence[Path], *, peer: str, via: Via, screen: Screen
+    path: Path, files: Sequence[Path], *, peer: str, via: Via, console: Console
 ) -> bool:  # fmt: skip
     """Send results to a peer.
 
@@ -152,7 +154,7 @@ def push(
         Name of the peer.
     via : {"auto", "dicomweb", "dimse"}
         How.
-    screen : Screen
+    console : Console
         Told what became of each.
 
     Returns
@@ -165,62 +167,62 @@ def push(
     with opened(path) as (settings, spool):
         there = settings.peer(peer)
         with connected(there, settings, spool, via=via) as line:
-            courier = Courier(line, spool, answers=there.answers)
+            courier = Sender(line, spool, answers=there.answers)
             for one, seg in results:
                 try:
-                    state, sent = insist(
+                    state, sent = call(
                         lambda one=one, seg=seg: courier.deliver(one, seg=seg),  # type: ignore[misc]
-                        settings.retry, pause=_pausing(screen),
+                        settings.retry, pause=_pausing(console),
                     )  # fmt: skip
                 except PeerError as error:
                     good = False
-                    screen.say(f"{one.name}: not sent, {error} ({error.code})")
+                    console.print(f"{one.name}: not sent, {error} ({error.code})")
                 else:
-                    screen.say(f"{one.name}: {state} {f'as {sent}' if sent else ''}".rstrip())
+                    console.print(f"{one.name}: {state} {f'as {sent}' if sent else ''}".rstrip())
     return good
 
 
-def listen(path: Path, *, screen: Screen) -> None:
+def listen(path: Path, *, console: Console) -> None:
     """Receive series until stopped.
 
     Parameters
     ----------
     path : Path
         Of the settings.
-    screen : Screen
+    console : Console
         Told what comes.
     """
     with opened(path) as (settings, spool), spool.alone():
-        log = Log(screen.say)
+        log = Log(console.print)
         with _listening(settings, spool, log):
-            while not screen.stopping:
+            while not console.stopping:
                 time.sleep(_NAP_S)
 
 
-def serve(path: Path, *, screen: Screen) -> None:
+def serve(path: Path, *, console: Console) -> None:
     """Receive series, segment them, send the results, until stopped.
 
     Parameters
     ----------
     path : Path
         Of the settings.
-    screen : Screen
+    console : Console
         Told what happens.
     """
     from medseg_pipelines.pacs.segmenting import Segmenter
     from medseg_pipelines.pacs.service import Service
 
     with opened(path) as (settings, spool), spool.alone():
-        log = Log(screen.say)
+        log = Log(console.print)
         with (
-            Segmenter(settings, spool, log, check=screen.check) as segmenter,
+            Segmenter(settings, spool, log, check=console.check) as segmenter,
             _listening(settings, spool, log),
         ):
             service = Service(settings, spool, log, segmenting=segmenter)
-            service.run(lambda: screen.stopping)
+            service.run(lambda: console.stopping)
 
 
-def status(path: Path, *, as_json: bool, screen: Screen) -> None:
+def status(path: Path, *, as_json: bool, console: Console) -> None:
     """Show how many series came and results went, and those that wait or were given up.
 
     Parameters
@@ -229,7 +231,7 @@ def status(path: Path, *, as_json: bool, screen: Screen) -> None:
         Of the settings.
     as_json : bool
         Whether for programs.
-    screen : Screen
+    console : Console
         Where to.
     """
     with opened(path) as (_, spool):
@@ -237,21 +239,21 @@ def status(path: Path, *, as_json: bool, screen: Screen) -> None:
         sent = Deliveries(spool.register).rows()
     if as_json:
         text = msgspec.json.encode({"series": series, "deliveries": sent})
-        screen.say(msgspec.json.format(text).decode())
+        console.print(msgspec.json.format(text).decode())
         return
     for what, rows in (("Series", series), ("Deliveries", sent)):
         counts = Counter(row.state for row in rows)
         told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-        screen.say(f"{what + ':':<12}{told or 'none'}")
+        console.print(f"{what + ':':<12}{told or 'none'}")
     open_series = [row for row in series if row.state != "done" or row.apart]
     unsent = [row for row in sent if row.state in ("waiting", "dead")]
     if open_series:
-        screen.show(series_table(open_series[-_MOST_SHOWN:]))
+        console.show(series_table(open_series[-_MOST_SHOWN:]))
     if unsent:
-        screen.show(deliveries_table(unsent[-_MOST_SHOWN:]))
+        console.show(deliveries_table(unsent[-_MOST_SHOWN:]))
 
 
-def retry(path: Path, names: Sequence[str], *, refused: bool, screen: Screen) -> None:
+def retry(path: Path, names: Sequence[str], *, refused: bool, console: Console) -> None:
     """Let dead letters be tried again; a series that is incomplete, with what there is of it.
 
     Parameters
@@ -262,7 +264,7 @@ def retry(path: Path, names: Sequence[str], *, refused: bool, screen: Screen) ->
         Beginnings of their names; all when empty.
     refused : bool
         Whether series that were refused are tried again too.
-    screen : Screen
+    console : Console
         Told how many.
     """
     with opened(path) as (_, spool):
@@ -271,12 +273,12 @@ def retry(path: Path, names: Sequence[str], *, refused: bool, screen: Screen) ->
         dead = [row for row in lost if _meant(row.series, names)]
         unsent = [row for row in deliveries.rows("dead") if _meant(row.delivery, names)]
         for row in dead:
-            spool.register.revive(row)
-            spool.raise_again(row.series)
+            spool.register.requeue(row)
+            spool.requeue(row.series)
         for letter in unsent:
-            deliveries.revive(letter)
-            spool.raise_again(letter.delivery)
-    screen.say(f"{len(dead)} series and {len(unsent)} deliveries will be tried again")
+            deliveries.requeue(letter)
+            spool.requeue(letter.delivery)
+    console.print(f"{len(dead)} series and {len(unsent)} deliveries will be tried again")
 
 
 def _meant(name: str, beginnings: Sequence[str]) -> bool:
@@ -299,13 +301,13 @@ def _ways(peer: Peer) -> list[Via]:
     return [via for via, given in ways if given]
 
 
-def _pausing(screen: Screen) -> Callable[[float], None]:
+def _pausing(console: Console) -> Callable[[float], None]:
     """Waiting that Ctrl-C ends."""
 
     def pause(seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            screen.check()
+            console.check()
             time.sleep(min(_NAP_S, left))
 
     return pause
@@ -313,7 +315,7 @@ def _pausing(screen: Screen) -> Callable[[float], None]:
 
 @contextmanager
 def _receiving(
-    settings: PacsSettings, spool: Spool, via: Via, screen: Screen
+    settings: PacsSettings, spool: Spool, via: Via, console: Console
 ) -> Iterator[None]:  # fmt: skip
     """The listener that C-MOVE needs, unless a service listens for this spool already."""
     if via != "c-move" or spool.is_served:
@@ -321,7 +323,7 @@ def _receiving(
         return
     from medseg_pipelines.pacs.listener import Listener
 
-    with spool.alone(), Listener(settings, spool, Log(screen.say)):
+    with spool.alone(), Listener(settings, spool, Log(console.print)):
         yield
 
 

@@ -68,7 +68,7 @@ class Completeness:
             self._later(row, "INCOMPLETE", missing)
             return False
         if register.settle(row, "dead", code="INCOMPLETE", message=missing):
-            self._spool.bury(row.series, what="series", code="INCOMPLETE", message=missing)
+            self._spool.dead_letter(row.series, what="series", code="INCOMPLETE", message=missing)
             self._log.say(f"series {row.series[:8]}: given up, {missing} (INCOMPLETE)")
         return False
 

@@ -182,7 +182,7 @@ class Register:
             )
         return done.rowcount == 1
 
-    def revive(self, row: SeriesRow) -> None:
+    def requeue(self, row: SeriesRow) -> None:
         """Let a dead or refused series be segmented again, with what there is of it."""
         with self.changing() as connection:
             connection.execute(

@@ -141,7 +141,7 @@ class Deliveries:
                 (state, sent, code, message, attempts, next_at, time.time(), row.delivery),
             )
 
-    def revive(self, row: Delivery) -> None:
+    def requeue(self, row: Delivery) -> None:
         """Let a dead one wait again."""
         with self._register.changing() as connection:
             connection.execute(

@@ -13,7 +13,7 @@ from dicomweb_client.session_utils import create_session
 from medseg_pipelines.pacs.compare import same_object
 from medseg_pipelines.pacs.http_errors import broken, silent, told
 from medseg_pipelines.pacs.multipart import boundary_of, unwrap, wrapped
-from medseg_pipelines.pacs.offers import Offered, Sendable, checked_uid
+from medseg_pipelines.pacs.offers import OutgoingObject, RemoteSeries, checked_uid
 from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Peer, Retry
 from medseg_pipelines.pacs.spool import Spool
@@ -65,7 +65,7 @@ class DicomWeb:
             self._client.search_for_studies(limit=1, fields=["StudyInstanceUID"])
         return "DICOMweb"
 
-    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[Offered]:
+    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that fit a query.
 
         Parameters
@@ -77,7 +77,7 @@ class DicomWeb:
 
         Returns
         -------
-        list of Offered
+        list of RemoteSeries
 
         Raises
         ------
@@ -93,14 +93,14 @@ class DicomWeb:
             )
             count = _value(item, _COUNT)
             found.append(
-                Offered(
+                RemoteSeries(
                     study_uid=study, series_uid=series, modality=str(_value(item, _MODALITY)),
                     objects=int(count) if str(count).isdecimal() else None,
                 )
             )  # fmt: skip
         return found
 
-    def objects(self, offered: Offered) -> list[str]:
+    def objects(self, offered: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
         query = {
             "StudyInstanceUID": offered.study_uid, "SeriesInstanceUID": offered.series_uid
@@ -110,13 +110,13 @@ class DicomWeb:
         return sorted({checked_uid(uid, self._name) for uid in found})
 
     def fetch(
-        self, offered: Offered, uids: Sequence[str], keep: Keep
+        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
     ) -> None:  # fmt: skip
         """Fetch objects one by one.
 
         Parameters
         ----------
-        offered : Offered
+        offered : RemoteSeries
             Their series.
         uids : sequence of str
             Theirs.
@@ -136,7 +136,7 @@ class DicomWeb:
         del sop_class
         return None
 
-    def holds(self, result: Sendable) -> bool:
+    def holds(self, result: OutgoingObject) -> bool:
         """Whether the peer has a result, as it is here: it is read back and compared.
 
         Raises
@@ -162,7 +162,7 @@ class DicomWeb:
             code="DIFFERS",
         )
 
-    def send(self, result: Sendable) -> None:
+    def send(self, result: OutgoingObject) -> None:
         """Send a result.
 
         Raises
@@ -282,7 +282,7 @@ def _value(item: dict[str, Any], tag: str) -> Any:
     return values[0]
 
 
-def _check_stored(response: Any, result: Sendable, peer: str) -> None:
+def _check_stored(response: Any, result: OutgoingObject, peer: str) -> None:
     """Raise `PeerError` when the answer says that the object was not stored."""
     answer = response.json() if response.content else {}
     failed = answer.get(_FAILED, {}).get("Value") or []

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (
 
 from medseg.reading.dicom.headers import as_text
 from medseg_pipelines.pacs.association import Context, associated, lost
-from medseg_pipelines.pacs.offers import Offered, Sendable, checked_uid
+from medseg_pipelines.pacs.offers import OutgoingObject, RemoteSeries, checked_uid
 from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.settings import Own, Peer
 from medseg_pipelines.pacs.spool import Spool
@@ -75,7 +75,7 @@ class Dimse:
             self._check(association, association.send_c_echo())
         return "DIMSE"
 
-    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[Offered]:
+    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that fit a query, by study first as the standard asks.
 
         Parameters
@@ -87,7 +87,7 @@ class Dimse:
 
         Returns
         -------
-        list of Offered
+        list of RemoteSeries
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Dimse:
         """
         of_series = {key: value for key, value in query.items() if key in _SERIES_KEYS}
         of_study = {key: value for key, value in query.items() if key not in _SERIES_KEYS}
-        found: list[Offered] = []
+        found: list[RemoteSeries] = []
         with self._associated([(StudyRootQueryRetrieveInformationModelFind, _PLAIN)]) as line:
             wanted = _question("STUDY", {"StudyInstanceUID": "", **of_study})
             for study in list(self._answers(line, wanted)):
@@ -106,7 +106,7 @@ class Dimse:
                     break
         return found[:most]
 
-    def objects(self, offered: Offered) -> list[str]:
+    def objects(self, offered: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
         question = _question("IMAGE", {**_which(offered), "SOPInstanceUID": ""})
         with self._associated([(StudyRootQueryRetrieveInformationModelFind, _PLAIN)]) as line:
@@ -114,13 +114,13 @@ class Dimse:
         return sorted({checked_uid(uid, self._peer.name) for uid in found})
 
     def fetch(
-        self, offered: Offered, uids: Sequence[str], keep: Keep
+        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
     ) -> None:  # fmt: skip
         """Fetch objects; with C-MOVE the listener keeps them.
 
         Parameters
         ----------
-        offered : Offered
+        offered : RemoteSeries
             Their series.
         uids : sequence of str
             Theirs.
@@ -150,7 +150,7 @@ class Dimse:
                 raise
         return False
 
-    def holds(self, result: Sendable) -> bool:
+    def holds(self, result: OutgoingObject) -> bool:
         """Whether the peer counts a result among its objects."""
         question = _question(
             "IMAGE",
@@ -163,7 +163,7 @@ class Dimse:
             found = [as_text(answer, "SOPInstanceUID") for answer in self._answers(line, question)]
         return result.sop_uid in found
 
-    def send(self, result: Sendable) -> None:
+    def send(self, result: OutgoingObject) -> None:
         """Send a result in a transfer syntax that the peer accepts, its own if possible.
 
         Raises
@@ -189,7 +189,7 @@ class Dimse:
         ) as association:  # fmt: skip
             yield association
 
-    def _series_of(self, line: Any, study: str, query: Mapping[str, str]) -> list[Offered]:
+    def _series_of(self, line: Any, study: str, query: Mapping[str, str]) -> list[RemoteSeries]:
         """Series of one study."""
         wanted = {
             "StudyInstanceUID": study, "SeriesInstanceUID": "",
@@ -201,7 +201,7 @@ class Dimse:
             count = as_text(answer, "NumberOfSeriesRelatedInstances")
             series = checked_uid(as_text(answer, "SeriesInstanceUID"), self._peer.name)
             found.append(
-                Offered(
+                RemoteSeries(
                     study_uid=study, series_uid=series, modality=as_text(answer, "Modality"),
                     objects=int(count) if count.isdecimal() else None,
                 )
@@ -279,7 +279,7 @@ def _noting(keep: Keep, refused: list[Exception]) -> Keep:
     return noting
 
 
-def _which(offered: Offered) -> dict[str, str]:
+def _which(offered: RemoteSeries) -> dict[str, str]:
     return {"StudyInstanceUID": offered.study_uid, "SeriesInstanceUID": offered.series_uid}
 
 

@@ -13,18 +13,20 @@ from medseg.reading import Policies, read_labels, read_scan
 from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.headers import as_text
 from medseg.writing import write_labels
-from medseg_pipelines.pacs.offers import Sendable, sendable
+from medseg_pipelines.pacs.offers import OutgoingObject, sendable
 from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.spool import Spool
 from medseg_pipelines.pacs.validate import instance_name
 
 
-def in_binary(seg: Sendable, target: Path, *, spool: Spool, policies: Policies) -> Sendable:
+def in_binary(
+    seg: OutgoingObject, target: Path, *, spool: Spool, policies: Policies
+) -> OutgoingObject:
     """Write the labels of a label-map DICOM SEG as a binary one, or as the SR of that one.
 
     Parameters
     ----------
-    seg : Sendable
+    seg : OutgoingObject
         A DICOM SEG of labels; the slices it refers to are in the spool.
     target : Path
         ``.sr.dcm`` for an SR, else ``.dcm``.
@@ -35,7 +37,7 @@ def in_binary(seg: Sendable, target: Path, *, spool: Spool, policies: Policies) 
 
     Returns
     -------
-    Sendable
+    OutgoingObject
         What was written.
 
     Raises
@@ -50,7 +52,7 @@ def in_binary(seg: Sendable, target: Path, *, spool: Spool, policies: Policies) 
 
 
 @contextmanager
-def _slices_of(seg: Sendable, spool: Spool) -> Iterator[Path]:
+def _slices_of(seg: OutgoingObject, spool: Spool) -> Iterator[Path]:
     """A folder with exactly the slices that a SEG refers to."""
     header = dataset_of(seg.path, stop_before_pixels=True)
     (series, *_) = header.ReferencedSeriesSequence

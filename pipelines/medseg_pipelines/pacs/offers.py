@@ -33,7 +33,7 @@ RESULT_CLASSES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offered:
+class RemoteSeries:
     """A series that a peer has.
 
     Parameters
@@ -58,7 +58,7 @@ class Offered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sendable:
+class OutgoingObject:
     """A result as a peer will know it.
 
     Parameters
@@ -105,7 +105,7 @@ def checked_uid(text: object, peer: str) -> str:
     return uid
 
 
-def sendable(path: Path) -> Sendable:
+def sendable(path: Path) -> OutgoingObject:
     """Look at a result.
 
     Parameters
@@ -115,7 +115,7 @@ def sendable(path: Path) -> Sendable:
 
     Returns
     -------
-    Sendable
+    OutgoingObject
 
     Raises
     ------
@@ -130,7 +130,7 @@ def sendable(path: Path) -> Sendable:
             " give such a file"
         )
     study = as_text(header, "StudyInstanceUID")
-    return Sendable(
+    return OutgoingObject(
         path=path, sop_class=sop_class, syntax=as_text(header.file_meta, "TransferSyntaxUID"),
         study_uid=study, series_uid=as_text(header, "SeriesInstanceUID"),
         sop_uid=as_text(header, "SOPInstanceUID"), source=_source(header, study),

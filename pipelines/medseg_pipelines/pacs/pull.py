@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg_pipelines.pacs.client import Line
-from medseg_pipelines.pacs.offers import Offered
+from medseg_pipelines.pacs.client import PacsClient
+from medseg_pipelines.pacs.offers import RemoteSeries
 from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.retry import insist
+from medseg_pipelines.pacs.retry import call
 from medseg_pipelines.pacs.settings import Retry
 from medseg_pipelines.pacs.spool import Spool
 from medseg_pipelines.pacs.validate import RefusedError, instance_name
@@ -49,7 +49,7 @@ class Puller:
 
     Parameters
     ----------
-    line : Line
+    line : PacsClient
         To the peer.
     spool : Spool
         Where they go.
@@ -60,11 +60,11 @@ class Puller:
     """
 
     def __init__(
-        self, line: Line, spool: Spool, *, retry: Retry, pause: Callable[[float], None]
+        self, line: PacsClient, spool: Spool, *, retry: Retry, pause: Callable[[float], None]
     ) -> None:  # fmt: skip
         self._line, self._spool, self._retry, self._pause = line, spool, retry, pause
 
-    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[Offered]:
+    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that fit a query, without those that are no scans.
 
         Parameters
@@ -76,19 +76,19 @@ class Puller:
 
         Returns
         -------
-        list of Offered
+        list of RemoteSeries
         """
-        found = insist(
+        found = call(
             lambda: self._line.find(query, most=most), self._retry, pause=self._pause
         )  # fmt: skip
         return [one for one in found if one.modality not in _NO_SCANS]
 
-    def pull(self, offered: Offered) -> Pulled:
+    def pull(self, offered: RemoteSeries) -> Pulled:
         """Fetch what is not here yet of a series; one that fails leaves what it got.
 
         Parameters
         ----------
-        offered : Offered
+        offered : RemoteSeries
             Which.
 
         Returns
@@ -103,9 +103,9 @@ class Puller:
         task = _Task(self._line, self._spool, offered)
         code = message = ""
         try:
-            uids = insist(lambda: self._line.objects(offered), self._retry, pause=self._pause)
+            uids = call(lambda: self._line.objects(offered), self._retry, pause=self._pause)
             task.begin(uids)
-            insist(task.go_on, self._retry, pause=self._pause)
+            call(task.go_on, self._retry, pause=self._pause)
         except PeerError as error:
             code, message = error.code, str(error)
         if task.refused and not code:
@@ -114,7 +114,7 @@ class Puller:
         self._note(offered, task, whole=not code)
         return task.result(code, message)
 
-    def _note(self, offered: Offered, task: _Task, *, whole: bool) -> None:
+    def _note(self, offered: RemoteSeries, task: _Task, *, whole: bool) -> None:
         """Tell the register; a series that is whole waits for no silence."""
         register = self._spool.register
         for row in register.series(name=offered.name):
@@ -126,7 +126,7 @@ class Puller:
 class _Task:
     """One series that is being fetched."""
 
-    def __init__(self, line: Line, spool: Spool, offered: Offered) -> None:
+    def __init__(self, line: PacsClient, spool: Spool, offered: RemoteSeries) -> None:
         self._line, self._spool, self._offered = line, spool, offered
         self._names: dict[str, str] = {}
         self._here: set[str] = set()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.reading import Policies
-from medseg_pipelines.pacs.client import Line
+from medseg_pipelines.pacs.client import PacsClient
 from medseg_pipelines.pacs.encodings import in_binary
-from medseg_pipelines.pacs.offers import LABELMAP_SEG, Sendable, sendable
+from medseg_pipelines.pacs.offers import LABELMAP_SEG, OutgoingObject, sendable
 from medseg_pipelines.pacs.peer_errors import PeerError
 from medseg_pipelines.pacs.spool import Spool
 
@@ -16,12 +16,12 @@ Sent = Literal["delivered", "sent"]
 _REPORT = ".sr.dcm"
 
 
-class Courier:
+class Sender:
     """Takes results to one peer.
 
     Parameters
     ----------
-    line : Line
+    line : PacsClient
         To the peer.
     spool : Spool
         With the scans, from which results may be written in another encoding.
@@ -32,7 +32,12 @@ class Courier:
     """
 
     def __init__(
-        self, line: Line, spool: Spool, *, answers: bool = True, policies: Policies | None = None
+        self,
+        line: PacsClient,
+        spool: Spool,
+        *,
+        answers: bool = True,
+        policies: Policies | None = None,
     ) -> None:
         self._line, self._spool, self._answers = line, spool, answers
         self._policies = policies or Policies()
@@ -67,7 +72,7 @@ class Courier:
             return self._label_map(result, source)
         return self._bring(result), ""
 
-    def _label_map(self, result: Sendable, source: Sendable) -> tuple[Sent, str]:
+    def _label_map(self, result: OutgoingObject, source: OutgoingObject) -> tuple[Sent, str]:
         """Bring a label map, or what refers to one; in the other encoding if need be."""
         takes = self._line.takes(LABELMAP_SEG)
         if takes or (takes is None and not self._is_there_in_binary(result, source)):
@@ -78,11 +83,11 @@ class Courier:
                     raise
         return self._binary(result, source), "binary"
 
-    def _is_there_in_binary(self, result: Sendable, source: Sendable) -> bool:
+    def _is_there_in_binary(self, result: OutgoingObject, source: OutgoingObject) -> bool:
         """Whether a report has to refer to a binary SEG, which the peer got in place of ours."""
         return result is not source and self._answers and not self._line.holds(source)
 
-    def _binary(self, result: Sendable, source: Sendable) -> Sent:
+    def _binary(self, result: OutgoingObject, source: OutgoingObject) -> Sent:
         ending = _REPORT if result is not source else ".dcm"
         target = self._spool.scratch().with_suffix(ending)
         try:
@@ -91,7 +96,7 @@ class Courier:
         finally:
             target.unlink(missing_ok=True)
 
-    def _bring(self, result: Sendable) -> Sent:
+    def _bring(self, result: OutgoingObject) -> Sent:
         if self._answers and self._line.holds(result):
             return "delivered"
         self._line.send(result)

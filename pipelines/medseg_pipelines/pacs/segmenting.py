@@ -14,14 +14,14 @@ from medseg.errors import InputError
 from medseg.model_package import find_package
 from medseg_pipelines.batch.archive.rules import Rule, Rules, RuleText
 from medseg_pipelines.batch.archive.rules_file import read_rules
-from medseg_pipelines.batch.events import Silent
+from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.messages import Settings, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.batch.workers.local_pool import LocalCrew
-from medseg_pipelines.batch.workers.protocol import Crew, Died, Report, Step
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, WorkerPool
 from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.offers import LABELMAP_SEG
 from medseg_pipelines.pacs.peer_errors import PeerError
@@ -123,7 +123,7 @@ class Segmenter:
         return self._encoding
 
 
-class _Telling(Silent):
+class _Telling(NullEvents):
     """What a run has to say, in the log of the service."""
 
     def __init__(self, series: str, log: Log, check: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ class _LastingCrew:
     """Workers that outlive a run, unless it left something in their hands."""
 
     def __init__(self) -> None:
-        self._crew: Crew | None = None
+        self._crew: WorkerPool | None = None
         self._hands: set[str] = set()
 
     @property
@@ -158,7 +158,9 @@ class _LastingCrew:
         reports = self._working().events(timeout_s)
         for report in reports:
             if not isinstance(report, Step):
-                self._hands -= {*(report.cases if isinstance(report, Died) else [report.case])}
+                self._hands -= {
+                    *(report.cases if isinstance(report, WorkerDied) else [report.case])
+                }
         return reports
 
     def kill(self, case: str) -> None:
@@ -178,7 +180,7 @@ class _LastingCrew:
             self._crew.close()
             self._crew = None
 
-    def _working(self) -> Crew:
+    def _working(self) -> WorkerPool:
         if self._crew is None:
             self._crew = LocalCrew()
         return self._crew

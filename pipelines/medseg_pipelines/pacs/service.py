@@ -22,7 +22,7 @@ from medseg_pipelines.pacs.completeness import Completeness
 from medseg_pipelines.pacs.database import SeriesRow
 from medseg_pipelines.pacs.deliveries import Deliveries, Delivery
 from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.push import Courier
+from medseg_pipelines.pacs.push import Sender
 from medseg_pipelines.pacs.retry import wait_s
 from medseg_pipelines.pacs.service_log import Log
 from medseg_pipelines.pacs.settings import PacsSettings
@@ -172,7 +172,7 @@ class Service:
             attempts=attempts, next_at=time.time() + wait_s(self._settings.retry, attempts),
         )  # fmt: skip
         if settled and given_up:
-            self._spool.bury(row.series, what="series", code=why.code, message=why.message)
+            self._spool.dead_letter(row.series, what="series", code=why.code, message=why.message)
             self._log.say(f"series {row.series[:8]}: given up ({why.code})")
 
     def _send(self, row: Delivery) -> bool:
@@ -186,7 +186,7 @@ class Service:
         policies = Policies(irregular=work.irregular, missing=work.missing)
         try:
             with connected(peer, self._settings, self._spool, via=work.via) as line:
-                courier = Courier(line, self._spool, answers=peer.answers, policies=policies)
+                courier = Sender(line, self._spool, answers=peer.answers, policies=policies)
                 state, sent = courier.deliver(path, seg=seg)
         except MedsegError as error:
             self._unsent(row, error, passing=isinstance(error, WriteError) or _passes(error))
@@ -225,7 +225,9 @@ class Service:
         what = "given up" if given_up else f"attempt {attempts} failed"
         self._log.say(f"delivery {row.delivery[:8]} to '{row.peer}': {what} ({error.code})")
         if given_up:
-            self._spool.bury(row.delivery, what="delivery", code=error.code, message=str(error))
+            self._spool.dead_letter(
+                row.delivery, what="delivery", code=error.code, message=str(error)
+            )
 
 
 def _passes(error: MedsegError) -> bool:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from medseg.errors import InputError, WriteError
 from medseg_pipelines.pacs.database import Register
 from medseg_pipelines.pacs.settings import Limits
-from medseg_pipelines.pacs.validate import Piece, RefusedError, content_of, examine, flush
+from medseg_pipelines.pacs.validate import ReceivedObject, RefusedError, content_of, examine, flush
 
 _IN_USE = ".in-use"
 Taken = Literal["new", "known", "edited", "apart"]
@@ -111,7 +111,7 @@ class Spool:
             if objects >= limits.series_objects or held + size > limits.series_bytes:
                 raise NoRoomError(f"the series has {objects} objects, {held >> 20} MiB: its limit")
 
-    def take(self, path: Path, *, announced: str, series: str = "") -> tuple[Taken, Piece]:
+    def take(self, path: Path, *, announced: str, series: str = "") -> tuple[Taken, ReceivedObject]:
         """Keep what lies at `path`, in `incoming`; it is on the disk when this returns.
 
         Parameters
@@ -151,7 +151,7 @@ class Spool:
         finally:
             path.unlink(missing_ok=True)
 
-    def _keep(self, path: Path, piece: Piece) -> Taken:
+    def _keep(self, path: Path, piece: ReceivedObject) -> Taken:
         flush(path)
         place = self.folder(piece.series) / f"{piece.instance}.dcm"
         place.parent.mkdir(mode=0o700, exist_ok=True)
@@ -163,7 +163,7 @@ class Spool:
         self._enter(piece)
         return "new"
 
-    def _compare(self, path: Path, place: Path, piece: Piece) -> Taken:
+    def _compare(self, path: Path, place: Path, piece: ReceivedObject) -> Taken:
         """What an object is whose UID is here already."""
         here = self.register.known(piece.series, piece.instance) or self._adopt(place)
         if here is None or piece.content == here[0]:
@@ -187,7 +187,7 @@ class Spool:
             )
         return "apart"
 
-    def _enter(self, piece: Piece) -> None:
+    def _enter(self, piece: ReceivedObject) -> None:
         """Note a new object; its series waits for silence again."""
         now = time.time()
         with self.register.changing() as connection:
@@ -258,14 +258,14 @@ class Spool:
         """A file of a series; None when it has none."""
         return next(iter(sorted(self.folder(series).glob("*.dcm"))), None)
 
-    def bury(self, name: str, *, what: str, code: str, message: str) -> None:
+    def dead_letter(self, name: str, *, what: str, code: str, message: str) -> None:
         """Leave a small file that tells what was given up, and why."""
         text = msgspec.json.encode({"what": what, "name": name, "code": code, "message": message})
         scratch = self.scratch()
         scratch.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
         scratch.replace(self.root / "dead" / f"{name}.json")
 
-    def raise_again(self, name: str) -> None:
+    def requeue(self, name: str) -> None:
         """Remove the file of something that is tried again."""
         (self.root / "dead" / f"{name}.json").unlink(missing_ok=True)
 

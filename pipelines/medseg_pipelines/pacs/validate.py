@@ -58,7 +58,7 @@ class RefusedError(ReadError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class ReceivedObject:
     """An object that may be kept.
 
     Parameters
@@ -100,7 +100,7 @@ def instance_name(sop_uid: str) -> str:
     return digest("instance", sop_uid)
 
 
-def examine(path: Path) -> Piece:
+def examine(path: Path) -> ReceivedObject:
     """Look at a DICOM file without decoding its pixels.
 
     Parameters
@@ -110,7 +110,7 @@ def examine(path: Path) -> Piece:
 
     Returns
     -------
-    Piece
+    ReceivedObject
 
     Raises
     ------
@@ -134,7 +134,7 @@ def examine(path: Path) -> Piece:
         )
     study_uid, series_uid, sop_uid = names
     content, picture = _digests(image, syntax)
-    return Piece(
+    return ReceivedObject(
         series=series_name(study_uid, series_uid), instance=instance_name(sop_uid),
         content=content, picture=picture, bytes=image.size,
         study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid,

@@ -17,7 +17,7 @@ from typing import Any
 
 import simpleeval
 
-from medseg.discovery.stack_facts import FACTS, WORDS
+from medseg.discovery.stack_facts import FACTS, FREE_TEXT_FIELDS
 from medseg.errors import InputError
 
 _MOST_LETTERS = 500
@@ -78,7 +78,7 @@ class Condition:
     @property
     def asks_words(self) -> bool:
         """Whether it asks for free text, which can only be answered with the header at hand."""
-        return any(name in WORDS for name in self.fields)
+        return any(name in FREE_TEXT_FIELDS for name in self.fields)
 
     def judge(self, values: Mapping[str, Any]) -> Verdict:
         """Evaluate it.
@@ -172,14 +172,16 @@ def _check(node: ast.AST, text: str) -> None:
         raise _wrong(text, f"holds {what}, which is more than a comparison of header fields")
     if isinstance(node, ast.Call):
         _check_call(node, text)
-    elif isinstance(node, ast.Name) and node.id not in (*FACTS, *WORDS, *_FUNCTIONS):
-        close = difflib.get_close_matches(node.id, [*FACTS, *WORDS], 3, 0.6) or _same_letters(node)
+    elif isinstance(node, ast.Name) and node.id not in (*FACTS, *FREE_TEXT_FIELDS, *_FUNCTIONS):
+        close = difflib.get_close_matches(
+            node.id, [*FACTS, *FREE_TEXT_FIELDS], 3, 0.6
+        ) or _same_letters(node)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known are {_KNOWN}"
         raise _wrong(text, f"asks for {node.id}, which is no field that is read; {hint}")
 
 
 def _same_letters(node: ast.Name) -> list[str]:
-    return [name for name in (*FACTS, *WORDS) if name.casefold() == node.id.casefold()]
+    return [name for name in (*FACTS, *FREE_TEXT_FIELDS) if name.casefold() == node.id.casefold()]
 
 
 def _check_call(node: ast.Call, text: str) -> None:
@@ -200,7 +202,7 @@ def _shown(name: str, value: Any) -> str:
     """A value for a person; not that of free text."""
     if isinstance(value, _Missing):
         return "not known"
-    if name in WORDS:
+    if name in FREE_TEXT_FIELDS:
         return "something else"
     text = f'"{value}"' if isinstance(value, str) else _listed(value)
     return text if len(text) <= _MOST_VALUE else text[:_MOST_VALUE] + "..."
@@ -273,4 +275,4 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.In: _known(lambda item, group: item in group, False),
     ast.NotIn: _known(lambda item, group: item not in group, False),
 }  # fmt: skip
-_KNOWN = ", ".join((*FACTS, *WORDS))
+_KNOWN = ", ".join((*FACTS, *FREE_TEXT_FIELDS))

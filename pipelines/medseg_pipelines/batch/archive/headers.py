@@ -26,7 +26,7 @@ from medseg_pipelines.batch.archive.case_keys import (
 from medseg_pipelines.batch.archive.index import Part, Row, Unit
 from medseg_pipelines.batch.archive.rules import Rules
 from medseg_pipelines.batch.archive.walk import Tree, joined, unreadable
-from medseg_pipelines.batch.messages import Fault, Found
+from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 NOTHING = ""
 """The unit of files that hold no scan."""
@@ -295,7 +295,7 @@ def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Pa
     if not all(uids):  # blank ones tell nothing apart, but where they lie does
         uids = (*uids, *(os.fsdecode(joined(row[0], row[1])) for row in rows))
     refusal = header.refusal
-    found = Found(
+    found = ScanRecord(
         key=key_of(lineage, uids),
         lineage=lineage,
         path=place,
@@ -317,10 +317,10 @@ def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Pa
     )
 
 
-def _found_at(row: Row) -> Found:
+def _found_at(row: Row) -> ScanRecord:
     """A file, by its path."""
     path = joined(row[0], row[1])
-    return Found(
+    return ScanRecord(
         key=path_key(path),
         lineage=path_key(path),
         path=os.fsdecode(path),
@@ -334,7 +334,7 @@ def faulty(row: Row, fault: Fault) -> Part:
     """What is told of a file that cannot be read."""
     found = _found_at(row)
     return Part(
-        found=Found(
+        found=ScanRecord(
             key=found.key,
             lineage=found.lineage,
             path=found.path,

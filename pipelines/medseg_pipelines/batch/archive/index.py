@@ -19,7 +19,7 @@ import msgspec
 
 from medseg_pipelines.batch.archive.case_keys import listing_digest
 from medseg_pipelines.batch.archive.walk import Entry
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 
 _VERSION = 1
 _WAIT_S = 60.0
@@ -45,7 +45,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Parameters
     ----------
-    found : Found
+    found : ScanRecord
         With its path from the root, and still without a folder.
     patient, study : str
         Digests, empty where blank.
@@ -55,7 +55,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         The file that tells its words, from the root; empty where there are none.
     """
 
-    found: Found
+    found: ScanRecord
     patient: str = ""
     study: str = ""
     is_picture: bool = False

@@ -14,7 +14,7 @@ from medseg_pipelines.batch.archive.headers import is_damaged, is_dicom
 from medseg_pipelines.batch.archive.index import Index, Part, Unit
 from medseg_pipelines.batch.archive.unreadable import suspicion
 from medseg_pipelines.batch.archive.walk import Tree, joined
-from medseg_pipelines.batch.messages import Fault, Found
+from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 _MANY = ""
 
@@ -27,7 +27,7 @@ class _Placed:
     part: Part
 
     @property
-    def found(self) -> Found:
+    def found(self) -> ScanRecord:
         """What was found."""
         return self.part.found
 
@@ -39,7 +39,7 @@ class _Placed:
 
 def composed(
     index: Index, tree: Tree, units: dict[str, Unit], *, questions: Sequence[str], pictures: bool
-) -> list[Found]:  # fmt: skip
+) -> list[ScanRecord]:  # fmt: skip
     """Every scan that an index knows, and every fault of the tree.
 
     Parameters
@@ -57,7 +57,7 @@ def composed(
 
     Returns
     -------
-    list of Found
+    list of ScanRecord
         Sorted by path, then by series; each set of instances once, however often it is there.
     """
     owners = _owners(units, tree)
@@ -145,7 +145,7 @@ def _first_studies(placed: list[_Placed], index: Index) -> dict[str, str]:
     return known | fresh
 
 
-def _whole(one: _Placed, index: Index, owners: dict[bytes, str]) -> Found:
+def _whole(one: _Placed, index: Index, owners: dict[bytes, str]) -> ScanRecord:
     """The scan with the names of its files, where its folder alone does not say which."""
     found = one.found
     if not is_dicom(one.unit) or (owners[os.fsencode(found.path)] == one.unit and found.series):
@@ -158,16 +158,16 @@ def _whole(one: _Placed, index: Index, owners: dict[bytes, str]) -> Found:
     return replace(found, names=names)
 
 
-def _told(found: Found, tree: Tree, questions: Sequence[str]) -> Found:
+def _told(found: ScanRecord, tree: Tree, questions: Sequence[str]) -> ScanRecord:
     """The scan with its absolute path, and answers to these questions only."""
     answers = {one: found.answers[one] for one in questions if one in found.answers}
     return replace(found, path=str(tree.path(os.fsencode(found.path))), answers=answers)
 
 
-def _of_fault(tree: Tree, path: bytes, fault: Fault) -> Found:
+def _of_fault(tree: Tree, path: bytes, fault: Fault) -> ScanRecord:
     """What the walk could not enter; bytes that are no UTF-8 are shown as such."""
     key = path_key(b"fault\0" + path)
-    return Found(
+    return ScanRecord(
         key=key,
         lineage=key,
         path=joined(tree.root, path).decode(errors="backslashreplace"),

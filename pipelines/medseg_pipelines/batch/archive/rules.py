@@ -17,7 +17,7 @@ import msgspec
 
 from medseg.errors import InputError
 from medseg_pipelines.batch.archive.conditions import Condition, Verdict, conditions_of
-from medseg_pipelines.batch.messages import Fault, Found
+from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique"]
 _MOST_PATTERN = 200
@@ -101,7 +101,7 @@ class Rule:
         patterns = (*self.text.description, *self.text.exclude)
         return (*asked, *(_question(pattern) for pattern in patterns))
 
-    def fault(self, found: Found) -> str:
+    def fault(self, found: ScanRecord) -> str:
         """What does not hold of a scan, and the value found; empty when all does."""
         for condition in self.conditions:
             verdict = _answered(condition, found)
@@ -109,19 +109,19 @@ class Rule:
                 return f"{condition.text}: {verdict.why}"
         return self._plane(found) or self._size(found) or self._description(found)
 
-    def _plane(self, found: Found) -> str:
+    def _plane(self, found: ScanRecord) -> str:
         wanted, plane = self.text.orientation, found.facts.get("plane")
         if not wanted or plane in wanted:
             return ""
         return f"orientation {' or '.join(wanted)}: it is {plane or 'not known'}"
 
-    def _size(self, found: Found) -> str:
+    def _size(self, found: ScanRecord) -> str:
         fewest, slices = self.text.min_slices, found.facts.get("slices")
         if not fewest or (isinstance(slices, int) and slices >= fewest):
             return ""
         return f"at least {fewest} slices: it has {slices if slices is not None else 'no known'}"
 
-    def _description(self, found: Found) -> str:
+    def _description(self, found: ScanRecord) -> str:
         fits = {pattern: found.answers.get(_question(pattern)) for pattern in self.text.description}
         if fits and not any(fits.values()):
             return f"SeriesDescription like {' or '.join(fits)}: it is something else"
@@ -195,7 +195,7 @@ class Rules:
         return answers
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
     """What rules make of a scan.
 
     Parameters
@@ -213,19 +213,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     fault: Fault | None = None
 
 
-def choose(found: Found, rules: Rules) -> Choice:
+def choose(found: ScanRecord, rules: Rules) -> RuleSet:
     """What rules make of a scan.
 
     Parameters
     ----------
-    found : Found
+    found : ScanRecord
         From a search that was given the same rules.
     rules : Rules
         Which scans are wanted.
 
     Returns
     -------
-    Choice
+    RuleSet
     """
     for rule in rules.always:
         if reason := rule.fault(found):
@@ -237,18 +237,18 @@ def choose(found: Found, rules: Rules) -> Choice:
             return _taken(rule, rules.model)
         reasons.append(_by_name(rule, reason))
     if not reasons:
-        return Choice()
+        return RuleSet()
     left = len(reasons) - _MOST_TOLD
     more = f"; and {left} more" if left > 0 else ""
     return _unwanted("; ".join(reasons[:_MOST_TOLD]) + more)
 
 
-def select(found: Found, rules: Rules) -> Fault | None:
+def select(found: ScanRecord, rules: Rules) -> Fault | None:
     """Why a scan is not wanted; None when it is.
 
     Parameters
     ----------
-    found : Found
+    found : ScanRecord
         From a search that was given the same rules.
     rules : Rules
         Which scans are wanted.
@@ -261,12 +261,12 @@ def select(found: Found, rules: Rules) -> Fault | None:
     return choose(found, rules).fault
 
 
-def explain(scans: Sequence[Found], rules: Rules) -> list[tuple[Found, Choice]]:
+def explain(scans: Sequence[ScanRecord], rules: Rules) -> list[tuple[ScanRecord, RuleSet]]:
     """Which scans would run, and why the rest would not; what cannot be read comes with its fault.
 
     Parameters
     ----------
-    scans : sequence of Found
+    scans : sequence of ScanRecord
         From a search that was given the same rules.
     rules : Rules
         Which are wanted.
@@ -277,27 +277,27 @@ def explain(scans: Sequence[Found], rules: Rules) -> list[tuple[Found, Choice]]:
         In the order of the scans.
     """
     return [
-        (found, Choice(fault=found.fault) if found.fault else choose(found, rules))
+        (found, RuleSet(fault=found.fault) if found.fault else choose(found, rules))
         for found in scans
     ]
 
 
-def _taken(rule: Rule, model: str) -> Choice:
+def _taken(rule: Rule, model: str) -> RuleSet:
     text = rule.text
     if model and text.model and model != text.model:
         return _unwanted(f"rule {text.name} gives it to the model {text.model}")
-    return Choice(rule=text.name, model=text.model)
+    return RuleSet(rule=text.name, model=text.model)
 
 
-def _unwanted(message: str) -> Choice:
-    return Choice(fault=Fault(code="RULE", message=message))
+def _unwanted(message: str) -> RuleSet:
+    return RuleSet(fault=Fault(code="RULE", message=message))
 
 
 def _by_name(rule: Rule, reason: str) -> str:
     return f"{rule.text.name}: {reason}" if rule.text.name else reason
 
 
-def _answered(condition: Condition, found: Found) -> Verdict:
+def _answered(condition: Condition, found: ScanRecord) -> Verdict:
     """A condition on facts; or the answer that the search gave to one on words."""
     if not condition.asks_words:
         return condition.judge(found.facts)
@@ -305,7 +305,7 @@ def _answered(condition: Condition, found: Found) -> Verdict:
     return Verdict(holds=bool(answer), why="it is not so" if answer is False else "it is not known")
 
 
-def _fits(pattern: str, found: Found) -> bool | None:
+def _fits(pattern: str, found: ScanRecord) -> bool | None:
     return found.answers.get(_question(pattern))
 
 

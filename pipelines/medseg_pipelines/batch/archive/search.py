@@ -23,7 +23,7 @@ from medseg_pipelines.batch.archive.listing import composed
 from medseg_pipelines.batch.archive.rules import Rules
 from medseg_pipelines.batch.archive.update import bring_up_to_date, units_with_answers
 from medseg_pipelines.batch.archive.walk import OUTPUT_MARK, Tree, walk
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 
 _OTHERS_S = 0.5
 _NOT_DAMAGE = {"SQLITE_BUSY", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_LOCKED"}
@@ -36,7 +36,7 @@ def search(
     pictures: bool = False,
     rules: Rules | None = None,
     progress: Progress = silent,
-) -> list[Found]:
+) -> list[ScanRecord]:
     """Find every scan below a folder.
 
     Headers are read once and remembered in the index by path, size and time of change of each
@@ -56,14 +56,14 @@ def search(
         Whether PNG, JPEG and TIFF files, and DICOM images without a place, are scans too.
     rules : Rules or None
         Which scans will be selected: questions about free text are answered while the headers are
-        at hand (`Found.answers`), for the text is not kept. All scans are returned.
+        at hand (`ScanRecord.answers`), for the text is not kept. All scans are returned.
     progress : Progress, optional
         Called as folders and headers are gone through; raising `medseg.errors.Cancelled` in it
         stops the search, and what was read so far is remembered.
 
     Returns
     -------
-    list of Found
+    list of ScanRecord
         Sorted by path, then by series. What cannot be read is listed with its fault.
 
     Raises
@@ -78,13 +78,13 @@ def search(
 
 
 def read_found(
-    found: Found, *, policies: Policies | None = None, progress: Progress = silent
+    found: ScanRecord, *, policies: Policies | None = None, progress: Progress = silent
 ) -> Scan:
     """Read a scan that a search found.
 
     Parameters
     ----------
-    found : Found
+    found : ScanRecord
         Of a search on this machine, or one that sees the archive at the same place.
     policies : Policies, optional
         What may be repaired.
@@ -116,7 +116,7 @@ class _Search:
     pictures: bool
     progress: Progress
 
-    def run(self, place: Path | None) -> list[Found]:
+    def run(self, place: Path | None) -> list[ScanRecord]:
         """Search with an index; None is one in memory."""
         with archive_index.opened(place) as index:
             if not index.is_of(self.tree.root):
@@ -132,7 +132,7 @@ class _Search:
             )
 
 
-def _searched(search: _Search, place: Path | None) -> list[Found]:
+def _searched(search: _Search, place: Path | None) -> list[ScanRecord]:
     """Search with this index; when it is damaged with a new one, when that fails with none."""
     try:
         return search.run(place)

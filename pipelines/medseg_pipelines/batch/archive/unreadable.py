@@ -24,7 +24,7 @@ _DOUBT = "a file in its folder cannot be read; it may be one of its slices or of
 
 
 @dataclass
-class Suspicion:
+class Blame:
     """What unreadable files mean for scans.
 
     Parameters
@@ -56,7 +56,7 @@ class Suspicion:
         return replace(part, found=found)
 
 
-def suspicion(units: dict[str, Unit], tree: Tree) -> Suspicion:
+def suspicion(units: dict[str, Unit], tree: Tree) -> Blame:
     """Find out what unreadable files mean for the scans beside them.
 
     Parameters
@@ -68,9 +68,9 @@ def suspicion(units: dict[str, Unit], tree: Tree) -> Suspicion:
 
     Returns
     -------
-    Suspicion
+    Blame
     """
-    found = Suspicion()
+    found = Blame()
     suspects = list(_suspects(units, tree))
     if not suspects and not tree.closed:
         return found

@@ -133,7 +133,7 @@ class _Update:
         except CannotOpen as error:
             self._again.add(folder)
             if os.path.lexists(self._tree.path(folder, entry[0])):
-                self._tree.accuse(folder, entry[0], error.fault)
+                self._tree.mark_unreadable(folder, entry[0], error.fault)
             return
         row: Row = (folder, *entry, unit)
         self._index.put_files([row])

@@ -74,7 +74,9 @@ class Tree:
         files, _ = _look(self, folder)
         return [entry for entry in files if self.only in (b"", entry[0])]
 
-    def accuse(self, folder: bytes, name: bytes, fault: Fault, *, is_file: bool = True) -> None:
+    def mark_unreadable(
+        self, folder: bytes, name: bytes, fault: Fault, *, is_file: bool = True
+    ) -> None:
         """Take down what is wrong with something in a folder."""
         path = joined(folder, name)
         self.faults[path] = fault
@@ -186,12 +188,12 @@ def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes], files: list[Entr
             tree.mixed.add(folder)
     except UnicodeDecodeError:
         is_file = not entry.is_dir(follow_symlinks=False)
-        tree.accuse(folder, name, _NAME, is_file=is_file)
+        tree.mark_unreadable(folder, name, _NAME, is_file=is_file)
         return 0
     except FileNotFoundError:
         return 0
     except OSError as error:
-        tree.accuse(folder, name, unreadable(error))
+        tree.mark_unreadable(folder, name, unreadable(error))
         return 0
     return seen.st_mode
 
@@ -202,13 +204,13 @@ def _behind(tree: Tree, folder: bytes, entry: os.DirEntry[bytes]) -> os.stat_res
     target = os.path.realpath(entry.path)
     there = Path(os.fsdecode(target))
     if target != tree.root and not target.startswith(tree.root.rstrip(b"/") + b"/"):
-        tree.accuse(folder, entry.name, _LEADS_OUT, is_file=not there.is_dir())
+        tree.mark_unreadable(folder, entry.name, _LEADS_OUT, is_file=not there.is_dir())
     elif not there.exists():
-        tree.accuse(folder, entry.name, _LEADS_NOWHERE)
+        tree.mark_unreadable(folder, entry.name, _LEADS_NOWHERE)
     elif b"/." in target[len(tree.root.rstrip(b"/")) :]:
         if there.is_file():
             return there.stat()
-        tree.accuse(folder, entry.name, _LEADS_TO_HIDDEN, is_file=False)
+        tree.mark_unreadable(folder, entry.name, _LEADS_TO_HIDDEN, is_file=False)
     return own  # what lies elsewhere in the archive is found there
 
 

@@ -40,7 +40,7 @@ UPDATE cases SET content = '' WHERE folder = :folder AND "case" != :case AND sta
 
 
 @dataclass(frozen=True)
-class Settlement:
+class Committer:
     """Where results of leased cases end.
 
     Parameters

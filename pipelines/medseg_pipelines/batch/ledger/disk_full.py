@@ -15,7 +15,7 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 _LOOK_S = 0.25
 
 
-class Patience:
+class WaitForSpace:
     """Waits while a disk is full.
 
     Parameters

@@ -13,8 +13,8 @@ import msgspec
 
 from medseg_pipelines.batch.events import Planned
 from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import Recipe
-from medseg_pipelines.batch.messages import Fault, Found, State
+from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.messages import Fault, ScanRecord, State
 
 Action = Literal["new", "again", "left", "kept", "elsewhere", "refused", "failed"]
 FEW_SLICES = "FEW_SLICES"
@@ -43,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    found : Found
+    found : ScanRecord
         The scan.
     case : str
         Its row.
@@ -55,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         Whether the ledger says all of this already.
     """
 
-    found: Found
+    found: ScanRecord
     case: str
     action: Action
     fault: Fault | None = None
@@ -84,7 +84,7 @@ class Queue:
     ----------
     ledger : Ledger
         Where the rows are.
-    recipe : Recipe
+    recipe : RunConfig
         Model and settings.
     min_slices : int
         Fewest slices that are asked for.
@@ -97,7 +97,7 @@ class Queue:
     def __init__(
         self,
         ledger: Ledger,
-        recipe: Recipe,
+        recipe: RunConfig,
         *,
         min_slices: int,
         anew: bool,
@@ -106,7 +106,7 @@ class Queue:
         self._ledger, self._recipe = ledger, recipe
         self._min_slices, self._anew, self._in_place = min_slices, anew, in_place
 
-    def enqueue(self, scans: Sequence[tuple[Found, Fault | None]]) -> list[Verdict]:
+    def enqueue(self, scans: Sequence[tuple[ScanRecord, Fault | None]]) -> list[Verdict]:
         """Write down what is to be done, in one transaction.
 
         Parameters
@@ -126,13 +126,13 @@ class Queue:
             db.executemany(_OUTDATED, [one for one in news if one["code"] != _PART.code])
         return verdicts
 
-    def preview(self, scans: Sequence[tuple[Found, Fault | None]]) -> list[Verdict]:
+    def preview(self, scans: Sequence[tuple[ScanRecord, Fault | None]]) -> list[Verdict]:
         """What `enqueue` would return of these scans; nothing is written."""
         with self._ledger.reading() as db:
             return self._judge(db, scans)
 
     def _judge(
-        self, db: sqlite3.Connection, scans: Sequence[tuple[Found, Fault | None]]
+        self, db: sqlite3.Connection, scans: Sequence[tuple[ScanRecord, Fault | None]]
     ) -> list[Verdict]:
         known = self._known(db, [found.key for found, _ in scans])
         return [self._verdict(found, fault, known.get(found.key)) for found, fault in scans]
@@ -150,13 +150,13 @@ class Queue:
                 known[key] = _Known(*rest)
         return known
 
-    def _verdict(self, found: Found, fault: Fault | None, known: _Known | None) -> Verdict:
+    def _verdict(self, found: ScanRecord, fault: Fault | None, known: _Known | None) -> Verdict:
         case = self._recipe.case(found.key)
         action, why, recorded = self._action(found, fault, known)
         return Verdict(found=found, case=case, action=action, fault=why, recorded=recorded)
 
     def _action(
-        self, found: Found, fault: Fault | None, known: _Known | None
+        self, found: ScanRecord, fault: Fault | None, known: _Known | None
     ) -> tuple[Action, Fault | None, bool]:
         """What is to be done, why not, and whether the ledger says so already."""
         if known is None:
@@ -172,7 +172,7 @@ class Queue:
         return self._when_not_done(found, known)
 
     def _when_done(
-        self, found: Found, fault: Fault | None, known: _Known
+        self, found: ScanRecord, fault: Fault | None, known: _Known
     ) -> tuple[Action, Fault | None, bool]:
         """A result is in place: it stays when nothing changed, or when it is not wanted now."""
         unwanted = fault is not None and fault.code in _CHOICES
@@ -182,7 +182,7 @@ class Queue:
         same = same and self._in_place(found.folder)
         return ("kept" if same else "again"), None, same
 
-    def _when_not_done(self, found: Found, known: _Known) -> tuple[Action, Fault | None, bool]:
+    def _when_not_done(self, found: ScanRecord, known: _Known) -> tuple[Action, Fault | None, bool]:
         """Wanted, and waiting, refused or failed before."""
         same = found.signature == known.signature
         if known.state == "waiting":
@@ -224,12 +224,14 @@ def planned(verdicts: Iterable[Verdict]) -> Planned:
     )
 
 
-def slot(found: Found) -> int:
+def slot(found: ScanRecord) -> int:
     """A number that all states of a scan have in common, to share out an archive by."""
     return zlib.crc32(found.lineage.encode())
 
 
-def once_each(scans: Iterable[tuple[Found, Fault | None]]) -> list[tuple[Found, Fault | None]]:
+def once_each(
+    scans: Iterable[tuple[ScanRecord, Fault | None]],
+) -> list[tuple[ScanRecord, Fault | None]]:
     """Each scan once, and of several states of one scan the largest; the others are refused.
 
     The same files may lie in an archive twice, and in a zip archive besides, some of them missing.
@@ -244,10 +246,10 @@ def once_each(scans: Iterable[tuple[Found, Fault | None]]) -> list[tuple[Found, 
     list of (Found, Fault or None)
         In the same order.
     """
-    by_key: dict[str, tuple[Found, Fault | None]] = {}
+    by_key: dict[str, tuple[ScanRecord, Fault | None]] = {}
     for found, fault in scans:
         by_key.setdefault(found.key, (found, fault))
-    largest: dict[str, Found] = {}
+    largest: dict[str, ScanRecord] = {}
     for found, _ in by_key.values():
         other = largest.get(found.lineage)
         if other is None or (other.files, other.key) < (found.files, found.key):
@@ -265,7 +267,7 @@ _PART = Fault(
 )
 
 
-def _says(known: _Known, fault: Fault, found: Found) -> bool:
+def _says(known: _Known, fault: Fault, found: ScanRecord) -> bool:
     """Whether a row is refused for this reason already."""
     same = known.signature == found.signature and known.fault() == fault
     return known.state == "refused" and not known.chosen and same

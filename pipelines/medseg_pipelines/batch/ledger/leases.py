@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row, row_of
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 
 Clock = Callable[[], float]
 _PROC = Path("/proc")
@@ -184,13 +184,13 @@ class Leases:
             return {token for (token,) in mine}
 
     def take(
-        self, recipe: Recipe, count: int, *, shard: tuple[int, int] | None = None
+        self, recipe: RunConfig, count: int, *, shard: tuple[int, int] | None = None
     ) -> list[Row]:
         """Lease waiting cases, those that may be dangerous last.
 
         Parameters
         ----------
-        recipe : Recipe
+        recipe : RunConfig
             Of this model with these settings.
         count : int
             At most so many.
@@ -219,12 +219,12 @@ class Leases:
             db.executemany(leased, [(self.owner, uuid.uuid4().hex, now, name) for name in names])
             return [_row(db, name) for name in names]
 
-    def left(self, recipe: Recipe, *, shard: tuple[int, int] | None = None) -> tuple[int, int]:
+    def left(self, recipe: RunConfig, *, shard: tuple[int, int] | None = None) -> tuple[int, int]:
         """How many cases wait, and how many are in the hands of others.
 
         Parameters
         ----------
-        recipe : Recipe
+        recipe : RunConfig
             Of this model with these settings.
         shard : (int, int), optional
             ``(k, n)``: only those of the k-th of n shares.

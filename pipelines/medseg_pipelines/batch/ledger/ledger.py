@@ -18,7 +18,7 @@ from medseg.errors import InputError
 from medseg_pipelines.batch.case_row import Row, row_of
 from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.run_config import Recipe
+from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.ledger.sqlite_errors import (
     BUSY_SECONDS,
     LOCKED,
@@ -192,7 +192,7 @@ class Ledger:
     def rows(
         self,
         *,
-        recipe: Recipe | None = None,
+        recipe: RunConfig | None = None,
         states: Sequence[State] = (),
         superseded: bool = False,
         limit: int | None = None,
@@ -201,7 +201,7 @@ class Ledger:
 
         Parameters
         ----------
-        recipe : Recipe, optional
+        recipe : RunConfig, optional
             Only of this model with these settings.
         states : sequence of str, optional
             Only in these states.
@@ -221,12 +221,12 @@ class Ledger:
         most = -1 if limit is None else limit
         return self._rows(f"WHERE {where} ORDER BY rowid LIMIT ?", [*values, most])
 
-    def counts(self, *, recipe: Recipe | None = None) -> dict[State, int]:
+    def counts(self, *, recipe: RunConfig | None = None) -> dict[State, int]:
         """How many cases are in each state, without those that others took the place of.
 
         Parameters
         ----------
-        recipe : Recipe, optional
+        recipe : RunConfig, optional
             Only of this model with these settings.
 
         Returns
@@ -240,12 +240,12 @@ class Ledger:
         sql = f"SELECT state, count(*) FROM cases WHERE {where} GROUP BY state"  # noqa: S608
         return counted | dict(map(tuple, self._query(sql, values)))
 
-    def codes(self, *, recipe: Recipe | None = None) -> dict[State, dict[str, int]]:
+    def codes(self, *, recipe: RunConfig | None = None) -> dict[State, dict[str, int]]:
         """How many cases were refused and have failed with each code, the most frequent first.
 
         Parameters
         ----------
-        recipe : Recipe, optional
+        recipe : RunConfig, optional
             Only of this model with these settings.
 
         Returns
@@ -326,7 +326,7 @@ class Ledger:
             raise sentence(error, self.path) from error
 
 
-def _condition(recipe: Recipe | None, *, superseded: bool) -> tuple[str, list[Any]]:
+def _condition(recipe: RunConfig | None, *, superseded: bool) -> tuple[str, list[Any]]:
     """A condition of SQL and its values."""
     where = "1" if superseded else "superseded_by = ''"
     if recipe is None:

@@ -6,21 +6,21 @@ import shutil
 from pathlib import Path
 
 from medseg_pipelines.batch.ledger import publish
-from medseg_pipelines.batch.ledger.commit import Settlement
+from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.ledger.provenance import Record, is_whole, read_record
 
 
-def repair(settlement: Settlement, leases: Leases) -> list[Row]:
+def repair(settlement: Committer, leases: Leases) -> list[Row]:
     """Take the cases out of the hands of runs that are no more, and clear away after them.
 
     A case whose results are whole, in their place or not yet, is done; another waits again.
 
     Parameters
     ----------
-    settlement : Settlement
+    settlement : Committer
         Of the output.
     leases : Leases
         Ours; it knows which runs are no more.

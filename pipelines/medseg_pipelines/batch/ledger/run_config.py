@@ -11,7 +11,7 @@ from medseg.planning.plan import encode
 from medseg_pipelines.batch.messages import Settings
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class RunConfig(msgspec.Struct, frozen=True):
     """One model with one set of settings.
 
     Parameters
@@ -28,9 +28,9 @@ class Recipe(msgspec.Struct, frozen=True):
         return digest(f"{key}\n{self.model}\n{self.settings}".encode())[:32]
 
 
-def recipe_of(package: ModelPackage, settings: Settings) -> Recipe:
+def recipe_of(package: ModelPackage, settings: Settings) -> RunConfig:
     """The recipe of a model package and settings."""
-    return Recipe(model_digest(package), settings_digest(settings))
+    return RunConfig(model_digest(package), settings_digest(settings))
 
 
 def model_digest(package: ModelPackage) -> str:

@@ -18,11 +18,11 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from medseg_pipelines.batch.events import Events, Planned, Silent, Tally
+from medseg_pipelines.batch.events import Events, NullEvents, Planned, Tally
 from medseg_pipelines.batch.ledger.ledger import Row
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 from medseg_pipelines.batch.reports.summary import utc
-from medseg_pipelines.console import Screen, duration
+from medseg_pipelines.console import Console, duration
 
 View = Literal["auto", "quiet", "json-lines"]
 Clock = Callable[[], float]
@@ -71,19 +71,19 @@ class Pace:
         return 60.0 * cases / pace if pace else None
 
 
-class Counted(Silent):
+class Counted(NullEvents):
     """Counts what ends, and asks the screen whether to stop; others show it.
 
     Parameters
     ----------
-    screen : Screen
+    console : Console
         Where to show.
     clock : callable, optional
         Seconds that only grow.
     """
 
-    def __init__(self, screen: Screen, clock: Clock = time.monotonic) -> None:
-        self._screen, self._clock = screen, clock
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        self._console, self._clock = console, clock
         self._pace, self._last = Pace(clock), clock()
         self._todo, self._began = 0, False
         self._ended = {"done": 0, "refused": 0, "failed": 0}
@@ -94,7 +94,7 @@ class Counted(Silent):
         self._todo = plan.todo
         self._pace.restart()
 
-    def case_started(self, case: str, found: Found) -> None:
+    def case_started(self, case: str, found: ScanRecord) -> None:
         """A case was begun."""
         del found
         self._in_hand[case] = ("waits", 0.0)
@@ -116,7 +116,7 @@ class Counted(Silent):
 
     def check(self) -> None:
         """Raise `Cancelled` when the person has asked to stop."""
-        self._screen.check()
+        self._console.check()
 
     def _count(self) -> int:
         return sum(self._ended.values())
@@ -162,12 +162,12 @@ class Lines(Counted):
     def searching(self, done: int, total: int) -> None:
         """The archive is searched."""
         if self._is_time():
-            self._screen.say(f"  searching: {done} of {total} files")
+            self._console.print(f"  searching: {done} of {total} files")
 
     def planned(self, plan: Planned) -> None:
         """The search is over."""
         super().planned(plan)
-        self._screen.say(plan_words(plan))
+        self._console.print(plan_words(plan))
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:
         """A case goes on."""
@@ -179,22 +179,22 @@ class Lines(Counted):
         """A case ended."""
         super().case_ended(row)
         if row.state != "done":
-            self._screen.say(ended_words(row))
+            self._console.print(ended_words(row))
         if self._is_time():
             self._say_how_far()
 
     def told(self, message: str) -> None:
         """Something that a person should know."""
-        self._screen.say(f"Note:   {message}")
+        self._console.print(f"Note:   {message}")
 
     def finished(self, tally: Tally) -> None:
         """The run is over."""
-        self._screen.say(tally_words(tally))
+        self._console.print(tally_words(tally))
 
     def _say_how_far(self) -> None:
         so_far = f"{self._count()} of {self._todo}"
         parts = (so_far, self._counts(), self._pace_words(), self._hand_words())
-        self._screen.say("  " + "; ".join(part for part in parts if part))
+        self._console.print("  " + "; ".join(part for part in parts if part))
 
 
 class Bar(Lines):
@@ -202,22 +202,22 @@ class Bar(Lines):
 
     Parameters
     ----------
-    screen : Screen
+    console : Console
         A terminal.
     clock : callable, optional
         Seconds that only grow.
     """
 
-    def __init__(self, screen: Screen, clock: Clock = time.monotonic) -> None:
-        super().__init__(screen, clock)
+    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+        super().__init__(console, clock)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None))
-        self._bars = Bars(*columns, console=screen.console, expand=True, auto_refresh=False)
+        self._bars = Bars(*columns, console=console.rich, expand=True, auto_refresh=False)
         self._task = self._bars.add_task("searching", total=None)
 
     @contextmanager
     def live(self) -> Iterator[None]:
         """Show it while the block runs."""
-        with Live(get_renderable=self.picture, console=self._screen.console, transient=True):
+        with Live(get_renderable=self.picture, console=self._console.rich, transient=True):
             yield
 
     def searching(self, done: int, total: int) -> None:
@@ -252,7 +252,7 @@ class Quiet(Counted):
 
     def finished(self, tally: Tally) -> None:
         """The run is over."""
-        self._screen.say(tally_words(tally))
+        self._console.print(tally_words(tally))
 
 
 class JsonLines(Counted):
@@ -268,7 +268,7 @@ class JsonLines(Counted):
         super().planned(plan)
         self._tell("planned", todo=plan.todo, **msgspec.structs.asdict(plan))
 
-    def case_started(self, case: str, found: Found) -> None:
+    def case_started(self, case: str, found: ScanRecord) -> None:
         """A case was begun."""
         super().case_started(case, found)
         self._tell("case_started", case=case)
@@ -312,18 +312,18 @@ class JsonLines(Counted):
 
     def _tell(self, event: str, **more: Any) -> None:
         line = {"event": event, "at": utc(time.time()), **more}
-        self._screen.say(msgspec.json.encode(line).decode())
+        self._console.print(msgspec.json.encode(line).decode())
 
 
 @contextmanager
-def watching(view: View, screen: Screen) -> Iterator[Events]:
+def watching(view: View, console: Console) -> Iterator[Events]:
     """The events that show a run in a way.
 
     Parameters
     ----------
     view : {"auto", "quiet", "json-lines"}
         ``auto`` is a bar on a terminal and lines elsewhere.
-    screen : Screen
+    console : Console
         Where to.
 
     Yields
@@ -331,15 +331,15 @@ def watching(view: View, screen: Screen) -> Iterator[Events]:
     Events
     """
     if view == "quiet":
-        yield Quiet(screen)
+        yield Quiet(console)
     elif view == "json-lines":
-        yield JsonLines(screen)
-    elif screen.console.is_terminal:
-        bar = Bar(screen)
+        yield JsonLines(console)
+    elif console.rich.is_terminal:
+        bar = Bar(console)
         with bar.live():
             yield bar
     else:
-        yield Lines(screen)
+        yield Lines(console)
 
 
 def plan_words(plan: Planned) -> str:

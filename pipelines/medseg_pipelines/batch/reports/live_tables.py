@@ -12,7 +12,7 @@ from medseg.errors import MedsegError
 from medseg_pipelines.batch.events import Events, Planned, Tally
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.messages import Found
+from medseg_pipelines.batch.messages import ScanRecord
 from medseg_pipelines.batch.reports.cases import AllCases
 from medseg_pipelines.batch.reports.report import REPORT_FILE, write_report
 from medseg_pipelines.batch.reports.status import keep_command
@@ -44,7 +44,7 @@ class Tables:
     def __init__(self, shown: Events, output: Path, command: Sequence[str]) -> None:
         self._shown, self._output, self._command = shown, output, command
         self._cases = AllCases(output)
-        self._summary = NowAndThen(self._write_summary)
+        self._summary = Debounced(self._write_summary)
 
     def searching(self, done: int, total: int) -> None:
         """The archive is searched."""
@@ -56,7 +56,7 @@ class Tables:
             keep_command(self._output, self._command)
         self._shown.planned(plan)
 
-    def case_started(self, case: str, found: Found) -> None:
+    def case_started(self, case: str, found: ScanRecord) -> None:
         """A case was begun."""
         self._shown.case_started(case, found)
 
@@ -112,7 +112,7 @@ class Tables:
             return repr([tuple(row) for row in db.execute(_STAND)])
 
 
-class NowAndThen:
+class Debounced:
     """Something that is done beside the work again and again, for a twentieth of the time at most.
 
     Parameters

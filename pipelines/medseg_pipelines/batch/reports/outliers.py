@@ -19,7 +19,7 @@ _FROM_MEAN = 1.253314  # and in its mean deviations
 
 
 @dataclass(frozen=True)
-class Usual:
+class VolumeRange:
     """Volumes of one label of one model.
 
     Parameters
@@ -58,7 +58,7 @@ class Outlier:
         Of the case.
     ml : float
         The volume.
-    usual : Usual
+    usual : VolumeRange
         Of this label.
     z : float
         Distance from the median, in deviations.
@@ -66,7 +66,7 @@ class Outlier:
 
     number: int
     ml: float
-    usual: Usual
+    usual: VolumeRange
     z: float
 
 
@@ -91,7 +91,7 @@ class Volumes:
             numbers.append(number)
             volumes.append(ml)
 
-    def usual(self) -> list[Usual]:
+    def usual(self) -> list[VolumeRange]:
         """What is usual for each label of each model, in the order of the labels' tables."""
         return [
             _usual(model, label, np.asarray(volumes))
@@ -117,11 +117,11 @@ class Volumes:
         return sorted(found, key=lambda one: -abs(one.z))
 
 
-def _usual(model: str, label: str, ml: npt.NDArray[np.float64]) -> Usual:
+def _usual(model: str, label: str, ml: npt.NDArray[np.float64]) -> VolumeRange:
     low, median, high = (float(value) for value in np.percentile(ml, (5, 50, 95)))
     distances = np.abs(ml - median)
     deviation = _FROM_MAD * float(np.median(distances)) or _FROM_MEAN * float(distances.mean())
-    return Usual(
+    return VolumeRange(
         model=model, label=label, cases=len(ml), empty=int((ml == 0).sum()), low_ml=low,
         median_ml=median, high_ml=high, deviation_ml=deviation,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import jinja2
 from medseg import __version__
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.reports.outliers import FAR, LEAST_CASES, Outlier
-from medseg_pipelines.batch.reports.statistics import MOST_ROWS, Cases, Gathered
+from medseg_pipelines.batch.reports.statistics import MOST_ROWS, Cases, RunStatistics
 from medseg_pipelines.batch.reports.summary import refreshed, utc
 from medseg_pipelines.batch.workers.formats import THUMBNAIL
 from medseg_pipelines.console import duration
@@ -51,7 +51,7 @@ def write_report(output: Path, cases: Cases) -> Path:
     )
     environment.filters["short"] = short
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    gathered = Gathered.of(cases)
+    gathered = RunStatistics.of(cases)
     far = gathered.volumes.far()
     shown = _to_be_shown(far, gathered)
     rows = _rows(cases, {*shown, *(one.number for one in far[:MOST_ROWS])})
@@ -76,7 +76,7 @@ def short(name: str) -> str:
     return name[:_SHORT]
 
 
-def _to_be_shown(far: Sequence[Outlier], gathered: Gathered) -> list[int]:
+def _to_be_shown(far: Sequence[Outlier], gathered: RunStatistics) -> list[int]:
     """Numbers of the cases with pictures: outliers first, then the newest."""
     newest = [number for _, number in sorted(gathered.newest, reverse=True)]
     return list(dict.fromkeys([one.number for one in far] + newest))[:MOST_PICTURES]
@@ -116,7 +116,7 @@ def _picture(output: Path, row: Row | None) -> bytes:
         return b""
 
 
-def _timings(gathered: Gathered) -> dict[str, Any]:
+def _timings(gathered: RunStatistics) -> dict[str, Any]:
     """Times of the finished cases by stage, and of all."""
     span, done = gathered.ended - gathered.began, gathered.states["done"]
     known = bool(done and gathered.began and span > 0)

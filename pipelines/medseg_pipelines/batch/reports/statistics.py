@@ -71,7 +71,7 @@ class Codes:
 
 
 @dataclass
-class Gathered:
+class RunStatistics:
     """Numbers of all cases, and the few cases that are named.
 
     Parameters
@@ -107,7 +107,7 @@ class Gathered:
     ended: float = 0.0
 
     @classmethod
-    def of(cls, cases: Cases) -> Gathered:
+    def of(cls, cases: Cases) -> RunStatistics:
         """Go through cases."""
         gathered = cls()
         for number, row in cases:

@@ -19,7 +19,7 @@ from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.messages import State
 from medseg_pipelines.batch.reports.cases import AllCases
 from medseg_pipelines.batch.reports.summary import utc
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
 SHORT = 12
 """Digits of a case's name that are shown; `explain` takes any beginning."""
@@ -30,7 +30,12 @@ _COMMAND = "command.txt"
 
 
 def show_status(
-    output: Path, *, cases: bool = False, paths: bool = False, as_json: bool = False, screen: Screen
+    output: Path,
+    *,
+    cases: bool = False,
+    paths: bool = False,
+    as_json: bool = False,
+    console: Console,
 ) -> None:
     """Show how a batch stands.
 
@@ -44,7 +49,7 @@ def show_status(
         Whether to list with it where the scan lies, and its series.
     as_json : bool, default False
         Whether to print JSON in place of tables.
-    screen : Screen
+    console : Console
         Where to.
 
     Raises
@@ -63,19 +68,21 @@ def show_status(
         }  # fmt: skip
         if cases or paths:
             told["list"] = [_listed(row, paths=paths) for row in rows]
-        screen.say(_json(told))
+        console.print(_json(told))
         return
     if rows:
-        screen.show(case_table(rows, paths=paths))
-    screen.show(_state_table(counts, codes))
+        console.show(case_table(rows, paths=paths))
+    console.show(_state_table(counts, codes))
     if superseded:
-        screen.say(f"{superseded} former results were superseded; they lie beside the present ones")
+        console.print(
+            f"{superseded} former results were superseded; they lie beside the present ones"
+        )
     for row in in_hand:
-        screen.say(f"In hand: {row.case[:SHORT]} since {utc(row.started_at)}")
+        console.print(f"In hand: {row.case[:SHORT]} since {utc(row.started_at)}")
 
 
 def retry_cases(
-    output: Path, *, codes: Sequence[str] = (), refused: bool = False, screen: Screen
+    output: Path, *, codes: Sequence[str] = (), refused: bool = False, console: Console
 ) -> int:
     """Let failed cases wait to be tried again, and say how to go on.
 
@@ -87,7 +94,7 @@ def retry_cases(
         Only those with one of these codes.
     refused : bool, default False
         Whether refused ones are tried again too.
-    screen : Screen
+    console : Console
         Told how many they are.
 
     Returns
@@ -108,14 +115,16 @@ def retry_cases(
             there = f"there are {', '.join(sorted(known))}" if known else "there is none at all"
             raise InputError(f"no case to retry has the code '{unknown[0]}'; {there}")
         count = ledger.retry(codes=codes, refused=refused)
-    screen.say(f"{count} case(s) wait to be tried again" if count else "there is nothing to retry")
+    console.print(
+        f"{count} case(s) wait to be tried again" if count else "there is nothing to retry"
+    )
     if count:
-        screen.say(f"To go on: {last_command(output) or 'run the same `medseg batch` again'}")
+        console.print(f"To go on: {last_command(output) or 'run the same `medseg batch` again'}")
     return count
 
 
 def explain_case(
-    output: Path, name: str, *, paths: bool = False, as_json: bool = False, screen: Screen
+    output: Path, name: str, *, paths: bool = False, as_json: bool = False, console: Console
 ) -> None:
     """Tell everything about one case.
 
@@ -130,7 +139,7 @@ def explain_case(
         Whether to tell where the scan lies, and its series.
     as_json : bool, default False
         Whether to print JSON.
-    screen : Screen
+    console : Console
         Where to.
 
     Raises
@@ -144,7 +153,7 @@ def explain_case(
     others = [one.case for _, one in everything if one.superseded_by == row.case]
     told = _explained(row, output, former=others, paths=paths)
     if as_json:
-        screen.say(_json(told))
+        console.print(_json(told))
         return
     table = Table(show_header=False, box=None)
     table.add_column(style="bold")
@@ -152,7 +161,7 @@ def explain_case(
     for key, value in told.items():
         if value not in ("", [], {}, None):
             table.add_row(key.replace("_", " "), _words(value))
-    screen.show(table)
+    console.show(table)
 
 
 def case_table(rows: Sequence[Row], *, paths: bool = False) -> Table:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from medseg.errors import InputError, MedsegError
 from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
-from medseg_pipelines.batch.messages import Fault, Found, Result, Task
+from medseg_pipelines.batch.messages import Fault, Result, ScanRecord, Task
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -49,14 +49,14 @@ def refused(task: Task, code: str, message: str) -> Result:
     return Result(case=task.case, token=task.token, state="refused", fault=fault)
 
 
-def scrubbed(message: str, found: Found) -> str:
+def scrubbed(message: str, found: ScanRecord) -> str:
     """A message in one line and without the names of the scan's files: patients may be called so.
 
     Parameters
     ----------
     message : str
         Of an error that medseg raised.
-    found : Found
+    found : ScanRecord
         The scan it speaks of.
 
     Returns
@@ -108,7 +108,7 @@ def _causes(error: Exception) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _names(found: Found) -> Iterator[str]:
+def _names(found: ScanRecord) -> Iterator[str]:
     """Names of the files of a scan, and its path."""
     path = Path(found.path)
     yield found.path

@@ -15,8 +15,8 @@ from medseg.errors import MedsegError
 from medseg_pipelines.batch.messages import Task
 from medseg_pipelines.batch.workers.error_codes import OUT_OF_MEMORY
 from medseg_pipelines.batch.workers.framing import Ended, Unfit
-from medseg_pipelines.batch.workers.protocol import Died, Report, Step
-from medseg_pipelines.batch.workers.worker_handle import Heard, WorkerLink, oom_victims
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied
+from medseg_pipelines.batch.workers.worker_handle import WorkerLink, WorkerMessage, oom_victims
 from medseg_pipelines.batch.workers.worker_process import Orders
 
 _IN_HAND = 4  # one is written, one segmented, two are read ahead
@@ -64,7 +64,7 @@ class LocalCrew:
         self._memory_gb, self._scratch = memory_gb, scratch
         self._links: list[WorkerLink] = []
         self._waiting: deque[Task] = deque()
-        self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
         self._started = self._starts_in_vain = 0
         self._looked = time.monotonic()
 
@@ -99,7 +99,7 @@ class LocalCrew:
 
         Returns
         -------
-        sequence of Result or Died or Step
+        sequence of Result or WorkerDied or Step
 
         Raises
         ------
@@ -136,9 +136,9 @@ class LocalCrew:
         for link in links:
             link.kill()
         for link in links:
-            link.bury()
+            link.reap()
 
-    def _all_heard(self, timeout_s: float) -> Iterator[Heard]:
+    def _all_heard(self, timeout_s: float) -> Iterator[WorkerMessage]:
         """Everything that was said; waits for the first of it."""
         try:
             yield self._heard.get(timeout=timeout_s)
@@ -147,7 +147,7 @@ class LocalCrew:
         except queue.Empty:
             return
 
-    def _report(self, heard: Heard) -> Report | None:
+    def _report(self, heard: WorkerMessage) -> Report | None:
         """What something that was said means to the run."""
         link, said = heard.link, heard.said
         if link not in self._links:
@@ -162,17 +162,17 @@ class LocalCrew:
             return said.result if link.hands.pop(said.result.case, None) else None
         return said if isinstance(said, Step) else None
 
-    def _death(self, link: WorkerLink) -> Died | None:
+    def _death(self, link: WorkerLink) -> WorkerDied | None:
         """A worker has ended; what it had not begun goes to another."""
         self._links.remove(link)
-        exit_code = link.bury()
+        exit_code = link.reap()
         begun = [hand.task.case for hand in link.hands.values() if hand.begun]
         untouched = [hand.task for hand in link.hands.values() if not hand.begun]
         self._waiting.extendleft(reversed(untouched))
         if begun:
             self._starts_in_vain = 0
             code, message = _cause(link, exit_code)
-            return Died(cases=tuple(begun), code=code, message=message)
+            return WorkerDied(cases=tuple(begun), code=code, message=message)
         self._starts_in_vain += 1
         if self._starts_in_vain >= _MOST_STARTS:
             raise MedsegError(
@@ -186,7 +186,7 @@ class LocalCrew:
         """End a worker for no fault of the cases it has in hand."""
         self._links.remove(link)
         link.kill()
-        link.bury()
+        link.reap()
         self._waiting.extendleft(reversed([hand.task for hand in link.hands.values()]))
         self._hand_out()
 

@@ -14,7 +14,7 @@ _EASY_PREY = "500"  # of 1000: when memory is short a worker goes before the run
 _GB = 1 << 30
 
 
-def shelter(parent: int, memory_gb: float | None) -> None:
+def apply(parent: int, memory_gb: float | None) -> None:
     """Arrange how this process ends.
 
     Parameters

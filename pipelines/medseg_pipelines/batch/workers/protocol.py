@@ -31,7 +31,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     total: int = 0
 
 
-class Died(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorkerDied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker that ended with cases in hand.
 
     Parameters
@@ -50,10 +50,10 @@ class Died(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     message: str
 
 
-Report = Result | Died | Step
+Report = Result | WorkerDied | Step
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Workers, in whichever processes and machines; used by one thread.
 
     A case is begun at most once for each time it is submitted, except that a crew may begin a case
@@ -85,8 +85,8 @@ class Crew(Protocol):
 
         Returns
         -------
-        sequence of Result or Died or Step
-            Empty when nothing happened. Each task ends in one `Result` or in one `Died`.
+        sequence of Result or WorkerDied or Step
+            Empty when nothing happened. Each task ends in one `Result` or in one `WorkerDied`.
 
         Raises
         ------

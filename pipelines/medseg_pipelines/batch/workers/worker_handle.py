@@ -46,7 +46,7 @@ class Hand:
 
 
 @dataclass(frozen=True)
-class Heard:
+class WorkerMessage:
     """Something that a worker said, or None when it has ended.
 
     Parameters
@@ -68,7 +68,7 @@ class WorkerLink:
     ----------
     orders : Orders
         For it.
-    heard : queue of Heard
+    heard : queue of WorkerMessage
         Where everything it says goes.
     scratch : Path or None
         Folder, to be made, for its temporary files; removed when it has ended.
@@ -79,7 +79,7 @@ class WorkerLink:
     def __init__(
         self,
         orders: Orders,
-        heard: queue.SimpleQueue[Heard],
+        heard: queue.SimpleQueue[WorkerMessage],
         *,
         scratch: Path | None,
         threads: int | None,
@@ -150,7 +150,7 @@ class WorkerLink:
             else:
                 self.process.kill()
 
-    def bury(self) -> int:
+    def reap(self) -> int:
         """Wait for its end and clear away after it.
 
         Returns
@@ -171,12 +171,12 @@ class WorkerLink:
         """Put everything it says into the queue, and None at its end."""
         try:
             while content := receive(pipe):
-                self._heard.put(Heard(self, _DECODED.decode(content)))
+                self._heard.put(WorkerMessage(self, _DECODED.decode(content)))
         except (OSError, ValueError, msgspec.MsgspecError):
             self.kill()  # it says what cannot be understood
         finally:
             pipe.close()
-            self._heard.put(Heard(self, None))
+            self._heard.put(WorkerMessage(self, None))
 
 
 def oom_victims() -> int:

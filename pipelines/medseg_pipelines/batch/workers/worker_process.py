@@ -49,7 +49,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def main() -> None:
     """Work until the input ends."""
     orders = msgspec.json.decode(sys.argv[1], type=Orders)
-    process_limits.shelter(orders.parent, orders.memory_gb)
+    process_limits.apply(orders.parent, orders.memory_gb)
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     sender = Sender(target)
