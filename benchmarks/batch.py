@@ -47,9 +47,12 @@ from toy_model import tiny_model
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data"
 REAL = (
-    "dicom_vendor_qa", "dicom2nifti_tests", "dicom_seg_rtstruct", "hippocampus_dicom_crops",
+    "dicom_vendor_qa",
+    "dicom2nifti_tests",
+    "dicom_seg_rtstruct",
+    "hippocampus_dicom_crops",
     "ct_mr_organs/example_ct_dicom",
-)  # fmt: skip
+)
 OPTIONS = BatchOptions(device="cpu", min_slices=1)
 WORDS = {
     "batch": "medseg batch",
@@ -82,8 +85,13 @@ def _by_kind(pairs: Sequence[tuple[Expected, str]]) -> Iterator[dict[str, Any]]:
     for kind in dict.fromkeys(one.kind for one, _ in sorted(pairs, key=lambda pair: pair[0].code)):
         codes = [(one.code, code) for one, code in pairs if one.kind == kind]
         found = Counter(code or "done" for _, code in codes)
-        yield {"kind": kind, "series": len(codes), "expected": codes[0][0] or "done",
-               "found": dict(found), "wrong": sum(a != b for a, b in codes)}  # fmt: skip
+        yield {
+            "kind": kind,
+            "series": len(codes),
+            "expected": codes[0][0] or "done",
+            "found": dict(found),
+            "wrong": sum(a != b for a, b in codes),
+        }
 
 
 def again(root: Path, count: int, repeat: int = 3) -> dict[str, Any]:
@@ -123,8 +131,13 @@ def _real(output: Path, archive: Path, model: Path) -> dict[str, Any]:
         if (place := (row.found.path, row.found.series)) in alone and alone[place] != _code(row)
     ]
     found = Counter(_code(row) or "done" for row in rows)
-    return {"archive": archive.name, "series": len(rows), "read_alone": len(alone),
-            "found": dict(found.most_common()), "differ": differ}  # fmt: skip
+    return {
+        "archive": archive.name,
+        "series": len(rows),
+        "read_alone": len(alone),
+        "found": dict(found.most_common()),
+        "differ": differ,
+    }
 
 
 def _alone(predictor: Predictor, source: ScanSource) -> str:
@@ -147,16 +160,25 @@ def rivals(root: Path, model: str, sample: int, size: float, repeat: int) -> dic
             runs[way].append(_timed(way, root / "sample", model, root / f"{way}-{turn}"))
             print(f"{way}: {runs[way][-1]['ended'][-1]:.1f} s", flush=True)
     ways = {way: _medians(runs[way]) for way in WAYS}
-    return {"model": model, "series": sample, "size": size, "repeat": repeat,
-            "cores": os.cpu_count(), "ways": ways}  # fmt: skip
+    return {
+        "model": model,
+        "series": sample,
+        "size": size,
+        "repeat": repeat,
+        "cores": os.cpu_count(),
+        "ways": ways,
+    }
 
 
 def _timed(way: str, archive: Path, model: str, output: Path) -> dict[str, Any]:
     script = HERE / "rivals" / "many_cases.py"
     done = subprocess.run(
         [sys.executable, str(script), way, str(archive), model, str(output)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise RuntimeError(f"{way}: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

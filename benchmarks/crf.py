@@ -34,10 +34,13 @@ LARGE = {"40 x 56 x 40": ((40, 56, 40), 1), "512 x 512 x RGB": ((512, 512, 1), 3
 KERNELS = {
     "default": Settings(),
     "strong": Settings(
-        appearance_weight=5.0, appearance_mm=8.0, intensity=0.3, smoothness_weight=2.0,
+        appearance_weight=5.0,
+        appearance_mm=8.0,
+        intensity=0.3,
+        smoothness_weight=2.0,
         smoothness_mm=1.5,
     ),
-}  # fmt: skip
+}
 TOO_MANY_OFFSETS = 1500
 TOO_MANY_CELLS = 3e7
 

@@ -71,9 +71,12 @@ def read_once(name: str, folder: Path) -> None:
     """In the child: read, and print seconds, bytes and a sum that tells whether it is right."""
     import importlib
 
-    for module in {"medseg": ["medseg.reading.dicom.series", "pydicom", "medseg.volume"],
-                   "SimpleITK": ["SimpleITK"], "highdicom": ["highdicom"],
-                   "dcm2niix": ["nibabel"]}[name]:  # fmt: skip
+    for module in {
+        "medseg": ["medseg.reading.dicom.series", "pydicom", "medseg.volume"],
+        "SimpleITK": ["SimpleITK"],
+        "highdicom": ["highdicom"],
+        "dcm2niix": ["nibabel"],
+    }[name]:
         importlib.import_module(module)
     before = _resident(os.getpid())
     peak = Peak()
@@ -84,11 +87,15 @@ def read_once(name: str, folder: Path) -> None:
         memory = peak.stop() - before
     values = volumes[0][0] if volumes else np.zeros(1)
     report = {
-        "seconds": seconds, "bytes": memory, "shape": list(values.shape), "refused": refused,
+        "seconds": seconds,
+        "bytes": memory,
+        "shape": list(values.shape),
+        "refused": refused,
         "sum": float(values.sum(dtype=np.float64)),
         "squares": float(np.square(values[..., ::7], dtype=np.float64).sum())
-        if min(values.shape) > 1 else 0.0,
-    }  # fmt: skip
+        if min(values.shape) > 1
+        else 0.0,
+    }
     print(json.dumps(report))
 
 
@@ -146,8 +153,10 @@ def compare(folder: Path, slices: int, repeat: int) -> dict[str, dict[str, Any]]
         for name in RIVALS:
             done = subprocess.run(
                 [sys.executable, __file__, "--child", name, str(folder)],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             last = done.stdout.strip().splitlines()[-1:] or ["{}"]
             try:
                 runs[name].append(json.loads(last[0]))
@@ -177,9 +186,10 @@ def table(results: dict[str, Any]) -> str:
     ]
     for syntax, one in results.items():
         others = [
-            found["seconds"] for name, found in one["readers"].items()
+            found["seconds"]
+            for name, found in one["readers"].items()
             if name != "medseg" and found["correct"]
-        ]  # fmt: skip
+        ]
         own = one["readers"]["medseg"]["seconds"]
         ratio = f"{own / min(others):.2f}" if others and own else "-"
         cells = [_cell(one["readers"][name]) for name in RIVALS]

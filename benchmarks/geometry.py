@@ -26,10 +26,14 @@ from rivals.readers import READERS
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {
-    "medseg": "medseg", "SimpleITK": "SimpleITK", "MONAI ITKReader": "itk-io",
-    "MONAI PydicomReader": "monai", "highdicom": "highdicom", "dicom2nifti": "dicom2nifti",
+    "medseg": "medseg",
+    "SimpleITK": "SimpleITK",
+    "MONAI ITKReader": "itk-io",
+    "MONAI PydicomReader": "monai",
+    "highdicom": "highdicom",
+    "dicom2nifti": "dicom2nifti",
     "dcm2niix": "dcm2niix",
-}  # fmt: skip
+}
 
 
 class Reader:
@@ -44,9 +48,12 @@ class Reader:
         if self.child is None:
             self.child = subprocess.Popen(
                 [sys.executable, str(HERE / "rivals" / "readers.py"), self.name],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
         request = {"path": str(folder), "out": str(out)}
         try:
             self.child.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
@@ -107,8 +114,9 @@ def judged(volumes: list[Volume], refused: list[str], case: Case) -> dict[str, A
     found = {
         "displacement_mm": round(best.displacement_mm, 3),
         "wrong_percent": round(100 * best.wrong, 2),
-        "frames": len(case.truths[0]), "frames_lost": best.lost,
-    }  # fmt: skip
+        "frames": len(case.truths[0]),
+        "frames_lost": best.lost,
+    }
     if case.reference:
         found["equals_reference"] = judge(volumes, case.reference).exact
     return {**_verdict(best, refused, found["frames"]), **found}

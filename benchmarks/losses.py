@@ -36,9 +36,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def monai() -> Loss:
     """The same loss by MONAI, which makes labels one-hot."""
     inner = DiceCELoss(
-        include_background=False, to_onehot_y=True, softmax=True, batch=True,
-        smooth_nr=1e-5, smooth_dr=1e-5,
-    )  # fmt: skip
+        include_background=False,
+        to_onehot_y=True,
+        softmax=True,
+        batch=True,
+        smooth_nr=1e-5,
+        smooth_dr=1e-5,
+    )
     return lambda logits_BLIJK, labels_BIJK: inner(logits_BLIJK, labels_BIJK[:, None])
 
 
@@ -161,9 +165,11 @@ def main() -> None:
         return
     torch.set_num_threads(arguments.threads)
     rows = [
-        row for case in CASES for last in (False, True)
+        row
+        for case in CASES
+        for last in (False, True)
         for row in compare(case, last=last, repeat=arguments.repeat)
-    ]  # fmt: skip
+    ]
     show(rows)
     others = every_loss(arguments.repeat) if arguments.others else []
     if others:

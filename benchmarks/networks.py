@@ -43,9 +43,13 @@ COLUMNS = {
     "peak_gib": "peak GiB",
 }
 FORMATS = {
-    "iou": ".3f", "hd95_mm": ".1f", "mirrored": ".3f",
-    "half_plain": ".4f", "half_crf": ".4f", "half_fitted": ".4f",
-}  # fmt: skip
+    "iou": ".3f",
+    "hd95_mm": ".1f",
+    "mirrored": ".3f",
+    "half_plain": ".4f",
+    "half_crf": ".4f",
+    "half_fitted": ".4f",
+}
 
 
 def main() -> None:
@@ -77,10 +81,23 @@ def measure_if_new(runs: Path, task: str, network: str, minutes: float) -> None:
         return
     print(f"== {task}, {network}, {minutes:g} min", flush=True)
     subprocess.run(
-        [sys.executable, __file__, "--one", target, "--task", task, "--network", network,
-         "--minutes", f"{minutes:g}", "--runs", runs],
-        check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            __file__,
+            "--one",
+            target,
+            "--task",
+            task,
+            "--network",
+            network,
+            "--minutes",
+            f"{minutes:g}",
+            "--runs",
+            runs,
+        ],
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def row_file(runs: Path, task: str, network: str, minutes: float) -> Path:

@@ -28,9 +28,13 @@ from medseg.training import Dataset, TrainingOptions, train
 
 HERE = Path(__file__).resolve().parent
 FORMS = (
-    "batch=4", "batch=2", "batch=1", "batch=2 rate=1e-3", "batch=2 rate=4e-3",
+    "batch=4",
+    "batch=2",
+    "batch=1",
+    "batch=2 rate=1e-3",
+    "batch=2 rate=4e-3",
     "batch=2 features=24,48,96,128",
-)  # fmt: skip
+)
 FOLD = 1
 
 
@@ -48,10 +52,20 @@ def main() -> None:
     for form in arguments.form:
         if not row_file(arguments.runs, form, arguments.minutes).is_file():
             subprocess.run(
-                [sys.executable, __file__, "--one", "--form", form, "--runs", arguments.runs,
-                 "--minutes", f"{arguments.minutes:g}"],
-                check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    __file__,
+                    "--one",
+                    "--form",
+                    form,
+                    "--runs",
+                    arguments.runs,
+                    "--minutes",
+                    f"{arguments.minutes:g}",
+                ],
+                check=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
     keep(arguments.runs)
 
 
@@ -66,9 +80,12 @@ def measure(form: str, minutes: float, runs: Path) -> None:
     changes = dict(part.split("=") for part in form.split())
     plan = changed_plan(dataset, changes)
     options = TrainingOptions(
-        steps=1, fold=FOLD, device="cpu", validations=0,
+        steps=1,
+        fold=FOLD,
+        device="cpu",
+        validations=0,
         learning_rate=float(changes.get("rate", "2e-3")),
-    )  # fmt: skip
+    )
     target = row_file(runs, form, minutes)
     run = target.with_suffix("")
     seconds = processor_seconds(dataset, target.with_suffix(".counting"), options, plan=plan)

@@ -66,9 +66,9 @@ def main() -> None:
         resume = (arguments.run / "options.json").is_file()
         train(dataset, arguments.run, options=options, resume=resume, progress=Printer())
     trained = ModelPackage.open(folder)
-    labels = LabelTable(tuple(
-        msgspec.structs.replace(label, code=HIPPOCAMPUS) for label in trained.manifest.labels
-    ))  # fmt: skip
+    labels = LabelTable(
+        tuple(msgspec.structs.replace(label, code=HIPPOCAMPUS) for label in trained.manifest.labels)
+    )
     fold = json.loads((HERE / "results" / "hippocampus_cpu.json").read_text())
     manifest = msgspec.structs.replace(
         trained.manifest,

@@ -30,9 +30,14 @@ DRAWN = ("fcn", "unet", "resenc_unet", "encoder_unet", "deeplab", "pspnet")
 SIZE = 64
 GAP, MIDDLE, FLOOR = 26, 175, 350
 COLOURS = {
-    "image": "#999999", "encoder": "#0072b2", "decoder": "#009e73", "pyramid": "#e69f00",
-    "branches": "#e69f00", "head": "#d55e00", "heads": "#d55e00",
-}  # fmt: skip
+    "image": "#999999",
+    "encoder": "#0072b2",
+    "decoder": "#009e73",
+    "pyramid": "#e69f00",
+    "branches": "#e69f00",
+    "head": "#d55e00",
+    "heads": "#d55e00",
+}
 OTHER = "#56b4e9"
 
 
@@ -76,9 +81,11 @@ def main() -> None:
 def boxes_of(name: str) -> list[Box]:
     """Run the network once and note its parts in the order in which they run."""
     stages = Stages(
-        patch=(SIZE, SIZE), features=(32, 64, 128, 256, 256),
-        strides=((1, 1), *((2, 2),) * 4), kernels=((3, 3),) * 5,
-    )  # fmt: skip
+        patch=(SIZE, SIZE),
+        features=(32, 64, 128, 256, 256),
+        strides=((1, 1), *((2, 2),) * 4),
+        kernels=((3, 3),) * 5,
+    )
     part = registry.load(ROOM, name)
     settings = msgspec.convert(suggestion(name)(stages).settings, part.Settings)
     network: nn.Module = part.build(settings, spatial_dims=2, in_channels=1, out_channels=3).eval()

@@ -129,21 +129,42 @@ class World:
         folder.mkdir(exist_ok=True)
         (folder / "labels.nii.gz").write_bytes(text)
         source = Source(
-            format="nifti", modality="CT", shape=(1, 1, 1), spacing_mm=(1.0, 1.0, 1.0), files=1,
-            content=content, pixels="p",
-        )  # fmt: skip
+            format="nifti",
+            modality="CT",
+            shape=(1, 1, 1),
+            spacing_mm=(1.0, 1.0, 1.0),
+            files=1,
+            content=content,
+            pixels="p",
+        )
         used = ModelUsed(name="tiny", version="1", digest=row.model, weights="w")
         record = Record(
-            case=row.case, token=row.token, key=row.key, lineage=row.lineage, folder=row.folder,
-            source=source, model=used, settings=Settings(), versions={}, device="cpu", ended="now",
-            seconds={"read": 1.0}, volumes_ml={"liver": 2.0}, warnings=("odd",),
+            case=row.case,
+            token=row.token,
+            key=row.key,
+            lineage=row.lineage,
+            folder=row.folder,
+            source=source,
+            model=used,
+            settings=Settings(),
+            versions={},
+            device="cpu",
+            ended="now",
+            seconds={"read": 1.0},
+            volumes_ml={"liver": 2.0},
+            warnings=("odd",),
             files=file_digests(folder),
-        )  # fmt: skip
+        )
         write_record(folder, record)
         return Result(
-            case=row.case, token=row.token, state="done", content=content,
-            volumes_ml=record.volumes_ml, warnings=record.warnings, seconds=record.seconds,
-        )  # fmt: skip
+            case=row.case,
+            token=row.token,
+            state="done",
+            content=content,
+            volumes_ml=record.volumes_ml,
+            warnings=record.warnings,
+            seconds=record.seconds,
+        )
 
 
 def rows(output: Path) -> list[Row]:
@@ -204,6 +225,20 @@ def table(ledger: Ledger) -> list[tuple]:
 
 
 __all__ = [
-    "RECIPE", "Clock", "Diary", "InlineCrew", "Stopping", "World", "changed", "failure",
-    "files_below", "found", "leases", "process", "refusal", "rows", "table", "without_times",
-]  # fmt: skip
+    "RECIPE",
+    "Clock",
+    "Diary",
+    "InlineCrew",
+    "Stopping",
+    "World",
+    "changed",
+    "failure",
+    "files_below",
+    "found",
+    "leases",
+    "process",
+    "refusal",
+    "rows",
+    "table",
+    "without_times",
+]

@@ -220,9 +220,7 @@ def _share_wrong(volume: Volume, frame: Frame, pixels: np.ndarray) -> float:
     return 1.0 - float(np.count_nonzero(close)) / len(pixels)
 
 
-def _displacement(
-    volumes: Sequence[Volume], frame: Frame, pixels: np.ndarray
-) -> float | None:  # fmt: skip
+def _displacement(volumes: Sequence[Volume], frame: Frame, pixels: np.ndarray) -> float | None:
     """How far from its place the plane with this image lies, mm; None when no plane has it."""
     truth = frame.values[tuple(pixels.T)].astype(float)
     if truth.std() == 0:

@@ -133,8 +133,10 @@ def random_stored(shape: tuple[int, int, int] = (6, 9, 7), seed: int = 0) -> np.
 def rotation(quaternion: tuple[float, float, float, float]) -> np.ndarray:
     """Rotation matrix of a quaternion (any length but 0)."""
     a, b, c, d = np.asarray(quaternion, float) / np.linalg.norm(quaternion)
-    return np.array([
-        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-        [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
-        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
-    ])  # fmt: skip
+    return np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
+        ]
+    )

@@ -51,7 +51,7 @@ MUTATIONS: list[Mutation] = []
 
 def _expect(
     name: str, *, code: str = "", stacks: tuple[str, ...] | None = None, note: str = ""
-) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:  # fmt: skip
+) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
     def add(write: Callable[[Path], None]) -> Callable[[Path], None]:
         MUTATIONS.append(Mutation(name, write, code, stacks or (code,), note))
         return write

@@ -14,17 +14,27 @@ from medseg.planning import Component, Normalisation, Plan
 def tiny_model(folder: Path, *, name: str = "tiny") -> ModelPackage:
     """Write the model into a folder that is to be made."""
     plan = Plan(
-        spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
+        spacing_mm=(12.0, 12.0, 12.0),
+        channels=("CT",),
+        patch=(16, 16, 16),
+        batch=1,
         normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
-        network=Component(name="unet", settings={
-            "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
-            "kernels": [[3, 3, 3], [3, 3, 3]],
-        }),
-    )  # fmt: skip
+        network=Component(
+            name="unet",
+            settings={
+                "features": [4, 8],
+                "strides": [[1, 1, 1], [2, 2, 2]],
+                "kernels": [[3, 3, 3], [3, 3, 3]],
+            },
+        ),
+    )
     manifest = Manifest(
-        name=name, plan=plan, labels=ABDOMEN_LABELS, weights=UNSAVED,
+        name=name,
+        plan=plan,
+        labels=ABDOMEN_LABELS,
+        weights=UNSAVED,
         card=Card(summary="For tests.", modality="CT", licence="CC0"),
         scores={"liver": 0.5, "foreground": 0.25},
-    )  # fmt: skip
+    )
     network = build_network(plan, classes=len(ABDOMEN_LABELS) + 1)
     return save_package(folder, manifest, network)

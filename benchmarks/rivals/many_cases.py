@@ -71,12 +71,23 @@ def processes(archive: Path, model: str, output: Path) -> list[float]:
         target = output / f"{source.name}.nii.gz"
         subprocess.run(
             [
-                sys.executable, "-c", "from medseg_pipelines.cli import main; main()", "segment",
-                str(source.path), *chosen, "--model", model, "--output", str(target),
-                "--device", "cpu",
+                sys.executable,
+                "-c",
+                "from medseg_pipelines.cli import main; main()",
+                "segment",
+                str(source.path),
+                *chosen,
+                "--model",
+                model,
+                "--output",
+                str(target),
+                "--device",
+                "cpu",
             ],
-            check=True, capture_output=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
         ended.append(since_start())
     return ended
 

@@ -150,8 +150,11 @@ def dcm2niix_reader(folder: Path, out: Path) -> Answer:
     program = _dcm2niix()
     done = subprocess.run(
         [program, "-b", "n", "-z", "n", "-f", "v_%s_%p", "-o", str(out), str(folder)],
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     paths = [one for one in sorted(out.glob("*.nii")) if not {"Tilt", "Eq"} & _words(one)]
     volumes = [volume for path in paths for volume in _of_nifti(nib.load(path, mmap=False))]
     told = [line for line in done.stdout.splitlines() if "error" in line.lower()]

@@ -150,7 +150,7 @@ def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]
 
 def mirrored(run: Path, dataset: Dataset) -> dict[str, float]:
     """Mean Dice when the network takes the mean over mirror images."""
-    predictor = Predictor.load(run / "model", device="cpu", mirror=True)
+    predictor = Predictor.load(run / "model", device="cpu", tta=True)
     return {"mirrored": mean_dice(predictor, dataset, dataset.fold(0)[1])["foreground"]}
 
 
@@ -162,10 +162,10 @@ def refined(predictor: Predictor, dataset: Dataset) -> dict[str, Any]:
         if len(examples) == len(held_out[::2]):
             break
         examples.append(held_out_example(predictor, dataset, held_out[::2][len(examples)]))
-    chosen = fit(examples, progress=Printer()).refining
+    chosen = fit(examples, progress=Printer()).postprocessing
 
     def dice(*steps: Component) -> float:
-        model = replace(predictor, refining=build_postprocessing(steps))
+        model = replace(predictor, postprocessing=build_postprocessing(steps))
         return mean_dice(model, dataset, held_out[1::2])["foreground"]
 
     return {

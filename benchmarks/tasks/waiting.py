@@ -47,17 +47,32 @@ def write(task: Task, tell: Tell) -> Result:
     (folder / "labels.nii.gz").write_bytes(bytes(SIZE))
     sync_files(folder)
     source = Source(
-        format="dicom", modality="CT", shape=(512, 512, 300), spacing_mm=(0.8, 0.8, 1.0),
-        files=300, content=task.found.key, pixels="",
+        format="dicom",
+        modality="CT",
+        shape=(512, 512, 300),
+        spacing_mm=(0.8, 0.8, 1.0),
+        files=300,
+        content=task.found.key,
+        pixels="",
         instances=tuple(f"2.25.{number:036d}" for number in range(300)),
-    )  # fmt: skip
+    )
     record = Record(
-        case=task.case, token=task.token, key=task.found.key, lineage=task.found.lineage,
-        folder=task.found.folder, source=source, settings=task.settings, versions=versions(),
+        case=task.case,
+        token=task.token,
+        key=task.found.key,
+        lineage=task.found.lineage,
+        folder=task.found.folder,
+        source=source,
+        settings=task.settings,
+        versions=versions(),
         model=ModelUsed(name="none", version="1", digest=task.model_digest, weights=""),
-        device="none", ended="", seconds={}, volumes_ml={}, warnings=(),
+        device="none",
+        ended="",
+        seconds={},
+        volumes_ml={},
+        warnings=(),
         files=file_digests(folder),
-    )  # fmt: skip
+    )
     write_record(folder, record)
     return Result(case=task.case, token=task.token, state="done", content=source.content)
 

@@ -24,8 +24,11 @@ from medseg.volume.conventions import affine_from_itk
 _MOST_HEADER = 1 << 16
 _MOST_VOXELS = 1 << 31  # along an axis
 _SPACES = {
-    "left-posterior-superior": "LPS", "lps": "LPS", "right-anterior-superior": "RAS", "ras": "RAS",
-}  # fmt: skip
+    "left-posterior-superior": "LPS",
+    "lps": "LPS",
+    "right-anterior-superior": "RAS",
+    "ras": "RAS",
+}
 _VECTOR = re.compile(r"\(([^)]*)\)")
 
 
@@ -164,6 +167,9 @@ def _floats(text: str) -> npt.NDArray[np.float64]:
 
 
 _FORMATS = {
-    ".nii": ("nifti", _nifti), ".nrrd": ("nrrd", _nrrd), ".mha": ("metaimage", _metaimage),
-    ".mhd": ("metaimage", _metaimage), ".gipl": ("gipl", _gipl),
-}  # fmt: skip
+    ".nii": ("nifti", _nifti),
+    ".nrrd": ("nrrd", _nrrd),
+    ".mha": ("metaimage", _metaimage),
+    ".mhd": ("metaimage", _metaimage),
+    ".gipl": ("gipl", _gipl),
+}

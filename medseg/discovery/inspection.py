@@ -56,13 +56,11 @@ class VolumeReport(msgspec.Struct, frozen=True, kw_only=True):
     series_uid : str
         What ``--series`` chooses it by; empty for formats without series.
     format : str
-        Such as ``"dicom"``.
     modality, image_type : str
         As DICOM says them; no other text of the header is shown.
     shape : tuple of int
         Voxels along I, J, K; empty where refused.
     spacing_mm : tuple of float
-        Along I, J, K.
     channels : int
         Of the voxels.
     orientation : str
@@ -80,7 +78,6 @@ class VolumeReport(msgspec.Struct, frozen=True, kw_only=True):
     decodable : bool
         Whether its pixels can be read, as far as was looked.
     notes : tuple of str
-        What is worth knowing.
     verdict : Verdict
         Whether it can be used.
     """
@@ -125,11 +122,9 @@ def inspect(
     path : str or Path
         A file or a folder; archives and pictures in it are looked at too.
     policies : Policies, optional
-        What may be repaired.
     pixels : bool, default False
         Whether to decode all pixels of DICOM too.
     progress : Progress, optional
-        Called after each file.
 
     Returns
     -------
@@ -164,11 +159,9 @@ def inspect_with(
     also : callable
         Told each DICOM stack while its files are there; what it returns is passed on.
     policies : Policies, optional
-        What may be repaired.
     pixels : bool, default False
         Whether to decode all pixels of DICOM too.
     progress : Progress, optional
-        Called after each file.
 
     Returns
     -------

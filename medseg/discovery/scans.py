@@ -78,7 +78,6 @@ def find_scans(
     pictures : bool, default False
         Whether to list PNG, JPEG and TIFF files, and DICOM images without a place, too.
     progress : Progress, optional
-        Called after each file.
 
     Returns
     -------
@@ -103,11 +102,6 @@ def survey(folder: str | Path, *, pictures: bool, progress: Progress = silent) -
     pictures : bool
         Whether to list pictures too.
     progress : Progress, optional
-        Called after each file.
-
-    Returns
-    -------
-    Survey
 
     Raises
     ------
@@ -121,20 +115,18 @@ def survey(folder: str | Path, *, pictures: bool, progress: Progress = silent) -
 
 def sources_below(
     root: Path, *, pictures: bool, seen: Callable[[Stack], Seen], progress: Progress
-) -> tuple[list[Found[Seen]], list[Path]]:  # fmt: skip
+) -> tuple[list[Found[Seen]], list[Path]]:
     """Every scan below a folder or in a zip archive, with what is to be known of its headers.
 
     Parameters
     ----------
     root : Path
-        Searched at any depth.
     pictures : bool
         Whether to list images without a place in the patient too.
     seen : callable
         Told each DICOM stack while its files are there (those of an archive are not for long);
         what it returns is passed on.
     progress : Progress
-        Called after each file.
 
     Returns
     -------

@@ -105,7 +105,6 @@ def list_series(
     path : str or Path
         A folder, a zip archive of DICOM, or a file.
     policies : Policies, optional
-        What may be repaired.
     progress : Progress, optional
         Called after each file; raising `medseg.errors.Cancelled` in it stops.
 
@@ -150,9 +149,12 @@ def _scans(
             before, more = entries.pop()
             files += more
             one = SeriesEntry(
-                before.path, (*before.selectors, *one.selectors), before.report,
-                before.description, before.window,
-            )  # fmt: skip
+                before.path,
+                (*before.selectors, *one.selectors),
+                before.report,
+                before.description,
+                before.window,
+            )
         entries.append((one, files))
         last = words
     return entries
@@ -187,11 +189,9 @@ def read_volumes(
     Parameters
     ----------
     path : str or Path
-        Of the entry.
     selectors : sequence of str
         Of the entry, or some of them.
     policies : Policies, optional
-        What may be repaired.
     progress : Progress, optional
         Called after each header and each slice.
 

@@ -48,32 +48,70 @@ __all__ = [
     "read_zip",
     "without_names",
     "words_of",
-]  # fmt: skip
+]
 
 Fact = str | int | float | list[str | float] | None
 
 _CODES = (
-    "Modality", "BodyPartExamined", "ConvolutionKernel", "Manufacturer", "ManufacturerModelName",
-    "PatientPosition", "MRAcquisitionType", "ScanningSequence", "SequenceVariant", "Laterality",
+    "Modality",
+    "BodyPartExamined",
+    "ConvolutionKernel",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "PatientPosition",
+    "MRAcquisitionType",
+    "ScanningSequence",
+    "SequenceVariant",
+    "Laterality",
     "ViewPosition",
-)  # fmt: skip
+)
 _NUMBERS = (
-    "SliceThickness", "MagneticFieldStrength", "KVP", "EchoTime", "RepetitionTime", "InversionTime",
-    "FlipAngle", "SeriesNumber", "Rows", "Columns",
-)  # fmt: skip
+    "SliceThickness",
+    "MagneticFieldStrength",
+    "KVP",
+    "EchoTime",
+    "RepetitionTime",
+    "InversionTime",
+    "FlipAngle",
+    "SeriesNumber",
+    "Rows",
+    "Columns",
+)
 _GEOMETRY = (
-    "PixelSpacing", "spacing_mm", "orientation", "plane", "oblique_degrees", "tilt_degrees",
-)  # fmt: skip
+    "PixelSpacing",
+    "spacing_mm",
+    "orientation",
+    "plane",
+    "oblique_degrees",
+    "tilt_degrees",
+)
 FACTS = (
-    *_CODES, *_NUMBERS, *_GEOMETRY, "ImageType", "StudyYear", "TransferSyntax", "format", "slices",
-    "files", "volume", "volumes", "copies",
-)  # fmt: skip
+    *_CODES,
+    *_NUMBERS,
+    *_GEOMETRY,
+    "ImageType",
+    "StudyYear",
+    "TransferSyntax",
+    "format",
+    "slices",
+    "files",
+    "volume",
+    "volumes",
+    "copies",
+)
 """Names of all facts; those in small letters are medseg's own."""
 
 FREE_TEXT_FIELDS = (
-    "SeriesDescription", "StudyDescription", "ProtocolName", "ContrastBolusAgent",
-    "RequestedProcedureDescription", "InstitutionName", "StationName", "PatientSex", "PatientAge",
-)  # fmt: skip
+    "SeriesDescription",
+    "StudyDescription",
+    "ProtocolName",
+    "ContrastBolusAgent",
+    "RequestedProcedureDescription",
+    "InstitutionName",
+    "StationName",
+    "PatientSex",
+    "PatientAge",
+)
 """Fields that may hold what identifies a patient; PatientAge is in years."""
 
 _PERSON = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "StudyDate")
@@ -97,7 +135,6 @@ class StackHeader:
     instance_uids : tuple of str
         Of its files, as they stand there.
     paths : tuple of Path
-        Its files, each once.
     study, patient : str
         Digests that only tell whether two are the same; empty when the fields are blank.
     facts : dict
@@ -107,7 +144,6 @@ class StackHeader:
     refusal : InputError or None
         Why it cannot be read; its message names no file.
     notes : tuple of str
-        What is worth knowing.
     is_picture : bool
         Whether it has no place in the patient.
     """
@@ -161,11 +197,6 @@ def read_zip(path: Path, progress: Progress) -> list[StackHeader]:
 def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:
     """The stacks among files, each described.
 
-    Parameters
-    ----------
-    files : sequence of DicomFile
-        From :func:`read_file`.
-
     Returns
     -------
     list of StackHeader
@@ -182,13 +213,8 @@ def without_names(error: InputError, paths: Sequence[Path]) -> InputError:
     Parameters
     ----------
     error : InputError
-        Any.
     paths : sequence of Path
         Files that its message may name.
-
-    Returns
-    -------
-    InputError
     """
     message = str(error)
     for name in sorted({path.name for path in paths}, key=len, reverse=True):
@@ -218,9 +244,7 @@ def _described(stack: Stack, paths: Sequence[Path]) -> StackHeader:
     )
 
 
-def _refusal(
-    stack: Stack, files: Sequence[DicomFile], paths: Sequence[Path]
-) -> InputError | None:  # fmt: skip
+def _refusal(stack: Stack, files: Sequence[DicomFile], paths: Sequence[Path]) -> InputError | None:
     """Why it cannot be read: its geometry, or pixels that are not all there."""
     refusal = stack.refusal
     try:
@@ -292,11 +316,6 @@ def _of_groups(stack: Stack) -> dict[str, Fact]:
 def of_grid(grid: Grid) -> dict[str, Fact]:
     """Facts about where voxels lie.
 
-    Parameters
-    ----------
-    grid : Grid
-        Of a scan.
-
     Returns
     -------
     dict
@@ -320,11 +339,6 @@ def of_grid(grid: Grid) -> dict[str, Fact]:
 
 def words_of(file: DicomFile) -> dict[str, str | float]:
     """What people wrote into a header, by field; not to be stored or shown.
-
-    Parameters
-    ----------
-    file : DicomFile
-        From :func:`read_file`.
 
     Returns
     -------

@@ -67,7 +67,6 @@ def ball(radius_mm: float, spacing_mm: Three, *, flat_axis: int | None = None) -
     Parameters
     ----------
     radius_mm : float
-        The distance.
     spacing_mm : tuple of float
         Between voxel centres along the three axes.
     flat_axis : int, optional
@@ -87,8 +86,9 @@ def ball(radius_mm: float, spacing_mm: Three, *, flat_axis: int | None = None) -
     return mask
 
 
-def stroke_points(start: npt.ArrayLike, end: npt.ArrayLike, *, step_mm: float,
-                  spacing_mm: Three) -> Points:  # fmt: skip
+def stroke_points(
+    start: npt.ArrayLike, end: npt.ArrayLike, *, step_mm: float, spacing_mm: Three
+) -> Points:
     """Positions along a line, close enough that a brush leaves no gaps.
 
     Parameters
@@ -113,29 +113,28 @@ def stroke_points(start: npt.ArrayLike, end: npt.ArrayLike, *, step_mm: float,
 
 
 def paint(
-    values: Labels, points: npt.ArrayLike, value: int, *, brush: Brush, rules: Rules = UNLOCKED,
+    values: Labels,
+    points: npt.ArrayLike,
+    value: int,
+    *,
+    brush: Brush,
+    rules: Rules = UNLOCKED,
     image: npt.NDArray[Any] | None = None,
-) -> Edit:  # fmt: skip
+) -> Edit:
     """Give the voxels under a brush to a label.
 
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     points : array_like, shape (N, 3)
         Where the brush is set down, as voxel indices; each is rounded to its voxel.
     value : int
         The label; 0 erases.
     brush : Brush
-        Its size and range.
     rules : Rules
         Which voxels may be taken. Erasing takes any label that is not locked.
     image : ndarray, shape (I, J, K), optional
         Intensities, for a brush with a range.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------
@@ -153,8 +152,14 @@ def paint(
     covered = _stamped(footprint, centres - low, tuple(high - low))
     where = tuple(slice(int(a), int(b)) for a, b in zip(*inner, strict=True))
     cut = tuple(slice(int(a), int(b)) for a, b in zip(inner[0] - low, inner[1] - low, strict=True))
-    return _painted(values, where, covered[cut], value=value, rules=rules,
-                    accepted=None if image is None else brush.accepts(image[where]))  # fmt: skip
+    return _painted(
+        values,
+        where,
+        covered[cut],
+        value=value,
+        rules=rules,
+        accepted=None if image is None else brush.accepts(image[where]),
+    )
 
 
 def _stamped(footprint: Mask, centres: npt.NDArray[Any], shape: tuple[int, ...]) -> Mask:
@@ -168,9 +173,14 @@ def _stamped(footprint: Mask, centres: npt.NDArray[Any], shape: tuple[int, ...])
 
 
 def _painted(
-    values: Labels, where: tuple[slice, ...], covered: Mask, *, value: int, rules: Rules,
+    values: Labels,
+    where: tuple[slice, ...],
+    covered: Mask,
+    *,
+    value: int,
+    rules: Rules,
     accepted: Mask | None,
-) -> Edit:  # fmt: skip
+) -> Edit:
     before = values[where]
     if value == 0:
         rules = Rules(over_labels=True, locked=rules.locked)

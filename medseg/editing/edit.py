@@ -90,7 +90,6 @@ def box_of(values: Labels, value: int) -> Box | None:
     values : ndarray of int
         Label values, of any number of axes.
     value : int
-        The label.
 
     Returns
     -------
@@ -131,19 +130,12 @@ def relabelled(values: Labels, box: Box, mask: Mask, *, value: int, rules: Rules
     Parameters
     ----------
     values : ndarray of int
-        The whole array.
     box : tuple of slice
-        Where `mask` lies.
     mask : ndarray of bool
         What the label shall be there; its voxels outside the mask become background.
     value : int
-        The label.
     rules : Rules
         What else may be taken.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

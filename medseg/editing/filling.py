@@ -32,9 +32,7 @@ def fill_between_slices(
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     spacing_mm : tuple of float
         Of the three axes.
     axis : int, default 0
@@ -98,27 +96,24 @@ def _signed_mm(mask: Mask, spacing_mm: list[float]) -> Field:
 
 
 def fill_holes(
-    values: Labels, value: int, *, spacing_mm: Three, largest_mm3: float | None = None,
+    values: Labels,
+    value: int,
+    *,
+    spacing_mm: Three,
+    largest_mm3: float | None = None,
     rules: Rules = UNLOCKED,
-) -> Edit:  # fmt: skip
+) -> Edit:
     """Give to a label the holes that it encloses on all sides.
 
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     spacing_mm : tuple of float
         Of the three axes.
     largest_mm3 : float, optional
-        Larger holes stay.
     rules : Rules
         Which voxels may be taken.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

@@ -57,11 +57,8 @@ def intensity_range(
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     image : ndarray, shape (I, J, K)
-        Intensities.
     percent : float, default 96
         The share of the voxels within the range.
 
@@ -84,9 +81,14 @@ def intensity_range(
 
 
 def grow(
-    values: Labels, value: int, image: npt.NDArray[Any], *, growth: Growth, spacing_mm: Three,
+    values: Labels,
+    value: int,
+    image: npt.NDArray[Any],
+    *,
+    growth: Growth,
+    spacing_mm: Three,
     rules: Rules = UNLOCKED,
-) -> Edit:  # fmt: skip
+) -> Edit:
     """Add to a label the voxels in a range that are connected to it and near enough.
 
     Parameters
@@ -94,19 +96,12 @@ def grow(
     values : ndarray of int, shape (I, J, K)
         Label values; the voxels of `value` are the seeds, and stay.
     value : int
-        The label.
     image : ndarray, shape (I, J, K)
-        Intensities.
     growth : Growth
-        Range and radius.
     spacing_mm : tuple of float
         Of the three axes.
     rules : Rules
         Which voxels may be taken; the label does not grow through others.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

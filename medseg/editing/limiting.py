@@ -10,27 +10,24 @@ from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, box_of, nothing, 
 
 
 def keep_in_range(
-    values: Labels, value: int, image: npt.NDArray[Any], *, low: float, high: float,
+    values: Labels,
+    value: int,
+    image: npt.NDArray[Any],
+    *,
+    low: float,
+    high: float,
     rules: Rules = UNLOCKED,
-) -> Edit:  # fmt: skip
+) -> Edit:
     """Take from a label the voxels whose intensity lies outside a range.
 
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     image : ndarray, shape (I, J, K)
-        Intensities.
     low, high : float
         What stays, both ends included.
     rules : Rules
-        Only its locks matter.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

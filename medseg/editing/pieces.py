@@ -17,19 +17,11 @@ def largest_component(
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     spacing_mm : tuple of float
         Of the three axes.
     keep : int, default 1
-        How many pieces stay.
     rules : Rules
-        Only its locks matter.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------
@@ -58,17 +50,11 @@ def split_into_pieces(
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
         The label; its pieces are connected by faces.
     new_values : sequence of int
         For the second largest piece, the third and so on. Pieces beyond them stay as they are.
     rules : Rules
-        Only its locks matter.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

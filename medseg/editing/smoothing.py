@@ -29,19 +29,13 @@ def smooth(
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     sigma_mm : float
         Standard deviation; bumps and gaps much narrower than it go, flat surfaces stay in place.
     spacing_mm : tuple of float
         Of the three axes.
     rules : Rules
         Which voxels may be taken.
-
-    Returns
-    -------
-    Edit
 
     Raises
     ------

@@ -14,25 +14,26 @@ Index = tuple[int, int, int]
 
 
 def split_at_seeds(
-    values: Labels, value: int, seeds: Sequence[Index], *, new_value: int, spacing_mm: Three,
+    values: Labels,
+    value: int,
+    seeds: Sequence[Index],
+    *,
+    new_value: int,
+    spacing_mm: Three,
     rules: Rules = UNLOCKED,
-) -> Edit:  # fmt: skip
+) -> Edit:
     """Cut a label between two points, at the neck between them; the second part gets a new value.
 
     Parameters
     ----------
     values : ndarray of int, shape (I, J, K)
-        Label values.
     value : int
-        The label.
     seeds : sequence of two index triples
         A voxel of the part that keeps its value, and one of the part that gets the new one.
     new_value : int
-        For the second part.
     spacing_mm : tuple of float
         Of the three axes.
     rules : Rules
-        Only its locks matter.
 
     Returns
     -------

@@ -17,11 +17,8 @@ class LabelStatistics:
     Parameters
     ----------
     value : int
-        The label.
     voxels : int
-        How many it has.
     volume_ml : float
-        Their volume.
     slices : tuple of int
         How many slices across each axis hold it.
     centre : tuple of int
@@ -79,9 +76,13 @@ def _measured(
     centroid = [float(np.average(np.arange(len(along)), weights=along)) for along in counts]
     i, j, k = (int(np.count_nonzero(along)) for along in counts)
     return LabelStatistics(
-        value, voxels, voxels * millilitres, (i, j, k),
-        _centre(mask, counts[0], centroid, box, spacing_mm), box,
-    )  # fmt: skip
+        value,
+        voxels,
+        voxels * millilitres,
+        (i, j, k),
+        _centre(mask, counts[0], centroid, box, spacing_mm),
+        box,
+    )
 
 
 def _centre(

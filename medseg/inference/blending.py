@@ -14,7 +14,6 @@ def gaussian(tile: tuple[int, int, int], device: torch.device) -> Tensor:
     tile : tuple of int
         Voxels of a tile.
     device : torch.device
-        Where the weights go.
 
     Returns
     -------

@@ -40,7 +40,6 @@ class Probe:
     peak_bytes : int
         Most memory that tensors of one tile take at the same time, beside the weights.
     weights_bytes : int
-        Of the network.
     """
 
     tile_s: float
@@ -57,7 +56,7 @@ class Estimate:
     tiles : int
         How often the network runs.
     seconds : float
-        Time for the tiles; reading, resampling and refining come on top.
+        Time for the tiles; reading, resampling and postprocessing come on top.
     device_bytes : int
         On the device: weights, one tile, sums of overlapping tiles, rows on their way home.
     main_bytes : int
@@ -79,11 +78,6 @@ def measure_tile(model: Model, device: Device) -> Probe:
     model : Model
         Its network is on that device.
     device : Device
-        Where to measure.
-
-    Returns
-    -------
-    Probe
     """
     tile = model.plan.patch
     sweep = sweep_of(model, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
@@ -104,23 +98,17 @@ def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Est
     model : Model
         With the steps that will be taken.
     grid : Grid
-        Of the scan.
     options : Options
         What will be asked for.
     probe : Probe
-        Measured on the device.
-
-    Returns
-    -------
-    Estimate
     """
     placement = Placement.of(grid, model.plan)
     extent, tile = placement.prepared.shape, model.plan.patch
     usual = next(fallbacks(_NO_DEVICE, tile))
-    box = None
-    if options.box is not None:
-        box = roi_on(placement.prepared, options.box, grid, margin=1)
-    tiles = len(sweep_of(model, usual, options).starts(extent, box))
+    roi = None
+    if options.roi is not None:
+        roi = roi_on(placement.prepared, options.roi, grid, margin=1)
+    tiles = len(sweep_of(model, usual, options).starts(extent, roi))
     _, padded = padding(extent, tile)
     outputs = model.plan.outputs(model.labels)
     window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
@@ -129,7 +117,7 @@ def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Est
     maps = options.uncertainty + bool(options.probability_of)
     image = len(model.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     main = image + (3 + 2 * maps) * prod(home)
-    if model.refining.on_probabilities:
+    if model.postprocessing.on_probabilities:
         main += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
     return Estimate(tiles, tiles * probe.tile_s, on_device, main)

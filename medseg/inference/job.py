@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from medseg.inference.oom_fallback import Fallback
-from medseg.inference.options import Box, Options
-from medseg.inference.postprocessed_argmax import RefinedStream
+from medseg.inference.options import Options, Roi
+from medseg.inference.postprocessed_argmax import PostprocessedArgmax
 from medseg.inference.probability_maps import Percents, ProbabilityMaps
 from medseg.inference.roi import outside, roi_on
 from medseg.inference.sliding_window import SlidingWindow, extent_of
@@ -30,19 +30,17 @@ class Model:
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode.
     plan : Plan
         From raw scan to network input.
     labels : LabelTable
-        Meaning of its classes.
-    refining : Postprocessing
+    postprocessing : Postprocessing
         Steps to take after the network.
     """
 
     network: nn.Module
     plan: Plan
     labels: LabelTable
-    refining: Postprocessing
+    postprocessing: Postprocessing
 
     @property
     def own_classes(self) -> list[int]:
@@ -80,15 +78,11 @@ class InferenceJob:
     Parameters
     ----------
     model : Model
-        Does it.
     image_CIJK : torch.Tensor
-        The prepared scan.
     placement : Placement
         How it lies in the scan.
     scan : Scan
-        As read.
     options : Options
-        What is asked for.
     progress : Progress
         Called before every tile; may raise `Cancelled`.
     """
@@ -108,10 +102,6 @@ class InferenceJob:
         attempt : Fallback
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
-
-        Returns
-        -------
-        RawPrediction
         """
         plan, home = self.model.plan, self.placement.native_shape
         channel = self.model.channel_of(self.options.probability_of)
@@ -124,18 +114,18 @@ class InferenceJob:
         stream = StreamingArgmax(
             extent_of(self.image_CIJK), home, regions=self.model.own_classes, maps=maps
         )
-        rows = self._through_refining(stream)
+        rows = self._through_postprocessing(stream)
         sweep = sweep_of(self.model, attempt, self.options)
-        box = self._box_on_prepared()
-        for logits_LIJK in sweep.rows(self.image_CIJK, box=box, progress=self.progress):
+        roi = self._box_on_prepared()
+        for logits_LIJK in sweep.rows(self.image_CIJK, roi=roi, progress=self.progress):
             rows.feed(logits_LIJK)
-        return RawPrediction(self._refined(stream.classes), maps)
+        return RawPrediction(self._postprocessed(stream.classes), maps)
 
     def at_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of the placement's home shape on the scan's own voxels, 0 outside the box."""
         home = np.ascontiguousarray(self.placement.to_native(values))
-        if self.options.box is not None:
-            home[outside(self.options.box, home.shape)] = 0
+        if self.options.roi is not None:
+            home[outside(self.options.roi, home.shape)] = 0
         return home
 
     def map_at_home(self, percents: Percents | None) -> Scan | None:
@@ -144,25 +134,29 @@ class InferenceJob:
             return None
         return Scan(self.at_home(percents)[None], self.scan.grid, provenance=self.scan.provenance)
 
-    def _through_refining(self, stream: StreamingArgmax) -> StreamingArgmax | RefinedStream:
-        """Where rows of logits go: to the labels at once, or first through the refining."""
-        if not self.model.refining.on_probabilities:
+    def _through_postprocessing(
+        self, stream: StreamingArgmax
+    ) -> StreamingArgmax | PostprocessedArgmax:
+        """Where rows of logits go: to the labels at once, or first through the postprocessing."""
+        if not self.model.postprocessing.on_probabilities:
             return stream
         spacing_mm = self.placement.prepared.spacing_mm
-        return RefinedStream(stream, self.model.refining, self.image_CIJK, spacing_mm=spacing_mm)
+        return PostprocessedArgmax(
+            stream, self.model.postprocessing, self.image_CIJK, spacing_mm=spacing_mm
+        )
 
-    def _refined(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def _postprocessed(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """After the steps on labels, which see no label outside the box."""
         target = self.placement.reorientation.target
-        if self.options.box is not None and self.model.refining.on_labels:
-            box = roi_on(target, self.options.box, self.scan.grid)
-            classes[outside(box, classes.shape)] = 0
-        return self.model.refining.labels(classes, spacing_mm=target.spacing_mm)
+        if self.options.roi is not None and self.model.postprocessing.on_labels:
+            roi = roi_on(target, self.options.roi, self.scan.grid)
+            classes[outside(roi, classes.shape)] = 0
+        return self.model.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
-    def _box_on_prepared(self) -> Box | None:
-        if self.options.box is None:
+    def _box_on_prepared(self) -> Roi | None:
+        if self.options.roi is None:
             return None
-        return roi_on(self.placement.prepared, self.options.box, self.scan.grid, margin=1)
+        return roi_on(self.placement.prepared, self.options.roi, self.scan.grid, margin=1)
 
 
 def sweep_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:

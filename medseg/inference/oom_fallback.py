@@ -25,7 +25,6 @@ class Fallback:
     Parameters
     ----------
     device : Device
-        Where the network runs.
     sums_on : torch.device
         Where logits of overlapping tiles are added up and turned into labels.
     tile : tuple of int
@@ -81,7 +80,6 @@ def run_with_fallback(
     Parameters
     ----------
     ways : iterator of Fallback
-        See :func:`fallbacks`.
     work : callable
         Does the work in one of these ways; started afresh for each.
 

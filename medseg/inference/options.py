@@ -8,7 +8,7 @@ from medseg.errors import GeometryError, InputError, LabelError
 from medseg.planning import Component
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
-Box = tuple[slice, slice, slice]
+Roi = tuple[slice, slice, slice]
 """Voxels of a scan along I, J, K; each slice has a start and a stop."""
 
 
@@ -18,12 +18,12 @@ class Options:
 
     Parameters
     ----------
-    box : tuple of slice, optional
+    roi : tuple of slice, optional
         Voxels of the scan to look at; those outside stay background. Intensities are still
         normalised over the whole scan, so labels in the box are those of the whole run.
     overlap : float, optional
         In place of the plan's; 0 is the quickest and least exact.
-    refining : tuple of Component, optional
+    postprocessing : tuple of Component, optional
         Steps after the network, in place of the model's own; none when empty.
     uncertainty : bool
         Whether to map how probable it is that a label is wrong, as the network sees it.
@@ -31,21 +31,14 @@ class Options:
         Name of the label whose probability is to be mapped; none when empty.
     """
 
-    box: Box | None = None
+    roi: Roi | None = None
     overlap: float | None = None
-    refining: tuple[Component, ...] | None = None
+    postprocessing: tuple[Component, ...] | None = None
     uncertainty: bool = False
     probability_of: str = ""
 
     def check(self, grid: Grid, labels: LabelTable) -> None:
         """Refuse what does not fit a scan and a model.
-
-        Parameters
-        ----------
-        grid : Grid
-            Of the scan.
-        labels : LabelTable
-            Of the model.
 
         Raises
         ------
@@ -56,8 +49,8 @@ class Options:
         LabelError
             When the model has no label of that name.
         """
-        if self.box is not None:
-            _check_box(self.box, grid)
+        if self.roi is not None:
+            _check_box(self.roi, grid)
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise InputError(f"overlap must lie in 0..1 (1 excluded), got {self.overlap}")
         if self.probability_of and self.probability_of not in labels.names:
@@ -90,8 +83,8 @@ class Prediction:
     probability: Scan | None = None
 
 
-def _check_box(box: Box, grid: Grid) -> None:
-    for cut, size, axis in zip(box, grid.shape, "IJK", strict=True):
+def _check_box(roi: Roi, grid: Grid) -> None:
+    for cut, size, axis in zip(roi, grid.shape, "IJK", strict=True):
         if not 0 <= cut.start < cut.stop <= size:
             raise GeometryError(
                 f"the box goes from {cut.start} to {cut.stop} along {axis}, where the scan has"

@@ -1,4 +1,4 @@
-"""Refining probabilities between the network and the labels: needs the whole volume at once."""
+"""Postprocessing of probabilities before labels are chosen: needs the whole volume at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from medseg.postprocessing.protocol import Three
 _LEAST = 1e-8  # keeps the logarithm finite
 
 
-class RefinedStream:
+class PostprocessedArgmax:
     """Collects rows of logits, refines them when the last has come, and passes them on.
 
     Parameters
     ----------
     stream : StreamingArgmax
         Turns the refined logits into labels.
-    refining : Postprocessing
-        Its steps on probabilities.
+    postprocessing : Postprocessing
     image_CIJK : torch.Tensor
         What the network saw, of the logits' extent.
     spacing_mm : tuple of float
@@ -35,13 +34,13 @@ class RefinedStream:
     def __init__(
         self,
         stream: StreamingArgmax,
-        refining: Postprocessing,
+        postprocessing: Postprocessing,
         image_CIJK: Tensor,
         *,
         spacing_mm: Three,
     ) -> None:
         self.stream = stream
-        self.refining = refining
+        self.postprocessing = postprocessing
         self.image_CIJK = image_CIJK
         self.spacing_mm = spacing_mm
         self.rows: list[Tensor] = []
@@ -57,7 +56,7 @@ class RefinedStream:
             return
         probabilities_LIJK = torch.softmax(torch.cat(self.rows, dim=1), dim=0)
         self.rows = []
-        refined_LIJK = self.refining.probabilities(
+        refined_LIJK = self.postprocessing.probabilities(
             probabilities_LIJK, self.image_CIJK, spacing_mm=self.spacing_mm
         )
         self.stream.feed(refined_LIJK.clamp_min(_LEAST).log())

@@ -41,8 +41,7 @@ class Predictor:
         Meaning of classes 1, 2... in order. With regions in the plan, each is the part of one
         region that is in no smaller one.
     device : Device
-        Where it computes.
-    refining : Postprocessing
+    postprocessing : Postprocessing
         Steps after the network. One on probabilities needs those of the whole volume in memory.
 
     Raises
@@ -56,11 +55,11 @@ class Predictor:
     plan: Plan
     labels: LabelTable
     device: Device
-    refining: Postprocessing = NO_POSTPROCESSING
+    postprocessing: Postprocessing = NO_POSTPROCESSING
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
-        self._check(self.refining)
+        self._check(self.postprocessing)
 
     @classmethod
     def load(
@@ -68,42 +67,38 @@ class Predictor:
         package: ModelPackage | str | Path,
         *,
         device: str = "auto",
-        refining: tuple[Component, ...] | None = None,
-        mirror: bool = False,
+        postprocessing: tuple[Component, ...] | None = None,
+        tta: bool = False,
     ) -> Predictor:
         """A predictor from a model package, its folder, or the name of a shipped model.
 
         Parameters
         ----------
         package : ModelPackage or str or Path
-            See :func:`medseg.model_package.find_package`.
         device : str, default "auto"
-            See :func:`medseg.runtime.device.choose_device`.
-        refining : tuple of Component, optional
+        postprocessing : tuple of Component, optional
             Steps after the network, in place of the model's own; none when empty.
-        mirror : bool, default False
+        tta : bool, default False
             Whether the network looks at every mirror image of a tile and takes the mean, along the
             axes that its training mirrored: more exact, and eight times slower with three axes.
-
-        Returns
-        -------
-        Predictor
 
         Raises
         ------
         PackageError
             When the package is unknown, incomplete or altered.
         InputError
-            When the device is not there, or a step of `refining` is unknown or does not suit the
-            model.
+            When the device is not there, or a step of `postprocessing` is unknown or does not
+            suit the model.
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
         chosen = choose_device(device)
         manifest = package.manifest
-        steps = build_postprocessing(manifest.refining if refining is None else refining)
+        steps = build_postprocessing(
+            manifest.postprocessing if postprocessing is None else postprocessing
+        )
         network = package.load_network().to(chosen.torch_device)
-        if mirror and manifest.plan.mirror_axes:
+        if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
         return cls(network, manifest.plan, manifest.labels, chosen, steps)
 
@@ -144,13 +139,8 @@ class Predictor:
         scan : Scan
             As read; any orientation and spacing.
         options : Options, optional
-            What is asked for.
         progress : Progress, optional
             Called before every tile; may raise `Cancelled`.
-
-        Returns
-        -------
-        Prediction
 
         Raises
         ------
@@ -179,15 +169,9 @@ class Predictor:
         Parameters
         ----------
         grid : Grid
-            Of the scan.
         options : Options, optional
             What will be asked for.
         probe : Probe
-            From :meth:`probe`.
-
-        Returns
-        -------
-        Estimate
         """
         return estimate(self._model(options), grid, options, probe=probe)
 
@@ -196,14 +180,14 @@ class Predictor:
         return measure_tile(self._model(DEFAULT_OPTIONS), self.device)
 
     def _model(self, options: Options) -> Model:
-        refining = self.refining
-        if options.refining is not None:
-            refining = build_postprocessing(options.refining)
-            self._check(refining)
-        return Model(self.network, self.plan, self.labels, refining)
+        postprocessing = self.postprocessing
+        if options.postprocessing is not None:
+            postprocessing = build_postprocessing(options.postprocessing)
+            self._check(postprocessing)
+        return Model(self.network, self.plan, self.labels, postprocessing)
 
-    def _check(self, refining: Postprocessing) -> None:
-        if self.plan.regions and refining.on_probabilities:
+    def _check(self, postprocessing: Postprocessing) -> None:
+        if self.plan.regions and postprocessing.on_probabilities:
             raise PlanError(
                 "a step on probabilities needs classes that exclude each other and this model gives"
                 " regions; leave the step out, or take steps on labels such as components or holes"

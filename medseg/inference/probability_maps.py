@@ -54,7 +54,6 @@ class ProbabilityMaps:
         values : iterator of torch.Tensor
             Logits of one channel after another at those rows.
         rows : slice
-            Of the maps.
 
         Yields
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from medseg.inference.options import Box
+from medseg.inference.options import Roi
 from medseg.inference.tiling import Triple
 from medseg.volume import Grid
 
@@ -13,14 +13,14 @@ _RIM = 1 / 8
 """Share of a tile at its rim where it weighs next to nothing beside its neighbours."""
 
 
-def roi_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
+def roi_on(target: Grid, roi: Roi, source: Grid, *, margin: int = 0) -> Roi:
     """The smallest box of `target` that holds a box of `source`.
 
     Parameters
     ----------
     target : Grid
         Where the box is wanted; it overlaps `source`.
-    box : tuple of slice
+    roi : tuple of slice
         Voxels of `source`, edge to edge.
     source : Grid
         The grid the box is on.
@@ -32,7 +32,7 @@ def roi_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
     tuple of slice
         At least one voxel along each axis.
     """
-    edges = np.array([(cut.start - 0.5, cut.stop - 0.5) for cut in box])
+    edges = np.array([(cut.start - 0.5, cut.stop - 0.5) for cut in roi])
     choice = (np.arange(8)[:, None] >> np.arange(3)) & 1
     corners = target.to_index(source.to_world(edges[np.arange(3), choice]))
     size = np.asarray(target.shape)
@@ -44,7 +44,7 @@ def roi_on(target: Grid, box: Box, source: Grid, *, margin: int = 0) -> Box:
     return i, j, k
 
 
-def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, box: Box) -> list[Triple]:
+def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, roi: Roi) -> list[Triple]:
     """The tiles that decide what is in a box.
 
     Parameters
@@ -55,7 +55,7 @@ def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, box: Box) ->
         Voxels of a tile.
     shape : tuple of int
         Voxels of the volume.
-    box : tuple of slice
+    roi : tuple of slice
         Voxels of the volume.
 
     Returns
@@ -66,18 +66,19 @@ def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, box: Box) ->
     """
     axes = [
         _that_matter(sorted({start[axis] for start in starts}), tile[axis], shape[axis], cut)
-        for axis, cut in enumerate(box)
+        for axis, cut in enumerate(roi)
     ]
     return [
-        start for start in starts
+        start
+        for start in starts
         if all(first in kept for first, kept in zip(start, axes, strict=True))
-    ]  # fmt: skip
+    ]
 
 
-def outside(box: Box, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def outside(roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Which voxels lie outside a box; shape `shape`."""
     mask = np.ones(shape, np.bool_)
-    mask[box] = False
+    mask[roi] = False
     return mask
 
 

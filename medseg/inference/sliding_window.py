@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medseg.inference.blending import gaussian
 from medseg.inference.oom_fallback import Fallback
-from medseg.inference.options import Box
+from medseg.inference.options import Roi
 from medseg.inference.roi import tiles_for
 from medseg.inference.streaming_argmax import RollingAccumulator
 from medseg.inference.tiling import Triple, tile_starts
@@ -24,9 +24,7 @@ class SlidingWindow:
     Parameters
     ----------
     network : torch.nn.Module
-        On the attempt's device.
     outputs : int
-        Channels of its logits.
     attempt : Fallback
         Device, size of tiles, and where they are added up.
     overlap : float
@@ -38,38 +36,33 @@ class SlidingWindow:
     attempt: Fallback
     overlap: float
 
-    def starts(self, extent: Triple, box: Box | None = None) -> list[Triple]:
+    def starts(self, extent: Triple, roi: Roi | None = None) -> list[Triple]:
         """First voxel of every tile, in the image padded to one tile at least.
 
         Parameters
         ----------
         extent : tuple of int
             Voxels of the image.
-        box : tuple of slice, optional
+        roi : tuple of slice, optional
             Voxels of the image to look at; all when not given.
-
-        Returns
-        -------
-        list of tuple of int
         """
         tile = self.attempt.tile
         before, shape = padding(extent, tile)
         starts = tile_starts(shape, tile, self.overlap)
-        if box is None:
+        if roi is None:
             return starts
-        i, j, k = (slice(c.start + n, c.stop + n) for c, n in zip(box, before, strict=True))
-        return tiles_for(starts, tile, shape=shape, box=(i, j, k))
+        i, j, k = (slice(c.start + n, c.stop + n) for c, n in zip(roi, before, strict=True))
+        return tiles_for(starts, tile, shape=shape, roi=(i, j, k))
 
     def rows(
-        self, image_CIJK: Tensor, *, box: Box | None = None, progress: Progress
+        self, image_CIJK: Tensor, *, roi: Roi | None = None, progress: Progress
     ) -> Iterator[Tensor]:
         """Logits of the image's rows, from the first to the last, as they become final.
 
         Parameters
         ----------
         image_CIJK : torch.Tensor
-            As prepared.
-        box : tuple of slice, optional
+        roi : tuple of slice, optional
             Voxels to look at; rows elsewhere hold background.
         progress : Progress
             Called before every tile; may raise `Cancelled`.
@@ -85,7 +78,7 @@ class SlidingWindow:
         weight = gaussian(self.attempt.tile, self.attempt.sums_on)
         window = RollingAccumulator(self.outputs, shape, weight)
         crop = _Crop(before, extent)
-        starts = self.starts(extent, box)
+        starts = self.starts(extent, roi)
         message = _message(self.attempt)
         for done, start in enumerate(starts):
             progress(done, len(starts), message)

@@ -28,7 +28,6 @@ class RollingAccumulator:
     Parameters
     ----------
     classes : int
-        Channels of the logits.
     shape : tuple of int
         Voxels of the whole volume.
     weight_IJK : torch.Tensor

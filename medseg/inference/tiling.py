@@ -42,10 +42,6 @@ def tile_starts(shape: Triple, tile: Triple, overlap: float) -> list[Triple]:
         Voxels of a tile.
     overlap : float
         See :func:`axis_starts`.
-
-    Returns
-    -------
-    list of tuple of int
     """
     axes = (axis_starts(n, t, overlap) for n, t in zip(shape, tile, strict=True))
     return [(i, j, k) for i, j, k in itertools.product(*axes)]

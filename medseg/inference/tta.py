@@ -35,7 +35,6 @@ class FlipTTA(nn.Module):
         Parameters
         ----------
         tiles : Tensor, shape (B, C, I, J, K)
-            Network input.
 
         Returns
         -------

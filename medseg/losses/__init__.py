@@ -35,10 +35,6 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Component:
     regions : tuple of tuple of int, optional
         Class indices of each channel of the network, when its channels are regions.
 
-    Returns
-    -------
-    Component
-
     Raises
     ------
     PlanError

@@ -96,15 +96,10 @@ def overlap_sums(
     logits_BLIJK : torch.Tensor
         Of any floating type, in 2-D or 3-D.
     labels_BIJK : torch.Tensor
-        Class indices, or `IGNORE`.
     regions : tuple of tuple of int, optional
         Class indices each region is made of. Channels are then regions that may overlap, each
         with a probability of its own (sigmoid); without regions they are classes that exclude
         each other (softmax).
-
-    Returns
-    -------
-    OverlapSums
 
     Raises
     ------
@@ -133,10 +128,6 @@ def region_masks(labels_BIJK: Tensor, regions: Regions) -> Tensor:
         int64 class indices.
     regions : tuple of tuple of int
         Class indices each region is made of.
-
-    Returns
-    -------
-    torch.Tensor
     """
     table = torch.zeros((IGNORE, len(regions)), dtype=torch.bool)
     for row, members in enumerate(regions):

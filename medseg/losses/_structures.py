@@ -37,19 +37,7 @@ class Structures:
 
 
 def structures(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Structures:
-    """Maps of what the network says and of what is true.
-
-    Parameters
-    ----------
-    logits_BLIJK : torch.Tensor
-        Of any floating type.
-    labels_BIJK : torch.Tensor
-        Class indices, or `IGNORE`.
-
-    Returns
-    -------
-    Structures
-    """
+    """Maps of what the network says and of what is true."""
     labels = labels_BIJK.long()[:, None]
     counts = labels != IGNORE
     probability = logits_BLIJK.float().softmax(1)[:, 1:] * counts

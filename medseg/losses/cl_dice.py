@@ -22,7 +22,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     dice_weight, centreline_weight : float
-        Share of each term.
     iterations : int
         Peelings until the skeleton is left: at least the radius, in voxels, of the thickest
         vessel.

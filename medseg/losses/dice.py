@@ -45,7 +45,6 @@ def dice_of(found: OverlapSums, *, batch: bool, first: int = 1) -> Tensor:
     Parameters
     ----------
     found : OverlapSums
-        Of logits and labels.
     batch : bool
         Whether Dice is taken over the whole batch instead of patch by patch.
     first : int, default 1

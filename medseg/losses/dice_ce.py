@@ -17,7 +17,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     dice_weight, cross_entropy_weight : float
-        Share of each term.
     batch_dice : bool
         Whether Dice is taken over the whole batch instead of patch by patch.
     regions : tuple of tuple of int

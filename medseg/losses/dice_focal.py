@@ -18,7 +18,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     dice_weight, focal_weight : float
-        Share of each term.
     gamma : float
         How much less voxels weigh that are already right; at least 1.
     batch_dice : bool

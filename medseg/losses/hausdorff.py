@@ -19,7 +19,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     dice_weight, hausdorff_weight : float
-        Share of each term.
     power : float
         Of the distances: the larger, the more the furthest error counts.
     logarithm : bool

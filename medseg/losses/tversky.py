@@ -50,7 +50,6 @@ def index_of(found: OverlapSums, settings: Settings) -> Tensor:
     Parameters
     ----------
     found : OverlapSums
-        Of logits and labels.
     settings : Settings
         Prices, and what is added up.
 

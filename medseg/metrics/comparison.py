@@ -50,11 +50,9 @@ class StructureComparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     Parameters
     ----------
     name : str
-        Of the structure.
     value : int
         That stands for it in map A's table.
     dice, hd95_mm, nsd : float or None
-        See :func:`~medseg.metrics.overlap` and :func:`~medseg.metrics.surface_distances`.
     volume_ml, reference_volume_ml : float
         In map A and in map B.
     worst : tuple of SliceDifference
@@ -105,11 +103,16 @@ def compare(
         scores = shared[label.name]
         rows.append(
             StructureComparison(
-                name=label.name, value=label.value, dice=scores.dice, hd95_mm=surface.hd95_mm,
-                nsd=surface.nsd, volume_ml=scores.volume_ml,
-                reference_volume_ml=scores.reference_volume_ml, worst=worst,
+                name=label.name,
+                value=label.value,
+                dice=scores.dice,
+                hd95_mm=surface.hd95_mm,
+                nsd=surface.nsd,
+                volume_ml=scores.volume_ml,
+                reference_volume_ml=scores.reference_volume_ml,
+                worst=worst,
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 

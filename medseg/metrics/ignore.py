@@ -17,7 +17,6 @@ def leave_out_ignored(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, 
     Parameters
     ----------
     prediction : LabelMap
-        On the truth's grid.
     truth : LabelMap
         Its table may hold a label named "ignore".
 

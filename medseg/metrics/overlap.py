@@ -24,9 +24,7 @@ class LabelOverlap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     iou : float or None
         Shared volume over the volume of the union, 0 to 1; None when both are empty.
     volume_ml : float
-        Predicted volume.
     reference_volume_ml : float
-        True volume.
     """
 
     dice: float | None

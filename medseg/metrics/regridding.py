@@ -17,13 +17,6 @@ NOTE = "resampled from another grid, so its borders are exact to about one voxel
 def labels_on(labels: LabelMap, grid: Grid) -> LabelMap:
     """A label map on another grid, wherever that lies.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        On any grid.
-    grid : Grid
-        Where the result lies.
-
     Returns
     -------
     LabelMap

@@ -37,10 +37,12 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
         over it; ``"foreground"`` is the mean over labels of the per-label means.
     """
     scores = {
-        case: {name: _scores(one, (surfaces or {}).get(case, {}).get(name))
-               for name, one in labels.items()}
+        case: {
+            name: _scores(one, (surfaces or {}).get(case, {}).get(name))
+            for name, one in labels.items()
+        }
         for case, labels in cases.items()
-    }  # fmt: skip
+    }
     measures = OVERLAP if surfaces is None else OVERLAP + SURFACE
     names = dict.fromkeys(name for labels in scores.values() for name in labels)
     means = {name: _mean_of_label(name, scores.values(), measures) for name in names}

@@ -72,8 +72,9 @@ def surface_distances(
         where = [one[label.value] for one in boxes]
         surfaces = [
             _surface_mm(one, label.value, box)
-            for one, box in zip(maps, where, strict=True) if box is not None
-        ]  # fmt: skip
+            for one, box in zip(maps, where, strict=True)
+            if box is not None
+        ]
         found[label.name] = _between(surfaces, tolerance_mm)
     return found
 

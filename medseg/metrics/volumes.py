@@ -9,11 +9,6 @@ from medseg.volume.label_map import voxel_counts
 def volumes_ml(labels: LabelMap) -> dict[str, float]:
     """Volume of every label of the table, in millilitres.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        The map to measure.
-
     Returns
     -------
     dict of str to float

@@ -12,10 +12,6 @@ def card_text(manifest: Manifest) -> str:
     ----------
     manifest : Manifest
         All it says is taken from here.
-
-    Returns
-    -------
-    str
     """
     card = manifest.card
     sections = [

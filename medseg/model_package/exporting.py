@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.errors import InputError, WriteError
 from medseg.model_package import onnx, pt2
 from medseg.model_package.package import ModelPackage
@@ -44,7 +44,6 @@ class Exported:
     Parameters
     ----------
     path : Path
-        The file.
     format : str
         Such as ``"ONNX, opset 18"``.
     difference : float or None
@@ -79,10 +78,6 @@ def export_model(
         Whether to read the file again, run it on random numbers and compare with torch.
     progress : Progress, optional
         Called between the steps; may raise `Cancelled`.
-
-    Returns
-    -------
-    Exported
 
     Raises
     ------
@@ -122,11 +117,6 @@ def export_model(
 def facts(manifest: Manifest) -> dict[str, Any]:
     """What a file says of the model it came from: names, versions, plan, labels, steps, licence.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Of the model.
-
     Returns
     -------
     dict
@@ -139,7 +129,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
         "weights_sha256": manifest.weights.sha256,
         "plan": msgspec.to_builtins(manifest.plan),
         "labels": msgspec.to_builtins(manifest.labels.labels),
-        "refining": msgspec.to_builtins(manifest.refining),
+        "postprocessing": msgspec.to_builtins(manifest.postprocessing),
         "licence": manifest.card.licence,
         "attribution": manifest.card.attribution,
     }

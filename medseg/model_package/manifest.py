@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from medseg.planning.plan import Component, Plan
+from medseg.errors import PackageError
+from medseg.planning.plan import Component, Plan, decode
 from medseg.volume.label_table import LabelTable
+
+SCHEMA_VERSION = 2
+"""Of what is written; 1, which called postprocessing "refining", is still read."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,11 +35,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Parameters
     ----------
     summary : str
-        One sentence.
     data, intended_use, limits : str
         What it was trained on, what it is for, where it fails.
     licence, attribution : str
-        Of the weights.
     modality : str
         DICOM modality word of the scans it expects, or ``""``.
     """
@@ -53,18 +57,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     schema_version : int
-        Of this file.
     name : str
         Public name, such as ``"hippocampus-mr"``.
     version : str
-        Of the model.
     plan : Plan
         From raw scan to network input.
     labels : LabelTable
         What the network's classes 1, 2... mean, in the order of the table.
     card : Card
-        For people.
-    refining : tuple of Component
+    postprocessing : tuple of Component
         Steps of ``medseg.postprocessing`` after the network, in order; mostly none.
     scores : dict of str to float
         Measured mean Dice by label name (and ``"foreground"``) on held-out cases.
@@ -74,13 +75,50 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         The file and its digest.
     """
 
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
     name: str
     version: str = "1"
     plan: Plan
     labels: LabelTable
     card: Card = Card()
-    refining: tuple[Component, ...] = ()
+    postprocessing: tuple[Component, ...] = ()
     scores: dict[str, float] = {}
     provenance: dict[str, str] = {}
     weights: Weights
+
+
+def decode_manifest(data: bytes, *, where: str) -> Manifest:
+    """A manifest from JSON, of this schema version or of an older one.
+
+    Returns
+    -------
+    Manifest
+        Of this schema version.
+
+    Raises
+    ------
+    PackageError
+        When a newer medseg wrote it.
+    PlanError
+        When it does not decode.
+    """
+    manifest = decode(_upgraded(data), Manifest, where=where)
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise PackageError(
+            f"'{where}' has schema version {manifest.schema_version}, this medseg reads up to"
+            f" {SCHEMA_VERSION}; update medseg"
+        )
+    return manifest
+
+
+def _upgraded(data: bytes) -> bytes:
+    """The JSON of a manifest of schema version 1 in today's words; any other as it is."""
+    try:
+        content: Any = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return data
+    if not isinstance(content, dict) or content.get("schema_version", 1) != 1:
+        return data
+    if "refining" in content:
+        content["postprocessing"] = content.pop("refining")
+    return msgspec.json.encode({**content, "schema_version": SCHEMA_VERSION})

@@ -33,13 +33,8 @@ def prepare(opset: int | None, *, check: bool) -> int:
     Parameters
     ----------
     opset : int or None
-        As asked for.
     check : bool
         Whether the file is to be read again.
-
-    Returns
-    -------
-    int
 
     Raises
     ------
@@ -72,11 +67,9 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
     program : torch.export.ExportedProgram
         Takes ``image_BCIJK``, gives ``logits_BLIJK``.
     path : Path
-        The file.
     facts : mapping
         Become metadata: strings as they are, all else as JSON.
     opset : int
-        Version of ONNX's operators.
 
     Raises
     ------
@@ -90,9 +83,15 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
         raise InputError(f"{size / 2**30:.1f} GiB of weights do not fit into one file; use .pt2")
     with _quiet():
         made = torch.onnx.export(
-            program, dynamo=True, opset_version=opset, external_data=False, verbose=False,
-            input_names=["image"], output_names=["logits"], dynamic_shapes=({0: "batch"},),
-        )  # fmt: skip
+            program,
+            dynamo=True,
+            opset_version=opset,
+            external_data=False,
+            verbose=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: "batch"},),
+        )
         if made is None or made.model.opset_imports.get("") != opset:
             raise InputError(f"it needs operators that opset {opset} has not; try another opset")
         for name, fact in facts.items():
@@ -103,13 +102,6 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
 
 def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in the name
     """What a file makes of an image, on the CPU.
-
-    Parameters
-    ----------
-    path : Path
-        An ONNX file.
-    image_BCIJK : torch.Tensor
-        Patches.
 
     Returns
     -------

@@ -14,8 +14,8 @@ import msgspec
 
 from medseg.errors import PackageError, WriteError
 from medseg.model_package.card import card_text
-from medseg.model_package.manifest import Manifest, Weights
-from medseg.planning.plan import decode, encode
+from medseg.model_package.manifest import Manifest, Weights, decode_manifest
+from medseg.planning.plan import encode
 
 if TYPE_CHECKING:
     import torch
@@ -29,15 +29,7 @@ UNSAVED = Weights(file=WEIGHTS, sha256="")
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A verified model on disk.
-
-    Parameters
-    ----------
-    folder : Path
-        Where it lies.
-    manifest : Manifest
-        Everything but the weights.
-    """
+    """A verified model on disk."""
 
     folder: Path
     manifest: Manifest
@@ -56,7 +48,7 @@ class ModelPackage:
         path = folder / MANIFEST
         if not path.is_file():
             raise PackageError(f"'{folder}' is no model package: it holds no {MANIFEST}")
-        return cls(folder, decode(path.read_bytes(), Manifest, where=str(path)))
+        return cls(folder, decode_manifest(path.read_bytes(), where=str(path)))
 
     def load_network(self) -> nn.Module:
         """The network with its weights, on the CPU, in evaluation mode.
@@ -116,10 +108,6 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
         Its ``weights`` are filled in here.
     network : torch.nn.Module
         Weights are stored as float16 (half the size); see docs/concepts/model-package.md.
-
-    Returns
-    -------
-    ModelPackage
 
     Raises
     ------

@@ -37,11 +37,9 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
     program : torch.export.ExportedProgram
         Takes ``image_BCIJK``, gives ``logits_BLIJK``.
     path : Path
-        The file.
     facts : mapping
         Stored as JSON beside the network.
     opset : None
-        Of other formats.
     """
     import torch
 
@@ -57,7 +55,6 @@ def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in t
     path : Path
         Not a stranger's: torch unpickles the example input in it.
     image_BCIJK : torch.Tensor
-        Patches.
 
     Returns
     -------

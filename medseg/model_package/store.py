@@ -25,10 +25,6 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
         Such as ``"hippocampus-mr"`` or ``"runs/liver/model"``. A training run's folder serves
         too when it holds a finished model.
 
-    Returns
-    -------
-    ModelPackage
-
     Raises
     ------
     PackageError

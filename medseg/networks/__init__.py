@@ -76,7 +76,6 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
     plan : Plan
         Its ``network`` names a file of this room and that file's settings.
     classes : int
-        Labels including background.
 
     Returns
     -------

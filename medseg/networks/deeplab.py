@@ -112,11 +112,9 @@ class DeepLab(nn.Module):
     Parameters
     ----------
     encoder : Encoder
-        Any of the room.
     settings : Settings
         Of the pyramid and the decoder.
     out_channels : int
-        Classes including background.
 
     Notes
     -----
@@ -162,7 +160,6 @@ class ASPP(nn.Module):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, width : int
         Channels in; channels of each branch and out.
     rates : tuple of tuple of int

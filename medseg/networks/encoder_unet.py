@@ -26,7 +26,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Channels of the five resolutions of the decoder, finest (that of the image) first. Where
         the encoder's first level does not stride, the finest is its own and only four are used.
     convolutions : int
-        Convolutions per resolution.
     deep_supervision : bool
         Whether coarser decoder levels give logits while training.
     attention : bool
@@ -71,9 +70,7 @@ class EncoderUNet(SkipNetwork):
     Parameters
     ----------
     encoder : Encoder
-        Any of the room.
     settings : Settings
-        Of the decoder.
     in_channels, out_channels : int
         Channels of the image; classes including background.
 

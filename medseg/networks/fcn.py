@@ -87,15 +87,6 @@ def suggest(stages: Stages) -> Settings:
 class FCN(nn.Module):
     """Scores of up to three levels, added from coarse to fine.
 
-    Parameters
-    ----------
-    encoder : Encoder
-        Any of the room.
-    settings : Settings
-        Of the head.
-    out_channels : int
-        Classes including background.
-
     Notes
     -----
     ``forward`` takes ``image_BCIJK`` of any size and gives ``logits_BLIJK`` of the same size. The
@@ -153,7 +144,6 @@ class LearnedUpsample(nn.Module):
     Parameters
     ----------
     classes : int
-        Channels of the scores.
     factor : tuple of int
         Along each axis; the kernel has ``2 * factor - 1`` voxels.
 
@@ -197,8 +187,10 @@ def _head(channels: int, settings: Settings, dims: int) -> nn.Sequential:
         return nn.Sequential()
     conv = nn.Conv3d if dims == 3 else nn.Conv2d
     return nn.Sequential(
-        conv(channels, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True),
+        conv(channels, width, kernel, padding=kernel // 2),
+        nn.ReLU(inplace=True),
         nn.Dropout(settings.dropout),
-        conv(width, width, 1), nn.ReLU(inplace=True),
+        conv(width, width, 1),
+        nn.ReLU(inplace=True),
         nn.Dropout(settings.dropout),
-    )  # fmt: skip
+    )

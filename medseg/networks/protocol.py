@@ -28,7 +28,6 @@ class Architecture(Protocol):
         Parameters
         ----------
         settings : Settings
-            What the plan chose.
         spatial_dims : int
             2 or 3.
         in_channels, out_channels : int
@@ -53,10 +52,6 @@ class Architecture(Protocol):
         ----------
         stages : Stages
             What the planner found for the dataset and the budget.
-
-        Returns
-        -------
-        Settings
         """
 
 
@@ -69,7 +64,6 @@ class ChecksPatch(Protocol):
         Parameters
         ----------
         settings : Settings
-            What the plan chose.
         patch : tuple of int
             Voxels along each axis the network convolves along.
 

@@ -33,11 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Cells along each axis that each branch of the pyramid averages over. Along an axis with
         fewer voxels than cells, every voxel is its own cell.
     features : int
-        Channels after the pyramid.
     auxiliary_features : int
         Channels of the auxiliary head on the fourth level while training; 0 leaves it out.
     dropout : float
-        Before the logits.
     """
 
     encoder: EncoderSettings = EncoderSettings(output_stride=8)
@@ -102,15 +100,6 @@ def check_patch(settings: Settings, patch: Axes) -> None:
 class PSPNet(nn.Module):
     """Encoder, pyramid pooling, and an auxiliary head while training.
 
-    Parameters
-    ----------
-    encoder : Encoder
-        Any of the room.
-    settings : Settings
-        Of the pyramid.
-    out_channels : int
-        Classes including background.
-
     Notes
     -----
     ``forward`` takes ``image_BCIJK`` of any size and gives ``logits_BLIJK`` of the same size.
@@ -150,7 +139,6 @@ class PyramidPooling(nn.Module):
     Parameters
     ----------
     channels, width : int
-        Channels in and out.
     cells : int
         Along each axis, at most one for every voxel.
     spatial_dims : int

@@ -107,7 +107,6 @@ class ResidualBlock(nn.Module):
     Parameters
     ----------
     channels, width : int
-        Channels in and out.
     kernel, stride : tuple of int
         Of the first convolution along each axis; the second one does not stride.
     """

@@ -69,7 +69,6 @@ class UNet(SkipNetwork):
     Parameters
     ----------
     settings : Settings
-        Stages, strides, kernels.
     spatial_dims : int
         2 or 3.
     in_channels, out_channels : int

@@ -60,7 +60,6 @@ class Anatomy:
     surroundings : tuple of (Solid, float)
         Unlabelled tissue with its CT number in HU, painted in this order.
     organs : dict of str to Solid
-        By label name.
     details : tuple of (str, Solid, float)
         What an organ holds: label name, place, HU. It stays inside that organ.
     hu : dict of str to float
@@ -123,17 +122,7 @@ def abdominal_ct(
 
 
 def make_anatomy(seed: int) -> Anatomy:
-    """The `seed`-th patient: sizes, places, turns and brightness all vary, the sides never do.
-
-    Parameters
-    ----------
-    seed : int
-        Which patient.
-
-    Returns
-    -------
-    Anatomy
-    """
+    """The `seed`-th patient: sizes, places, turns and brightness all vary, the sides never do."""
     draw = _Draw(seed)
     body_mm = (draw.near(158, 8), draw.near(106, 6))
     cavity = Column((0.0, 4.0), (body_mm[0] - 26, body_mm[1] - 26))
@@ -180,10 +169,12 @@ class _Draw:
 
 
 def _organs(draw: _Draw, cavity: Solid) -> dict[str, Solid]:
-    liver = Union((
-        draw.egg((68, 6, 48), (66, 66, 56), turn=(0, 8, 20), exponent=2.4),
-        draw.egg((4, 44, 74), (50, 26, 26), turn=(0, 10, -8)),
-    ))  # fmt: skip
+    liver = Union(
+        (
+            draw.egg((68, 6, 48), (66, 66, 56), turn=(0, 8, 20), exponent=2.4),
+            draw.egg((4, 44, 74), (50, 26, 26), turn=(0, 10, -8)),
+        )
+    )
     return {
         "liver": Clipped(liver, cavity),
         "spleen": Clipped(draw.egg((-96, -32, 56), (26, 42, 44), turn=(-14, 0, -18)), cavity),

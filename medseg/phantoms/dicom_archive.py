@@ -35,7 +35,6 @@ class SeriesRecipe:
     Parameters
     ----------
     description : str
-        SeriesDescription.
     grid : Grid
         Where its voxels lie.
     noise_hu : float, default 14
@@ -125,17 +124,11 @@ def ct_grid(
     Parameters
     ----------
     shape : tuple of int
-        Columns, rows, slices.
     spacing_mm : tuple of float
-        Along I, J, K.
     turn_degrees : tuple of float, optional
         Turns about the x, y, z axes; oblique when not 0.
     centre_mm : tuple of float, optional
         RAS+ position of the grid's middle.
-
-    Returns
-    -------
-    Grid
     """
     lps = np.eye(4)
     lps[:3, :3] = rotation(turn_degrees) * np.asarray(spacing_mm)
@@ -151,10 +144,6 @@ def demo_patients(count: int = 9) -> tuple[PatientRecipe, ...]:
     ----------
     count : int, default 9
         At least 1.
-
-    Returns
-    -------
-    tuple of PatientRecipe
 
     Raises
     ------
@@ -190,9 +179,7 @@ def write_archive(
     folder : Path
         Made when missing.
     patients : sequence of PatientRecipe
-        Such as :func:`demo_patients`.
     progress : Progress, optional
-        Told after each series.
 
     Returns
     -------
@@ -228,9 +215,7 @@ def write_series(
     patient : int
         Number of the made-up patient.
     number : int, default 1
-        SeriesNumber.
     description : str, optional
-        SeriesDescription.
 
     Returns
     -------
@@ -274,9 +259,9 @@ def _varied_grid(number: int) -> Grid:
 def _scout(scan: Scan) -> Scan:
     """A one-slice localizer: the mean along J, rows running downwards, on a coronal plane."""
     columns, rows, slices = scan.grid.shape
-    down = np.array([
-        [1.0, 0, 0, 0], [0, 0, 1, (rows - 1) / 2], [0, -1, 0, slices - 1], [0, 0, 0, 1]
-    ])  # fmt: skip
+    down = np.array(
+        [[1.0, 0, 0, 0], [0, 0, 1, (rows - 1) / 2], [0, -1, 0, slices - 1], [0, 0, 0, 1]]
+    )
     grid = Grid((columns, slices, 1), scan.grid.affine @ down)
     view = scan.voxels[0].mean(axis=1)[:, ::-1, None]
     return replace(scan, voxels=np.rint(view).astype(np.int16)[None], grid=grid)

@@ -95,9 +95,7 @@ class Vessel:
     centre_mm : tuple of float
         x and y of its axis where z = 0.
     radius_mm : float
-        Of the tube.
     sway_mm, wavelength_mm, phase : float
-        Its sideways wave.
     """
 
     centre_mm: tuple[float, float]
@@ -182,9 +180,7 @@ def waves(
     Parameters
     ----------
     points : Points
-        Where to evaluate it.
     count : int
-        Number of waves.
     wavelength_mm : float
         Mean wavelength; each wave has 0.7 to 1.3 times it.
     amplitude : float

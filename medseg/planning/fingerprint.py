@@ -38,11 +38,9 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     shapes : tuple of tuple of int
         Voxel counts of each case.
     spacings_mm : tuple of tuple of float
-        Spacing of each case.
     modality : str
         DICOM modality word all cases share, or ``""``.
     intensities : tuple of Intensities
-        One for each channel.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -60,10 +58,6 @@ def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -
         Scan and truth on the same grid.
     seed : int
         Of the intensity sample (at most 10,000 foreground voxels a case).
-
-    Returns
-    -------
-    Fingerprint
 
     Raises
     ------

@@ -28,7 +28,6 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ``zscore``: each scan by its own mean and standard deviation. ``clip_zscore`` (CT): clip
         to `low`..`high`, then subtract `mean` and divide by `std`, all of the dataset.
     low, high, mean, std : float
-        Used by ``clip_zscore`` only.
     """
 
     scheme: Literal["zscore", "clip_zscore", "none"] = "zscore"
@@ -59,7 +58,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Parameters
     ----------
     schema_version : int
-        Of this structure.
     orientation : str
         Anatomical order of the network's axes, such as ``"RAS"``.
     spacing_mm : tuple of float
@@ -67,13 +65,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     channels : tuple of str
         Name of each input channel, such as ``("MR",)``.
     normalisation : tuple of Normalisation
-        One for each channel.
     patch : tuple of int
         Voxels along each axis that the network sees at once.
     batch : int
         Patches in a training step.
     network, loss : Component
-        Parts by name.
     mirror_axes : tuple of int
         Axes along which training mirrors patches.
     overlap : float
@@ -150,10 +146,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         labels : LabelTable
             What the network learns to tell.
 
-        Returns
-        -------
-        int
-
         Raises
         ------
         PlanError
@@ -201,7 +193,6 @@ def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
     Parameters
     ----------
     data : bytes
-        JSON text.
     kind : type
         What to decode it to.
     where : str
@@ -230,10 +221,6 @@ def read_plan(path: Path) -> Plan:
     ----------
     path : Path
         Such as a run's ``plan.json``.
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------

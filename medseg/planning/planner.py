@@ -73,7 +73,6 @@ def make_plan(
     Parameters
     ----------
     fingerprint : Fingerprint
-        Of the training cases.
     budget : Budget
         What a step may cost.
     network : callable
@@ -82,10 +81,6 @@ def make_plan(
         What will be learnt: where left and right are told apart, patches are not mirrored so.
     plane : {"axial", "coronal", "sagittal"}, optional
         Train a 2-D network on the slices of this plane. Pictures need no word: they are flat.
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------

@@ -96,10 +96,6 @@ def build_postprocessing(choices: Iterable[Component]) -> Postprocessing:
         Steps by name, in order; a name may come several times. Those on probabilities come before
         those on labels whatever the order here.
 
-    Returns
-    -------
-    Postprocessing
-
     Raises
     ------
     PlanError

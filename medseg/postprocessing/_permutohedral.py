@@ -74,9 +74,12 @@ class Lattice:
         """
         directions = self.vertices.shape[1]
         values_VL = torch.nn.functional.embedding_bag(
-            torch.div(self.order, directions, rounding_mode="floor"), values_NL, self.starts,
-            mode="sum", per_sample_weights=self.shares.flatten()[self.order],
-        )  # fmt: skip
+            torch.div(self.order, directions, rounding_mode="floor"),
+            values_NL,
+            self.starts,
+            mode="sum",
+            per_sample_weights=self.shares.flatten()[self.order],
+        )
         nothing_1L = values_VL.new_zeros((1, values_VL.shape[1]))
         for forth_V, back_V in self.neighbours:
             padded = torch.cat((values_VL, nothing_1L))

@@ -43,7 +43,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     iterations : int
-        Mean-field updates.
     appearance_weight : float
         Strength of the kernel over place and intensity; 0 leaves it out.
     appearance_mm : float
@@ -106,15 +105,9 @@ def appearance_kernel(image_CIJK: Tensor, spacing_mm: Three, chosen: Settings) -
     Parameters
     ----------
     image_CIJK : torch.Tensor
-        Intensities.
     spacing_mm : tuple of float
         Of the three axes, in mm.
     chosen : Settings
-        Standard deviations.
-
-    Returns
-    -------
-    Kernel
     """
     shape = image_CIJK.shape[1:]
     lattice = Lattice.of(_features(image_CIJK, spacing_mm, chosen))
@@ -134,7 +127,6 @@ class MeanField:
     Parameters
     ----------
     settings : Settings
-        Of the kernels.
     appearance : callable
         How the kernel over place and intensity is made; another one for comparison.
     """

@@ -37,7 +37,6 @@ class ProbabilityStep(Protocol):
         Parameters
         ----------
         probabilities_LIJK : torch.Tensor
-            Of each class.
         image_CIJK : torch.Tensor
             What the network saw, on the same grid; K is 1 for a picture.
         spacing_mm : tuple of float

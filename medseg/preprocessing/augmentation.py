@@ -43,29 +43,36 @@ class Augmentation:
         seen = [axis for axis in range(3) if axis != plan.slice_axis]
         spacing = [plan.spacing_mm[axis] for axis in seen]
         both = ["image", "label"]
-        self.compose = Compose([
-            RandAffined(
-                both,
-                prob=0.5,
-                spatial_size=[plan.patch[axis] for axis in seen],
-                rotate_range=_turns(spacing),
-                scale_range=(0.15,) * len(seen),
-                mode=("bilinear", "nearest"),
-                padding_mode="zeros",
-            ),
-            *(RandFlipd(both, prob=0.5, spatial_axis=seen.index(axis))
-              for axis in plan.mirror_axes if axis in seen),
-            RandGaussianNoised("image", prob=0.1, std=0.1),
-            RandGaussianSmoothd(
-                "image", prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)
-            ),
-            RandScaleIntensityd("image", prob=0.15, factors=0.25),
-            RandSimulateLowResolutiond(
-                "image", prob=0.1, zoom_range=(0.5, 1.0),
-                upsample_mode="trilinear" if len(seen) == 3 else "bilinear",
-            ),
-            RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.5), retain_stats=True),
-        ])  # fmt: skip
+        self.compose = Compose(
+            [
+                RandAffined(
+                    both,
+                    prob=0.5,
+                    spatial_size=[plan.patch[axis] for axis in seen],
+                    rotate_range=_turns(spacing),
+                    scale_range=(0.15,) * len(seen),
+                    mode=("bilinear", "nearest"),
+                    padding_mode="zeros",
+                ),
+                *(
+                    RandFlipd(both, prob=0.5, spatial_axis=seen.index(axis))
+                    for axis in plan.mirror_axes
+                    if axis in seen
+                ),
+                RandGaussianNoised("image", prob=0.1, std=0.1),
+                RandGaussianSmoothd(
+                    "image", prob=0.1, sigma_x=(0.5, 1.0), sigma_y=(0.5, 1.0), sigma_z=(0.5, 1.0)
+                ),
+                RandScaleIntensityd("image", prob=0.15, factors=0.25),
+                RandSimulateLowResolutiond(
+                    "image",
+                    prob=0.1,
+                    zoom_range=(0.5, 1.0),
+                    upsample_mode="trilinear" if len(seen) == 3 else "bilinear",
+                ),
+                RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.5), retain_stats=True),
+            ]
+        )
 
     def __call__(
         self, image_CIJK: Tensor, label_IJK: Tensor, *, seed: int
@@ -79,7 +86,6 @@ class Augmentation:
         label_IJK : torch.Tensor
             int64 class indices of the same size.
         seed : int
-            Says which change.
 
         Returns
         -------

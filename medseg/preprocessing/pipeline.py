@@ -25,13 +25,8 @@ def preparation(plan: Plan, *, labels: bool = False) -> Compose:
     Parameters
     ----------
     plan : Plan
-        Orientation, spacing, normalisation.
     labels : bool, default False
         For label maps: no normalisation, labels stay labels.
-
-    Returns
-    -------
-    monai.transforms.Compose
     """
     steps: list[Any] = [
         Orientation(axcodes=plan.orientation, labels=None),
@@ -44,13 +39,6 @@ def preparation(plan: Plan, *, labels: bool = False) -> Compose:
 
 def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     """Network input of a scan, and its ticket home.
-
-    Parameters
-    ----------
-    scan : Scan
-        As read.
-    plan : Plan
-        What the network expects.
 
     Returns
     -------

@@ -40,13 +40,8 @@ class Placement:
         Parameters
         ----------
         grid : Grid
-            The scan's own grid.
         plan : Plan
             Orientation and spacing to go to.
-
-        Returns
-        -------
-        Placement
         """
         straightening = straightening_of(grid)
         straight = straightening.target if straightening else grid

@@ -44,13 +44,7 @@ class SeparableSpacing(Transform):  # type: ignore[misc]
 
 
 class PlannedNormalisation(Transform):  # type: ignore[misc]
-    """Turn intensities into network input, one rule for each channel.
-
-    Parameters
-    ----------
-    rules : tuple of Normalisation
-        One for each channel.
-    """
+    """Turn intensities into network input, one rule for each channel."""
 
     def __init__(self, rules: tuple[Normalisation, ...]) -> None:
         self.rules = rules

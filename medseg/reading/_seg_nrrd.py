@@ -14,11 +14,6 @@ _NO_CODE = Code("", "", "")
 def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
     """Labels that the fields ``Segment0_Name``, ``Segment0_LabelValue``, ... describe.
 
-    Parameters
-    ----------
-    metadata : mapping of str to str
-        The header's key-value fields.
-
     Returns
     -------
     tuple of Label

@@ -16,13 +16,6 @@ _OFF_VOXEL = 0.01  # voxels; how far from whole steps two grids may lie apart to
 def align(labels: LabelMap, scan: Scan) -> LabelMap:
     """The same labels on the scan's grid, of which theirs may be a part, in any axis order.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        What was read.
-    scan : Scan
-        What was labelled.
-
     Returns
     -------
     LabelMap

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from medseg.errors import ReadError
 from medseg.reading._seg_nrrd import stored_labels
 from medseg.reading.error_context import in_file
-from medseg.reading.limits import (  # fmt: skip
+from medseg.reading.limits import (
     check_growth,
     completed,
     float32_unless_integer,

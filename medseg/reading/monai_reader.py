@@ -29,7 +29,6 @@ class MedsegReader(ImageReader):  # type: ignore[misc]
     series : str, optional
         Which series of a DICOM folder.
     policies : Policies, optional
-        What may be repaired.
     """
 
     def __init__(self, series: str | None = None, policies: Policies | None = None) -> None:
@@ -44,10 +43,6 @@ class MedsegReader(ImageReader):  # type: ignore[misc]
         ----------
         filename : path or sequence of path
             Of one image or several.
-
-        Returns
-        -------
-        bool
         """
         return all(Path(one).exists() for one in _each(filename))
 
@@ -57,13 +52,8 @@ class MedsegReader(ImageReader):  # type: ignore[misc]
         Parameters
         ----------
         data : path or sequence of path
-            Files or DICOM folders.
         **_
             MONAI's options for other readers, not used.
-
-        Returns
-        -------
-        list of Scan
         """
         return [read_scan(path, series=self.series, policies=self.policies) for path in _each(data)]
 

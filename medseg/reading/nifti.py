@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from medseg.errors import ReadError
 from medseg.reading.error_context import in_file
-from medseg.reading.limits import (  # fmt: skip
+from medseg.reading.limits import (
     check_growth,
     completed,
     float32_unless_integer,
@@ -111,11 +111,6 @@ def time_step_s(header: Any) -> float:
 def fourth_axis(path: Path) -> tuple[int, float] | None:
     """How many volumes a file holds, and the seconds between them, by its header alone.
 
-    Parameters
-    ----------
-    path : Path
-        Of a NIfTI file.
-
     Returns
     -------
     (int, float) or None
@@ -180,9 +175,19 @@ def _damage_told(path: Path) -> Iterator[None]:
     from nibabel.wrapstruct import WrapStructError
 
     faults: Any = (
-        OSError, EOFError, ValueError, KeyError, MemoryError, OverflowError, struct.error,
-        ImageFileError, HeaderDataError, WrapStructError, zlib.error, isal_zlib.error,
-    )  # fmt: skip
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        struct.error,
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+        zlib.error,
+        isal_zlib.error,
+    )
     try:
         yield
     except faults as error:

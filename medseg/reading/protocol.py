@@ -25,10 +25,6 @@ class Recogniser(Protocol):
         ----------
         path : Path
             A file or a folder.
-
-        Returns
-        -------
-        bool
         """
         ...
 
@@ -47,10 +43,6 @@ class ScanReader(Recogniser, Protocol):
             Which series of a folder; formats with one image per file ignore it.
         progress : Progress
             Called after each step; may raise to cancel.
-
-        Returns
-        -------
-        Scan
 
         Raises
         ------
@@ -77,7 +69,6 @@ class RepairingReader(ScanReader, Protocol):
         series : str or None
             Which series of a folder.
         policies : Policies
-            What may be repaired.
         progress : Progress
             Called after each step; may raise to cancel.
 
@@ -102,10 +93,6 @@ class LabelReader(Recogniser, Protocol):
         table : LabelTable or None
             What the values mean; None takes what the file says, else "label 1", "label 2"...
 
-        Returns
-        -------
-        LabelMap
-
         Raises
         ------
         ReadError
@@ -129,7 +116,6 @@ class ChoosingLabelReader(LabelReader, Protocol):
         path : Path
             A path that `recognises` accepts.
         table : LabelTable or None
-            What the values mean.
         choice : SegmentSelection
             Which segments, and what becomes of voxels that several of them hold.
 
@@ -156,7 +142,6 @@ class DrawnLabelReader(ChoosingLabelReader, Protocol):
         scan : Scan
             What the structures were drawn on.
         table : LabelTable or None
-            What the values mean.
         choice : SegmentSelection
             Which structures, and what becomes of voxels that several of them hold.
 

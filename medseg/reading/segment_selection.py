@@ -73,11 +73,6 @@ def select(labels: LabelMap, choice: SegmentSelection) -> LabelMap:
     labels : LabelMap
         Of a format whose labels cannot overlap.
     choice : SegmentSelection
-        What to take.
-
-    Returns
-    -------
-    LabelMap
 
     Raises
     ------

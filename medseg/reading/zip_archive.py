@@ -79,13 +79,6 @@ def read_by_policy(
 def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
     """A temporary folder with the archive's files, named 00000, 00001...
 
-    Parameters
-    ----------
-    path : Path
-        A .zip file.
-    progress : Progress
-        Called after each entry.
-
     Yields
     ------
     Path

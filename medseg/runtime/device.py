@@ -20,7 +20,6 @@ class Device:
     Parameters
     ----------
     torch_device : torch.device
-        Where tensors go.
     half : torch.dtype or None
         The 16-bit format that is faster than float32 here, or None.
     description : str
@@ -45,10 +44,6 @@ def choose_device(name: str = "auto") -> Device:
     ----------
     name : str, default "auto"
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
-
-    Returns
-    -------
-    Device
 
     Raises
     ------

@@ -11,7 +11,6 @@ class Progress(Protocol):
     Parameters
     ----------
     done : int
-        Steps finished.
     total : int
         Steps in all; may grow.
     message : str

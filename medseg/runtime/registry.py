@@ -18,10 +18,6 @@ def names(room: str) -> tuple[str, ...]:
     ----------
     room : str
         Dotted package name, such as ``"medseg.networks"``.
-
-    Returns
-    -------
-    tuple of str
     """
     package = importlib.import_module(room)
     return tuple(
@@ -39,13 +35,8 @@ def load(room: str, name: str) -> ModuleType:
     Parameters
     ----------
     room : str
-        Dotted package name.
     name : str
         A name that :func:`names` lists.
-
-    Returns
-    -------
-    module
 
     Raises
     ------

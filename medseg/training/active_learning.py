@@ -41,15 +41,10 @@ def mean_uncertainty(
     Parameters
     ----------
     predictor : Predictor
-        The model.
     scan : Scan
         Of the kind the model expects.
     progress : Progress, optional
         Called for every tile; may raise `Cancelled`.
-
-    Returns
-    -------
-    Uncertainty
 
     Notes
     -----

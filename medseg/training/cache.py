@@ -27,7 +27,6 @@ class Prepared:
     Parameters
     ----------
     image : ndarray of float32, shape (C, I, J, K)
-        Mapped from disk.
     labels : ndarray of uint8, shape (I, J, K)
         Class indices (0, 1, 2... in the order of the label table), or `IGNORE` where nobody
         judged; mapped from disk.
@@ -46,17 +45,11 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
     Parameters
     ----------
     dataset : Dataset
-        Reads the case.
     case : Case
-        Which one.
     plan : Plan
         How to prepare it; `folder` belongs to this plan alone.
     folder : Path
         Where prepared cases of the run lie.
-
-    Returns
-    -------
-    Prepared
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
@@ -82,7 +75,6 @@ def class_indices(values: npt.NDArray[Any], table: LabelTable) -> npt.NDArray[np
     values : ndarray
         Label values of `table`, and 0.
     table : LabelTable
-        What they mean.
 
     Returns
     -------

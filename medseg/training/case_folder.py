@@ -57,7 +57,6 @@ class CaseList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     schema_version : int
-        Of this file.
     cases : tuple of CaseRecord
         Sorted by name.
     """
@@ -111,10 +110,6 @@ class CaseFolder:
             How far the labels were checked.
         name : str, optional
             In place of digits of the digest, for a new case; never a patient's name.
-
-        Returns
-        -------
-        CaseRecord
 
         Raises
         ------
@@ -218,11 +213,6 @@ class CaseFolder:
 def scan_digest(scan: Scan) -> str:
     """SHA-256 of what makes a scan the same scan: its DICOM identifiers, else grid and voxels.
 
-    Parameters
-    ----------
-    scan : Scan
-        Any.
-
     Returns
     -------
     str
@@ -245,7 +235,6 @@ def numbered_as(labels: LabelMap, table: LabelTable) -> LabelMap:
     Parameters
     ----------
     labels : LabelMap
-        Any.
     table : LabelTable
         Names, whatever their capitals, and values to go by.
 
@@ -277,9 +266,7 @@ def names_from(root: Path, status: Status) -> set[str] | None:
     Parameters
     ----------
     root : Path
-        A dataset folder.
     status : {"raw", "draft", "reviewed"}
-        The least.
 
     Returns
     -------

@@ -20,17 +20,6 @@ from medseg.training.state import State
 def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
     """Write network, optimiser and numbers; `path` is the old one or the new one, never a part.
 
-    Parameters
-    ----------
-    path : Path
-        The checkpoint file.
-    network : torch.nn.Module
-        Its parameters and buffers.
-    optimizer : torch.optim.Optimizer
-        Its per-parameter tensors.
-    state : State
-        Numbers.
-
     Raises
     ------
     WriteError
@@ -54,10 +43,6 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state:
 def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> State:
     """Put a saved state back into `network` and `optimizer`.
 
-    Returns
-    -------
-    State
-
     Raises
     ------
     ReadError
@@ -75,10 +60,6 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> Sta
 
 def load_network(path: Path, network: nn.Module) -> State:
     """Put the saved parameters into `network`, as for a look at it while it is still trained.
-
-    Returns
-    -------
-    State
 
     Raises
     ------

@@ -31,11 +31,9 @@ class Case:
     Parameters
     ----------
     name : str
-        Unique in its dataset.
     images : tuple of Path
         One file (or DICOM folder) for each channel.
     label : Path
-        The truth.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Dataset:
     Parameters
     ----------
     name : str
-        Of the dataset.
     cases : tuple of Case
         Sorted by name.
     annotated : LabelTable
@@ -186,10 +183,6 @@ def open_dataset(
         DICOM modality word of all scans (``"CT"``, ``"MR"``), in place of what the folder says.
     status : {"raw", "draft", "reviewed"}, default "reviewed"
         In a folder with a ``cases.json``: cases that were checked less than this are left out.
-
-    Returns
-    -------
-    Dataset
 
     Raises
     ------

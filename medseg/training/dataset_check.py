@@ -27,7 +27,6 @@ class Finding:
     severity : {"error", "warning"}
         With an error the training would stop.
     words : str
-        One sentence.
     case : str
         Name of the case it is about, or ``""`` for the whole dataset.
     """
@@ -44,11 +43,9 @@ class CaseFacts:
     Parameters
     ----------
     name : str
-        Of the case.
     volumes_ml : dict of str to float
         By structure; 0.0 for one that is not there.
     findings : tuple of Finding
-        About this case.
     """
 
     name: str
@@ -87,13 +84,8 @@ def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> DatasetRe
     Parameters
     ----------
     dataset : Dataset
-        As opened.
     progress : Progress, optional
         Called for each case; may raise `Cancelled`.
-
-    Returns
-    -------
-    DatasetReport
     """
     cases = []
     for done, case in enumerate(dataset.cases):
@@ -122,8 +114,9 @@ def _facts(dataset: Dataset, case: Case) -> CaseFacts:
 
 def _about_all(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Finding]:
     if len(cases) < RARE_CASES:
-        yield Finding("error", "there is one case only: with none held out nothing is measured; add"
-                      " another")  # fmt: skip
+        yield Finding(
+            "error", "there is one case only: with none held out nothing is measured; add another"
+        )
     elif len(cases) < FEW_CASES:
         yield Finding("warning", f"{len(cases)} cases are few; scores will be rough")
     for name in dataset.labels.names:

@@ -15,7 +15,6 @@ class DatasetSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Parameters
     ----------
     path : str
-        The folder.
     splits, labels : str or None
         Files given in place of the folder's own.
     modality : str or None
@@ -39,17 +38,10 @@ def source_of(
     Parameters
     ----------
     root : Path
-        The dataset's folder.
     splits, labels : object
         Paths, or None.
     modality : str or None
-        As given.
     status : {"raw", "draft", "reviewed"}
-        As given.
-
-    Returns
-    -------
-    DatasetSource or None
     """
     if labels is not None and not isinstance(labels, str | Path):
         return None

@@ -49,13 +49,6 @@ class ParentModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def check_fit(dataset: Dataset, package: ModelPackage) -> None:
     """Refuse a dataset that a model cannot go on learning from, before anything is made.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        What to learn from.
-    package : ModelPackage
-        What to start from.
-
     Raises
     ------
     LabelError

@@ -16,7 +16,6 @@ class History:
     Parameters
     ----------
     run : Path
-        The run's folder.
     after : int
         Records of later steps are dropped: a resumed run takes those steps again.
     """

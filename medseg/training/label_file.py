@@ -38,15 +38,6 @@ class Meaning:
 def read_json(path: Path) -> Json:
     """A JSON object, or an empty one when there is no such file.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    dict
-
     Raises
     ------
     InputError
@@ -66,15 +57,6 @@ def read_json(path: Path) -> Json:
 def read_label_table(path: Path) -> LabelTable:
     """Labels of a JSON file; see :func:`meaning_of` for its forms.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    LabelTable
-
     Raises
     ------
     InputError
@@ -85,15 +67,6 @@ def read_label_table(path: Path) -> LabelTable:
 
 def read_meaning(path: Path) -> Meaning:
     """Labels of a JSON file, and how they make up regions; see :func:`meaning_of` for its forms.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    Meaning
 
     Raises
     ------
@@ -118,11 +91,6 @@ def meaning_of(plain: Json, *, where: Path) -> Meaning:
         as in ``{"whole tumor": [1, 2, 3], "tumor core": [2, 3]}``, labels are regions, and
         "regions_class_order" gives the value that is written for each.
     where : Path
-        For messages.
-
-    Returns
-    -------
-    Meaning
 
     Raises
     ------

@@ -28,7 +28,6 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     fold : int or None
         Held-out fold; None trains on every case and measures nothing.
     network : str
-        Name in ``medseg.networks``.
     settings : dict
         Settings of the network in place of those suggested; dots reach into structures
         (``{"encoder.name": "resnet50"}``).
@@ -42,14 +41,12 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Folder or name of a model whose weights, plan and labels the run starts from; the plan
         says the network then, and `network`, `settings`, `plane` and `loss` are not asked.
     loss : str
-        Name in ``medseg.losses``.
-    refine : bool
+    postprocess : bool
         Whether steps after the network are chosen on held-out cases; see
         :mod:`medseg.training.postprocessing_fit`. Needs a fold.
     seed : int
         Of initial weights, sampling and augmentation.
     device : str
-        See :func:`medseg.runtime.device.choose_device`.
     name : str or None
         Of the model; the dataset's when None.
     learning_rate : float or None
@@ -68,7 +65,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     inflate: bool = False
     start: str | None = None
     loss: str = "dice_ce"
-    refine: bool = False
+    postprocess: bool = False
     seed: int = 0
     device: str = "auto"
     name: str | None = None
@@ -81,7 +78,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if self.minutes is not None and self.minutes <= 0:
             raise InputError(f"minutes must be positive, got {self.minutes:g}")
-        if self.refine and self.fold is None:
+        if self.postprocess and self.fold is None:
             raise InputError(
                 "steps after the network are chosen on held-out cases, and training on all leaves"
                 " none; name a fold"

@@ -50,9 +50,7 @@ class Example:
     Parameters
     ----------
     probabilities_LIJK : torch.Tensor
-        Of each class.
     image_CIJK : torch.Tensor
-        What the network saw.
     truth_IJK : ndarray of integers
         True class of each voxel, on the same grid; 255 where it does not count.
     spacing_mm : tuple of float
@@ -89,13 +87,13 @@ class Fitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Parameters
     ----------
-    refining : tuple of Component
+    postprocessing : tuple of Component
         For the manifest; empty when nothing helped.
     dice_without, dice_with : float
         Mean over labels (or regions) of the mean Dice over cases, 0 to 1.
     """
 
-    refining: tuple[Component, ...]
+    postprocessing: tuple[Component, ...]
     dice_without: float
     dice_with: float
 
@@ -129,7 +127,7 @@ def fit(
     search = _Search(examples, range(1, classes), {}, least_gain, progress)
     start = search.scored((), [_classes(one.probabilities_LIJK) for one in examples])
     best = search.label_steps(_CrfSearch(examples, search).best(start))
-    return Fitting(refining=best.choices, dice_without=start.dice, dice_with=best.dice)
+    return Fitting(postprocessing=best.choices, dice_without=start.dice, dice_with=best.dice)
 
 
 def fit_label_steps(
@@ -169,7 +167,7 @@ def fit_label_steps(
     search = _Search(examples, labels, named, least_gain, progress)
     start = search.scored((), [one.classes_IJK for one in examples])
     best = search.label_steps(start)
-    return Fitting(refining=best.choices, dice_without=start.dice, dice_with=best.dice)
+    return Fitting(postprocessing=best.choices, dice_without=start.dice, dice_with=best.dice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,9 +195,10 @@ class _Search:
         for step in LABEL_STEPS:
             self.progress(0, 1, f"fitting {step.name}")
             labels = [
-                label for label in self.labels
+                label
+                for label in self.labels
                 if self._with_step(best, step, (label,)).dice > best.dice
-            ]  # fmt: skip
+            ]
             found = self._with_step(best, step, tuple(labels)) if labels else best
             best = found if found.dice - best.dice >= self.least_gain else best
         return best
@@ -222,9 +221,9 @@ class _Search:
 
     def _with_step(self, state: _State, step: Component, labels: tuple[int, ...]) -> _State:
         choice = Component(name=step.name, settings={**step.settings, "labels": list(labels)})
-        refining = build_postprocessing((choice,))
+        postprocessing = build_postprocessing((choice,))
         maps = [
-            refining.labels(found, spacing_mm=one.spacing_mm)
+            postprocessing.labels(found, spacing_mm=one.spacing_mm)
             for one, found in zip(self.examples, state.maps, strict=True)
         ]
         return self.scored((*state.choices, choice), maps)
@@ -257,15 +256,15 @@ class _CrfSearch:
     def _with(self, settings: dict[str, Any]) -> _State:
         choice = Component(name="crf", settings=settings)
         try:
-            return self.search.scored((choice,), list(self._refined(choice)))
+            return self.search.scored((choice,), list(self._postprocessed(choice)))
         except InputError:  # kernels too narrow for these images: as good as none
             return _State((choice,), [])
 
-    def _refined(self, choice: Component) -> Iterator[npt.NDArray[Any]]:
-        refining = build_postprocessing((choice,))
+    def _postprocessed(self, choice: Component) -> Iterator[npt.NDArray[Any]]:
+        postprocessing = build_postprocessing((choice,))
         for one in self.examples:
             yield _classes(
-                refining.probabilities(
+                postprocessing.probabilities(
                     one.probabilities_LIJK, one.image_CIJK, spacing_mm=one.spacing_mm
                 )
             )

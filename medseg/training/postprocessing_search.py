@@ -24,25 +24,25 @@ MOST_CASES = 16
 """Held-out cases whose probabilities are kept in memory at once."""
 
 
-class RefiningChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PostprocessingChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Steps chosen for a model, and what they do to cases they were not chosen on.
 
     Parameters
     ----------
-    refining : tuple of Component
+    postprocessing : tuple of Component
         Empty when nothing helped.
     dice_without, dice_with : float or None
         Mean foreground Dice of the other held-out cases; None when there are none, or no step.
     """
 
-    refining: tuple[Component, ...] = ()
+    postprocessing: tuple[Component, ...] = ()
     dice_without: float | None = None
     dice_with: float | None = None
 
 
-def choose_refining(
+def choose_postprocessing(
     predictor: Predictor, dataset: Dataset, cases: Sequence[Case], *, progress: Progress = silent
-) -> RefiningChoice:
+) -> PostprocessingChoice:
     """Choose steps on every other held-out case; keep them if the rest do not suffer.
 
     A model of regions has no probabilities of classes, so its steps are those on labels.
@@ -52,27 +52,22 @@ def choose_refining(
     predictor : Predictor
         The model, without steps.
     dataset : Dataset
-        Reads the cases.
     cases : sequence of Case
         Held-out cases; at least one.
     progress : Progress, optional
         Called on the way; may raise `Cancelled`.
-
-    Returns
-    -------
-    RefiningChoice
     """
     chosen_on, others = cases[::2][:MOST_CASES], cases[1::2]
-    refining = _fitted(predictor, dataset, chosen_on, progress)
-    if not refining or not others:
-        return RefiningChoice(refining=refining)
-    refined = replace(predictor, refining=build_postprocessing(refining))
+    postprocessing = _fitted(predictor, dataset, chosen_on, progress)
+    if not postprocessing or not others:
+        return PostprocessingChoice(postprocessing=postprocessing)
+    refined = replace(predictor, postprocessing=build_postprocessing(postprocessing))
     without = mean_dice(predictor, dataset, others, progress=progress).get("foreground")
     with_steps = mean_dice(refined, dataset, others, progress=progress).get("foreground")
     if without is None or with_steps is None:
-        return RefiningChoice(refining=refining)
-    kept = refining if with_steps >= without else ()
-    return RefiningChoice(refining=kept, dice_without=without, dice_with=with_steps)
+        return PostprocessingChoice(postprocessing=postprocessing)
+    kept = postprocessing if with_steps >= without else ()
+    return PostprocessingChoice(postprocessing=kept, dice_without=without, dice_with=with_steps)
 
 
 def _fitted(
@@ -84,11 +79,11 @@ def _fitted(
         examples = [_labelled(predictor, dataset, case) for case in cases]
         if not any(_is_labelled(one) for one in examples):
             return ()
-        return fit_label_steps(examples, regions=regions, progress=progress).refining
+        return fit_label_steps(examples, regions=regions, progress=progress).postprocessing
     seen = [held_out_example(predictor, dataset, case) for case in cases]
     if not any(_is_labelled(one) for one in seen):
         return ()
-    return fit(seen, progress=progress).refining
+    return fit(seen, progress=progress).postprocessing
 
 
 def _is_labelled(example: Example | LabelExample) -> bool:
@@ -108,24 +103,10 @@ def _labelled(predictor: Predictor, dataset: Dataset, case: Case) -> LabelExampl
 
 
 def held_out_example(predictor: Predictor, dataset: Dataset, case: Case) -> Example:
-    """Probabilities, image and truth of a case on the grid the network sees.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        The model.
-    dataset : Dataset
-        Reads the case.
-    case : Case
-        Which one.
-
-    Returns
-    -------
-    Example
-    """
+    """Probabilities, image and truth of a case on the grid the network sees."""
     scan, truth = dataset.read(case)
     seen = _Recorder()
-    replace(predictor, refining=Postprocessing((seen,))).predict(scan)
+    replace(predictor, postprocessing=Postprocessing((seen,))).predict(scan)
     classes = class_indices(prepare_labels(truth, predictor.plan), dataset.annotated)
     return Example(seen.probabilities_LIJK, seen.image_CIJK, classes, seen.spacing_mm)
 

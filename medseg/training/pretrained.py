@@ -78,10 +78,6 @@ def load_pretrained(
         axis and divided by its size (Carreira and Zisserman, CVPR 2017, section 2.4), so that
         an image that is constant along it has the responses it had.
 
-    Returns
-    -------
-    PretrainedReport
-
     Raises
     ------
     PackageError

@@ -29,7 +29,6 @@ class Region:
     Parameters
     ----------
     name : str
-        Such as ``"whole tumor"``.
     values : frozenset of int
         Label values it is made of, none of them 0.
     written : int
@@ -52,11 +51,6 @@ def read_regions(labels: Mapping[str, Any], order: Any, *, where: str) -> tuple[
     order : list of int
         For each region the value that is written for it.
     where : str
-        File name for messages.
-
-    Returns
-    -------
-    tuple of Region
 
     Raises
     ------
@@ -164,7 +158,6 @@ def regions_of_classes(classes: Regions, parts: LabelTable) -> tuple[Region, ...
     Parameters
     ----------
     classes : tuple of tuple of int
-        As :func:`class_regions` gave them.
     parts : LabelTable
         As :func:`part_table` gave it; of other names a region has that of its own part.
 

@@ -8,7 +8,7 @@ import torch
 from msgspec import structs
 from torch import nn
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import loss_choice
@@ -34,7 +34,7 @@ from medseg.training.fine_tuning import (
 )
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
-from medseg.training.postprocessing_search import RefiningChoice, choose_refining
+from medseg.training.postprocessing_search import PostprocessingChoice, choose_postprocessing
 from medseg.training.regions import class_regions
 from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, run_lock
 from medseg.training.trainer import Trainer
@@ -60,7 +60,6 @@ def train(
     Parameters
     ----------
     dataset : Dataset
-        What to learn from.
     run : Path
         Folder of the run: plan.json, options.json, cache/, checkpoint, history, tensorboard/,
         and at the end model/.
@@ -130,9 +129,9 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
         _manifest(dataset, plan, options, scores, trainer.state.step, len(training)), run
     )
     package = save_package(run / "model", manifest, network)
-    if options.refine:
-        choice = choose_refining(predictor, dataset, held_out, progress=progress)
-        package = save_package(run / "model", _refined(manifest, choice), network)
+    if options.postprocess:
+        choice = choose_postprocessing(predictor, dataset, held_out, progress=progress)
+        package = save_package(run / "model", _postprocessed(manifest, choice), network)
     return package.folder
 
 
@@ -183,9 +182,13 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
 
 
 def _plan(
-    dataset: Dataset, cases: tuple[Case, ...], run: Path, options: TrainingOptions,
-    device: Device, progress: Progress,
-) -> Plan:  # fmt: skip
+    dataset: Dataset,
+    cases: tuple[Case, ...],
+    run: Path,
+    options: TrainingOptions,
+    device: Device,
+    progress: Progress,
+) -> Plan:
     """The run's plan, saved before anything trains; the stored one when there is one."""
     stored = run / PLAN
     if stored.is_file():
@@ -236,22 +239,28 @@ def _prepare(
     return prepared
 
 
-def _refined(manifest: Manifest, choice: RefiningChoice) -> Manifest:
+def _postprocessed(manifest: Manifest, choice: PostprocessingChoice) -> Manifest:
     """The manifest with the steps that were chosen, and what they did."""
-    told = {"refining": ", ".join(step.name for step in choice.refining) or "no step helped"}
+    told = {
+        "postprocessing": ", ".join(step.name for step in choice.postprocessing) or "no step helped"
+    }
     if choice.dice_without is not None and choice.dice_with is not None:
-        told["refining on other cases"] = (
+        told["postprocessing on other cases"] = (
             f"Dice {choice.dice_without:.4f} without, {choice.dice_with:.4f} with"
         )
     return structs.replace(
-        manifest, refining=choice.refining, provenance={**manifest.provenance, **told}
+        manifest, postprocessing=choice.postprocessing, provenance={**manifest.provenance, **told}
     )
 
 
 def _manifest(
-    dataset: Dataset, plan: Plan, options: TrainingOptions, scores: dict[str, float],
-    steps: int, cases: int,
-) -> Manifest:  # fmt: skip
+    dataset: Dataset,
+    plan: Plan,
+    options: TrainingOptions,
+    scores: dict[str, float],
+    steps: int,
+    cases: int,
+) -> Manifest:
     """What the package says about itself."""
     name = options.name or dataset.name
     fold = "all cases" if options.fold is None else f"fold {options.fold}"

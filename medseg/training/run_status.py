@@ -33,15 +33,7 @@ Phase = Literal["absent", "running", "stopped", "finished"]
 
 
 class RunProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The process that holds a run.
-
-    Parameters
-    ----------
-    pid : int
-        Of the process.
-    host : str
-        Name of its machine.
-    """
+    """The process that holds a run."""
 
     pid: int
     host: str
@@ -53,15 +45,10 @@ class ChosenOptions(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     steps : int or None
-        Asked for.
     minutes : float or None
-        Asked for.
     fold : int or None
-        Held out.
     network : str
-        By name.
     name : str or None
-        Of the model.
     start : str or None
         Model that the run starts from.
     """
@@ -81,21 +68,16 @@ class RunStatus:
     Parameters
     ----------
     folder : Path
-        Of the run.
     phase : {"absent", "running", "stopped", "finished"}
         Whether a process is at it, and whether there is a model.
     step, total_steps : int
         Optimiser steps done and in all; 0 while that is not known.
     seconds : float
-        Trained so far.
     losses : tuple of (int, float)
-        Step and loss.
     dice : tuple of (int, dict)
         Step and mean Dice by label on held-out cases. Step 0 is the model it started from.
     options : ChosenOptions
-        As it was started.
     source : DatasetSource or None
-        Its dataset.
     """
 
     folder: Path
@@ -116,15 +98,6 @@ class RunStatus:
 
 def run_status(run: Path) -> RunStatus:
     """How a run is.
-
-    Parameters
-    ----------
-    run : Path
-        Its folder.
-
-    Returns
-    -------
-    RunStatus
 
     Raises
     ------
@@ -152,11 +125,6 @@ def run_status(run: Path) -> RunStatus:
 
 def stop_run(run: Path) -> None:
     """Ask the process at a run to save a checkpoint and end; it does after its current step.
-
-    Parameters
-    ----------
-    run : Path
-        Its folder.
 
     Raises
     ------
@@ -190,11 +158,6 @@ def is_locked(run: Path) -> bool:
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
     """Hold the run's folder; the system lets go of it whenever and however the process ends.
-
-    Parameters
-    ----------
-    run : Path
-        Its folder.
 
     Raises
     ------

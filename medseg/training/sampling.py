@@ -29,7 +29,6 @@ def draw_batch(
     cases : sequence of Prepared
         Cases to draw from, all equally often.
     plan : Plan
-        Patch and batch size.
     augment : Augmentation
         Random changes of a patch.
     seed, step : int

@@ -14,13 +14,8 @@ def learning_rate(step: int, total: int, peak: float) -> float:
     step : int
         From 0.
     total : int
-        Steps in all.
     peak : float
         Largest learning rate, reached after `WARM_UP` steps (fewer in a short run).
-
-    Returns
-    -------
-    float
 
     References
     ----------

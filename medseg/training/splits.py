@@ -32,17 +32,7 @@ def find_folds(root: Path, names: list[str]) -> tuple[Fold, ...]:
 
 
 def make_folds(names: list[str]) -> tuple[Fold, ...]:
-    """Five folds (fewer for fewer cases) of the shuffled names, always the same ones.
-
-    Parameters
-    ----------
-    names : list of str
-        All cases.
-
-    Returns
-    -------
-    tuple of Fold
-    """
+    """Five folds (fewer for fewer cases) of the shuffled names, always the same ones."""
     shuffled = np.random.default_rng(SEED).permutation(sorted(names)).tolist()
     count = min(FOLDS, len(shuffled))
     parts = [frozenset(shuffled[number::count]) for number in range(count)]

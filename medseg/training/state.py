@@ -13,11 +13,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Parameters
     ----------
     step : int
-        Optimiser steps done.
     total_steps : int
         Steps in all; the learning-rate schedule hangs on it.
     seconds : float
-        Time trained so far.
     """
 
     step: int

@@ -50,11 +50,9 @@ class Trainer:
     network : torch.nn.Module
         To be trained, in place.
     plan : Plan
-        Patch, batch, loss.
     options : TrainingOptions
         Steps or minutes, learning rate, seed.
     device : Device
-        Where to compute.
     run : Path
         Folder for checkpoint and history.
     validate : callable
@@ -103,7 +101,6 @@ class Trainer:
         Parameters
         ----------
         cases : sequence of Prepared
-            To draw patches from.
         progress : Progress
             Called after every step. Whatever it raises ends the run with a checkpoint.
         """

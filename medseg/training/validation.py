@@ -19,17 +19,6 @@ def mean_dice(
 ) -> dict[str, float]:
     """Mean Dice by label or region, and ``"foreground"``, over cases on their own grids.
 
-    Parameters
-    ----------
-    predictor : Predictor
-        The model.
-    dataset : Dataset
-        Reads the cases.
-    cases : iterable of Case
-        Held-out cases.
-    progress : Progress, optional
-        Called after every case.
-
     Returns
     -------
     dict of str to float

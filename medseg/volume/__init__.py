@@ -16,4 +16,4 @@ __all__ = [
     "NativeSlices",
     "Provenance",
     "Scan",
-]  # fmt: skip
+]

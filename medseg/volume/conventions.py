@@ -92,9 +92,11 @@ def from_kji(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def affine_from_dicom(
-    orientation: npt.ArrayLike, pixel_spacing_mm: npt.ArrayLike, first_mm: npt.ArrayLike,
+    orientation: npt.ArrayLike,
+    pixel_spacing_mm: npt.ArrayLike,
+    first_mm: npt.ArrayLike,
     step_mm: npt.ArrayLike,
-) -> FloatArray:  # fmt: skip
+) -> FloatArray:
     """RAS+ affine of a stack of DICOM slices; I runs along columns' index, J along rows' index.
 
     Parameters
@@ -175,7 +177,6 @@ class Reorientation:
     flips : tuple of bool
         Whether each *target* axis is reversed.
     source : Grid
-        The grid before.
     """
 
     order: tuple[int, int, int]
@@ -192,10 +193,6 @@ class Reorientation:
             The grid to carry over; oblique grids go to their closest axes.
         letters : str
             One of R/L, A/P, S/I for each target axis, such as ``"RAS"`` or ``"IPL"``.
-
-        Returns
-        -------
-        Reorientation
         """
         wanted = [_AXIS_OF[letter] for letter in letters]
         if sorted(world for world, _ in wanted) != [0, 1, 2]:
@@ -278,11 +275,6 @@ def grid_from_ipl(
     shape : tuple of int
         Voxel counts along I, P, L.
     spacing_mm, first_mm : array_like, shape (3,)
-        As :func:`ipl_placement` gives them.
-
-    Returns
-    -------
-    Grid
     """
     inferior, posterior, left = np.asarray(first_mm, np.float64)
     along = np.asarray(spacing_mm, np.float64)

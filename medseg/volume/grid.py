@@ -127,10 +127,6 @@ class Grid:
             The grid to compare with.
         tolerance_mm : float, default 0.01
             Largest distance, in mm, between matching corner voxels.
-
-        Returns
-        -------
-        bool
         """
         if self.shape != other.shape:
             return False

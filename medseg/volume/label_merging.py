@@ -63,13 +63,8 @@ def renumber(found: Values, values: dict[int, int]) -> Values:
     Parameters
     ----------
     found : ndarray of unsigned int
-        Labels.
     values : dict of int to int
         From each of their values to the new one; 0 stays.
-
-    Returns
-    -------
-    ndarray of uint16
     """
     lookup = np.zeros(max(values, default=0) + 1, np.uint16)
     for old, new in values.items():
@@ -92,7 +87,6 @@ def merge_values(
     Parameters
     ----------
     before : ndarray of int
-        What is there.
     found : ndarray of int, same shape
         What is new, in the same values.
     rule : {"overwrite", "only_empty", "keep_others", "keep_edits"}

@@ -23,7 +23,6 @@ class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value : str
         Code value, such as ``"10200004"``.
     scheme : str
-        Coding scheme designator.
     meaning : str
         What a person reads, such as ``"Liver"``.
     """
@@ -40,8 +39,10 @@ TISSUE = Code("85756007", "SCT", "Tissue")
 """Category and type of a label without either."""
 
 _FORMER = {
-    ("91723000", "SCT"): STRUCTURE, ("T-D000A", "SRT"): STRUCTURE, ("T-D0050", "SRT"): TISSUE,
-}  # fmt: skip
+    ("91723000", "SCT"): STRUCTURE,
+    ("T-D000A", "SRT"): STRUCTURE,
+    ("T-D0050", "SRT"): TISSUE,
+}
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,15 +83,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def coded(
         cls, value: int, name: str, color: tuple[int, int, int], *, kind: Code, what: Code
     ) -> Label:
-        """A label of the category and type that a file tells; what goes without saying is left out.
-
-        Parameters
-        ----------
-        value, name, color : int, str and tuple of int
-            As the label's.
-        kind, what : Code
-            Category and type.
-        """
+        """A label of the category and type that a file names; the usual ones are left out."""
         kind, what = (_FORMER.get((one.value, one.scheme), one) for one in (kind, what))
         code = what if what.value and not _same(what, TISSUE) else None
         known = cls(value=value, name=name, color=color, code=code)
@@ -137,16 +130,14 @@ class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ----------
         names : dict of int to str
             Background (0) must not be in it.
-
-        Returns
-        -------
-        LabelTable
         """
         rows = sorted(names.items())
-        return cls(tuple(
-            Label(value=value, name=name, color=default_color(row))
-            for row, (value, name) in enumerate(rows)
-        ))  # fmt: skip
+        return cls(
+            tuple(
+                Label(value=value, name=name, color=default_color(row))
+                for row, (value, name) in enumerate(rows)
+            )
+        )
 
     def __iter__(self) -> Iterator[Label]:
         return iter(self.labels)
@@ -198,6 +189,12 @@ def default_color(row: int) -> tuple[int, int, int]:
 
 
 _OKABE_ITO = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
-    (0, 114, 178), (213, 94, 0), (204, 121, 167), (153, 153, 153),
-)  # fmt: skip
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (153, 153, 153),
+)

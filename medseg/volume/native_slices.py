@@ -37,21 +37,7 @@ class NativeSlices:
     def of(
         cls, grid: Grid, files: tuple[Path, ...] = (), instance_uids: tuple[str, ...] = ()
     ) -> NativeSlices:
-        """The slices of an even stack.
-
-        Parameters
-        ----------
-        grid : Grid
-            Of the stack.
-        files : tuple of Path
-            One per K index.
-        instance_uids : tuple of str
-            One per K index.
-
-        Returns
-        -------
-        NativeSlices
-        """
+        """The slices of an even stack."""
         columns, rows, count = grid.shape
         places = np.repeat(grid.affine[None], count, axis=0)
         places[:, :3, 3] += np.arange(count)[:, None] * grid.affine[:3, 2]
@@ -86,9 +72,7 @@ class NativeSlices:
         Parameters
         ----------
         values : ndarray of unsigned int, shape `grid.shape`
-            Labels.
         grid : Grid
-            Where they lie; any.
 
         Returns
         -------

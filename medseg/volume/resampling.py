@@ -27,13 +27,8 @@ def stretched(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     Parameters
     ----------
     grid : Grid
-        The grid before.
     shape : tuple of int
         Voxel counts after.
-
-    Returns
-    -------
-    Grid
     """
     factor = np.asarray(grid.shape) / np.asarray(shape)
     step = np.eye(4)
@@ -57,7 +52,6 @@ def resample(array: Array, shape: tuple[int, int, int], *, order: Order = 3) -> 
     Parameters
     ----------
     array : ndarray, shape (..., I, J, K)
-        Intensities.
     shape : tuple of int
         Voxel counts along I, J, K after.
     order : {0, 1, 3}
@@ -82,7 +76,6 @@ def resample_labels(values: Array, shape: tuple[int, int, int]) -> Array:
     Parameters
     ----------
     values : ndarray of unsigned int, shape (I, J, K)
-        Label values.
     shape : tuple of int
         Voxel counts after.
 
@@ -104,7 +97,6 @@ def largest_mask(
     Parameters
     ----------
     values : ndarray of unsigned int
-        Label values.
     shape : tuple of int
         Shape that `move` gives.
     move : callable

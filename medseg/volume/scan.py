@@ -21,7 +21,6 @@ class Provenance:
     Parameters
     ----------
     format : str
-        ``"nifti"``, ``"dicom"``, ``"nrrd"``, ``"phantom"``...
     files : tuple of Path
         The files read. For a DICOM stack exactly one file per K index, in K order.
     series_uid : str
@@ -55,7 +54,6 @@ class Scan:
     modality : str
         DICOM modality word (``"CT"``, ``"MR"``...), or ``""`` when unknown.
     provenance : Provenance
-        Where it came from.
     time_step_s : float
         Seconds from one channel to the next, where channels are points of time; else 0.
 

@@ -79,7 +79,6 @@ class Straightening:
         Parameters
         ----------
         voxels : ndarray, shape (C, I, J, K)
-            On `source`.
         fill : float, optional
             What lies outside the scan; by default the smallest intensity of each channel.
 
@@ -100,7 +99,6 @@ class Straightening:
         Parameters
         ----------
         values : ndarray of unsigned int, shape `source.shape`
-            Labels.
 
         Returns
         -------
@@ -117,7 +115,6 @@ class Straightening:
         Parameters
         ----------
         values : ndarray of unsigned int, shape `target.shape`
-            Labels.
 
         Returns
         -------

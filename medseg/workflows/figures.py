@@ -41,7 +41,6 @@ def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> b
     labels : LabelMap
         Shown in the colours of its table, on the grid of `scan`.
     truth : LabelMap, optional
-        Shown as white outlines.
 
     Returns
     -------
@@ -84,7 +83,6 @@ def thumbnail(scan: Scan, labels: LabelMap, *, pixels: int = 160) -> bytes:
     labels : LabelMap
         Shown in the colours of its table, on the grid of `scan`.
     pixels : int, default 160
-        Of the longer side.
 
     Returns
     -------
@@ -143,7 +141,6 @@ def best_slice(values: Picture, across: int) -> int:
     Parameters
     ----------
     values : ndarray, shape (I, J, K)
-        Label values.
     across : int
         The axis.
 
@@ -166,9 +163,7 @@ def paint(values: Picture, table: LabelTable) -> Picture:
     Parameters
     ----------
     values : ndarray, shape (rows, columns)
-        Label values.
     table : LabelTable
-        Their colours.
 
     Returns
     -------
@@ -207,9 +202,13 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         points = [(row["step"], row["dice"][name]) for row in checks if name in row["dice"]]
         wide = name == "foreground"
         right.plot(
-            *zip(*points, strict=True), marker="o", markersize=3, label=name,
-            linewidth=2.4 if wide else 1.0, color=_INK if wide else None,
-        )  # fmt: skip
+            *zip(*points, strict=True),
+            marker="o",
+            markersize=3,
+            label=name,
+            linewidth=2.4 if wide else 1.0,
+            color=_INK if wide else None,
+        )
     right.set_ylim(0, 1.02)
     if checks:
         right.legend(fontsize=7, facecolor=_PAPER, labelcolor=_INK, loc="lower right")
@@ -257,9 +256,16 @@ def _letter(panel: Any, letters: str) -> None:
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.97), (0.5, 0.03))
     for letter, (x, y) in zip(letters, places, strict=True):
         panel.text(
-            x, y, letter, transform=panel.transAxes, color="#ffd75e", fontsize=11,
-            fontweight="bold", ha="center", va="center",
-        )  # fmt: skip
+            x,
+            y,
+            letter,
+            transform=panel.transAxes,
+            color="#ffd75e",
+            fontsize=11,
+            fontweight="bold",
+            ha="center",
+            va="center",
+        )
 
 
 def _moving_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:

@@ -15,8 +15,13 @@ from medseg.writing._atomic import atomic
 from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
 
 __all__ = [
-    "atomic", "check_encoding", "label_suffixes", "scan_suffixes", "write_labels", "write_scan",
-]  # fmt: skip
+    "atomic",
+    "check_encoding",
+    "label_suffixes",
+    "scan_suffixes",
+    "write_labels",
+    "write_scan",
+]
 
 
 def label_suffixes() -> tuple[str, ...]:
@@ -37,7 +42,6 @@ def check_encoding(path: str | Path, encoding: str | None) -> None:
     path : str or Path
         Its suffix says the format; nothing is written.
     encoding : str or None
-        As for :func:`write_labels`.
 
     Raises
     ------
@@ -88,7 +92,6 @@ def write_scan(scan: Scan, path: str | Path, *, overwrite: bool = True) -> Path:
     Parameters
     ----------
     scan : Scan
-        What to write.
     path : str or Path
         .nii or .nii.gz (NIfTI), .nrrd, .mha or .mhd. The folder must exist.
     overwrite : bool, default True

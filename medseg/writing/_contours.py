@@ -27,7 +27,6 @@ def outlines(labels: NativeLabels, value: int) -> Iterator[tuple[int, Ring]]:
     labels : NativeLabels
         Whose slices are outlined, one by one.
     value : int
-        The structure's label value.
 
     Yields
     ------

@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 _NAMESPACE = uuid.UUID("6f1d9c0e-6d0b-5c0a-9d0e-2f8a4b7c1e35")
 _TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
-    "StudyID", "AccessionNumber", "ReferringPhysicianName", "Manufacturer",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "Manufacturer",
+)
 
 
 def stable_uid(*parts: str) -> str:
@@ -37,11 +45,6 @@ def source_headers(labels: NativeLabels) -> list[Dataset]:
 
     Fields that every result must repeat and that the source lacks are filled in, in memory: empty
     where DICOM allows it, else a UID that follows from the series.
-
-    Parameters
-    ----------
-    labels : NativeLabels
-        Its slices have files.
 
     Returns
     -------
@@ -72,11 +75,6 @@ def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
     headers : list of pydicom.Dataset
         Of the source; turned to UTF-8 in memory when the result must be.
     texts : iterable of str
-        What the result adds.
-
-    Returns
-    -------
-    str or None
     """
     stated = headers[0].get("SpecificCharacterSet")
     several = stated is not None and not isinstance(stated, str) and not all(stated)

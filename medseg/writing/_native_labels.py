@@ -22,7 +22,6 @@ class NativeLabels:
     slices : NativeSlices
         Where each lies, its file and its SOPInstanceUID.
     table : LabelTable
-        What the values mean.
     series_uid : str
         SeriesInstanceUID.
     carried : bool
@@ -46,10 +45,6 @@ def on_native_slices(labels: LabelMap) -> NativeLabels:
     ----------
     labels : LabelMap
         Its provenance names the slices.
-
-    Returns
-    -------
-    NativeLabels
 
     Raises
     ------

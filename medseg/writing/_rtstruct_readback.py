@@ -27,7 +27,6 @@ def check_structures(path: Path, labels: NativeLabels) -> None:
     Parameters
     ----------
     path : Path
-        A structure set.
     labels : NativeLabels
         What it was made from.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.errors import WriteError
 from medseg.volume import Creator, Label
 from medseg.volume.label_map import present_values
@@ -61,8 +61,12 @@ def seg_uids(labels: NativeLabels) -> tuple[str, ...]:
     voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
     drawn = (str(labels.maker),) if labels.maker else ()
     return (
-        labels.series_uid, *labels.slices.instance_uids, voxels, *map(str, labels.table), *drawn
-    )  # fmt: skip
+        labels.series_uid,
+        *labels.slices.instance_uids,
+        voxels,
+        *map(str, labels.table),
+        *drawn,
+    )
 
 
 def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.errors import WriteError
 from medseg.volume import Code, Creator, Label, LabelMap
 from medseg.volume.conventions import dicom_from_affine, from_kji
@@ -49,7 +49,6 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
         Labels of a scan that was read from DICOM; the files must still be there. A map without
         any label gives segments without any voxel: a negative result is a result.
     path : Path
-        Ends in .dcm.
     encoding : {"binary", "labelmap", "auto"}, default "binary"
         One bit per voxel and segment, which every viewer and archive takes; or one number per
         voxel, compressed without loss, far smaller and read by programs of 2025 and later. "auto"

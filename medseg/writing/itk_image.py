@@ -52,9 +52,7 @@ def write_scan(scan: Scan, path: Path) -> None:
     _write(voxels, scan.grid, path, {})
 
 
-def _write(
-    voxels: npt.NDArray[Any], grid: Grid, path: Path, fields: dict[str, str]
-) -> None:  # fmt: skip
+def _write(voxels: npt.NDArray[Any], grid: Grid, path: Path, fields: dict[str, str]) -> None:
     """Write voxels (C, I, J, K), read them back, compare, and give the file its name."""
     import SimpleITK
 

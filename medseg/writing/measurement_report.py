@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.errors import WriteError
 from medseg.volume import Code, Creator, Label, LabelMap
 from medseg.writing._atomic import atomic
@@ -51,7 +51,6 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     labels : LabelMap
         Labels of a scan that was read from DICOM; the files must still be there.
     path : Path
-        Ends in .sr.dcm.
     encoding : {"binary", "labelmap", "auto"}, default "binary"
         Of the DICOM SEG that is referred to; it is the one that the same labels are written to
         with this encoding, before or after.
@@ -149,7 +148,7 @@ def _series(uid: str) -> Dataset:
 
 def _group(
     segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], maker: Creator
-) -> Any:  # fmt: skip
+) -> Any:
     """Measurements of one segment: its number, label and millilitres."""
     from highdicom.sr import (
         AlgorithmIdentification,

@@ -28,7 +28,6 @@ class LabelWriter(Writer, Protocol):
         Parameters
         ----------
         labels : LabelMap
-            What to write.
         path : Path
             Where; ends in one of `suffixes`.
         **options : str
@@ -51,7 +50,6 @@ class ScanWriter(Writer, Protocol):
         Parameters
         ----------
         scan : Scan
-            What to write.
         path : Path
             Where; ends in one of `suffixes`.
 

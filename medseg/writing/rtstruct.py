@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg import __version__
+from medseg._version import __version__
 from medseg.volume import Label, LabelMap
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.writing._atomic import atomic
@@ -29,9 +29,17 @@ _NAME = "medseg"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
 _STRUCTURE_SET, _STUDY = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.3.1.2.3.1"
 _REPEATED = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate",
-    "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
 
 
 def write_labels(labels: LabelMap, path: Path) -> None:
@@ -94,11 +102,19 @@ def _begun() -> Dataset:
     from pydicom.uid import UID, ImplicitVRLittleEndian
 
     dataset = _item(
-        SOPClassUID=_STRUCTURE_SET, Modality="RTSTRUCT", Manufacturer=_NAME,
-        ManufacturerModelName=_NAME, SoftwareVersions=__version__, DeviceSerialNumber="0",
-        SeriesDescription="Structures", SeriesNumber=301, InstanceNumber=1, OperatorsName="",
-        StructureSetLabel="SEGMENTATION", ApprovalStatus="UNAPPROVED",
-    )  # fmt: skip
+        SOPClassUID=_STRUCTURE_SET,
+        Modality="RTSTRUCT",
+        Manufacturer=_NAME,
+        ManufacturerModelName=_NAME,
+        SoftwareVersions=__version__,
+        DeviceSerialNumber="0",
+        SeriesDescription="Structures",
+        SeriesNumber=301,
+        InstanceNumber=1,
+        OperatorsName="",
+        StructureSetLabel="SEGMENTATION",
+        ApprovalStatus="UNAPPROVED",
+    )
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = UID(_STRUCTURE_SET)
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian

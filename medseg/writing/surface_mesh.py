@@ -112,9 +112,7 @@ def _centres(padded: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]) -> Floa
     return centres
 
 
-def _triangles(
-    padded: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp]
-) -> npt.NDArray[np.intp]:  # fmt: skip
+def _triangles(padded: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Two triangles for every pair of neighbours in and out, outwards where I, J, K are right."""
     found = []
     for axis in range(3):
@@ -160,11 +158,17 @@ def _ply(surfaces: list[_Surface]) -> bytes:
         faces["points"][face : face + len(one.triangles)] = one.triangles + point
         point, face = point + len(one.points), face + len(one.triangles)
     lines = [
-        "ply", "format binary_little_endian 1.0", "comment SPACE=LPS", "comment UNIT=mm",
-        f"element vertex {point}", *(f"property float {axis}" for axis in "xyz"),
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment SPACE=LPS",
+        "comment UNIT=mm",
+        f"element vertex {point}",
+        *(f"property float {axis}" for axis in "xyz"),
         *(f"property uchar {color}" for color in ("red", "green", "blue")),
-        f"element face {face}", "property list uchar int vertex_indices", "end_header",
-    ]  # fmt: skip
+        f"element face {face}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
     return (
         "".join(f"{line}\n" for line in lines).encode("ascii") + points.tobytes() + faces.tobytes()
     )

@@ -35,11 +35,6 @@ def contrast_limits(scan: Scan) -> tuple[float, float]:
 def value_range(scan: Scan) -> tuple[float, float]:
     """Lowest and highest intensity of a sample of the voxels, for the ends of a slider.
 
-    Parameters
-    ----------
-    scan : Scan
-        On any grid.
-
     Returns
     -------
     low, high : float

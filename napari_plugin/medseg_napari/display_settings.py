@@ -17,7 +17,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "drag_windows": True,
             "overlay_opacity": 0.5,
         },
-        "inference": {"device": "auto", "overlap": 0.5, "mirror": False, "max_memory_gb": 0.0},
+        "inference": {"device": "auto", "overlap": 0.5, "tta": False, "max_memory_gb": 0.0},
         "autosave": {"enabled": True, "minutes": 3},
         "files": {"take_dropped": False},
         "privacy": {"show_patient_text": False},
@@ -34,11 +34,6 @@ def setting(section: str, name: str) -> Any:
     section : str
         Heading in the preferences: display, inference, autosave, files or privacy.
     name : str
-        Of the choice.
-
-    Returns
-    -------
-    bool, int, float or str
     """
     chosen = _section(section)
     default = DEFAULTS[section][name]
@@ -46,32 +41,14 @@ def setting(section: str, name: str) -> Any:
 
 
 def choose(section: str, name: str, value: object) -> None:
-    """Make a choice for the person, which napari keeps; without a page of settings do nothing.
-
-    Parameters
-    ----------
-    section : str
-        Heading in the preferences.
-    name : str
-        Of the choice.
-    value : bool, int, float or str
-        As the manifest allows.
-    """
+    """Make a choice for the person, which napari keeps; without a page of settings do nothing."""
     chosen = _section(section)
     if chosen is not None:
         setattr(chosen, name, value)
 
 
 def on_change(section: str, callback: Callable[[Any], None]) -> None:
-    """Hear of every choice that is made under a heading.
-
-    Parameters
-    ----------
-    section : str
-        Heading in the preferences.
-    callback : callable
-        Gets napari's event.
-    """
+    """Hear of every choice that is made under a heading."""
     chosen = _section(section)
     if chosen is not None:
         chosen.events.connect(callback)

@@ -143,10 +143,6 @@ def explain(error: BaseException) -> str:
     ----------
     error : BaseException
         Errors of medseg already are such a sentence.
-
-    Returns
-    -------
-    str
     """
     if isinstance(error, MedsegError):
         return str(error)

@@ -16,11 +16,6 @@ _CLEAR = (0.0, 0.0, 0.0, 0.0)
 def features_of(labels: LabelMap) -> Any:
     """One row per label: `index` (the value), `name` and `volume_ml` (none for background).
 
-    Parameters
-    ----------
-    labels : LabelMap
-        On any grid.
-
     Returns
     -------
     pandas.DataFrame
@@ -60,10 +55,6 @@ def complete_table(table: LabelTable, values: Iterable[int]) -> LabelTable:
         The names known so far.
     values : iterable of int
         The values in use; 0 is background.
-
-    Returns
-    -------
-    LabelTable
     """
     unnamed = sorted(set(values) - set(table.values) - {0})
     extra = [

@@ -52,7 +52,6 @@ class Source(TypedDict):
     provenance : Provenance
         Files and unique identifiers; never patient text.
     table : LabelTable or None
-        Of a label map.
     obliquity_degrees : float
         Angle between the voxel axes and the patient's; the display leaves it out.
     window, first_limits, value_range : tuple of float or None
@@ -123,7 +122,6 @@ def layer_from_labels(labels: LabelMap, name: str) -> LayerTuple:
     Parameters
     ----------
     labels : LabelMap
-        On any grid.
     name : str
         What the layer is called.
 
@@ -147,7 +145,6 @@ def scan_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Sc
     Parameters
     ----------
     data : ndarray, shape (I, P, L) or (C, I, P, L)
-        The layer's data.
     attributes : mapping
         The layer's attributes, as ``layer.as_layer_data_tuple()`` gives them.
 
@@ -177,7 +174,6 @@ def labels_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> 
     Parameters
     ----------
     data : ndarray of int, shape (I, P, L)
-        The layer's data.
     attributes : mapping
         The layer's attributes, as ``layer.as_layer_data_tuple()`` gives them.
 
@@ -236,13 +232,8 @@ def same_place(
     shape : sequence of int
         Of the data, without colours; the last three axes count.
     attributes : mapping
-        With `scale` and `translate`.
     other_shape, other : sequence of int and mapping
         The same of the other layer.
-
-    Returns
-    -------
-    bool
     """
     if tuple(shape[-3:]) != tuple(other_shape[-3:]):
         return False
@@ -259,11 +250,6 @@ def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
     data : ndarray
         The layer's data; its last three axes are space.
     attributes : mapping
-        With `scale` and `translate`.
-
-    Returns
-    -------
-    Grid
 
     Raises
     ------

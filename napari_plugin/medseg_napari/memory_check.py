@@ -15,17 +15,7 @@ _COPIES = 2  # while files are read, and while time points are put together
 
 
 def least_bytes(entry: SeriesEntry) -> int:
-    """The memory that opening a series takes at the least; 0 where its size is not known.
-
-    Parameters
-    ----------
-    entry : SeriesEntry
-        Of the study.
-
-    Returns
-    -------
-    int
-    """
+    """The memory that opening a series takes at the least; 0 where its size is not known."""
     report = entry.report
     if not report.shape:
         return 0
@@ -35,11 +25,6 @@ def least_bytes(entry: SeriesEntry) -> int:
 
 def check_room(entry: SeriesEntry) -> None:
     """Refuse to read what cannot fit.
-
-    Parameters
-    ----------
-    entry : SeriesEntry
-        Of the study.
 
     Raises
     ------

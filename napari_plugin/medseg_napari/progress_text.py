@@ -11,7 +11,6 @@ def describe(progress: Progress, elapsed_s: float) -> str:
     Parameters
     ----------
     progress : Progress
-        The latest step.
     elapsed_s : float
         Seconds since the first step.
 

@@ -28,9 +28,21 @@ RUN_KEY = "medseg_run"
 """Where ``layer.metadata`` keeps what made a Labels layer: a `RunRecord`, or a tuple of them."""
 
 _PACKAGES = (
-    "medseg", "napari", "PySide6_Essentials", "PyQt6", "qtpy", "vispy", "npe2", "numpy", "torch",
-    "monai", "SimpleITK", "pydicom", "highdicom", "nibabel",
-)  # fmt: skip
+    "medseg",
+    "napari",
+    "PySide6_Essentials",
+    "PyQt6",
+    "qtpy",
+    "vispy",
+    "npe2",
+    "numpy",
+    "torch",
+    "monai",
+    "SimpleITK",
+    "pydicom",
+    "highdicom",
+    "nibabel",
+)
 
 _LONGEST_NAME = 64  # characters in DICOM's value representation LO
 
@@ -50,19 +62,14 @@ class RunRecord:
     Parameters
     ----------
     model, version : str
-        Of the package.
     digest : str
         SHA-256 of its weights.
     licence : str
-        Of its weights.
     device : str
-        Where it ran.
     settings : mapping of str to str
-        What the person chose.
     finished : str
         Local time, ISO 8601 with the offset.
     seconds : float
-        How long it took.
     crc32 : int
         Of the layer's values as the run left them, to know whether they were edited since; -1
         where a person had drawn in the layer before.
@@ -93,19 +100,11 @@ class RunRecord:
         Parameters
         ----------
         package : ModelPackage
-            The model.
         device : str
-            Where it ran.
         values : ndarray of int
             The layer's data as the model left it.
         settings : mapping of str to str, optional
-            What the person chose.
         seconds : float, default 0.0
-            How long it took.
-
-        Returns
-        -------
-        RunRecord
         """
         manifest = package.manifest
         return cls(
@@ -138,28 +137,15 @@ def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool)
     data : ndarray of int
         Of the layer, after the merge.
     runs : tuple of RunRecord
-        Before it.
     run : RunRecord
-        The new one.
     drawn : bool
         Whether a person had a hand in the layer before.
-
-    Returns
-    -------
-    tuple of RunRecord
     """
     return (*runs, replace(run, crc32=-1 if drawn else checksum(data)))
 
 
 def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Creator:
     """Who drew a Labels layer: a model, a model and a person, or a person.
-
-    Parameters
-    ----------
-    data : ndarray of int
-        Of the layer.
-    attributes : mapping
-        Of the layer.
 
     Returns
     -------
@@ -195,10 +181,6 @@ def run_facts(runs: Runs) -> dict[str, str]:
     ----------
     runs : tuple of RunRecord
         None for labels that were drawn, or read from a file.
-
-    Returns
-    -------
-    dict of str to str
     """
     if not runs:
         return {"Made by": "hand, another program, or a file: no run of a model is known"}
@@ -226,13 +208,8 @@ def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:
     Parameters
     ----------
     provenance : Provenance
-        Of the labels.
     show_uids : bool
         Whether to name the DICOM series; identifiers can lead back to a patient.
-
-    Returns
-    -------
-    dict of str to str
     """
     told = {"Scan read from": f"{provenance.format}, {_files(len(provenance.files))}"}
     if provenance.series_uid:
@@ -248,7 +225,6 @@ def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
     Parameters
     ----------
     lines : iterable of str
-        Of the log.
     hidden : iterable of str
         Words that must not appear, such as the names of layers.
 
@@ -259,16 +235,18 @@ def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
     """
     found = [f"- {name} {version}" for name in _PACKAGES if (version := _version(name))]
     told = [without_patient(line, hidden=tuple(hidden)) for line in lines]
-    return "\n".join([
-        "### Versions",
-        f"- Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        *found,
-        "",
-        "### Last lines of the log",
-        "```",
-        *(told or ["(none)"]),
-        "```",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "### Versions",
+            f"- Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+            *found,
+            "",
+            "### Last lines of the log",
+            "```",
+            *(told or ["(none)"]),
+            "```",
+        ]
+    )
 
 
 def without_patient(text: str, *, hidden: Iterable[str] = ()) -> str:
@@ -277,7 +255,6 @@ def without_patient(text: str, *, hidden: Iterable[str] = ()) -> str:
     Parameters
     ----------
     text : str
-        A line.
     hidden : iterable of str
         More words to take out.
 

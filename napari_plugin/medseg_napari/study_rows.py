@@ -60,7 +60,6 @@ class Opening:
     words : str
         For the person who chooses.
     policies : Policies
-        What may be repaired.
     straighten : bool
         Whether leaning slices (gantry tilt) are shifted into a right-angled volume.
     overlaps : {"refuse", "first", "last"}
@@ -107,11 +106,6 @@ def entries_of(path: str | Path, progress: Progress) -> tuple[SeriesEntry, ...]:
 
 def row_of(entry: SeriesEntry) -> Row:
     """What the table says of a series.
-
-    Parameters
-    ----------
-    entry : SeriesEntry
-        Of the study.
 
     Returns
     -------
@@ -160,17 +154,7 @@ def is_refused(entry: SeriesEntry) -> bool:
 
 
 def openings_of(entry: SeriesEntry) -> tuple[Opening, ...]:
-    """The ways in which a series can be opened; none when it is refused whatever is allowed.
-
-    Parameters
-    ----------
-    entry : SeriesEntry
-        Of the study.
-
-    Returns
-    -------
-    tuple of Opening
-    """
+    """The ways in which a series can be opened; none when it is refused whatever is allowed."""
     report = entry.report
     if report.verdict.outcome == "refused":
         repair = _REPAIRS.get(report.verdict.code)
@@ -189,9 +173,7 @@ def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list
     Parameters
     ----------
     entry : SeriesEntry
-        Of the study.
     opening : Opening
-        One of :func:`openings_of`.
     progress : Progress
         Called as reading goes on.
 
@@ -266,17 +248,7 @@ def straightened(scan: Scan) -> Scan:
 
 
 def foreign_layers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
-    """Image and Labels layers that another reader opened, each with its file if it is still there.
-
-    Parameters
-    ----------
-    layers : iterable of napari.layers.Layer
-        Of a viewer.
-
-    Returns
-    -------
-    list of (Layer, str)
-    """
+    """Image and Labels layers that another reader opened, each with its file if that is there."""
     found = []
     for layer in layers:
         path = str(layer.source.path or "")

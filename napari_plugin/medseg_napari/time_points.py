@@ -57,9 +57,7 @@ def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: in
     Parameters
     ----------
     data : ndarray, shape (T, I, P, L)
-        The layer's data.
     attributes : mapping
-        The layer's attributes.
     number : int
         Which time point, from 0.
 
@@ -85,10 +83,6 @@ def shown_number(layer: Any, point: Sequence[float]) -> int:
         With axes T, I, P, L.
     point : sequence of float
         World coordinates of the sliders.
-
-    Returns
-    -------
-    int
     """
     step = round((float(point[-4]) - float(layer.translate[0])) / float(layer.scale[0]))
     return int(min(max(step, 0), layer.data.shape[0] - 1))
@@ -100,9 +94,7 @@ def series_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> 
     Parameters
     ----------
     data : ndarray, shape (T, I, P, L)
-        The layer's data.
     attributes : mapping
-        The layer's attributes.
 
     Returns
     -------

@@ -22,9 +22,7 @@ def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, 
     path : str
         Ends in one of the endings of :func:`medseg.writing.write_labels`.
     data : ndarray of int
-        The layer's data.
     attributes : dict
-        The layer's attributes.
 
     Returns
     -------
@@ -54,9 +52,7 @@ def write_image_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, A
     path : str
         Ends in ``.nii.gz`` or ``.nii``.
     data : ndarray
-        The layer's data.
     attributes : dict
-        The layer's attributes.
 
     Returns
     -------

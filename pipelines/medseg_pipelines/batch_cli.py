@@ -16,11 +16,11 @@ from medseg_pipelines.cli_options import (
     device_option,
     encoding_option,
     file_path,
-    mirror_option,
     model_option,
     policy_options,
-    refine_option,
+    postprocess_option,
     showing,
+    tta_option,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class _Batch(click.Group):
         self.format_commands(ctx, formatter)
 
 
-def _shard(
-    ctx: click.Context, option: click.Parameter, text: str | None
-) -> tuple[int, int] | None:  # fmt: skip
+def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
     """Which share, of how many."""
     if text is None:
         return None
@@ -78,31 +76,49 @@ def batch() -> None:
 @model_option
 @click.option("--output", required=True, type=file_path, help="Folder for the results.")
 @click.option(
-    "--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=["nifti"],
-    show_default=True, help="Of the results; may be given several times.",
-)  # fmt: skip
+    "--format",
+    "formats",
+    type=click.Choice(_FORMATS),
+    multiple=True,
+    default=["nifti"],
+    show_default=True,
+    help="Of the results; may be given several times.",
+)
 @encoding_option
 @click.option(
-    "--where", multiple=True, metavar="CONDITION",
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
     help="Take only scans with this, such as 'Modality == \"CT\" and SliceThickness <= 3'.",
-)  # fmt: skip
+)
 @click.option("--rules", "rules_file", type=file_path, help="A TOML file of rules.")
 @click.option(
-    "--series-description", "description", multiple=True, metavar="PATTERN",
+    "--series-description",
+    "description",
+    multiple=True,
+    metavar="PATTERN",
     help="Take only series that are described so, such as '*portal*'.",
-)  # fmt: skip
+)
 @click.option(
-    "--exclude-description", "exclude", multiple=True, metavar="PATTERN",
+    "--exclude-description",
+    "exclude",
+    multiple=True,
+    metavar="PATTERN",
     help="Leave out series that are described so.",
-)  # fmt: skip
+)
 @click.option(
-    "--orientation", type=click.Choice(["axial", "coronal", "sagittal", "oblique"]), multiple=True,
+    "--orientation",
+    type=click.Choice(["axial", "coronal", "sagittal", "oblique"]),
+    multiple=True,
     help="Take only slices of this orientation.",
-)  # fmt: skip
+)
 @click.option(
-    "--min-slices", type=click.IntRange(1), default=4, show_default=True,
+    "--min-slices",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
     help="Refuse stacks with fewer slices, such as scouts; 1 takes pictures too.",
-)  # fmt: skip
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run, and why the rest not.")
 @click.option("--paths", is_flag=True, help="Tell in a dry run where scans lie.")
 @click.option(
@@ -115,24 +131,29 @@ def batch() -> None:
     "--shard", metavar="K/N", callback=_shard, help="Only the K-th of N equal shares of the scans."
 )
 @click.option(
-    "--attempts", type=click.IntRange(1), default=3, show_default=True,
+    "--attempts",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
     help="How often a case may fail before it is left.",
-)  # fmt: skip
+)
 @click.option(
-    "--resume/--overwrite", default=True, show_default=True,
+    "--resume/--overwrite",
+    default=True,
+    show_default=True,
     help="Leave alone what is done, or compute it again.",
-)  # fmt: skip
+)
 @click.option("--deidentify", is_flag=True, help="Take the patient out of DICOM results.")
 @click.option("--quiet", "view", flag_value="quiet", help="One line at the end.")
 @click.option("--json-lines", "view", flag_value="json-lines", help="One JSON object per event.")
-@refine_option
-@mirror_option
+@postprocess_option
+@tta_option
 @policy_options
 @device_option
 @click.pass_context
 def run(
     ctx: click.Context, /, *, root: Path, model: str, output: Path, view: View | None, **chosen: Any
-) -> None:  # fmt: skip
+) -> None:
     """Segment every scan below ROOT."""
     from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
     from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING

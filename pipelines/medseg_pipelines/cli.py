@@ -17,12 +17,12 @@ from medseg_pipelines.cli_options import (
     device_option,
     encoding_option,
     file_path,
-    mirror_option,
     model_option,
     policy_options,
-    refine_option,
+    postprocess_option,
     settings_of,
     showing,
+    tta_option,
 )
 from medseg_pipelines.models_cli import models, networks
 from medseg_pipelines.pacs_cli import pacs
@@ -89,13 +89,11 @@ def medseg() -> None:
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @encoding_option
-@refine_option
-@mirror_option
+@postprocess_option
+@tta_option
 @policy_options
 @device_option
-def segment(
-    *, scan: Path, irregular: Irregular, missing: Missing, **chosen: Any
-) -> None:  # fmt: skip
+def segment(*, scan: Path, irregular: Irregular, missing: Missing, **chosen: Any) -> None:
     """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
     from medseg.reading import Policies
     from medseg_pipelines.segment import segment_scan
@@ -109,9 +107,13 @@ def segment(
 @click.argument("dataset", type=file_path)
 @click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
 @click.option(
-    "--fold", default="0", show_default=True, metavar="N", callback=_fold,
+    "--fold",
+    default="0",
+    show_default=True,
+    metavar="N",
+    callback=_fold,
     help='Hold this fold out and score on it; "all" trains on every case.',
-)  # fmt: skip
+)
 @click.option("--splits", type=file_path, help="Folds from this JSON file.")
 @click.option("--labels", type=file_path, help='Label names, as JSON: {"1": "liver"}.')
 @click.option(
@@ -121,41 +123,62 @@ def segment(
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
 @click.option(
-    "--network", default="unet", show_default=True,
+    "--network",
+    default="unet",
+    show_default=True,
     help="Name of the architecture; `medseg networks list` shows them.",
-)  # fmt: skip
+)
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", callback=settings_of,
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=settings_of,
     help="A setting of the network, such as encoder.name=resnet50; may be given several times.",
-)  # fmt: skip
+)
 @click.option(
-    "--plane", type=click.Choice(["axial", "coronal", "sagittal"]),
+    "--plane",
+    type=click.Choice(["axial", "coronal", "sagittal"]),
     help="Train a 2-D network on the slices of this plane (pictures need none).",
-)  # fmt: skip
+)
 @click.option(
     "--pretrained", metavar="FILE", help="Weights for the network's encoder (ImageNet, MedicalNet)."
 )
 @click.option(
-    "--from", "start", metavar="MODEL",
+    "--from",
+    "start",
+    metavar="MODEL",
     help="Go on from this model: its weights, plan and labels (fine-tuning).",
-)  # fmt: skip
+)
 @click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
 @click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
 @click.option(
-    "--refine", is_flag=True, help="Choose steps after the network on the held-out cases."
+    "--postprocess", is_flag=True, help="Choose steps after the network on the held-out cases."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--cases", "status", type=click.Choice(["reviewed", "draft", "raw"]), default="reviewed",
-    show_default=True, help="Least that a case was checked, in a dataset made in napari.",
-)  # fmt: skip
+    "--cases",
+    "status",
+    type=click.Choice(["reviewed", "draft", "raw"]),
+    default="reviewed",
+    show_default=True,
+    help="Least that a case was checked, in a dataset made in napari.",
+)
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
 @device_option
 def train(
-    *, dataset: Path, run: Path, splits: Path | None, labels: Path | None, modality: str | None,
-    plan: Path | None, status: Status, resume: bool, **chosen: Any,
-) -> None:  # fmt: skip
+    *,
+    dataset: Path,
+    run: Path,
+    splits: Path | None,
+    labels: Path | None,
+    modality: str | None,
+    plan: Path | None,
+    status: Status,
+    resume: bool,
+    **chosen: Any,
+) -> None:
     """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import train_model
@@ -183,21 +206,36 @@ def train(
 @click.option("--model", metavar="NAME_OR_FOLDER", help="Take the label names of this model.")
 @click.option("--subset", is_flag=True, help="Score only the cases that were predicted.")
 @click.option(
-    "--regions", "by_region", is_flag=True,
+    "--regions",
+    "by_region",
+    is_flag=True,
     help="Score the regions that --labels or --model has, each with all that lies inside it.",
-)  # fmt: skip
+)
 @click.option(
-    "--surface/--no-surface", default=True, show_default=True,
+    "--surface/--no-surface",
+    default=True,
+    show_default=True,
     help="Score surfaces too: HD95 and normalised surface Dice.",
-)  # fmt: skip
+)
 @click.option(
-    "--tolerance", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MM",
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="MM",
     help="Distance within which surfaces count as equal.",
-)  # fmt: skip
+)
 def evaluate(
-    *, predictions: Path, truth: Path, labels: Path | None, model: str | None, by_region: bool,
-    surface: bool, tolerance: float, **chosen: Any,
-) -> None:  # fmt: skip
+    *,
+    predictions: Path,
+    truth: Path,
+    labels: Path | None,
+    model: str | None,
+    by_region: bool,
+    surface: bool,
+    tolerance: float,
+    **chosen: Any,
+) -> None:
     """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
     from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
 
@@ -220,7 +258,7 @@ def evaluate(
 @policy_options
 def inspect(
     *, path: Path, as_json: bool, pixels: bool, irregular: Irregular, missing: Missing
-) -> None:  # fmt: skip
+) -> None:
     """Report on the scans in PATH: where they lie, what is wrong with them, what to do."""
     from medseg.reading import Policies
     from medseg_pipelines.inspect import inspect_scans
@@ -238,18 +276,28 @@ def inspect(
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option(
-    "--kind", type=click.Choice(["auto", "labels", "scan"]), default="auto", show_default=True,
+    "--kind",
+    type=click.Choice(["auto", "labels", "scan"]),
+    default="auto",
+    show_default=True,
     help="What IN is, where its format does not tell.",
-)  # fmt: skip
+)
 @encoding_option
 @click.option(
-    "--segments", "--label", "segments", multiple=True, metavar="NUMBER_OR_NAME",
+    "--segments",
+    "--label",
+    "segments",
+    multiple=True,
+    metavar="NUMBER_OR_NAME",
     help="Take this segment or label only; may be given several times.",
-)  # fmt: skip
+)
 @click.option(
-    "--overlaps", type=click.Choice(["refuse", "first", "last"]), default="refuse",
-    show_default=True, help="Which segment wins where several overlap.",
-)  # fmt: skip
+    "--overlaps",
+    type=click.Choice(["refuse", "first", "last"]),
+    default="refuse",
+    show_default=True,
+    help="Which segment wins where several overlap.",
+)
 def convert(
     *, path: Path, output: Path, segments: tuple[str, ...], overlaps: Overlaps, **chosen: Any
 ) -> None:
@@ -264,8 +312,13 @@ def convert(
 
 @medseg.command()
 @click.option("--output", type=file_path, default=Path("demo"), show_default=True)
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=3.0,
-              show_default=True, help="Of training.")  # fmt: skip
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Of training.",
+)
 @click.option("--view/--no-view", default=True, help="Open napari at the end.")
 @device_option
 @click.pass_context

@@ -45,7 +45,7 @@ def settings_of(
 def _steps(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Component, ...] | None:
-    """Refining steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
+    """Postprocessing steps from NAME:KEY=VALUE,...; None, the model's own, where none is given."""
     from medseg.planning import Component
 
     steps = []
@@ -65,25 +65,36 @@ device_option = click.option(
 encoding_option = click.option(
     "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."
 )
-refine_option = click.option(
-    "--refine", "refining", multiple=True, metavar="STEP[:KEY=VALUE,...]", callback=_steps,
+postprocess_option = click.option(
+    "--postprocess",
+    "postprocessing",
+    multiple=True,
+    metavar="STEP[:KEY=VALUE,...]",
+    callback=_steps,
     help="Step after the network in place of the model's own, or none; may be given several times.",
-)  # fmt: skip
-mirror_option = click.option(
-    "--mirror", is_flag=True,
+)
+tta_option = click.option(
+    "--tta",
+    is_flag=True,
     help="Take the mean over mirror images: more exact, up to eight times slower.",
-)  # fmt: skip
+)
 file_path = click.Path(path_type=Path)
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what may be repaired in a DICOM series."""
     irregular = click.option(
-        "--irregular", type=click.Choice(["refuse", "resample"]), default="refuse",
-        show_default=True, help="DICOM slices at uneven distances.",
-    )  # fmt: skip
+        "--irregular",
+        type=click.Choice(["refuse", "resample"]),
+        default="refuse",
+        show_default=True,
+        help="DICOM slices at uneven distances.",
+    )
     missing = click.option(
-        "--missing", type=click.Choice(["refuse", "interpolate"]), default="refuse",
-        show_default=True, help="Missing DICOM slices.",
-    )  # fmt: skip
+        "--missing",
+        type=click.Choice(["refuse", "interpolate"]),
+        default="refuse",
+        show_default=True,
+        help="Missing DICOM slices.",
+    )
     return irregular(missing(command))

@@ -63,9 +63,11 @@ class Console:
             yield _Lines(self, what)
             return
         columns = (
-            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
-        )  # fmt: skip
+        )
         with Bars(*columns, console=self.rich, transient=True) as bars:
             yield _Bar(self, bars, what)
 

@@ -50,7 +50,6 @@ def convert_file(
         What `path` is. "auto" goes by the formats, and where both are possible it is a label map
         when the file names its labels.
     encoding : str, optional
-        Of a DICOM SEG.
     choice : SegmentSelection, optional
         Labels to take, and what becomes of overlaps; all, which must not overlap, when not given.
     console : Console
@@ -106,7 +105,7 @@ def _say_notes(notes: tuple[str, ...], console: Console) -> None:
 
 def _labels(
     path: Path, output: Path, labelled: Scan | None, choice: SegmentSelection, kind: Kind
-) -> LabelMap | None:  # fmt: skip
+) -> LabelMap | None:
     """The label map in `path`; None when it is a scan."""
     if kind == "scan":
         return None
@@ -135,9 +134,7 @@ def _named_labels(path: Path) -> LabelMap | None:
     return labels if named else None
 
 
-def _write(
-    labels: LabelMap, output: Path, labelled: Scan | None, encoding: str | None
-) -> Path:  # fmt: skip
+def _write(labels: LabelMap, output: Path, labelled: Scan | None, encoding: str | None) -> Path:
     ending = output.name.lower()
     if ending.endswith(_PICTURE):
         return _draw(labels, output, labelled)

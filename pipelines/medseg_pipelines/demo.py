@@ -49,11 +49,9 @@ class Segmented:
     name : str
         Of the patient, with a number where there are several series.
     series : ArchivedSeries
-        With its truth.
     labels : Path
         The label map that was found.
     seconds : float
-        That it took.
     """
 
     name: str
@@ -64,13 +62,7 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the demo keeps what it makes.
-
-    Parameters
-    ----------
-    root : Path
-        Its folder.
-    """
+    """Where the demo keeps what it makes."""
 
     root: Path
 
@@ -140,13 +132,10 @@ def run_demo(
     output : Path
         Folder for everything; an earlier demo in it is replaced.
     minutes : float, default 3
-        Of training.
     view : bool, default True
         Whether to open napari at the end when there is a display.
     device : str, default "auto"
-        See :func:`medseg.runtime.device.choose_device`.
     console : Console
-        Told everything.
 
     Returns
     -------

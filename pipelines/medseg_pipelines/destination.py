@@ -103,7 +103,6 @@ def write_bytes(path: Path, content: bytes) -> Path:
     path : Path
         Folders above it are made.
     content : bytes
-        All of it.
 
     Returns
     -------

@@ -62,7 +62,6 @@ def evaluate_maps(
     subset : bool, default False
         Whether truth without a prediction is left out in place of being an error.
     console : Console
-        Shown the scores.
 
     Returns
     -------
@@ -110,10 +109,6 @@ def named_labels(path: Path | None, *, model: str | None = None) -> LabelTable |
     model : str or None
         Name or folder of a model.
 
-    Returns
-    -------
-    LabelTable or None
-
     Raises
     ------
     InputError
@@ -133,10 +128,6 @@ def named_regions(path: Path | None, *, model: str | None = None) -> tuple[Regio
         A ``dataset.json`` (or the like) with "regions_class_order".
     model : str or None
         Name or folder of a model that was trained on regions.
-
-    Returns
-    -------
-    tuple of Region
 
     Raises
     ------

@@ -28,15 +28,10 @@ def export_file(
     output : Path
         Ends in ``.onnx`` or ``.pt2``.
     opset : int, optional
-        Version of ONNX's operators.
     check : bool, default True
         Whether the file is read again and compared with torch.
     console : Console
         Told progress, sizes and place.
-
-    Returns
-    -------
-    Exported
 
     Raises
     ------

@@ -13,9 +13,17 @@ from medseg.reading import Policies
 from medseg_pipelines.console import Console
 
 _TITLES = (
-    "scan", "kind", "voxels", "spacing (mm)", "axes grow to", "tilt", "slices", "volume",
-    "encoding", "verdict",
-)  # fmt: skip
+    "scan",
+    "kind",
+    "voxels",
+    "spacing (mm)",
+    "axes grow to",
+    "tilt",
+    "slices",
+    "volume",
+    "encoding",
+    "verdict",
+)
 
 
 def inspect_scans(
@@ -31,7 +39,6 @@ def inspect_scans(
     Parameters
     ----------
     path : Path
-        File or folder.
     policies : Policies, optional
         What may be repaired; nothing when not given.
     pixels : bool, default False
@@ -39,11 +46,6 @@ def inspect_scans(
     as_json : bool, default False
         Whether to print JSON in place of a table.
     console : Console
-        Where to.
-
-    Returns
-    -------
-    tuple of VolumeReport
 
     Raises
     ------

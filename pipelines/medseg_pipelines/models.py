@@ -20,9 +20,12 @@ def show_models(*, console: Console) -> None:
     for package in packages:
         manifest = package.manifest
         table.add_row(
-            manifest.name, manifest.card.modality, ", ".join(manifest.labels.names),
-            _dice(package), manifest.card.summary,
-        )  # fmt: skip
+            manifest.name,
+            manifest.card.modality,
+            ", ".join(manifest.labels.names),
+            _dice(package),
+            manifest.card.summary,
+        )
     console.show(table)
 
 
@@ -34,7 +37,6 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     name_or_folder : str
         A shipped model's name, or a package folder.
     console : Console
-        Where to.
 
     Raises
     ------

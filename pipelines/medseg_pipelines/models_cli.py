@@ -43,9 +43,11 @@ def model_info(name_or_folder: str) -> None:
 )
 @click.option("--opset", type=int, help="Version of ONNX's operators.")
 @click.option(
-    "--check/--no-check", default=True, show_default=True,
+    "--check/--no-check",
+    default=True,
+    show_default=True,
     help="Read the file again and compare with torch.",
-)  # fmt: skip
+)
 def export_model(name_or_folder: str, *, output: Path, opset: int | None, check: bool) -> None:
     """Write a model's network as one file for other programs."""
     from medseg_pipelines.export import export_file

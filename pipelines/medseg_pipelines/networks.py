@@ -17,13 +17,7 @@ _STRIDE_STAGES = 4
 
 
 def show_networks(*, console: Console) -> None:
-    """Show networks with their cost at the sizes a CPU plan gives them, and the encoders.
-
-    Parameters
-    ----------
-    console : Console
-        Where to.
-    """
+    """Show networks with their cost at the sizes a CPU plan gives them, and the encoders."""
     table = Table(title="Networks, as planned for a CPU (one channel, two labels)")
     table.add_column("name")
     table.add_column("what it is")

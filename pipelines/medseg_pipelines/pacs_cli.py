@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from medseg_pipelines.pacs.client import Via
 
 _settings = click.option(
-    "--settings", required=True, type=file_path, metavar="FILE",
+    "--settings",
+    required=True,
+    type=file_path,
+    metavar="FILE",
     help="TOML file of this machine, its peers, limits and work.",
-)  # fmt: skip
+)
 _peer = click.option("--peer", default="", metavar="NAME", help="Which peer of the settings.")
 
 
@@ -24,9 +27,7 @@ def pacs() -> None:
     """Scans from a hospital's archive, and results back to it."""
 
 
-def _query(
-    ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, str]:  # fmt: skip
+def _query(ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Values to match by DICOM keyword, from KEYWORD=VALUE."""
     query: dict[str, str] = {}
     for pair in pairs:
@@ -53,22 +54,36 @@ def echo(ctx: click.Context, settings: Path, peer: str) -> None:
 @_settings
 @_peer
 @click.option(
-    "--query", multiple=True, metavar="KEYWORD=VALUE", callback=_query,
+    "--query",
+    multiple=True,
+    metavar="KEYWORD=VALUE",
+    callback=_query,
     help="What a study or series must have, such as StudyDate=20260101-20260131.",
-)  # fmt: skip
+)
 @click.option("--study", metavar="UID", help="StudyInstanceUID.")
 @click.option("--series", metavar="UID", help="SeriesInstanceUID.")
 @click.option(
-    "--via", type=click.Choice(["auto", "dicomweb", "c-get", "c-move"]), default="auto",
-    show_default=True, help="How to fetch; auto is DICOMweb where the peer has it.",
-)  # fmt: skip
+    "--via",
+    type=click.Choice(["auto", "dicomweb", "c-get", "c-move"]),
+    default="auto",
+    show_default=True,
+    help="How to fetch; auto is DICOMweb where the peer has it.",
+)
 @click.option("--most", type=click.IntRange(1), help="At most so many series.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only count what would be fetched.")
 @click.pass_context
 def pull(
-    ctx: click.Context, *, settings: Path, peer: str, query: dict[str, str], study: str | None,
-    series: str | None, via: Via, most: int | None, dry: bool,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    *,
+    settings: Path,
+    peer: str,
+    query: dict[str, str],
+    study: str | None,
+    series: str | None,
+    via: Via,
+    most: int | None,
+    dry: bool,
+) -> None:
     """Fetch series into the spool; run again to go on."""
     from medseg_pipelines.pacs import commands
 
@@ -86,13 +101,16 @@ def pull(
 @_settings
 @_peer
 @click.option(
-    "--via", type=click.Choice(["auto", "dicomweb", "dimse"]), default="auto", show_default=True,
+    "--via",
+    type=click.Choice(["auto", "dicomweb", "dimse"]),
+    default="auto",
+    show_default=True,
     help="How to send; auto is DICOMweb where the peer has it.",
-)  # fmt: skip
+)
 @click.pass_context
 def push(
     ctx: click.Context, *, files: tuple[Path, ...], settings: Path, peer: str, via: Via
-) -> None:  # fmt: skip
+) -> None:
     """Send FILES (DICOM SEG, SR, RT Structure Set, or folders of them) to a peer."""
     from medseg_pipelines.pacs import commands
 

@@ -26,11 +26,8 @@ class ReportCase:
     Parameters
     ----------
     name : str
-        Of the scan.
     scan : Scan
-        What was segmented.
     labels : LabelMap
-        What was found.
     truth : LabelMap or None
         What is true, when that is known.
     """
@@ -48,15 +45,11 @@ class Report:
     Parameters
     ----------
     title : str
-        Heading.
     verdict : str
-        One sentence.
     cases : sequence of ReportCase
         Each becomes a picture and a row of volumes.
     scores : dict or None
-        See :func:`medseg.metrics.summarise`.
     history : sequence of dict
-        Of the training.
     facts : dict of str to str
         What was done, by name.
     places : dict of str to Path

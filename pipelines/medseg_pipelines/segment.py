@@ -28,8 +28,8 @@ def segment_scan(
     encoding: str | None = None,
     policies: Policies | None = None,
     device: str = "auto",
-    refining: tuple[Component, ...] | None = None,
-    mirror: bool = False,
+    postprocessing: tuple[Component, ...] | None = None,
+    tta: bool = False,
     console: Console,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
@@ -49,10 +49,9 @@ def segment_scan(
     policies : Policies, optional
         What may be repaired in a DICOM series; nothing when not given.
     device : str, default "auto"
-        See :func:`medseg.runtime.device.choose_device`.
-    refining : tuple of Component, optional
+    postprocessing : tuple of Component, optional
         Steps after the network, in place of the model's own.
-    mirror : bool, default False
+    tta : bool, default False
         Whether the network takes the mean over mirror images; see
         :meth:`medseg.inference.Predictor.load`.
     console : Console
@@ -81,7 +80,7 @@ def segment_scan(
     scan.check_finite()
     check_holds_series(scan, output)
     console.print(f"Scan:   {describe(scan)}")
-    predictor = Predictor.load(package, device=device, refining=refining, mirror=mirror)
+    predictor = Predictor.load(package, device=device, postprocessing=postprocessing, tta=tta)
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     warn_of_another_modality(package, scan, console)
     try:

@@ -50,7 +50,6 @@ def train_model(
     options : TrainingOptions
         Length, fold, network, seed, device, name.
     splits : Path, optional
-        JSON file of folds.
     labels : Path, optional
         JSON file of label names, in place of the dataset's.
     modality : str, optional
@@ -63,10 +62,6 @@ def train_model(
         Whether to continue an interrupted run.
     console : Console
         Told progress, scores and place.
-
-    Returns
-    -------
-    ModelPackage
 
     Raises
     ------
@@ -136,13 +131,8 @@ def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = N
     Parameters
     ----------
     package : ModelPackage
-        The model.
     before : mapping of str to float, optional
         Scores, on the same cases, of the model that it started from.
-
-    Returns
-    -------
-    rich.table.Table
     """
     table = Table(title="Held-out cases")
     table.add_column("label")

@@ -20,8 +20,11 @@ def files() -> tuple[Path, ...]:
     """Every file that is tracked, or would be with the next commit."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     paths = sorted({ROOT / name for name in listed.stdout.split("\0") if name})
     return tuple(path for path in paths if path.is_file())
 
@@ -30,9 +33,10 @@ def python_files(*folders: Path) -> tuple[Path, ...]:
     """The Python files in some folders, or everywhere."""
     wanted = folders or (ROOT,)
     return tuple(
-        path for path in files()
+        path
+        for path in files()
         if path.suffix == ".py" and any(path.is_relative_to(folder) for folder in wanted)
-    )  # fmt: skip
+    )
 
 
 @functools.cache

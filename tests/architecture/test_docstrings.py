@@ -28,10 +28,11 @@ def public(node: ast.Module | ast.ClassDef, path: Path) -> Iterator[ast.ClassDef
 
 def everything_public() -> list[tuple[Path, ast.ClassDef | Function]]:
     return [
-        (path, node) for path in python_files(*PACKAGES)
+        (path, node)
+        for path in python_files(*PACKAGES)
         if not path.stem.startswith("_") or path.stem == "__init__"
         for node in public(tree(path), path)
-    ]  # fmt: skip
+    ]
 
 
 def documented(node: ast.ClassDef | Function) -> set[str]:
@@ -51,11 +52,14 @@ def arguments(node: Function, *, method: bool) -> set[str]:
 def parts(node: ast.ClassDef) -> tuple[set[str], set[str]]:
     """What a class must document (fields or arguments) and what else it may."""
     fields = {
-        child.target.id for child in node.body
-        if isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name)
-        and "ClassVar" not in ast.unparse(child.annotation) and child.target.id[0] != "_"
+        child.target.id
+        for child in node.body
+        if isinstance(child, ast.AnnAssign)
+        and isinstance(child.target, ast.Name)
+        and "ClassVar" not in ast.unparse(child.annotation)
+        and child.target.id[0] != "_"
         and not (child.value and "init=False" in ast.unparse(child.value))
-    }  # fmt: skip
+    }
     methods = {child.name: child for child in node.body if isinstance(child, Function)}
     if "__init__" in methods:
         return arguments(methods["__init__"], method=True), fields
@@ -80,9 +84,10 @@ def mismatch(node: ast.ClassDef | Function, *, method: bool) -> str:
 
 def test_every_module_says_what_it_is_for():
     silent = [
-        path.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES)
+        path.relative_to(ROOT).as_posix()
+        for path in python_files(*PACKAGES)
         if not ast.get_docstring(tree(path))
-    ]  # fmt: skip
+    ]
     assert not silent
 
 

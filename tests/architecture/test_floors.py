@@ -12,28 +12,52 @@ from architecture.house import LIBRARY, PACKAGES, PIPELINES, ROOT, files
 
 VAGUE = {"utils", "util", "common", "core", "helpers", "helper", "misc", "tools", "lib", "shared"}
 HEAVY = (
-    "torch", "numpy", "scipy", "monai", "nibabel", "pydicom", "SimpleITK", "highdicom",
-    "matplotlib", "napari", "qtpy", "lightning_fabric",
-)  # fmt: skip
+    "torch",
+    "numpy",
+    "scipy",
+    "monai",
+    "nibabel",
+    "pydicom",
+    "SimpleITK",
+    "highdicom",
+    "matplotlib",
+    "napari",
+    "qtpy",
+    "lightning_fabric",
+)
 
 
 def python(code: str) -> str:
     """What a fresh interpreter, which finds the packages in the checkout, prints."""
     where = os.pathsep.join(str(package.parent) for package in PACKAGES)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": where},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": where},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_a_room_looks_only_down():
     done = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()",
-         "--no-logo", "--no-cache"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command as c; c()",
+            "--no-logo",
+            "--no-cache",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -14,9 +14,10 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```(?:bash)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^medseg ([a-z].*(?:\n {4,}.*)*)", re.MULTILINE)
 PAGES = [
-    path for path in files()
+    path
+    for path in files()
     if path.suffix == ".md" and (path.parent == ROOT or path.is_relative_to(ROOT / "docs"))
-]  # fmt: skip
+]
 
 
 def text_of(page):

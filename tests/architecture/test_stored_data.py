@@ -12,9 +12,15 @@ MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "mars
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 HARMLESS = {"UnpicklingError"}
 METHODS = {  # receiver, method
-    ("torch", "load"), ("torch", "save"), ("jit", "load"), ("jit", "save"), ("fabric", "load"),
-    ("fabric", "save"), ("yaml", "load"), ("pydoc", "locate"),
-}  # fmt: skip
+    ("torch", "load"),
+    ("torch", "save"),
+    ("jit", "load"),
+    ("jit", "save"),
+    ("fabric", "load"),
+    ("fabric", "save"),
+    ("yaml", "load"),
+    ("pydoc", "locate"),
+}
 
 
 def runs_what_it_reads(node: ast.AST) -> bool:
@@ -52,11 +58,16 @@ def _method(function: ast.Attribute) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "code",
     [
-        "import pickle", "from joblib import load", "torch.load(path)", "self.fabric.load(path)",
-        "torch.save(model, path)", "torch.load(path, weights_only=False)",
-        "np.load(path, allow_pickle=True)", "eval(text)",
+        "import pickle",
+        "from joblib import load",
+        "torch.load(path)",
+        "self.fabric.load(path)",
+        "torch.save(model, path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "eval(text)",
     ],
-)  # fmt: skip
+)
 def test_the_rule_sees(code):
     assert any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
 
@@ -64,10 +75,13 @@ def test_the_rule_sees(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "model.eval()", "np.load(path)", "re.compile(text)", "torch.load(path, weights_only=True)",
+        "model.eval()",
+        "np.load(path)",
+        "re.compile(text)",
+        "torch.load(path, weights_only=True)",
         "from pickle import UnpicklingError",
     ],
-)  # fmt: skip
+)
 def test_the_rule_lets_pass(code):
     assert not any(runs_what_it_reads(node) for node in ast.walk(ast.parse(code)))
 

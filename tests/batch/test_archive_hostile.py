@@ -134,9 +134,12 @@ HOSTILE = ["../../../etc/cron.d/x", "1.2\0.3", "9" * 300, "-rf", "con", "..", ""
 @pytest.mark.parametrize("uid", HOSTILE)
 def test_identifiers_never_become_paths(root, tmp_path, uid):
     tags = {
-        "PatientID": uid, "SeriesDescription": uid, "StudyInstanceUID": uid,
-        "SeriesInstanceUID": uid, "SOPInstanceUID": uid,
-    }  # fmt: skip
+        "PatientID": uid,
+        "SeriesDescription": uid,
+        "StudyInstanceUID": uid,
+        "SeriesInstanceUID": uid,
+        "SOPInstanceUID": uid,
+    }
     series(slices=1, tags=tags).write(root / "s")
     (one,) = search(root, tmp_path / "index")
     assert SAFE.fullmatch(one.folder)
@@ -215,9 +218,12 @@ def torn(archive):
 
 
 ZIPS = {
-    slip: "UNSAFE_ARCHIVE", absolute: "UNSAFE_ARCHIVE", link: "UNSAFE_ARCHIVE",
-    bomb: "TOO_LARGE", torn: "DAMAGED",
-}  # fmt: skip
+    slip: "UNSAFE_ARCHIVE",
+    absolute: "UNSAFE_ARCHIVE",
+    link: "UNSAFE_ARCHIVE",
+    bomb: "TOO_LARGE",
+    torn: "DAMAGED",
+}
 
 
 @pytest.mark.parametrize("attack", ZIPS, ids=lambda one: one.__name__)

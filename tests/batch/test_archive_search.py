@@ -94,19 +94,36 @@ def test_the_same_scans_are_found_as_by_find_scans(mixed, tmp_path):
 
 def test_facts_are_told(tmp_path):
     tags = {
-        "BodyPartExamined": "CHEST", "ConvolutionKernel": ["Br40d", "3"], "StudyDate": "20210304",
-        "Manufacturer": "SIEMENS", "MagneticFieldStrength": "1.5",
-    }  # fmt: skip
+        "BodyPartExamined": "CHEST",
+        "ConvolutionKernel": ["Br40d", "3"],
+        "StudyDate": "20210304",
+        "Manufacturer": "SIEMENS",
+        "MagneticFieldStrength": "1.5",
+    }
     series(tags=tags).write(tmp_path / "s")
     (one,) = search(tmp_path / "s", None)
     expected = {
-        "Modality": "CT", "BodyPartExamined": "CHEST", "ConvolutionKernel": "Br40d 3",
-        "StudyYear": 2021, "Manufacturer": "SIEMENS", "MagneticFieldStrength": 1.5,
-        "SliceThickness": 9, "PixelSpacing": [0.7, 0.4], "spacing_mm": [0.4, 0.7, 2.5],
-        "Rows": 5, "Columns": 6, "slices": 4, "files": 4, "orientation": "LPS", "plane": "axial",
-        "tilt_degrees": 0.0, "TransferSyntax": "Explicit VR Little Endian", "format": "dicom",
-        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "SeriesNumber": 3,
-    }  # fmt: skip
+        "Modality": "CT",
+        "BodyPartExamined": "CHEST",
+        "ConvolutionKernel": "Br40d 3",
+        "StudyYear": 2021,
+        "Manufacturer": "SIEMENS",
+        "MagneticFieldStrength": 1.5,
+        "SliceThickness": 9,
+        "PixelSpacing": [0.7, 0.4],
+        "spacing_mm": [0.4, 0.7, 2.5],
+        "Rows": 5,
+        "Columns": 6,
+        "slices": 4,
+        "files": 4,
+        "orientation": "LPS",
+        "plane": "axial",
+        "tilt_degrees": 0.0,
+        "TransferSyntax": "Explicit VR Little Endian",
+        "format": "dicom",
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "SeriesNumber": 3,
+    }
     assert {key: one.facts[key] for key in expected} == expected
     assert one.files == 4
     assert one.bytes == sum(path.stat().st_size for path in (tmp_path / "s").iterdir())
@@ -115,11 +132,13 @@ def test_facts_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("orientation", "plane"),
     [
-        ((1, 0, 0, 0, 1, 0), "axial"), ((1, 0, 0, 0, 0, -1), "coronal"),
-        ((0, 1, 0, 0, 0, -1), "sagittal"), ((1, 0, 0, 0, 0.8, 0.6), "oblique"),
+        ((1, 0, 0, 0, 1, 0), "axial"),
+        ((1, 0, 0, 0, 0, -1), "coronal"),
+        ((0, 1, 0, 0, 0, -1), "sagittal"),
+        ((1, 0, 0, 0, 0.8, 0.6), "oblique"),
         ((0.8, 0.6, 0, -0.6, 0.8, 0), "axial"),
     ],
-)  # fmt: skip
+)
 def test_the_plane_is_that_of_the_slices(tmp_path, orientation, plane):
     series(orientation=np.array(orientation, float)).write(tmp_path / "s")
     assert search(tmp_path / "s", None)[0].facts["plane"] == plane

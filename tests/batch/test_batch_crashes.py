@@ -130,8 +130,10 @@ def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
     diary = go(crew=crew, attempts=2, events=Murderous())
     (failed,) = [row for row in rows(output) if row.state == "failed"]
     assert (failed.case, failed.code, failed.attempts) == (
-        diary.victim, "KILLED_BY_SIGNAL_9", 2,
-    )  # fmt: skip
+        diary.victim,
+        "KILLED_BY_SIGNAL_9",
+        2,
+    )
     assert diary.tally.done + diary.tally.refused == 4
     assert {row.attempts for row in rows(output) if row.state == "done"} == {0}
     assert nothing_is_left(output)

@@ -46,8 +46,10 @@ def test_the_good_are_done_the_bad_is_refused_and_everything_is_told(go, output)
             assert not final.exists()
             continue
         assert sorted(path.name for path in final.iterdir()) == [
-            "case.json", "labels.nii.gz", "thumbnail.png",
-        ]  # fmt: skip
+            "case.json",
+            "labels.nii.gz",
+            "thumbnail.png",
+        ]
         record = read_record(final)
         assert is_whole(final, record)
         assert (record.volumes_ml, record.source.content) == (row.volumes_ml, row.content)
@@ -79,9 +81,15 @@ def test_every_format_of_a_dicom_series_and_a_refusal_of_what_is_none(go, output
     assert diary.tally.codes == {"NO_DICOM_SOURCE": 2, "UNREADABLE": 1}
     names = {path.name for path in (output / dicom_row(output).folder).iterdir()}
     assert names == {
-        "labels.nii.gz", "labels.seg.nrrd", "seg.dcm", "labels.rtstruct.dcm",
-        "measurements.sr.dcm", "preview.png", "thumbnail.png", "case.json",
-    }  # fmt: skip
+        "labels.nii.gz",
+        "labels.seg.nrrd",
+        "seg.dcm",
+        "labels.rtstruct.dcm",
+        "measurements.sr.dcm",
+        "preview.png",
+        "thumbnail.png",
+        "case.json",
+    }
 
 
 def test_scans_of_another_kind_than_the_model_knows_are_done_with_a_warning(go, output, archive):
@@ -202,8 +210,9 @@ def test_all_computes_again_what_is_done(go, output):
     go()
     diary = go(only="all")
     assert (diary.plan.again, diary.tally.done) == (5, 4)
-    assert all(read_record(output / row.folder).supersedes for row in rows(output)
-               if row.state == "done")  # fmt: skip
+    assert all(
+        read_record(output / row.folder).supersedes for row in rows(output) if row.state == "done"
+    )
 
 
 def test_another_model_and_other_settings_are_other_cases(go, output, tmp_path):
@@ -268,7 +277,7 @@ def test_mirroring_is_another_way_and_so_another_case(go, output):
 
     go()
     plain = volumes()
-    diary = go(settings=Settings(mirror=True))
+    diary = go(settings=Settings(tta=True))
     assert (diary.plan.new, diary.tally.done) == (5, 4)
     mirrored = volumes()
     assert plain.keys() == mirrored.keys()

@@ -115,8 +115,15 @@ def test_files_that_go_while_the_run_is_on_its_way_are_no_refusal(go, archive):
 def test_no_patient_is_named_in_what_is_not_dicom(go, output, archive):
     for path in [*(archive / "p3").iterdir(), *(archive / "p4").iterdir()]:
         slice_ = dcmread(path)
-        for word in ("PatientName", "PatientID", "SeriesDescription", "StudyDescription",
-                     "InstitutionName", "ReferringPhysicianName", "AccessionNumber"):  # fmt: skip
+        for word in (
+            "PatientName",
+            "PatientID",
+            "SeriesDescription",
+            "StudyDescription",
+            "InstitutionName",
+            "ReferringPhysicianName",
+            "AccessionNumber",
+        ):
             setattr(slice_, word, "CANARY7")
         slice_.PatientComments = "CANARY7"
         slice_.save_as(path)
@@ -209,9 +216,14 @@ def small_disk(tmp_path):
     """A file system of one megabyte."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = hasattr(os, "geteuid") and os.geteuid() == 0 and not subprocess.call(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], stderr=subprocess.DEVNULL
-    )  # fmt: skip
+    mounted = (
+        hasattr(os, "geteuid")
+        and os.geteuid() == 0
+        and not subprocess.call(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)],
+            stderr=subprocess.DEVNULL,
+        )
+    )
     if not mounted:
         pytest.skip("no small disk: mounting one needs root")
     yield place

@@ -35,12 +35,17 @@ def tasks(archive, model, tmp_path):
     digest = model_digest(ModelPackage.open(model))
     return [
         Task(
-            case=f"case-{number}", token=f"token-{number}", found=found, device="cpu",
-            staging=str(staging / f"token-{number}"), model=str(model), model_digest=digest,
+            case=f"case-{number}",
+            token=f"token-{number}",
+            found=found,
+            device="cpu",
+            staging=str(staging / f"token-{number}"),
+            model=str(model),
+            model_digest=digest,
             settings=Settings(),
         )
         for number, found in enumerate(scans)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture

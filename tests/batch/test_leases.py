@@ -262,6 +262,8 @@ class SeveralRuns(RuleBasedStateMachine):
 
 TestSeveralRuns = SeveralRuns.TestCase
 TestSeveralRuns.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None,
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
+)

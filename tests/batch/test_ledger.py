@@ -282,11 +282,14 @@ def test_a_late_slice_leaves_the_smaller_result_until_there_is_a_better_one(worl
 def test_a_series_that_lies_there_twice_is_done_once_and_the_larger_one(world, ledger):
     whole, part = found(1), changed(found(1), key="part", files=3, path="/zip")
     other = found(2)
-    scans = once_each([(part, None), (whole, None), (changed(whole, path="/copy"), None),
-                       (other, RULE)])  # fmt: skip
+    scans = once_each(
+        [(part, None), (whole, None), (changed(whole, path="/copy"), None), (other, RULE)]
+    )
     assert [(one.path, fault.code if fault else "") for one, fault in scans] == [
-        ("/zip", "PART_OF_ANOTHER"), (whole.path, ""), (other.path, "RULE"),
-    ]  # fmt: skip
+        ("/zip", "PART_OF_ANOTHER"),
+        (whole.path, ""),
+        (other.path, "RULE"),
+    ]
     world.queue(ledger).enqueue(scans)
     (row,) = take(ledger, 3)
     world.settlement(ledger).settle(world.stage(row))
@@ -328,8 +331,9 @@ def test_refusals_and_failures_are_counted_by_code(world, ledger):
     (row,) = take(ledger)
     world.settlement(ledger, attempts=1).settle(failure(row))
     assert ledger.codes() == {
-        "refused": {"RULE": 2, "MISSING_SLICE": 1}, "failed": {"BROKEN": 1},
-    }  # fmt: skip
+        "refused": {"RULE": 2, "MISSING_SLICE": 1},
+        "failed": {"BROKEN": 1},
+    }
     assert len(ledger.rows(states=["refused"], limit=2)) == 2
     assert ledger.retry() == 1
 

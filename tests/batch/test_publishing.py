@@ -186,8 +186,12 @@ class Killed(BaseException):
     """Stands for a run that is no more."""
 
 
-STEPS = [(os, "rename"), (publish, "sync_folder"), (publish, "write_record"),
-         (provenance, "sync_folder")]  # fmt: skip
+STEPS = [
+    (os, "rename"),
+    (publish, "sync_folder"),
+    (publish, "write_record"),
+    (provenance, "sync_folder"),
+]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -254,12 +258,15 @@ def test_the_steps_that_are_tried_are_all_there_are(world, ledger, monkeypatch):
     assert 4 <= len(done) <= 12
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda folder: (folder / "case.json").unlink(),
-    lambda folder: (folder / "labels.nii.gz").write_bytes(b"half"),
-    lambda folder: (folder / "labels.nii.gz").unlink(),
-    lambda folder: (folder / "case.json").write_bytes(b"{"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "case.json").unlink(),
+        lambda folder: (folder / "labels.nii.gz").write_bytes(b"half"),
+        lambda folder: (folder / "labels.nii.gz").unlink(),
+        lambda folder: (folder / "case.json").write_bytes(b"{"),
+    ],
+)
 def test_results_that_a_dead_run_left_unfinished_are_made_again(world, ledger, spoil):
     world.queue(ledger).enqueue([(found(1), None)])
     clock = Clock()

@@ -17,10 +17,17 @@ from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 CT = {
-    "Modality": "CT", "SliceThickness": 5, "BodyPartExamined": "CHEST", "slices": 40,
-    "plane": "axial", "PixelSpacing": [0.7, 0.4], "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-    "spacing_mm": [0.4, 0.7, 2.5], "StudyYear": 2021, "tilt_degrees": 0.0,
-}  # fmt: skip
+    "Modality": "CT",
+    "SliceThickness": 5,
+    "BodyPartExamined": "CHEST",
+    "slices": 40,
+    "plane": "axial",
+    "PixelSpacing": [0.7, 0.4],
+    "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+    "spacing_mm": [0.4, 0.7, 2.5],
+    "StudyYear": 2021,
+    "tilt_degrees": 0.0,
+}
 
 
 def scan(**facts):
@@ -37,16 +44,30 @@ def verdict(where, **facts):
 @pytest.mark.parametrize(
     "where",
     [
-        'Modality == "CT" and SliceThickness <= 5', 'Modality in ["CT", "MR"]',
-        'Modality in ("CT", "PT")', '"CHEST" in BodyPartExamined', '"AXIAL" in ImageType',
-        '"LOCALIZER" not in ImageType', "1 < SliceThickness < 6", "spacing_mm[2] * slices >= 100",
-        "max(PixelSpacing) < 1", "min(PixelSpacing) == 0.4", 'lower(Modality) == "ct"',
-        "len(ImageType) == 3", "not tilt_degrees", "KVP is None", "KVP == None",
-        'Modality is not None and Modality != "MR"', "StudyYear >= 2020 or slices > 100",
-        "abs(-SliceThickness) == 5", "slices / 2 == 20", "SliceThickness - 1 + 2 == 6",
-        'upper("ct") == Modality', "KVP is None or KVP > 100",
+        'Modality == "CT" and SliceThickness <= 5',
+        'Modality in ["CT", "MR"]',
+        'Modality in ("CT", "PT")',
+        '"CHEST" in BodyPartExamined',
+        '"AXIAL" in ImageType',
+        '"LOCALIZER" not in ImageType',
+        "1 < SliceThickness < 6",
+        "spacing_mm[2] * slices >= 100",
+        "max(PixelSpacing) < 1",
+        "min(PixelSpacing) == 0.4",
+        'lower(Modality) == "ct"',
+        "len(ImageType) == 3",
+        "not tilt_degrees",
+        "KVP is None",
+        "KVP == None",
+        'Modality is not None and Modality != "MR"',
+        "StudyYear >= 2020 or slices > 100",
+        "abs(-SliceThickness) == 5",
+        "slices / 2 == 20",
+        "SliceThickness - 1 + 2 == 6",
+        'upper("ct") == Modality',
+        "KVP is None or KVP > 100",
     ],
-)  # fmt: skip
+)
 def test_what_holds(where):
     assert verdict(where) == ""
 
@@ -59,18 +80,24 @@ def test_what_holds(where):
         ('Modality == "MR" and SliceThickness <= 3', 'Modality == "MR": it is "CT"'),
         ('"LUNG" in BodyPartExamined', '"LUNG" in BodyPartExamined: it is "CHEST"'),
         ("max(PixelSpacing) < 0.5", "max(PixelSpacing) < 0.5: it is [0.7, 0.4]"),
-        ("slices > 50 or tilt_degrees > 0",
-         "slices > 50 or tilt_degrees > 0: slices is 40, tilt_degrees is 0"),
+        (
+            "slices > 50 or tilt_degrees > 0",
+            "slices > 50 or tilt_degrees > 0: slices is 40, tilt_degrees is 0",
+        ),
         ("KVP > 100", "KVP > 100: it is not known"),
-        ("slices < Modality",
-         'slices < Modality: slices is 40, Modality is "CT", which cannot be evaluated'),
+        (
+            "slices < Modality",
+            'slices < Modality: slices is 40, Modality is "CT", which cannot be evaluated',
+        ),
         ("Modality + 1 == 2", 'Modality + 1 == 2: it is "CT", which cannot be evaluated'),
         ("1 == 2", "1 == 2: it never holds"),
         ("PixelSpacing[7] > 1", "PixelSpacing[7] > 1: it is [0.7, 0.4], which cannot be evaluated"),
-        ("slices / tilt_degrees > 1",
-         "slices / tilt_degrees > 1: slices is 40, tilt_degrees is 0, which cannot be evaluated"),
+        (
+            "slices / tilt_degrees > 1",
+            "slices / tilt_degrees > 1: slices is 40, tilt_degrees is 0, which cannot be evaluated",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_hold_is_told_with_its_value(where, message):
     assert verdict(where) == message
     fault = select(scan(), make_rules(where=[where]))
@@ -80,12 +107,26 @@ def test_what_does_not_hold_is_told_with_its_value(where, message):
 @pytest.mark.parametrize(
     "where",
     [
-        "KVP < 100", "KVP > 100", "KVP == 100", "KVP != 100", "KVP <= 100", "KVP >= 100",
-        "100 > KVP", 'KVP in ["a"]', 'KVP not in ["a"]', '"a" in Laterality',
-        '"a" not in Laterality', "KVP + 1 > 0", "abs(KVP) >= 0", "KVP is not None", "KVP != None",
-        "EchoTime < KVP", "Laterality[0] == 'L'", "len(Laterality) >= 0",
+        "KVP < 100",
+        "KVP > 100",
+        "KVP == 100",
+        "KVP != 100",
+        "KVP <= 100",
+        "KVP >= 100",
+        "100 > KVP",
+        'KVP in ["a"]',
+        'KVP not in ["a"]',
+        '"a" in Laterality',
+        '"a" not in Laterality',
+        "KVP + 1 > 0",
+        "abs(KVP) >= 0",
+        "KVP is not None",
+        "KVP != None",
+        "EchoTime < KVP",
+        "Laterality[0] == 'L'",
+        "len(Laterality) >= 0",
     ],
-)  # fmt: skip
+)
 def test_a_comparison_with_a_missing_field_is_false(where):
     assert "not known" in verdict(where) or "cannot be evaluated" in verdict(where)
 

@@ -44,10 +44,15 @@ class Tasks:
             scan.write_text(text)
         found = ScanRecord(key=name, lineage=name, path=str(scan), folder=name, signature=name)
         fields = {
-            "case": f"case{name}", "token": f"token{name}", "found": found, "device": "cpu",
-            "staging": str(self.staging / f"token{name}"), "model": str(self.package.folder),
-            "model_digest": model_digest(self.package), "settings": Settings(),
-        }  # fmt: skip
+            "case": f"case{name}",
+            "token": f"token{name}",
+            "found": found,
+            "device": "cpu",
+            "staging": str(self.staging / f"token{name}"),
+            "model": str(self.package.folder),
+            "model_digest": model_digest(self.package),
+            "settings": Settings(),
+        }
         return Task(**fields | changes)
 
 
@@ -120,9 +125,14 @@ class Site:
         self.folder = folder
         self.processes = []
         self.scheduler = self._start(
-            "dask_scheduler", "--host", "127.0.0.1", "--port", "0",
-            "--scheduler-file", str(self.file),
-        )  # fmt: skip
+            "dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--scheduler-file",
+            str(self.file),
+        )
         until(self._is_up)
 
     def _is_up(self):
@@ -142,18 +152,27 @@ class Site:
     def worker(self, *options, before=""):
         """Start a worker; `before` is run in its process first."""
         return self._start(
-            "dask_worker", "--scheduler-file", str(self.file), "--host", "127.0.0.1", *options,
-            "--local-directory", str(self.folder), before=before,
-        )  # fmt: skip
+            "dask_worker",
+            "--scheduler-file",
+            str(self.file),
+            "--host",
+            "127.0.0.1",
+            *options,
+            "--local-directory",
+            str(self.folder),
+            before=before,
+        )
 
     def _start(self, module, *options, before=""):
         code = f"{before}from distributed.cli.{module} import main; main()"
         path = ":".join(one for one in sys.path if one)
         process = subprocess.Popen(
             [sys.executable, "-c", code, *QUIET, *options],
-            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self.processes.append(process)
         return process
 

@@ -66,8 +66,13 @@ class Slurm:
             host=host, folder=folder, controller=_free_port(), daemon=_free_port()
         )
         (folder / "slurm.conf").write_text(text)
-        files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log",
-                 "seed-file": "seed"}  # fmt: skip
+        files = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         self.pids = [munge / "pid", folder / "slurmctld.pid", folder / "slurmd.pid"]
         self.call("munged", "--force", *(f"--{key}={munge / name}" for key, name in files.items()))
         self.call("slurmctld")
@@ -77,9 +82,13 @@ class Slurm:
     def call(self, *command):
         """Run a program; what it prints."""
         done = subprocess.run(
-            command, env={**os.environ, **self.environment}, capture_output=True, text=True,
-            check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            command,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
         return done.stdout
 
     def jobs(self):
@@ -94,9 +103,11 @@ class Slurm:
 
     def close(self):
         subprocess.run(
-            ["scancel", "--full", "--user", "root"], env={**os.environ, **self.environment},
-            check=False, capture_output=True,
-        )  # fmt: skip
+            ["scancel", "--full", "--user", "root"],
+            env={**os.environ, **self.environment},
+            check=False,
+            capture_output=True,
+        )
         self.until(lambda: not self.call("squeue", "--noheader").strip())
         for path in reversed(self.pids):
             if path.exists():

@@ -23,9 +23,12 @@ def as_the_file_says(task, tell):
         word
     ](task, tell, rest)
     return Result(
-        case=task.case, token=task.token, state="done", content=task.device,
+        case=task.case,
+        token=task.token,
+        state="done",
+        content=task.device,
         seconds={"process": os.getpid()},
-    )  # fmt: skip
+    )
 
 
 def _pass(task, tell, rest):

@@ -25,9 +25,21 @@ def command(tmp_path):
     def line(*more):
         code = "from medseg_pipelines.cli import main; main()"
         return [
-            sys.executable, "-c", code, "batch", str(tmp_path / "archive"), "--model", str(model),
-            "--output", str(tmp_path / "out"), "--device", "cpu", "--min-slices", "1", *more,
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            code,
+            "batch",
+            str(tmp_path / "archive"),
+            "--model",
+            str(model),
+            "--output",
+            str(tmp_path / "out"),
+            "--device",
+            "cpu",
+            "--min-slices",
+            "1",
+            *more,
+        ]
 
     return line
 
@@ -35,9 +47,14 @@ def command(tmp_path):
 def start(command):
     path = ":".join(one for one in sys.path if one)
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
 
 
 def counts(output):
@@ -77,8 +94,12 @@ def test_a_stopped_run_leaves_nobody_and_goes_on_where_it_was(command, tmp_path,
     out, err = second.communicate(timeout=240)
     assert second.returncode == 0, err
     assert counts(tmp_path / "out") == {
-        "waiting": 0, "leased": 0, "done": COUNT, "refused": 0, "failed": 0,
-    }  # fmt: skip
+        "waiting": 0,
+        "leased": 0,
+        "done": COUNT,
+        "refused": 0,
+        "failed": 0,
+    }
     assert "Traceback" not in out + err
 
 

@@ -96,11 +96,19 @@ def test_the_array_recipe_does_every_series_once(slurm, model, tmp_path):
     )
     command.chmod(0o755)
     slurm.call(
-        "sbatch", "--wait", "--array=1-3", "--gres=none", "--cpus-per-task=1", "--mem=2G",
-        f"--output={tmp_path}/log.%a", f"--export=PATH={command.parent}:{os.environ['PATH']}",
-        str(RECIPES / "array.sbatch"), str(tmp_path / "hospital"), str(model),
+        "sbatch",
+        "--wait",
+        "--array=1-3",
+        "--gres=none",
+        "--cpus-per-task=1",
+        "--mem=2G",
+        f"--output={tmp_path}/log.%a",
+        f"--export=PATH={command.parent}:{os.environ['PATH']}",
+        str(RECIPES / "array.sbatch"),
+        str(tmp_path / "hospital"),
+        str(model),
         str(tmp_path / "out"),
-    )  # fmt: skip
+    )
     assert judged(expected, tmp_path / "out") == ([], [], [])
     with Ledger.of(tmp_path / "out") as ledger:
         rows = ledger.rows()

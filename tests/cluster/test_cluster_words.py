@@ -60,9 +60,12 @@ def test_dask_is_not_imported_before_it_is_asked_for():
     code = "import sys, medseg_pipelines.cluster; print('distributed' in sys.modules)"
     path = ":".join(one for one in sys.path if one)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env={"PYTHONPATH": path},
-    )  # fmt: skip
+    )
     assert done.stdout == "False\n"
 
 
@@ -100,10 +103,15 @@ def test_a_slurm_job_has_one_thread_for_each_worker_and_its_share_of_cpus(tmp_pa
         script = cluster.job_script()
     lines = script.splitlines()
     for line in (
-        "#SBATCH -p gpu", "#SBATCH --cpus-per-task=16", "#SBATCH --mem=8G", "#SBATCH -t 01:00:00",
-        "#SBATCH --gres=gpu:1", "export OMP_NUM_THREADS=8", "module load cuda",
+        "#SBATCH -p gpu",
+        "#SBATCH --cpus-per-task=16",
+        "#SBATCH --mem=8G",
+        "#SBATCH -t 01:00:00",
+        "#SBATCH --gres=gpu:1",
+        "export OMP_NUM_THREADS=8",
+        "module load cuda",
         "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False",
-    ):  # fmt: skip
+    ):
         assert line in lines
     assert lines.index("module load cuda") > lines.index("export OMP_NUM_THREADS=8")
     (start,) = [line for line in lines if "dask_worker" in line]
@@ -140,9 +148,12 @@ def test_each_process_has_a_gpu_of_its_own_while_there_are_enough(tmp_path):
     try:
         for _ in range(4):
             process = subprocess.Popen(
-                [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                text=True, env={"PYTHONPATH": path, "TMPDIR": str(tmp_path)},
-            )  # fmt: skip
+                [sys.executable, "-c", CLAIM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={"PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+            )
             processes.append(process)
             had.append(process.stdout.readline().strip())
             if len(processes) == 3:  # the second ends, however: its GPU is free again

@@ -13,10 +13,14 @@ SHAPES = {"2-D, two patches": (2, 18, 14), "3-D, one patch": (1, 10, 12, 9)}
 
 def plan_of(name, **settings):
     return Plan(
-        spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=(16, 16, 16), batch=2, network=Component(name="unet"),
+        spacing_mm=(1.0, 1.0, 1.0),
+        channels=("MR",),
+        normalisation=(Normalisation(),),
+        patch=(16, 16, 16),
+        batch=2,
+        network=Component(name="unet"),
         loss=Component(name=name, settings=settings),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

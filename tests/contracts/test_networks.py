@@ -216,9 +216,13 @@ def test_its_cost_can_be_told(name, dims):
 
 def plan_of(name, settings=None):
     return Plan(
-        spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=(16, 16, 16), batch=2, network=Component(name=name, settings=settings or {}),
-    )  # fmt: skip
+        spacing_mm=(1.0, 1.0, 1.0),
+        channels=("MR",),
+        normalisation=(Normalisation(),),
+        patch=(16, 16, 16),
+        batch=2,
+        network=Component(name=name, settings=settings or {}),
+    )
 
 
 def test_an_unknown_name_lists_the_known():

@@ -113,9 +113,9 @@ def test_one_class_stays_certain(name):
 
 def test_steps_come_in_order_and_probabilities_first():
     asked = ("components", "crf", "holes")
-    refining = build_postprocessing(Component(name=name) for name in asked)
-    assert [type(step).__name__ for step in refining.on_labels] == ["_Components", "_Holes"]
-    assert len(refining.on_probabilities) == 1
+    postprocessing = build_postprocessing(Component(name=name) for name in asked)
+    assert [type(step).__name__ for step in postprocessing.on_labels] == ["_Components", "_Holes"]
+    assert len(postprocessing.on_probabilities) == 1
 
 
 def test_no_step_changes_nothing():

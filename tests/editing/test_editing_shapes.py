@@ -84,8 +84,10 @@ def test_slices_are_filled_by_distances_in_mm_within_the_slice() -> None:
 def test_a_ball_is_as_large_as_the_formula_says(spacing) -> None:
     footprint = ball(12.0, spacing)
     assert footprint.sum() * np.prod(spacing) == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.03)
-    assert all(size == 2 * int(np.ceil(12.0 / mm)) + 1
-               for size, mm in zip(footprint.shape, spacing, strict=True))  # fmt: skip
+    assert all(
+        size == 2 * int(np.ceil(12.0 / mm)) + 1
+        for size, mm in zip(footprint.shape, spacing, strict=True)
+    )
     flat = ball(12.0, spacing, flat_axis=0)
     assert np.array_equal(flat[0], footprint[footprint.shape[0] // 2])
 
@@ -130,8 +132,10 @@ def test_growing_fills_the_organ_and_stops_at_the_radius() -> None:
     growth = Growth(low=40, high=80, radius_mm=10.0)
     once = apply(values, grow(values, 2, image, growth=growth, spacing_mm=CT))
     seeds = np.argwhere(values) * np.asarray(CT)
-    far = [np.linalg.norm(seeds - np.asarray(place) * CT, axis=1).min()
-           for place in np.argwhere(once == 2)[::37]]  # fmt: skip
+    far = [
+        np.linalg.norm(seeds - np.asarray(place) * CT, axis=1).min()
+        for place in np.argwhere(once == 2)[::37]
+    ]
     assert 9.0 < max(far) <= 10.0 + 1e-6
     wide = Growth(low=40, high=80, radius_mm=200.0)
     whole = apply(values, grow(values, 2, image, growth=wide, spacing_mm=CT))

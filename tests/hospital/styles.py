@@ -199,9 +199,13 @@ def enhanced(slices: list[Dataset]) -> Dataset:
         _groups(PlanePositionSequence=("ImagePositionPatient",), of=ds) for ds in slices
     ]
     for keyword in (
-        "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SliceThickness",
-        "RescaleSlope", "RescaleIntercept",
-    ):  # fmt: skip
+        "ImageOrientationPatient",
+        "ImagePositionPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+    ):
         delattr(whole, keyword)
     return whole
 
@@ -245,39 +249,58 @@ def encode(ds: Dataset, syntax: str) -> None:
 
 PLAIN = Style("GE: axial CT, explicit VR, a folder for each patient", _per_patient)
 MULTIFRAME = Style(
-    "Philips: enhanced multi-frame MR", _multiframe, "MR", spacing_mm=(0.7, 0.95),
+    "Philips: enhanced multi-frame MR",
+    _multiframe,
+    "MR",
+    spacing_mm=(0.7, 0.95),
     shape=(12, 20, 22),
-)  # fmt: skip
+)
 STYLES = (
     PLAIN,
     Style(
-        "Siemens: oblique MR, implicit VR, .IMA", _in_syntax(_export, ImplicitVRLittleEndian), "MR",
-        orientation=_OBLIQUE, spacing_mm=(1.1, 0.8),
+        "Siemens: oblique MR, implicit VR, .IMA",
+        _in_syntax(_export, ImplicitVRLittleEndian),
+        "MR",
+        orientation=_OBLIQUE,
+        spacing_mm=(1.1, 0.8),
     ),
     MULTIFRAME,
     Style(
-        "Canon: CT, JPEG 2000, a flat dump without extensions", _in_syntax(_dump, JPEG2000Lossless),
-        spacing_mm=(0.75, 0.9), shape=(9, 32, 38),
+        "Canon: CT, JPEG 2000, a flat dump without extensions",
+        _in_syntax(_dump, JPEG2000Lossless),
+        spacing_mm=(0.75, 0.9),
+        shape=(9, 32, 38),
     ),
     Style(
-        "Hitachi: sagittal MR, RLE", _in_syntax(_per_patient, RLELossless), "MR",
-        orientation=_SAGITTAL, spacing_mm=(0.9, 1.2), shape=(8, 26, 18),
+        "Hitachi: sagittal MR, RLE",
+        _in_syntax(_per_patient, RLELossless),
+        "MR",
+        orientation=_SAGITTAL,
+        spacing_mm=(0.9, 1.2),
+        shape=(8, 26, 18),
     ),
     Style(
-        "Agfa: coronal MR, JPEG-LS, in a zip", _in_syntax(_zipped, JPEGLSLossless), "MR",
-        orientation=_CORONAL, shape=(11, 20, 24),
+        "Agfa: coronal MR, JPEG-LS, in a zip",
+        _in_syntax(_zipped, JPEGLSLossless),
+        "MR",
+        orientation=_CORONAL,
+        shape=(11, 20, 24),
     ),
     Style(
-        "Toshiba: CT with a tilted gantry, flat dump", _dump,
+        "Toshiba: CT with a tilted gantry, flat dump",
+        _dump,
         step_mm=(0.0, 2.5 * float(np.sin(_TILT)), 2.5 * float(np.cos(_TILT))),
     ),
     Style(
-        "an old archive: CT, explicit big endian", _in_syntax(_per_patient, ExplicitVRBigEndian),
+        "an old archive: CT, explicit big endian",
+        _in_syntax(_per_patient, ExplicitVRBigEndian),
         shape=(9, 20, 20),
     ),
     Style(
-        "an old archive: MR, deflated", _in_syntax(_export, DeflatedExplicitVRLittleEndian), "MR",
+        "an old archive: MR, deflated",
+        _in_syntax(_export, DeflatedExplicitVRLittleEndian),
+        "MR",
         spacing_mm=(1.3, 0.6),
     ),
     Style("a research copy: NIfTI", _nifti, "MR", shape=(12, 24, 22)),
-)  # fmt: skip
+)

@@ -63,7 +63,7 @@ def test_a_predictor_mirrors_along_the_axes_of_its_training(tmp_path):
     scan, _ = abdominal_ct(1, ct_grid(shape=(16, 14, 8), spacing_mm=(20.0, 19.0, 30.0)))
     package = tiny_model(tmp_path / "model")
     plain = Predictor.load(package, device="cpu")
-    mirrored = Predictor.load(package, device="cpu", mirror=True)
+    mirrored = Predictor.load(package, device="cpu", tta=True)
     assert package.manifest.plan.mirror_axes == (0, 1, 2)
     assert len(mirrored.network.images) == 8
     before, after = plain.predict(scan), mirrored.predict(scan)

@@ -45,9 +45,14 @@ class Sharp(Local):
 
 def predictor(patch=(8, 8, 8), network=None, **changes):
     plan = Plan(
-        spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=patch, batch=1, network=Component(name="unet"), **changes,
-    )  # fmt: skip
+        spacing_mm=(1.0, 1.0, 1.0),
+        channels=("MR",),
+        normalisation=(Normalisation(),),
+        patch=patch,
+        batch=1,
+        network=Component(name="unet"),
+        **changes,
+    )
     return Predictor(network or Local(), plan, TABLE, choose_device("cpu"))
 
 
@@ -69,7 +74,7 @@ def test_labels_in_a_box_are_those_of_the_whole_run_and_outside_is_background(gr
     scan, box = scan_of(grid, seed), box_in(grid.shape, seed)
     one = predictor()
     whole = one.predict(scan).values
-    found = one.run(scan, Options(box=box, uncertainty=True))
+    found = one.run(scan, Options(roi=box, uncertainty=True))
     same = found.labels.values[box] == whole[box]
     assert same.mean() > 0.97  # rims of tiles that hardly weigh there are left out
     outside = np.ones(grid.shape, bool)
@@ -85,7 +90,7 @@ def test_tiles_for_a_box_cover_it_and_are_fewer(shape, overlap, tile, seed):
     tiles = tuple(min(tile, n) for n in shape)
     box = box_in(shape, seed)
     every = tile_starts(shape, tiles, overlap)
-    chosen = tiles_for(every, tiles, shape=shape, box=box)
+    chosen = tiles_for(every, tiles, shape=shape, roi=box)
     assert [start for start in every if start in set(chosen)] == chosen
     seen = np.zeros(shape, bool)
     for start in chosen:
@@ -100,7 +105,7 @@ def test_a_small_box_takes_few_tiles():
     one = predictor(patch=(16, 16, 16))
     probe = one.probe()
     whole = one.estimate(grid, probe=probe)
-    part = one.estimate(grid, Options(box=(slice(30, 34),) * 3), probe=probe)
+    part = one.estimate(grid, Options(roi=(slice(30, 34),) * 3), probe=probe)
     assert whole.tiles == 343
     assert part.tiles <= 27
     assert part.seconds == pytest.approx(part.tiles * probe.tile_s)
@@ -159,7 +164,7 @@ def test_maps_come_home_to_the_scans_grid():
 def test_what_does_not_fit_is_refused():
     scan = scan_of(Grid((9, 9, 9), np.eye(4)))
     with pytest.raises(GeometryError, match="from 5 to 10 along J, where the scan has 9"):
-        predictor().run(scan, Options(box=(slice(0, 2), slice(5, 10), slice(0, 1))))
+        predictor().run(scan, Options(roi=(slice(0, 2), slice(5, 10), slice(0, 1))))
     with pytest.raises(InputError, match=r"got 1\.0"):
         predictor().run(scan, Options(overlap=1.0))
     with pytest.raises(LabelError, match="it gives: bright, brighter"):
@@ -167,7 +172,7 @@ def test_what_does_not_fit_is_refused():
     regions = structs.replace(predictor().plan, regions=((1, 2), (2,)))
     with pytest.raises(PlanError, match="components or holes"):
         dataclasses.replace(predictor(), plan=regions).run(
-            scan, Options(refining=(Component(name="crf"),))
+            scan, Options(postprocessing=(Component(name="crf"),))
         )
 
 
@@ -177,12 +182,12 @@ def test_steps_on_labels_see_the_box_only():
     values[8:11, 8:11, 8:11] = 40
     scan = Scan(values[None], Grid(values.shape, np.eye(4)))
     one = dataclasses.replace(
-        predictor(), refining=build_postprocessing((Component(name="components"),))
+        predictor(), postprocessing=build_postprocessing((Component(name="components"),))
     )
     box = (slice(7, 12),) * 3
     assert not one.predict(scan).values[box].any()
-    assert one.run(scan, Options(box=box)).labels.values[9, 9, 9] == 300
-    assert one.run(scan, Options(refining=())).labels.values[9, 9, 9] == 300
+    assert one.run(scan, Options(roi=box)).labels.values[9, 9, 9] == 300
+    assert one.run(scan, Options(postprocessing=())).labels.values[9, 9, 9] == 300
 
 
 class Hungry(Local):
@@ -228,8 +233,11 @@ def test_a_gpu_sums_elsewhere_then_takes_smaller_tiles_then_the_cpu():
     assert [way.device.torch_device.type for way in ways] == ["cuda", "cuda", "cuda", "cpu"]
     assert [way.sums_on.type for way in ways] == ["cuda", "cpu", "cpu", "cpu"]
     assert [way.tile for way in ways] == [
-        (128, 96, 24), (128, 96, 24), (64, 48, 24), (128, 96, 24),
-    ]  # fmt: skip
+        (128, 96, 24),
+        (128, 96, 24),
+        (64, 48, 24),
+        (128, 96, 24),
+    ]
     assert not ways[0].words
     tried = []
 
@@ -291,7 +299,7 @@ def test_a_forecast_counts_tiles_and_memory():
     large = one.estimate(Grid((16, 16, 64), np.eye(4)), probe=probe)
     assert (small.tiles, large.tiles) == (1, 7)
     assert large.device_bytes > small.device_bytes > probe.peak_bytes
-    refined = Options(refining=(Component(name="crf"),))
+    refined = Options(postprocessing=(Component(name="crf"),))
     assert one.estimate(Grid((16, 16, 64), np.eye(4)), refined, probe=probe).main_bytes > (
         large.main_bytes
     )

@@ -33,9 +33,13 @@ class Nested(torch.nn.Module):
 
 def predictor(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0)):
     plan = Plan(
-        spacing_mm=spacing, channels=("MR",), normalisation=(Normalisation(scheme="none"),),
-        patch=patch, batch=1, network=Component(name="unet"),
-    )  # fmt: skip
+        spacing_mm=spacing,
+        channels=("MR",),
+        normalisation=(Normalisation(scheme="none"),),
+        patch=patch,
+        batch=1,
+        network=Component(name="unet"),
+    )
     return Predictor(Threshold(), plan, TABLE, choose_device("cpu"))
 
 

@@ -75,9 +75,16 @@ def disk_full(here):
 
 
 CASES = (
-    missing_file, empty_folder, two_series, another_shape, value_not_in_the_table,
-    unreadable_nifti, nan_voxels, wrong_checksum, disk_full,
-)  # fmt: skip
+    missing_file,
+    empty_folder,
+    two_series,
+    another_shape,
+    value_not_in_the_table,
+    unreadable_nifti,
+    nan_voxels,
+    wrong_checksum,
+    disk_full,
+)
 
 
 class Here:

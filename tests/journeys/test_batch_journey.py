@@ -119,14 +119,17 @@ def test_one_bad_scan_does_not_stop_the_rest(first_run):
     result, output = first_run
     assert result.exit_code == 0, result.output
     assert states(output) == [
-        ("done", ""), ("done", ""), ("done", ""), ("refused", "FEW_SLICES"),
+        ("done", ""),
+        ("done", ""),
+        ("done", ""),
+        ("refused", "FEW_SLICES"),
         ("refused", "UNREADABLE"),
-    ]  # fmt: skip
+    ]
     for row in summary(output):
         if row["state"] == "done":
             assert names_below(output / row["folder"]) == [
-                "case.json", "labels.nii.gz", "preview.png", "thumbnail.png",
-            ]  # fmt: skip
+                *("case.json", "labels.nii.gz", "preview.png", "thumbnail.png")
+            ]
             assert float(row["liver_ml"]) >= 0
         else:
             assert row["folder"] == ""
@@ -168,9 +171,9 @@ def test_running_again_changes_nothing(run, archived, shared_model, finished, mo
     before = files_below(finished)
     stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("*.*") if path.is_file()}
     again = run(
-        "batch", archived, "--model", shared_model, "--output", finished, "--format", "nifti",
-        "--format", "preview",
-    )  # fmt: skip
+        *("batch", archived, "--model", shared_model, "--output", finished),
+        *("--format", "nifti", "--format", "preview"),
+    )
     assert again.exit_code == 0
     assert "3 done already" in plain(again.output)
     assert files_below(finished) == before
@@ -249,9 +252,10 @@ def test_rules_choose_and_a_dry_run_says_why_and_writes_nothing(batch, archive, 
     assert [one["runs"] for one in told].count(True) == 2
     assert all(one["path"].startswith(str(archive)) for one in told)
     for option, pattern in (
-        ("--series-description", "*brain*"), ("--exclude-description", "*"),
+        ("--series-description", "*brain*"),
+        ("--exclude-description", "*"),
         ("--orientation", "coronal"),
-    ):  # fmt: skip
+    ):
         told = batch(option, pattern, "--dry-run", "--json-lines").output.splitlines()
         assert not any(json.loads(line)["runs"] for line in told)
 
@@ -335,10 +339,13 @@ def test_status_and_explain(run, first_run, archived):
     explained = [
         json.loads(run("batch", "explain", output, name, "--json").output)
         for name in (
-            done["case"], done["case"][:12], done["folder"], output / done["folder"],
+            done["case"],
+            done["case"][:12],
+            done["folder"],
+            output / done["folder"],
             output / done["folder"] / "case.json",
         )
-    ]  # fmt: skip
+    ]
     assert all(one == explained[0] for one in explained)
     assert explained[0]["results"]["labels.nii.gz"] > 0
     assert "path" not in explained[0]["scan"]

@@ -130,12 +130,21 @@ def dataset_json(tmp_path):
 @pytest.fixture
 def region_model(tmp_path):
     plan = Plan(
-        spacing_mm=(1.5, 1.5, 1.5), channels=("MR",), normalisation=(Normalisation(),),
-        patch=(16, 16, 16), batch=2, regions=((1, 2), (2,)),
-        network=Component(name="unet", settings={
-            "features": [4, 8], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2,
-        }),
-    )  # fmt: skip
+        spacing_mm=(1.5, 1.5, 1.5),
+        channels=("MR",),
+        normalisation=(Normalisation(),),
+        patch=(16, 16, 16),
+        batch=2,
+        regions=((1, 2), (2,)),
+        network=Component(
+            name="unet",
+            settings={
+                "features": [4, 8],
+                "strides": [[1] * 3, [2] * 3],
+                "kernels": [[3] * 3] * 2,
+            },
+        ),
+    )
     labels = LabelTable.of({1: "whole without core", 2: "core"})
     manifest = Manifest(name="regions", plan=plan, labels=labels, weights=UNSAVED)
     return save_package(tmp_path / "regions", manifest, build_network(plan, classes=2)).folder

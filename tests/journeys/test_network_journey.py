@@ -76,12 +76,12 @@ def test_colour_pictures_get_a_flat_network(run, pictures, tmp_path, name):
 
 def test_a_flat_network_labels_a_volume_slice_by_slice(run, toy, tmp_path):
     folder, output = tmp_path / "run", tmp_path / "out.nii.gz"
-    arguments = ("--network", "fcn", "--plane", "coronal", "--refine")
+    arguments = ("--network", "fcn", "--plane", "coronal", "--postprocess")
     result = run("train", toy, "--output", folder, *arguments, *FEW)
     assert result.exit_code == 0, result.output
     manifest = ModelPackage.open(folder / "model").manifest
     assert manifest.plan.patch[1] == 1
-    assert "refining" in manifest.provenance
+    assert "postprocessing" in manifest.provenance
     scan = toy / "images" / "c1.nii.gz"
     assert run("segment", scan, "--model", folder, "--output", output).exit_code == 0
 

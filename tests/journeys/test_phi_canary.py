@@ -28,33 +28,80 @@ from dicom_phantom import Series, random_stored, save
 HEADER, PLACE = "Qxheaderqx", "Qxplaceqx"
 BIRTH, STUDY = "19310207", "20170309"
 WORDS = {
-    "PatientName": f"{HEADER}^Anna", "PatientID": f"{HEADER}-4711", "PatientBirthDate": BIRTH,
-    "PatientSex": "F", "OtherPatientIDs": HEADER, "OtherPatientNames": HEADER,
-    "PatientBirthName": HEADER, "PatientMotherBirthName": HEADER, "PatientAddress": HEADER,
-    "PatientTelephoneNumbers": HEADER, "PatientComments": HEADER, "EthnicGroup": HEADER,
-    "Occupation": HEADER, "AdditionalPatientHistory": HEADER, "MedicalAlerts": HEADER,
-    "Allergies": HEADER, "IssuerOfPatientID": HEADER, "MilitaryRank": HEADER,
-    "AccessionNumber": HEADER, "StudyID": HEADER, "StudyDate": STUDY, "SeriesDate": STUDY,
-    "AcquisitionDate": STUDY, "ContentDate": STUDY, "StudyTime": "101112",
-    "StudyDescription": HEADER, "SeriesDescription": HEADER, "ProtocolName": HEADER,
-    "ReferringPhysicianName": HEADER, "PerformingPhysicianName": HEADER,
-    "NameOfPhysiciansReadingStudy": HEADER, "PhysiciansOfRecord": HEADER, "OperatorsName": HEADER,
-    "RequestingPhysician": HEADER, "RequestingService": HEADER, "InstitutionName": HEADER,
-    "InstitutionAddress": HEADER, "InstitutionalDepartmentName": HEADER, "StationName": HEADER,
-    "DeviceSerialNumber": HEADER, "ImageComments": HEADER, "ContrastBolusAgent": HEADER,
-    "AdmittingDiagnosesDescription": HEADER, "RequestedProcedureDescription": HEADER,
-    "PerformedProcedureStepDescription": HEADER, "PerformedProcedureStepID": HEADER,
-    "PositionReferenceIndicator": HEADER, "FillerOrderNumberImagingServiceRequest": HEADER,
-}  # fmt: skip
+    "PatientName": f"{HEADER}^Anna",
+    "PatientID": f"{HEADER}-4711",
+    "PatientBirthDate": BIRTH,
+    "PatientSex": "F",
+    "OtherPatientIDs": HEADER,
+    "OtherPatientNames": HEADER,
+    "PatientBirthName": HEADER,
+    "PatientMotherBirthName": HEADER,
+    "PatientAddress": HEADER,
+    "PatientTelephoneNumbers": HEADER,
+    "PatientComments": HEADER,
+    "EthnicGroup": HEADER,
+    "Occupation": HEADER,
+    "AdditionalPatientHistory": HEADER,
+    "MedicalAlerts": HEADER,
+    "Allergies": HEADER,
+    "IssuerOfPatientID": HEADER,
+    "MilitaryRank": HEADER,
+    "AccessionNumber": HEADER,
+    "StudyID": HEADER,
+    "StudyDate": STUDY,
+    "SeriesDate": STUDY,
+    "AcquisitionDate": STUDY,
+    "ContentDate": STUDY,
+    "StudyTime": "101112",
+    "StudyDescription": HEADER,
+    "SeriesDescription": HEADER,
+    "ProtocolName": HEADER,
+    "ReferringPhysicianName": HEADER,
+    "PerformingPhysicianName": HEADER,
+    "NameOfPhysiciansReadingStudy": HEADER,
+    "PhysiciansOfRecord": HEADER,
+    "OperatorsName": HEADER,
+    "RequestingPhysician": HEADER,
+    "RequestingService": HEADER,
+    "InstitutionName": HEADER,
+    "InstitutionAddress": HEADER,
+    "InstitutionalDepartmentName": HEADER,
+    "StationName": HEADER,
+    "DeviceSerialNumber": HEADER,
+    "ImageComments": HEADER,
+    "ContrastBolusAgent": HEADER,
+    "AdmittingDiagnosesDescription": HEADER,
+    "RequestedProcedureDescription": HEADER,
+    "PerformedProcedureStepDescription": HEADER,
+    "PerformedProcedureStepID": HEADER,
+    "PositionReferenceIndicator": HEADER,
+    "FillerOrderNumberImagingServiceRequest": HEADER,
+}
 """Not among them: Manufacturer, its model and BodyPartExamined. They tell of a scanner and of what
 was scanned, rules ask for them, and `explain` shows them."""
 REPEATED = {
-    "PatientName", "PatientID", "PatientBirthDate", "IssuerOfPatientID", "OtherPatientNames",
-    "PatientComments", "MedicalAlerts", "Allergies", "Occupation", "AdditionalPatientHistory",
-    "AccessionNumber", "StudyID", "StudyDate", "StudyDescription", "ReferringPhysicianName",
-    "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy", "AdmittingDiagnosesDescription",
-    "RequestingService", "ProcedureCodeSequence", "PositionReferenceIndicator",
-}  # fmt: skip
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "IssuerOfPatientID",
+    "OtherPatientNames",
+    "PatientComments",
+    "MedicalAlerts",
+    "Allergies",
+    "Occupation",
+    "AdditionalPatientHistory",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyDescription",
+    "ReferringPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "AdmittingDiagnosesDescription",
+    "RequestingService",
+    "ProcedureCodeSequence",
+    "PositionReferenceIndicator",
+}
 """What DICOM results repeat of the source: patient, study, frame of reference (PS3.3, C.7)."""
 PRIVATE = {".medseg/ledger.sqlite", ".medseg/index.sqlite"}
 """The only files that may know where scans lie, for they must be found again."""
@@ -174,21 +221,34 @@ def call(*arguments: object, code: str = "") -> str:
     """Run medseg in a process of its own; all that it and its children print, and its exit code."""
     program = ["-c", code] if code else ["-c", "from medseg_pipelines.cli import main; main()"]
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, *program, *map(str, arguments)],
-        capture_output=True, text=True, env=environment, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     return f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}"
 
 
 def batch(archive, model, output, *more, code=""):
     formats = [word for form in FORMATS for word in ("--format", form)]
     return call(
-        "batch", archive, "--model", model, "--output", output, *formats, "--attempts", "1", *more,
+        "batch",
+        archive,
+        "--model",
+        model,
+        "--output",
+        output,
+        *formats,
+        "--attempts",
+        "1",
+        *more,
         code=code,
-    )  # fmt: skip
+    )
 
 
 def looked_at(output: Path) -> list[str]:
@@ -258,8 +318,10 @@ def test_no_word_comes_out_of_workers_or_of_results_that_are_de_identified(
         for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
     }
     for_people = {
-        path: forms(path) for path in output.rglob("*")
+        path: forms(path)
+        for path in output.rglob("*")
         if path.is_file() and ".medseg" not in path.parts
-    }  # fmt: skip
-    assert not [path for path, content in for_people.items()
-                if any(uid.encode() in content for uid in uids)]  # fmt: skip
+    }
+    assert not [
+        path for path, content in for_people.items() if any(uid.encode() in content for uid in uids)
+    ]

@@ -57,9 +57,21 @@ def test_training_on_real_scans_learns(shared_data, tmp_path):
     splits.write_text(json.dumps([{"train": names["train"][:40], "val": names["val"][:4]}]))
     labels.write_text('{"1": "anterior", "2": "posterior"}')
     run(
-        "train", folder, "--output", tmp_path / "run", "--splits", splits, "--labels", labels,
-        "--modality", "MR", "--steps", 120, "--device", "cpu",
-    )  # fmt: skip
+        "train",
+        folder,
+        "--output",
+        tmp_path / "run",
+        "--splits",
+        splits,
+        "--labels",
+        labels,
+        "--modality",
+        "MR",
+        "--steps",
+        120,
+        "--device",
+        "cpu",
+    )
     manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
     assert manifest["scores"]["foreground"] > 0.7
     assert manifest["plan"]["patch"] == [40, 56, 40]

@@ -26,7 +26,7 @@ def test_nifti_keeps_the_affine_bit_for_bit(run, scan_file, model, tmp_path):
 
 def test_mirroring_is_another_answer_on_the_same_grid(run, scan_file, model, tmp_path):
     outputs = [tmp_path / "plain.nii.gz", tmp_path / "mirrored.nii.gz"]
-    for output, more in zip(outputs, [[], ["--mirror"]], strict=True):
+    for output, more in zip(outputs, [[], ["--tta"]], strict=True):
         assert run("segment", scan_file, "--model", model, "--output", output, *more).exit_code == 0
     plain, mirrored = (read_labels(output) for output in outputs)
     assert mirrored.grid.same_as(plain.grid)
@@ -38,9 +38,11 @@ def test_a_dicom_series_becomes_a_dicom_seg(run, series, model, tmp_path):
     result = run("segment", series, "--model", model, "--output", output)
     assert result.exit_code == 0, result.output
     labels = read_labels(output)
-    assert set(labels.table.names) <= {
-        "liver", "spleen", "left_kidney", "right_kidney", "stomach", "aorta"
-    } or labels.values.any()  # fmt: skip
+    assert (
+        set(labels.table.names)
+        <= {"liver", "spleen", "left_kidney", "right_kidney", "stomach", "aorta"}
+        or labels.values.any()
+    )
 
 
 @pytest.mark.parametrize(("encoding", "kind"), [("labelmap", "LABELMAP"), ("binary", "BINARY")])
@@ -51,9 +53,7 @@ def test_the_encoding_of_a_dicom_seg(run, series, model, tmp_path, encoding, kin
     assert pydicom.dcmread(output, stop_before_pixels=True).SegmentationType == kind
 
 
-def test_an_encoding_of_another_format_is_refused_before_computing(
-    run, scan_file, model, tmp_path
-):  # fmt: skip
+def test_an_encoding_of_another_format_is_refused_before_computing(run, scan_file, model, tmp_path):
     output = tmp_path / "out.nii.gz"
     result = run("segment", scan_file, "--model", model, "--output", output, "--encoding", "auto")
     assert result.exit_code == 2
@@ -74,10 +74,11 @@ def test_an_uneven_series_becomes_a_dicom_seg_on_its_own_slices(run, series, mod
     assert result.exit_code == 0, result.output
     frames = pydicom.dcmread(output).PerFrameFunctionalGroupsSequence
     found = {
-        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID:
-        frame.PlanePositionSequence[0].ImagePositionPatient[2]
+        frame.DerivationImageSequence[0]
+        .SourceImageSequence[0]
+        .ReferencedSOPInstanceUID: frame.PlanePositionSequence[0].ImagePositionPatient[2]
         for frame in frames
-    }  # fmt: skip
+    }
     assert found == heights
 
 

@@ -59,14 +59,26 @@ def test_there_must_be_a_run_to_resume(run, dataset, tmp_path):
 def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, tmp_path):
     folder = tmp_path / "run"
     command = [
-        sys.executable, "-c", "from medseg_pipelines.cli import main; main()",
-        "train", str(dataset), "--output", str(folder), "--steps", "100000", "--device", "cpu",
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        "from medseg_pipelines.cli import main; main()",
+        "train",
+        str(dataset),
+        "--output",
+        str(folder),
+        "--steps",
+        "100000",
+        "--device",
+        "cpu",
+    ]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
         env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 120
     while not read_history(folder) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.2)

@@ -106,8 +106,9 @@ def test_other_grids_are_refused_and_brought_together_on_request():
     world = coarse.to_world(np.moveaxis(np.indices(coarse.shape), 0, -1))
     second = LabelMap(
         (np.linalg.norm(world - 19.5, axis=-1) < 14).astype(np.uint8),
-        coarse, LabelTable.of({1: "ball"}),
-    )  # fmt: skip
+        coarse,
+        LabelTable.of({1: "ball"}),
+    )
     with pytest.raises(GeometryError, match="one grid"):
         compare(first, second)
     moved = labels_on(second, fine)

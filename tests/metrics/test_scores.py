@@ -62,9 +62,13 @@ def test_surfaces_stand_beside_overlap_and_have_their_own_means():
     }
     summary = summarise(cases, surfaces)
     assert summary["cases"][0]["labels"]["liver"] == {
-        "dice": 0.8, "iou": 0.6, "volume_ml": 1.0, "reference_volume_ml": 2.0,
-        "hd95_mm": 2.0, "nsd": 0.9,
-    }  # fmt: skip
+        "dice": 0.8,
+        "iou": 0.6,
+        "volume_ml": 1.0,
+        "reference_volume_ml": 2.0,
+        "hd95_mm": 2.0,
+        "nsd": 0.9,
+    }
     assert summary["mean"]["liver"] == pytest.approx(
         {"dice": 0.7, "iou": 0.55, "hd95_mm": 3.0, "nsd": 0.8}
     )

@@ -23,9 +23,13 @@ pytest.importorskip("onnxscript", reason="torch writes ONNX with the package onn
 
 SETTINGS = {"features": [4, 8], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2}
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 2.5), channels=("CT", "MR"), normalisation=(Normalisation(),) * 2,
-    patch=(16, 12, 8), batch=2, network=Component(name="unet", settings=SETTINGS),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 2.5),
+    channels=("CT", "MR"),
+    normalisation=(Normalisation(),) * 2,
+    patch=(16, 12, 8),
+    batch=2,
+    network=Component(name="unet", settings=SETTINGS),
+)
 FLAT_SETTINGS = {"features": [4, 8], "strides": [[1, 1], [2, 2]], "kernels": [[3, 3], [3, 3]]}
 FLAT = msgspec.structs.replace(
     PLAN, plane="axial", patch=(16, 12, 1), network=Component(name="unet", settings=FLAT_SETTINGS)
@@ -35,9 +39,14 @@ FLAT = msgspec.structs.replace(
 def packed(folder, plan):
     torch.manual_seed(0)
     manifest = Manifest(
-        name="toy", version="3", plan=plan, labels=LabelTable.of({1: "liver", 7: "cyst"}),
-        card=Card(licence="CC0"), refining=(Component(name="holes"),), weights=UNSAVED,
-    )  # fmt: skip
+        name="toy",
+        version="3",
+        plan=plan,
+        labels=LabelTable.of({1: "liver", 7: "cyst"}),
+        card=Card(licence="CC0"),
+        postprocessing=(Component(name="holes"),),
+        weights=UNSAVED,
+    )
     return save_package(folder, manifest, build_network(plan, classes=3))
 
 
@@ -86,7 +95,7 @@ def test_the_file_says_which_model_it_is(package, exported):
     assert msgspec.json.decode(facts["plan"], type=Plan) == PLAN
     labels = {one["value"]: one["name"] for one in json.loads(facts["labels"])}
     assert labels == {1: "liver", 7: "cyst"}
-    assert json.loads(facts["refining"]) == [{"name": "holes", "settings": {}}]
+    assert json.loads(facts["postprocessing"]) == [{"name": "holes", "settings": {}}]
 
 
 def test_nothing_lies_beside_the_file(exported):

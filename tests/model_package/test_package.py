@@ -16,20 +16,32 @@ from medseg.planning import Component, Normalisation, Plan
 from medseg.volume import LabelTable
 
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2,
-    network=Component(name="unet", settings={
-        "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]],
-    }),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Component(
+        name="unet",
+        settings={
+            "features": [4, 8],
+            "strides": [[1, 1, 1], [2, 2, 2]],
+            "kernels": [[3, 3, 3], [3, 3, 3]],
+        },
+    ),
+)
 
 
 @pytest.fixture
 def package(tmp_path):
     manifest = Manifest(
-        name="toy", plan=PLAN, labels=LabelTable.of({1: "a", 2: "b"}),
-        card=Card(summary="A toy.", limits="Everything."), scores={"a": 0.5}, weights=UNSAVED,
-    )  # fmt: skip
+        name="toy",
+        plan=PLAN,
+        labels=LabelTable.of({1: "a", 2: "b"}),
+        card=Card(summary="A toy.", limits="Everything."),
+        scores={"a": 0.5},
+        weights=UNSAVED,
+    )
     return save_package(tmp_path / "toy", manifest, build_network(PLAN, classes=3))
 
 

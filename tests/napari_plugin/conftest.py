@@ -22,9 +22,13 @@ if os.environ.get("CI") and importlib.util.find_spec("napari") is None:
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 PLUGIN = Path(medseg_napari.__file__).parent
 STEPS = {
-    "R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0),
-    "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1),
-}  # fmt: skip
+    "R": (1, 0, 0),
+    "L": (-1, 0, 0),
+    "A": (0, 1, 0),
+    "P": (0, -1, 0),
+    "S": (0, 0, 1),
+    "I": (0, 0, -1),
+}
 TABLE = LabelTable.of({1: "anterior", 2: "posterior"})
 
 

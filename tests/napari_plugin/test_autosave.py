@@ -69,8 +69,9 @@ def test_what_is_kept_comes_back_bit_by_bit(viewer, tmp_path, hippocampus) -> No
     assert np.array_equal(scan.data, viewer.layers[0].data)
     assert layer.name == NAME
     assert layer.selected_label == 3
-    old, new = (labels_from_layer(*one.as_layer_data_tuple()[:2])
-                for one in (viewer.layers[1], layer))  # fmt: skip
+    old, new = (
+        labels_from_layer(*one.as_layer_data_tuple()[:2]) for one in (viewer.layers[1], layer)
+    )
     assert new.grid.affine.tobytes() == old.grid.affine.tobytes()
     assert new.values.tobytes() == old.values.tobytes()
     assert new.values.dtype == old.values.dtype
@@ -157,9 +158,9 @@ def test_a_changed_or_missing_scan_is_told_and_the_labels_come_back(
 
 
 def test_damage_is_noticed_and_the_rest_restored(viewer, tmp_path) -> None:
-    second = Layer.create(*layer_from_labels(
-        labels_from_layer(*viewer.layers[1].as_layer_data_tuple()[:2]), "second"
-    ))  # fmt: skip
+    second = Layer.create(
+        *layer_from_labels(labels_from_layer(*viewer.layers[1].as_layer_data_tuple()[:2]), "second")
+    )
     second.data[0, 0, 0] = 3
     viewer.add_layer(second)
     session = Session(tmp_path / "a")
@@ -247,9 +248,12 @@ def test_a_killed_program_costs_nothing(
     paths = os.pathsep.join(dict.fromkeys(sys.path))
     done = subprocess.run(
         [sys.executable, str(script), str(hippocampus), str(tmp_path / "truth.npy")],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=180,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=180,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == -9, done.stderr
 
     from medseg_napari.panels.labels import LabelsPanel

@@ -84,8 +84,11 @@ def test_a_generator_gives_first_results_and_a_last_one() -> None:
         return "fine"
 
     assert heard(Job(work)) == [
-        Progress(0, 2, "a"), Partial("coarse"), Progress(1, 2, "a"), Done("fine"),
-    ]  # fmt: skip
+        Progress(0, 2, "a"),
+        Partial("coarse"),
+        Progress(1, 2, "a"),
+        Done("fine"),
+    ]
 
 
 def test_an_abandoned_job_ends_its_thread() -> None:

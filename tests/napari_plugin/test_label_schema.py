@@ -10,14 +10,19 @@ from medseg_napari.editing.label_schema import read_schema, rows_of, table_of_ro
 
 LIVER = Label(value=5, name="liver", color=(1, 20, 255), code=Code("10200004", "SCT", "Liver"))
 LESION = Label.coded(
-    7, "lesion", (9, 9, 9),
+    7,
+    "lesion",
+    (9, 9, 9),
     kind=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
     what=Code("4147007", "SCT", "Mass"),
-)  # fmt: skip
+)
 OTHER = Label.coded(
-    8, "other", (9, 9, 9), kind=Code("Q1", "99LOCAL", "it's own"),
+    8,
+    "other",
+    (9, 9, 9),
+    kind=Code("Q1", "99LOCAL", "it's own"),
     what=Code("K1", "99LOCAL", "Kind"),
-)  # fmt: skip
+)
 TABLE = LabelTable((Label(value=2, name="Niere links", color=(0, 0, 0)), LIVER, LESION, OTHER))
 
 

@@ -24,9 +24,13 @@ from medseg_napari.layers import (
 
 ALL_48 = ["".join(p) for pair in permutations(["RL", "AP", "SI"]) for p in product(*pair)]
 STEPS = {
-    "R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0),
-    "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1),
-}  # fmt: skip
+    "R": (1, 0, 0),
+    "L": (-1, 0, 0),
+    "A": (0, 1, 0),
+    "P": (0, -1, 0),
+    "S": (0, 0, 1),
+    "I": (0, 0, -1),
+}
 SHAPE, SPACING = (5, 7, 6), (0.7, 1.5, 3.0)
 
 

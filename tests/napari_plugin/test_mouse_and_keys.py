@@ -55,9 +55,15 @@ def turn(canvas, qapp):
         where = QPointF(canvas.mapToGlobal(canvas.rect().center()))
         for _ in range(abs(notches)):
             event = QWheelEvent(
-                middle, where, QPoint(0, 0), QPoint(0, 120 if notches > 0 else -120),
-                Qt.MouseButton.NoButton, modifier, Qt.ScrollPhase.NoScrollPhase, False,
-            )  # fmt: skip
+                middle,
+                where,
+                QPoint(0, 0),
+                QPoint(0, 120 if notches > 0 else -120),
+                Qt.MouseButton.NoButton,
+                modifier,
+                Qt.ScrollPhase.NoScrollPhase,
+                False,
+            )
             qapp.sendEvent(canvas, event)
 
     return _turn
@@ -175,8 +181,10 @@ def test_the_read_out_is_the_place_in_the_patient(viewer, canvas, qtbot) -> None
 
     angle = np.radians(20)
     turned = np.diag([-2.0, -2.0, 3.0, 1.0])
-    turned[1:3, 1:3] = [[-2 * np.cos(angle), 3 * np.sin(angle)],
-                        [2 * np.sin(angle), 3 * np.cos(angle)]]  # fmt: skip
+    turned[1:3, 1:3] = [
+        [-2 * np.cos(angle), 3 * np.sin(angle)],
+        [2 * np.sin(angle), 3 * np.cos(angle)],
+    ]
     viewer.layers.clear()
     layer = viewer.add_layer(ct_layer(affine=turned))
     grid = layer.metadata["medseg"]["grid"]

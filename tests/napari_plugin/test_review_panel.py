@@ -75,16 +75,19 @@ def test_a_result_is_compared_with_the_truth(
     scores = overlap(same_values, truth)
     surfaces = surface_distances(same_values, truth, tolerance_mm=0.5)
     shown = {
-        form.table.item(row, 0).text().lower(): [form.table.item(row, column).text()
-                                                 for column in range(1, 6)]
+        form.table.item(row, 0).text().lower(): [
+            form.table.item(row, column).text() for column in range(1, 6)
+        ]
         for row in range(form.table.rowCount())
-    }  # fmt: skip
+    }
     for name in NAMES.names:
         assert shown[name] == [
-            f"{scores[name].dice:.3f}", f"{surfaces[name].hd95_mm:.2f}",
-            f"{surfaces[name].nsd:.3f}", f"{scores[name].volume_ml:.2f}",
+            f"{scores[name].dice:.3f}",
+            f"{surfaces[name].hd95_mm:.2f}",
+            f"{surfaces[name].nsd:.3f}",
+            f"{scores[name].volume_ml:.2f}",
             f"{scores[name].reference_volume_ml:.2f}",
-        ]  # fmt: skip
+        ]
 
     overlay = viewer.layers[-1]
     assert overlay.name.startswith("difference")
@@ -130,8 +133,9 @@ def test_other_grids_are_refused_then_resampled_on_request(
     )
     halved = LabelMap(
         np.ascontiguousarray(truth.values[::2, ::2, ::2][tuple(slice(n) for n in coarse.shape)]),
-        coarse, NAMES,
-    )  # fmt: skip
+        coarse,
+        NAMES,
+    )
     viewer, panel = open_review(halved, truth)
     form = panel.form
     assert not form.resample.isVisible()
@@ -155,9 +159,10 @@ def test_bad_pairs_and_bad_targets_are_told(open_review, qtbot, truth, tmp_path)
     assert "Compare first" in form.activity.message.text()
 
     by_hand = viewer.add_labels(
-        viewer.layers[0].data.copy(), scale=viewer.layers[0].scale,
+        viewer.layers[0].data.copy(),
+        scale=viewer.layers[0].scale,
         translate=viewer.layers[0].translate,
-    )  # fmt: skip
+    )
     form.first.choose(by_hand)
     form.second.choose(viewer.layers[0])
     form.compare.click()

@@ -29,7 +29,7 @@ def panel(make_napari_viewer, qtbot, package, halves, tmp_path, monkeypatch) -> 
     viewer = make_napari_viewer()
     viewer.add_labels(np.full((4, 5, 6), 3, np.uint8), name="work")
     _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
-    qtbot.waitUntil(lambda: panel.form.refining.count() > 2, timeout=60_000)
+    qtbot.waitUntil(lambda: panel.form.postprocessing.count() > 2, timeout=60_000)
     panel.runner = Runner(load=lambda _request: halves())
     panel.form.model.offer(package)
     panel.form.model.setCurrentIndex(panel.form.model.count() - 1)

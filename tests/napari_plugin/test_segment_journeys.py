@@ -50,7 +50,7 @@ def panel(make_napari_viewer, qtbot, hippocampus, shipped) -> SegmentPanel:
     viewer.window.resize(1200, 1000)
     viewer.open(str(hippocampus), plugin="medseg")
     _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
-    qtbot.waitUntil(lambda: panel.form.refining.count() > 2, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: panel.form.postprocessing.count() > 2, timeout=TIMEOUT_MS)
     panel.form.model.choose(shipped)
     return panel
 
@@ -102,11 +102,11 @@ def test_any_step_afterwards_and_the_probability_of_a_label(panel, qtbot) -> Non
     run(panel, qtbot)
     plain = np.array(labels_of(panel)[0].data)
     form.reject.click()
-    steps = {form.refining.itemData(row) for row in range(form.refining.count())}
+    steps = {form.postprocessing.itemData(row) for row in range(form.postprocessing.count())}
     assert {"model", "nothing", "crf", "components", "holes", "minimum_volume"} <= steps
-    row = form.refining.findData("crf")
-    assert "iterations" in form.refining.itemData(row, Qt.ItemDataRole.ToolTipRole)
-    form.refining.setCurrentIndex(row)
+    row = form.postprocessing.findData("crf")
+    assert "iterations" in form.postprocessing.itemData(row, Qt.ItemDataRole.ToolTipRole)
+    form.postprocessing.setCurrentIndex(row)
     form.shown.setCurrentIndex(form.shown.findText("probability of anterior"))
     run(panel, qtbot)
     (refined,) = labels_of(panel)

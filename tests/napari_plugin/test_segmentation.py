@@ -22,20 +22,32 @@ from medseg_napari.layers import layer_from_scan
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2,
-    network=Component(name="unet", settings={
-        "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]],
-    }),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Component(
+        name="unet",
+        settings={
+            "features": [4, 8],
+            "strides": [[1, 1, 1], [2, 2, 2]],
+            "kernels": [[3, 3, 3], [3, 3, 3]],
+        },
+    ),
+)
 
 
 @pytest.fixture
 def toy(tmp_path) -> ModelPackage:
     manifest = Manifest(
-        name="toy", plan=PLAN, labels=LabelTable.of({1: "a", 2: "b"}),
-        card=Card(licence="CC0"), scores={"foreground": 0.25}, weights=UNSAVED,
-    )  # fmt: skip
+        name="toy",
+        plan=PLAN,
+        labels=LabelTable.of({1: "a", 2: "b"}),
+        card=Card(licence="CC0"),
+        scores={"foreground": 0.25},
+        weights=UNSAVED,
+    )
     return save_package(tmp_path / "toy", manifest, build_network(PLAN, classes=3))
 
 
@@ -66,13 +78,18 @@ def test_a_real_predictor_runs_in_a_job(request_for) -> None:
 def test_every_network_runs_here_with_no_word_of_its_own(request_for, tmp_path, name, plane):
     dims = 3 if plane is None else 2
     stages = Stages(
-        patch=(16,) * dims, features=(8, 16), strides=((1,) * dims, (2,) * dims),
+        patch=(16,) * dims,
+        features=(8, 16),
+        strides=((1,) * dims, (2,) * dims),
         kernels=((3,) * dims,) * 2,
-    )  # fmt: skip
+    )
     plan = msgspec.structs.replace(
-        PLAN, network=suggestion(name)(stages), plane=plane, mirror_axes=(0, 1),
+        PLAN,
+        network=suggestion(name)(stages),
+        plane=plane,
+        mirror_axes=(0, 1),
         patch=(16, 16, 16) if plane is None else (16, 16, 1),
-    )  # fmt: skip
+    )
     manifest = Manifest(
         name=name, plan=plan, labels=LabelTable.of({1: "a", 2: "b"}), weights=UNSAVED
     )
@@ -106,14 +123,16 @@ def test_the_model_is_loaded_once_per_choice(request_for, halves) -> None:
 def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) -> None:
     predictor = halves()
     box = (slice(2, 9), slice(0, 5), slice(7, 20))
-    request = replace(request_for, wishes=InferenceOptions(box=box, overlap=0.25, refining=()))
+    request = replace(
+        request_for, wishes=InferenceOptions(roi=box, overlap=0.25, postprocessing=())
+    )
     (outcome,) = results(Runner(load=lambda _request: predictor), request)
     found = predictor.options
     scan = predictor.scans[0]
     np.testing.assert_array_equal(
-        np.sort(scan.voxels[0][found.box], axis=None), np.sort(request.data[box], axis=None)
+        np.sort(scan.voxels[0][found.roi], axis=None), np.sort(request.data[box], axis=None)
     )
-    assert (outcome.box, found.overlap, found.refining) == (box, 0.25, ())
+    assert (outcome.roi, found.overlap, found.postprocessing) == (box, 0.25, ())
 
 
 def test_a_preview_comes_only_where_it_is_quicker(request_for, toy) -> None:
@@ -149,7 +168,7 @@ def test_what_is_told_of_a_model(toy) -> None:
 
 def test_a_result_tells_how_it_came_about(request_for) -> None:
     box = (slice(2, 18), slice(4, 20), slice(4, 20))
-    boxed = replace(request_for, wishes=InferenceOptions(box=box, refining=()))
+    boxed = replace(request_for, wishes=InferenceOptions(roi=box, postprocessing=()))
     job = Job(lambda progress: Runner().run(boxed, progress))
     *_, last = job.events()
     assert isinstance(last, Done), last
@@ -159,7 +178,7 @@ def test_a_result_tells_how_it_came_about(request_for) -> None:
     assert (record.model, record.version, record.licence) == ("toy", "1", "CC0")
     assert record.digest == request_for.package.manifest.weights.sha256
     assert "CPU" in record.device
-    assert record.settings == {"only a box of": "16 x 16 x 16", "refining": "none"}
+    assert record.settings == {"only a box of": "16 x 16 x 16", "postprocessing": "none"}
     assert "only a box of 16 x 16 x 16" in run_facts((record,))["Settings"]
     assert maker_of(values, attributes).kind == "automatic"
     values[0, 0, 0] = 3 - values[0, 0, 0]

@@ -83,8 +83,9 @@ def assert_sources_are_kept(dataset: Path, hippocampus: Path, numbers: tuple[str
         image = read_scan(dataset / "images" / f"{record['name']}.nii.gz")
         assert any(
             image.grid.affine.tobytes() == one.grid.affine.tobytes()
-            and np.array_equal(image.voxels, one.voxels) for one in sources
-        )  # fmt: skip
+            and np.array_equal(image.voxels, one.voxels)
+            for one in sources
+        )
 
 
 def train_until_a_step_is_seen(page, qtbot) -> None:

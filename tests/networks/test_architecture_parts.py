@@ -42,8 +42,10 @@ def test_fcn_begins_with_the_coarse_scores_alone(variant, skips):
     encoder = EncoderSettings(width=0.125)
     network = fcn.build(
         fcn.Settings(encoder=encoder, variant=variant),
-        spatial_dims=2, in_channels=1, out_channels=3,
-    ).eval()  # fmt: skip
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=3,
+    ).eval()
     assert len(network.skip_scores) == skips
     image = torch.randn(1, 1, 33, 65)
     with torch.no_grad():

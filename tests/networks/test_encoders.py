@@ -171,9 +171,11 @@ def test_published_parameter_counts(name, millions):
 def expected_keys(name):
     """torchvision's keys of convolutions, by the rules it names them with."""
     depths = {
-        "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3),
-        "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3),
-    }  # fmt: skip
+        "resnet18": (2, 2, 2, 2),
+        "resnet34": (3, 4, 6, 3),
+        "resnet50": (3, 4, 6, 3),
+        "resnet101": (3, 4, 23, 3),
+    }
     if name in depths:
         convs = 3 if name in ("resnet50", "resnet101") else 2
         blocks = [(i, j) for i, n in enumerate(depths[name], start=1) for j in range(n)]

@@ -33,9 +33,8 @@ def test_unet_of_2015():
     """
     widths = (64, 128, 256, 512, 1024)
     down = [(1, 64), (64, 64)] + [
-        pair for low, high in itertools.pairwise(widths)
-        for pair in ((low, high), (high, high))
-    ]  # fmt: skip
+        pair for low, high in itertools.pairwise(widths) for pair in ((low, high), (high, high))
+    ]
     up = [pair for width in widths[:-1] for pair in ((2 * width, width), (width, width))]
     published = sum(9 * one * two + two for one, two in down + up)
     published += sum(4 * 2 * width * width + width for width in widths[:-1]) + 2 * 64 + 2

@@ -20,9 +20,14 @@ def plan_for(plane):
         kernels=((3, 3), (3, 3)),
     )
     return Plan(
-        spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-        patch=PATCHES[plane], batch=2, network=suggestion("unet")(stages), plane=plane,
-    )  # fmt: skip
+        spacing_mm=(1.0, 1.0, 1.0),
+        channels=("MR",),
+        normalisation=(Normalisation(),),
+        patch=PATCHES[plane],
+        batch=2,
+        network=suggestion("unet")(stages),
+        plane=plane,
+    )
 
 
 @pytest.mark.parametrize("plane", list(PATCHES))

@@ -52,17 +52,28 @@ def orthanc(running_orthanc):
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     plan = Plan(
-        spacing_mm=(12.0, 12.0, 12.0), channels=("CT",), patch=(16, 16, 16), batch=1,
+        spacing_mm=(12.0, 12.0, 12.0),
+        channels=("CT",),
+        patch=(16, 16, 16),
+        batch=1,
         normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
-        network=Component(name="unet", settings={
-            "features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]],
-            "kernels": [[3, 3, 3], [3, 3, 3]],
-        }),
-    )  # fmt: skip
+        network=Component(
+            name="unet",
+            settings={
+                "features": [4, 8],
+                "strides": [[1, 1, 1], [2, 2, 2]],
+                "kernels": [[3, 3, 3], [3, 3, 3]],
+            },
+        ),
+    )
     manifest = Manifest(
-        name="tiny", plan=plan, labels=ABDOMEN_LABELS, weights=UNSAVED,
-        card=Card(summary="For tests.", modality="CT", licence="CC0"), scores={"liver": 0.5},
-    )  # fmt: skip
+        name="tiny",
+        plan=plan,
+        labels=ABDOMEN_LABELS,
+        weights=UNSAVED,
+        card=Card(summary="For tests.", modality="CT", licence="CC0"),
+        scores={"liver": 0.5},
+    )
     network = build_network(plan, classes=len(ABDOMEN_LABELS) + 1)
     return save_package(tmp_path_factory.mktemp("models") / "tiny", manifest, network).folder
 
@@ -89,10 +100,12 @@ def settings(tmp_path):
 
     def make(*peers, **more):
         common = {
-            "spool": str(tmp_path / "spool"), "own": Own(port=0), "retry": QUICK,
+            "spool": str(tmp_path / "spool"),
+            "own": Own(port=0),
+            "retry": QUICK,
             "limits": Limits(disk_floor_gib=0.1),
             "completeness": Completeness(silence_s=0.4, patience_s=2.0),
-        }  # fmt: skip
+        }
         return PacsSettings(peers=peers, **{**common, **more})
 
     return make
@@ -102,9 +115,12 @@ def settings(tmp_path):
 def archive(orthanc):
     """Orthanc as a peer."""
     return Peer(
-        name="archive", ae_title="ORTHANC", host="127.0.0.1", port=orthanc.dicom_port,
+        name="archive",
+        ae_title="ORTHANC",
+        host="127.0.0.1",
+        port=orthanc.dicom_port,
         dicomweb=orthanc.dicomweb,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

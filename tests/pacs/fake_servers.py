@@ -63,11 +63,15 @@ class FakeWeb:
         parts = path.split("?")[0].strip("/").split("/")
         if parts[-1] == "series":
             count = len(self.objects) if self.counted is None else self.counted
-            return _json([{
-                "0020000D": {"vr": "UI", "Value": [self.study]},
-                "0020000E": {"vr": "UI", "Value": [self.series]},
-                "00201209": {"vr": "IS", "Value": [count]},
-            }])  # fmt: skip
+            return _json(
+                [
+                    {
+                        "0020000D": {"vr": "UI", "Value": [self.study]},
+                        "0020000E": {"vr": "UI", "Value": [self.series]},
+                        "00201209": {"vr": "IS", "Value": [count]},
+                    }
+                ]
+            )
         if parts[-1] == "instances":
             return _json([{"00080018": {"vr": "UI", "Value": [uid]}} for uid in self.objects])
         return _part(self.objects.get(parts[-1]))

@@ -76,17 +76,29 @@ class Orthanc:
 
 def _config(folder, http_port, dicom_port):
     return {
-        "Name": "test", "StorageDirectory": str(folder / "storage"),
+        "Name": "test",
+        "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
         "Plugins": [str(PLUGINS / "libOrthancDicomWeb.so")],
-        "HttpPort": http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-        "DicomPort": dicom_port, "DicomAet": "ORTHANC", "DicomCheckCalledAet": True,
-        "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowMove": True, "DicomCheckModalityHost": False,
-        "UnknownSopClassAccepted": False, "OverwriteInstances": False, "StableAge": 1,
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, "ConcurrentJobs": 2,
-        "HttpThreadsCount": 4, "DicomThreadsCount": 2,
-    }  # fmt: skip
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomPort": dicom_port,
+        "DicomAet": "ORTHANC",
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "DicomCheckModalityHost": False,
+        "UnknownSopClassAccepted": False,
+        "OverwriteInstances": False,
+        "StableAge": 1,
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        "ConcurrentJobs": 2,
+        "HttpThreadsCount": 4,
+        "DicomThreadsCount": 2,
+    }
 
 
 def _start(folder):
@@ -96,8 +108,10 @@ def _start(folder):
     with (folder / "orthanc.log").open("w") as log:
         process = subprocess.Popen(
             [*guard("TERM"), "timeout", str(_LIFE_S), *guard("KILL"), PROGRAM, config],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
     orthanc = Orthanc(http_port, dicom_port)
     for _ in range(200):
         if process.poll() is not None:

@@ -64,9 +64,12 @@ def process():
         door = "from medseg_pipelines.cli import main; main()"
         command = [*guard("KILL"), sys.executable, "-c", door, "pacs", *arguments]
         one = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
+        )
         running.append(one)
         said = ""
         while (match := re.search(r"listening as \w+ on 127\.0\.0\.1:(\d+)", said)) is None:
@@ -98,10 +101,19 @@ def test_a_listener_that_is_killed_loses_nothing_it_acknowledged(
             assert storescu(port, file, calling="ORTHANC") == 0
             acknowledged += 1
         sending = subprocess.Popen(
-            [STORESCU, "-aet", "ORTHANC", "-aec", "MEDSEG", "127.0.0.1", str(port),
-             *map(str, files)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                STORESCU,
+                "-aet",
+                "ORTHANC",
+                "-aec",
+                "MEDSEG",
+                "127.0.0.1",
+                str(port),
+                *map(str, files),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         time.sleep(0.05 * kill_after)
         listener.send_signal(signal.SIGKILL)
         listener.wait(20)
@@ -128,9 +140,16 @@ def canaries(tmp_path, series):
     for path in sorted(series.iterdir()):
         dataset = pydicom.dcmread(path)
         for keyword in (
-            "PatientName", "PatientID", "AccessionNumber", "StudyDescription", "SeriesDescription",
-            "ReferringPhysicianName", "InstitutionName", "ProtocolName", "StudyID",
-        ):  # fmt: skip
+            "PatientName",
+            "PatientID",
+            "AccessionNumber",
+            "StudyDescription",
+            "SeriesDescription",
+            "ReferringPhysicianName",
+            "InstitutionName",
+            "ProtocolName",
+            "StudyID",
+        ):
             setattr(dataset, keyword, CANARY)
         dataset.save_as(folder / path.name)
     return folder
@@ -139,9 +158,7 @@ def canaries(tmp_path, series):
 @pytest.fixture
 def hospital(archive, settings, toml, model):
     """Settings of a service with Orthanc as its destination, and their file."""
-    work = Work(
-        model=str(model), send=("dicom-seg", "sr"), destination="archive", device="cpu"
-    )  # fmt: skip
+    work = Work(model=str(model), send=("dicom-seg", "sr"), destination="archive", device="cpu")
     ours = settings(archive, work=work)
     return ours, toml(ours)
 
@@ -320,7 +337,11 @@ def test_commands_import_nothing_of_the_extra_before_they_run():
         "print({'pynetdicom', 'dicomweb_client', 'requests'} & set(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == "set()"

@@ -21,10 +21,11 @@ def to_send(settings, spool_of, serving, put, made_up, monkeypatch):
 
     def made(outcomes, attempts=3):
         ours = settings(
-            Peer(name="archive", dicomweb="http://127.0.0.1:9/dicom-web"), completeness=AT_ONCE,
+            Peer(name="archive", dicomweb="http://127.0.0.1:9/dicom-web"),
+            completeness=AT_ONCE,
             work=Work(model="m", destination="archive"),
             retry=Retry(attempts=attempts, first_s=0.0, most_s=0.0, timeout_s=1),
-        )  # fmt: skip
+        )
         spool = spool_of(ours)
         service = serving(ours, spool, made_up(spool))
         put(spool)

@@ -51,10 +51,22 @@ def listening(settings, spool_of, log):
 def storescu(port, *files, calling="SCANNER", called="MEDSEG"):
     """Send files with dcmtk; its exit code."""
     return subprocess.run(
-        [STORESCU, "-aet", calling, "-aec", called, "--max-send-pdu", "16384", "127.0.0.1",
-         str(port), *map(str, files)],
-        capture_output=True, timeout=60, check=False,
-    ).returncode  # fmt: skip
+        [
+            STORESCU,
+            "-aet",
+            calling,
+            "-aec",
+            called,
+            "--max-send-pdu",
+            "16384",
+            "127.0.0.1",
+            str(port),
+            *map(str, files),
+        ],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    ).returncode
 
 
 def store(port, *datasets, classes=(CTImageStorage,), calling="SCANNER"):
@@ -123,10 +135,11 @@ def test_nobody_may_call_unless_somebody_is_named(settings, spool_of, log):
 def test_it_listens_on_loopback_only(listening):
     _, port = listening()
     table = [
-        line.split()[1] for kind in ("tcp", "tcp6")
+        line.split()[1]
+        for kind in ("tcp", "tcp6")
         for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
         if line.split()[3] == "0A"
-    ]  # fmt: skip
+    ]
     (place,) = [one for one in table if one.endswith(f":{port:04X}")]
     assert place.split(":")[0] == "0100007F"
 

@@ -86,9 +86,7 @@ def test_only_what_is_missing_or_spoilt_is_fetched(
     assert all(path.stat().st_ino == before[path] for path in files[2:])
 
 
-def test_c_move_to_a_service_that_listens_already(
-    orthanc, archive, receiving, run_pull, series
-):  # fmt: skip
+def test_c_move_to_a_service_that_listens_already(orthanc, archive, receiving, run_pull, series):
     """The command starts no second listener for a spool that is served."""
     orthanc.fill(series)
     ours, spool = receiving
@@ -107,9 +105,7 @@ def run_pull(tmp_path):
     def pulling(ours, **more):
         path = tmp_path / "pacs.toml"
         path.write_bytes(msgspec.toml.encode(without_none(msgspec.to_builtins(ours))))
-        return pull(
-            path, peer="", query=QUERY, most=None, dry=False, console=Console(), **more
-        )  # fmt: skip
+        return pull(path, peer="", query=QUERY, most=None, dry=False, console=Console(), **more)
 
     return pulling
 
@@ -165,10 +161,16 @@ def line(web, settings, spool_of):
 @pytest.mark.parametrize(
     ("what", "code"),
     [
-        (401, "FORBIDDEN"), (403, "FORBIDDEN"), (503, "BUSY"), (429, "BUSY"), (404, "ANSWER"),
-        ("silent", "TIMEOUT"), ("reset", "RESET"), ("page", "ANSWER"),
+        (401, "FORBIDDEN"),
+        (403, "FORBIDDEN"),
+        (503, "BUSY"),
+        (429, "BUSY"),
+        (404, "ANSWER"),
+        ("silent", "TIMEOUT"),
+        ("reset", "RESET"),
+        ("page", "ANSWER"),
     ],
-)  # fmt: skip
+)
 def test_what_goes_wrong_is_one_sentence_with_a_code(web, line, what, code):
     web.plan = [what]
     with pytest.raises(PeerError) as caught:

@@ -303,9 +303,14 @@ def relay(connection, port, budget, over):
 
 
 STOW_FAULTS = [
-    (401, "FORBIDDEN"), (403, "FORBIDDEN"), (503, "BUSY"), (404, "ANSWER"), (415, "CONTEXT"),
-    ("silent", "TIMEOUT"), ("reset", "RESET"),
-]  # fmt: skip
+    (401, "FORBIDDEN"),
+    (403, "FORBIDDEN"),
+    (503, "BUSY"),
+    (404, "ANSWER"),
+    (415, "CONTEXT"),
+    ("silent", "TIMEOUT"),
+    ("reset", "RESET"),
+]
 
 
 @pytest.mark.parametrize(("what", "code"), STOW_FAULTS)

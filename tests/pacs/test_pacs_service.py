@@ -56,9 +56,10 @@ def hospital(orthanc, archive, settings, spool_of, serving, segmenter, model):
 
     def made(*, completeness=AT_ONCE, **work):
         ours = settings(
-            archive, completeness=completeness,
+            archive,
+            completeness=completeness,
             work=Work(model=str(model), destination="archive", device="cpu", **work),
-        )  # fmt: skip
+        )
         spool = spool_of(ours)
         return serving(ours, spool, segmenter(ours, spool)), spool
 
@@ -69,8 +70,10 @@ def test_end_to_end_with_orthanc(hospital, orthanc, put, series, tmp_path):
     orthanc.fill(series)
     service, spool = hospital(
         completeness=Completeness(silence_s=0.0, ask="archive", patience_s=600),
-        send=("dicom-seg", "sr"), encoding="labelmap", via="dimse",
-    )  # fmt: skip
+        send=("dicom-seg", "sr"),
+        encoding="labelmap",
+        via="dimse",
+    )
     put(spool, slice(0, 9))
     assert service.segment() == 0  # Orthanc counts twelve
     assert state(spool) == ("receiving", "INCOMPLETE")
@@ -106,9 +109,10 @@ def test_a_late_slice_makes_a_result_that_takes_the_place_of_the_first(hospital,
     assert len(orthanc.instances("SEG")) == 2
     (row,) = spool.register.series()
     (case,) = [
-        path for path in spool.results(row.series).rglob("case.json")
+        path
+        for path in spool.results(row.series).rglob("case.json")
         if "superseded" not in path.parent.name
-    ]  # fmt: skip
+    ]
     told = json.loads(case.read_text())
     assert len(told["source"]["instances"]) == 12
     assert (case.parent.with_name(told["supersedes"]["folder"]) / "seg.dcm").exists()
@@ -180,8 +184,11 @@ def test_a_failure_is_tried_again_and_then_given_up(settings, spool_of, serving,
     assert state(spool) == ("dead", "WORKER_DIED")
     (letter,) = (spool.root / "dead").iterdir()
     assert json.loads(letter.read_text()) == {
-        "what": "series", "name": calls[0], "code": "WORKER_DIED", "message": "the worker died"
-    }  # fmt: skip
+        "what": "series",
+        "name": calls[0],
+        "code": "WORKER_DIED",
+        "message": "the worker died",
+    }
 
 
 def test_a_wait_is_kept_over_a_restart(settings, spool_of, serving, put):

@@ -53,8 +53,8 @@ def test_a_whole_file(read, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('port = 11113', 'prot = 11113'), "prot"),
-        (('port = 11113', 'port = 70000'), "65535"),
+        (("port = 11113", "prot = 11113"), "prot"),
+        (("port = 11113", "port = 70000"), "65535"),
         (('"SEGMENTER"', '"A TITLE THAT IS TOO LONG"'), "AE title"),
         (('"10.1.2.0/24"', '"10.1.2.0/99"'), "10.1.2.0/99"),
         (("https://pacs", "https://me:secret@pacs"), "without user"),
@@ -64,7 +64,7 @@ def test_a_whole_file(read, tmp_path):
         (("[own]", "[own"), "do not fit"),
         (('destination = "archive"', 'send = ["stl"]'), "stl"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_in_one_sentence(read, change, words):
     with pytest.raises(InputError, match=words) as caught:
         read(WHOLE.replace(*change))
@@ -88,9 +88,14 @@ def test_secrets_come_from_the_environment(read, monkeypatch):
 
 @pytest.mark.parametrize(
     ("address", "good"),
-    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("192.168.1.1", False),
-     ("fe80::1%eth0", False)],
-)  # fmt: skip
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("192.168.1.1", False),
+        ("fe80::1%eth0", False),
+    ],
+)
 def test_only_this_machine_may_connect_unless_told_otherwise(address, good):
     assert Allow().admits(address) is good
 

@@ -27,12 +27,30 @@ def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("ours", "other"):
         subprocess.run(
-            [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-nodes", "-days", "2", "-subj", f"/CN={name}",
-             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / f"{name}.key",
-             "-out", folder / f"{name}.pem"],
-            check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+            [
+                openssl,
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                f"/CN={name}",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-keyout",
+                folder / f"{name}.key",
+                "-out",
+                folder / f"{name}.pem",
+            ],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
 
     def of(name="", trusted="ours"):
         shown = {"certificate": f"{folder}/{name}.pem", "key": f"{folder}/{name}.key"}

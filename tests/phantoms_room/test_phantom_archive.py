@@ -18,10 +18,12 @@ from medseg.reading import read_scan
 GRIDS = {
     "axial": ct_grid(shape=(20, 16, 12), spacing_mm=(16.0, 15.0, 20.0)),
     "oblique": ct_grid(
-        shape=(20, 16, 12), spacing_mm=(16.0, 15.0, 20.0), turn_degrees=(9, -14, 11),
+        shape=(20, 16, 12),
+        spacing_mm=(16.0, 15.0, 20.0),
+        turn_degrees=(9, -14, 11),
         centre_mm=(7.0, -3.5, 12.25),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -121,9 +121,15 @@ def test_json_lines_tell_all_events_one_in_a_line():
     assert progress["seconds_left"] > 0
     assert all(one["at"].endswith("Z") for one in told)
     assert told[-1] == {
-        "event": "finished", "at": told[-1]["at"], "done": 3, "refused": 1, "failed": 0, "left": 4,
-        "codes": {"GAP": 1}, "seconds": 24.0,
-    }  # fmt: skip
+        "event": "finished",
+        "at": told[-1]["at"],
+        "done": 3,
+        "refused": 1,
+        "failed": 0,
+        "left": 4,
+        "codes": {"GAP": 1},
+        "seconds": 24.0,
+    }
 
 
 def test_quiet_says_one_line():
@@ -137,9 +143,13 @@ def test_quiet_says_one_line():
 
 @pytest.mark.parametrize(
     ("view", "terminal", "kind"),
-    [("quiet", True, Quiet), ("json-lines", True, JsonLines), ("auto", False, Lines),
-     ("auto", True, Bar)],
-)  # fmt: skip
+    [
+        ("quiet", True, Quiet),
+        ("json-lines", True, JsonLines),
+        ("auto", False, Lines),
+        ("auto", True, Bar),
+    ],
+)
 def test_the_view_is_chosen_by_wish_and_terminal(view, terminal, kind):
     place, _ = console(terminal=terminal)
     with watching(view, place) as events:

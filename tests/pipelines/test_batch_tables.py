@@ -23,10 +23,12 @@ from medseg_pipelines.batch.reports.statistics import MOST_ROWS
 from medseg_pipelines.batch.reports.summary import FIXED, refreshed, utc, write_summary
 
 ROWS = [
-    row(1), row(2, warnings=("odd", "odder"), attempts=1),
-    row(3, "refused", code="RULE", message='so, and "so"'), row(4, "waiting"),
+    row(1),
+    row(2, warnings=("odd", "odder"), attempts=1),
+    row(3, "refused", code="RULE", message='so, and "so"'),
+    row(4, "waiting"),
     row(5, "failed", code="BROKE", message="it broke", attempts=3),
-]  # fmt: skip
+]
 
 
 def numbered(rows):
@@ -45,10 +47,14 @@ def test_columns_are_stable_and_typed(tmp_path):
     table = parquet.read_table(tmp_path / "summary.parquet")
     kinds = {name: str(table.schema.field(name).type) for name in table.column_names}
     assert kinds == {
-        **dict.fromkeys(FIXED, "string"), "seconds": "double", "attempts": "int32",
-        "warnings": "int32", "ended": "timestamp[ms, tz=UTC]", "liver_ml": "double",
+        **dict.fromkeys(FIXED, "string"),
+        "seconds": "double",
+        "attempts": "int32",
+        "warnings": "int32",
+        "ended": "timestamp[ms, tz=UTC]",
+        "liver_ml": "double",
         "left kidney_ml": "double",
-    }  # fmt: skip
+    }
     first = table.to_pylist()[0]
     assert first["liver_ml"] == 1510.0
     assert first["ended"] == dt.datetime.fromtimestamp(BEGAN + 8, dt.UTC)

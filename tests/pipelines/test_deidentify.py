@@ -25,18 +25,33 @@ from writing.dicom_validator import errors_of
 TOKEN = "ZZCANARYZZ"
 NAMES = ("seg.dcm", "labels.rtstruct.dcm", "measurements.sr.dcm")
 WRITTEN_BY_US = {
-    "ContentSequence", "ROIName", "SeriesDescription", "StructureSetDescription",
-    "StructureSetLabel", "StructureSetName",
-}  # fmt: skip
+    "ContentSequence",
+    "ROIName",
+    "SeriesDescription",
+    "StructureSetDescription",
+    "StructureSetLabel",
+    "StructureSetName",
+}
 """Elements of DICOM's table that stay: medseg wrote their text (Clean Descriptors option)."""
 PATIENT = {
-    "PatientName": f"{TOKEN}^Anna", "PatientID": TOKEN, "PatientBirthDate": "19510203",
-    "PatientSex": "F", "StudyDate": "20190405", "StudyTime": "111213", "StudyID": TOKEN,
-    "AccessionNumber": TOKEN, "ReferringPhysicianName": TOKEN, "StudyDescription": TOKEN,
-    "InstitutionName": TOKEN, "StationName": TOKEN, "DeviceSerialNumber": TOKEN,
-    "PatientComments": TOKEN, "OperatorsName": TOKEN, "Manufacturer": TOKEN,
+    "PatientName": f"{TOKEN}^Anna",
+    "PatientID": TOKEN,
+    "PatientBirthDate": "19510203",
+    "PatientSex": "F",
+    "StudyDate": "20190405",
+    "StudyTime": "111213",
+    "StudyID": TOKEN,
+    "AccessionNumber": TOKEN,
+    "ReferringPhysicianName": TOKEN,
+    "StudyDescription": TOKEN,
+    "InstitutionName": TOKEN,
+    "StationName": TOKEN,
+    "DeviceSerialNumber": TOKEN,
+    "PatientComments": TOKEN,
+    "OperatorsName": TOKEN,
+    "Manufacturer": TOKEN,
     "PositionReferenceIndicator": TOKEN,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +109,11 @@ def test_nothing_of_the_patient_stays_and_all_else_does(output, name):
     before.pop("ContributingEquipmentSequence", None)
     lost = {one.keyword for one in before.iterall()} - {one.keyword for one in after.iterall()}
     assert lost <= {
-        "InstanceCreationDate", "InstanceCreationTime", "StudyDescription", "PatientComments",
-    }  # fmt: skip
+        "InstanceCreationDate",
+        "InstanceCreationTime",
+        "StudyDescription",
+        "PatientComments",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,9 +172,17 @@ def test_every_element_of_dicoms_table_is_dealt_with_at_any_depth(output, name):
     dataset = dcmread(path)
     kept = {one for one in tags if keyword_for_tag(one) in WRITTEN_BY_US}
     top = {tag: dataset.get(tag) for tag in kept}
-    nested = next(e for e in dataset if e.VR == "SQ" and e.keyword in {
-        "SegmentSequence", "StructureSetROISequence", "ContentSequence",
-    }).value[0]  # fmt: skip
+    nested = next(
+        e
+        for e in dataset
+        if e.VR == "SQ"
+        and e.keyword
+        in {
+            "SegmentSequence",
+            "StructureSetROISequence",
+            "ContentSequence",
+        }
+    ).value[0]
     for place in (dataset, nested):
         plant(place, [tag for tag in tags if tag not in place or dictionary_VR(tag) != "UI"])
         place.add_new(0x00211010, "LO", TOKEN)

@@ -109,10 +109,14 @@ def test_a_report_is_one_self_contained_file(tmp_path):
     scan, truth = abdominal_ct(1, grid)
     case = ReportCase("<case & one>", scan, truth, truth)
     report = Report(
-        title="Title", verdict="Good.", cases=[case],
+        title="Title",
+        verdict="Good.",
+        cases=[case],
         scores=summarise({"<case & one>": overlap(truth, truth)}),
-        history=HISTORY, facts={"network": "U-Net"}, places={"model": tmp_path / "run" / "model"},
-    )  # fmt: skip
+        history=HISTORY,
+        facts={"network": "U-Net"},
+        places={"model": tmp_path / "run" / "model"},
+    )
     path = write_report(report, tmp_path / "report.html")
     html = path.read_text(encoding="utf-8")
     links = Links()

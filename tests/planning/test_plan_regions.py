@@ -9,9 +9,14 @@ from medseg.planning.plan import encode
 from medseg.volume import LabelTable
 
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2, network=Component(name="unet"), regions=((2, 1, 3), (1, 3), (3,)),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Component(name="unet"),
+    regions=((2, 1, 3), (1, 3), (3,)),
+)
 
 
 def test_regions_come_back_as_they_went(tmp_path):

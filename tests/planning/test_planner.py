@@ -160,11 +160,17 @@ def test_a_few_thick_fine_slices_end_in_a_plan(shape, spacing, budget):
 @pytest.mark.parametrize(
     ("names", "mirrored"),
     [
-        (("liver", "spleen"), True), (("LeftKidney",), False), (("ParotidL", "ParotidR"), False),
-        (("kidney_left",), False), (("lh hippocampus",), False), (("LK",), False),
-        (("Lung L",), False), (("LV", "RV"), True), (("clot",), True),
+        (("liver", "spleen"), True),
+        (("LeftKidney",), False),
+        (("ParotidL", "ParotidR"), False),
+        (("kidney_left",), False),
+        (("lh hippocampus",), False),
+        (("LK",), False),
+        (("Lung L",), False),
+        (("LV", "RV"), True),
+        (("clot",), True),
     ],
-)  # fmt: skip
+)
 def test_patches_are_not_mirrored_where_names_tell_sides_apart(names, mirrored):
     labels = LabelTable.of(dict(enumerate(names, start=1)))
     plan = make_plan(

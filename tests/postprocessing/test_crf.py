@@ -1,22 +1,26 @@
 import pytest
 import torch
-from refining.exact_crf import exact_mean_field
 
 from medseg.errors import InputError
 from medseg.postprocessing import crf
 from medseg.postprocessing._permutohedral import Lattice
+from postprocessing.exact_crf import exact_mean_field
 
 STRONG = crf.Settings(
-    appearance_weight=5.0, appearance_mm=8.0, intensity=0.3, smoothness_weight=2.0,
+    appearance_weight=5.0,
+    appearance_mm=8.0,
+    intensity=0.3,
+    smoothness_weight=2.0,
     smoothness_mm=1.5,
-)  # fmt: skip
+)
 
 
 def scene(shape, channels=1, noise=1.0):
     """A ball in a ball, bright and brighter, and what a poor network says of it."""
     generator = torch.Generator().manual_seed(0)
-    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in shape),
-                          indexing="ij")  # fmt: skip
+    axes = torch.meshgrid(
+        *(torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in shape), indexing="ij"
+    )
     away = sum(axis**2 for axis in axes).sqrt()
     truth = (away < 0.8).long() + (away < 0.45).long()
     image = truth + 0.3 * torch.randn(channels, *shape, generator=generator)

@@ -22,8 +22,10 @@ def example(seed, *, noise, speck=False):
     logits = np.stack((1.0 - said, said)) * 2 + noise * rng.normal(size=(2, *truth.shape))
     return Example(
         torch.softmax(torch.from_numpy(logits).float(), dim=0),
-        torch.from_numpy(image[None]).float(), truth, (1.0, 1.0, 1.5),
-    )  # fmt: skip
+        torch.from_numpy(image[None]).float(),
+        truth,
+        (1.0, 1.0, 1.5),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -34,22 +36,22 @@ def _few_trials(monkeypatch):
 
 def test_a_crf_is_chosen_where_it_helps():
     found = fit([example(seed, noise=1.5) for seed in range(2)])
-    assert found.refining[0].name == "crf"
+    assert found.postprocessing[0].name == "crf"
     assert found.dice_with > found.dice_without + 0.1
-    assert len(build_postprocessing(found.refining).on_probabilities) == 1
+    assert len(build_postprocessing(found.postprocessing).on_probabilities) == 1
 
 
 def test_components_are_chosen_where_they_help(monkeypatch):
     monkeypatch.setattr(postprocessing_fit, "CRF_SETTINGS", {})
     found = fit([example(seed, noise=0.01, speck=True) for seed in range(2)])
-    assert [step.name for step in found.refining] == ["components"]
-    assert found.refining[0].settings == {"labels": [1]}
+    assert [step.name for step in found.postprocessing] == ["components"]
+    assert found.postprocessing[0].settings == {"labels": [1]}
     assert found.dice_with == pytest.approx(1)
 
 
 def test_nothing_is_chosen_where_nothing_helps():
     found = fit([example(0, noise=0.01)])
-    assert found.refining == ()
+    assert found.postprocessing == ()
     assert found.dice_with == found.dice_without == 1
 
 
@@ -60,7 +62,7 @@ def test_dice_on_the_examples_never_falls(seed):
 
 
 def test_a_gain_too_small_is_not_taken():
-    assert fit([example(0, noise=1.5)], least_gain=1.0).refining == ()
+    assert fit([example(0, noise=1.5)], least_gain=1.0).postprocessing == ()
 
 
 def test_without_a_label_there_is_nothing_to_choose_by():
@@ -87,4 +89,4 @@ def test_kernels_too_narrow_are_as_good_as_none(monkeypatch):
     monkeypatch.setattr(
         postprocessing_fit, "CRF_SETTINGS", {"appearance_mm": (1e-9,), "intensity": (1e-9,)}
     )
-    assert fit([example(0, noise=0.01)]).refining == ()
+    assert fit([example(0, noise=0.01)]).postprocessing == ()

@@ -8,10 +8,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from medseg.errors import PackageError
 from medseg.inference import Predictor
-from medseg.inference.postprocessed_argmax import RefinedStream
+from medseg.inference.postprocessed_argmax import PostprocessedArgmax
 from medseg.inference.streaming_argmax import StreamingArgmax
-from medseg.model_package.manifest import Manifest, Weights
+from medseg.model_package.manifest import Manifest, Weights, decode_manifest
 from medseg.planning import Component, Normalisation, Plan
 from medseg.postprocessing import Postprocessing, build_postprocessing
 from medseg.runtime.device import choose_device
@@ -19,9 +20,13 @@ from medseg.volume import Grid, LabelTable, Scan
 
 TABLE = LabelTable.of({3: "bright", 300: "brighter"})
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(scheme="none"),),
-    patch=(8, 8, 8), batch=1, network=Component(name="unet"),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(scheme="none"),),
+    patch=(8, 8, 8),
+    batch=1,
+    network=Component(name="unet"),
+)
 
 
 class Threshold(torch.nn.Module):
@@ -63,7 +68,7 @@ def test_a_step_on_probabilities_that_changes_nothing_gives_the_streamed_labels(
         return probabilities_LIJK
 
     streamed = predictor()
-    whole = dataclasses.replace(streamed, refining=Postprocessing(on_probabilities=(spy,)))
+    whole = dataclasses.replace(streamed, postprocessing=Postprocessing(on_probabilities=(spy,)))
     scan = scan_of(values)
     assert np.array_equal(whole.predict(scan).values, streamed.predict(scan).values)
     ((probabilities, image, spacing_mm),) = seen
@@ -83,7 +88,7 @@ def test_a_crf_takes_the_noise_away():
 
 def test_rows_of_padding_are_passed_over():
     stream = StreamingArgmax((4, 2, 2), (4, 2, 2))
-    rows = RefinedStream(
+    rows = PostprocessedArgmax(
         stream, Postprocessing(), torch.zeros(1, 4, 2, 2), spacing_mm=(1.0, 1.0, 1.0)
     )
     logits = torch.zeros(2, 4, 2, 2)
@@ -93,25 +98,53 @@ def test_rows_of_padding_are_passed_over():
     assert stream.classes[:, 0, 0].tolist() == [0, 1, 1, 0]
 
 
-def test_a_manifest_without_refining_is_read_and_means_none():
+def test_a_manifest_without_postprocessing_is_read_and_means_none():
     manifest = Manifest(
-        name="old", plan=PLAN, labels=TABLE, weights=Weights(file="w", sha256=""),
-        refining=(Component(name="holes", settings={"labels": [1]}),),
-    )  # fmt: skip
+        name="old",
+        plan=PLAN,
+        labels=TABLE,
+        weights=Weights(file="w", sha256=""),
+        postprocessing=(Component(name="holes", settings={"labels": [1]}),),
+    )
     data = msgspec.to_builtins(manifest)
     assert msgspec.convert(data, Manifest) == manifest
-    del data["refining"]
-    assert msgspec.convert(data, Manifest).refining == ()
+    del data["postprocessing"]
+    assert msgspec.convert(data, Manifest).postprocessing == ()
+
+
+def test_a_manifest_of_schema_version_1_is_read():
+    manifest = Manifest(
+        name="old",
+        plan=PLAN,
+        labels=TABLE,
+        weights=Weights(file="w", sha256=""),
+        postprocessing=(Component(name="holes"),),
+    )
+    data = msgspec.to_builtins(manifest)
+    data |= {"schema_version": 1, "refining": data.pop("postprocessing")}
+    assert decode_manifest(msgspec.json.encode(data), where="old") == manifest
+
+
+def test_a_manifest_of_a_newer_medseg_is_refused():
+    data = {"schema_version": 3, "name": "new", "weights": {"file": "w", "sha256": ""}}
+    data |= {"plan": msgspec.to_builtins(PLAN), "labels": msgspec.to_builtins(TABLE)}
+    with pytest.raises(PackageError, match="schema version 3"):
+        decode_manifest(msgspec.json.encode(data), where="new")
 
 
 @pytest.mark.parametrize(
-    ("words", "refining"),
+    ("words", "postprocessing"),
     [
         ([], None),
-        (["--refine", "none"], ()),
-        (["--refine", "components"], (Component(name="components"),)),
+        (["--postprocess", "none"], ()),
+        (["--postprocess", "components"], (Component(name="components"),)),
         (
-            ["--refine", "crf:iterations=3,intensity=0.3", "--refine", "holes:labels=[1,2]"],
+            [
+                "--postprocess",
+                "crf:iterations=3,intensity=0.3",
+                "--postprocess",
+                "holes:labels=[1,2]",
+            ],
             (
                 Component(name="crf", settings={"iterations": 3, "intensity": 0.3}),
                 Component(name="holes", settings={"labels": [1, 2]}),
@@ -119,7 +152,7 @@ def test_a_manifest_without_refining_is_read_and_means_none():
         ),
     ],
 )
-def test_the_command_line_names_steps(monkeypatch, words, refining):
+def test_the_command_line_names_steps(monkeypatch, words, postprocessing):
     from medseg_pipelines.cli import medseg
 
     seen = {}
@@ -129,4 +162,4 @@ def test_the_command_line_names_steps(monkeypatch, words, refining):
     asked = ["segment", "scan.nii", "--model", "m", "--output", "o.nii", *words]
     done = CliRunner().invoke(medseg, asked)
     assert done.exit_code == 0, done.output
-    assert seen["refining"] == refining
+    assert seen["postprocessing"] == postprocessing

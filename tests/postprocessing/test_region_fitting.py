@@ -29,15 +29,15 @@ def test_a_piece_outside_goes_to_the_background():
     found = fit_label_steps([example(specks=[(16, 16, 16)])], regions=REGIONS)
     before = (dice(WHOLE + SPECK, WHOLE, WHOLE) + dice(CORE + SPECK, CORE, CORE)) / 2
     assert found.dice_without == pytest.approx(before)
-    assert [step.name for step in found.refining] == ["components"]
-    assert found.refining[0].settings == {"labels": [2]}
+    assert [step.name for step in found.postprocessing] == ["components"]
+    assert found.postprocessing[0].settings == {"labels": [2]}
     assert found.dice_with == 1.0
 
 
 def test_a_piece_inside_leaves_a_hole_that_the_next_step_fills():
     found = fit_label_steps([example(specks=[(10, 10, 10)])], regions=REGIONS)
-    assert [step.name for step in found.refining] == ["components", "holes"]
-    assert [step.settings["labels"] for step in found.refining] == [[2], [1]]
+    assert [step.name for step in found.postprocessing] == ["components", "holes"]
+    assert [step.settings["labels"] for step in found.postprocessing] == [[2], [1]]
     assert found.dice_without == pytest.approx((1 + dice(CORE + SPECK, CORE, CORE)) / 2)
     assert found.dice_with == 1.0
 
@@ -65,10 +65,10 @@ def test_a_step_that_helps_a_part_and_costs_more_regions_is_not_taken():
     assert after < before
     one = LabelExample(found, truth, (1.0, 1.0, 1.0))
     result = fit_label_steps([one], regions=((1, 2, 3), (2, 3), (3,)))
-    assert result.refining == ()
+    assert result.postprocessing == ()
     assert result.dice_with == result.dice_without == pytest.approx(before / 3)
     parts = fit_label_steps([one], regions=((1,), (2,), (3,)))
-    assert [step.settings["labels"] for step in parts.refining][:1] == [[3]]
+    assert [step.settings["labels"] for step in parts.postprocessing][:1] == [[3]]
 
 
 def test_ignored_voxels_count_in_no_region():

@@ -12,9 +12,13 @@ from strategies import grids
 
 def plan(spacing, rule=None):
     return Plan(
-        spacing_mm=spacing, channels=("MR",), normalisation=(rule or Normalisation(scheme="none"),),
-        patch=(8, 8, 8), batch=1, network=Component(name="unet"),
-    )  # fmt: skip
+        spacing_mm=spacing,
+        channels=("MR",),
+        normalisation=(rule or Normalisation(scheme="none"),),
+        patch=(8, 8, 8),
+        batch=1,
+        network=Component(name="unet"),
+    )
 
 
 SPACINGS = st.tuples(*[st.floats(0.5, 5)] * 3)

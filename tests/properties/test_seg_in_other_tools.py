@@ -111,8 +111,10 @@ def test_dcmqi_finds_the_labels_or_refuses(seg, dcmqi, tmp_path):
     out.mkdir()
     done = subprocess.run(
         [dcmqi, "--inputDICOM", str(path), "--outputDirectory", str(out), "-t", "nrrd"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     images = sorted(out.glob("*.nrrd"))
     if tilted:  # its images cannot be sheared
         assert done.returncode or not images

@@ -194,10 +194,12 @@ def tables(draw: st.DrawFn) -> LabelTable:
     names = draw(st.lists(named, min_size=size, max_size=size, unique=True))
     colors = st.tuples(*[st.integers(0, 255)] * 3)
     codes = st.one_of(st.none(), CODES)
-    return LabelTable(tuple(
-        Label(value=value, name=name, color=draw(colors), code=draw(codes))
-        for value, name in zip(values, names, strict=True)
-    ))  # fmt: skip
+    return LabelTable(
+        tuple(
+            Label(value=value, name=name, color=draw(colors), code=draw(codes))
+            for value, name in zip(values, names, strict=True)
+        )
+    )
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])

@@ -83,9 +83,7 @@ def test_nested_folders_and_no_preamble(tmp_path):
         ds = series.slice(k)
         (tmp_path / f"sub{k % 2}").mkdir(exist_ok=True)
         del ds.file_meta
-        ds.save_as(
-            tmp_path / f"sub{k % 2}" / str(9 - k), implicit_vr=k < 3, little_endian=True
-        )  # fmt: skip
+        ds.save_as(tmp_path / f"sub{k % 2}" / str(9 - k), implicit_vr=k < 3, little_endian=True)
     (tmp_path / "notes.txt").write_text("not an image")
     assert_oracle(read_scan(tmp_path), series)
 
@@ -227,9 +225,11 @@ def test_a_scout_is_a_stack_of_its_own(tmp_path, size):
     series = Series(random_stored())
     series.write(tmp_path)
     scout = Series(
-        random_stored(size), uid=series.uid, frame_of_reference=series.frame_of_reference,
+        random_stored(size),
+        uid=series.uid,
+        frame_of_reference=series.frame_of_reference,
         orientation=np.array([1.0, 0, 0, 0, 0, -1]),
-    )  # fmt: skip
+    )
     scout.write(tmp_path, prefix="scout")
     with pytest.raises(SelectionError):
         read_scan(tmp_path)

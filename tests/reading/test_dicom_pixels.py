@@ -109,10 +109,9 @@ def test_modality_lookup_table(tmp_path):
 
 @pytest.mark.parametrize(
     "syntax",
-    [RLELossless, JPEG2000Lossless, DeflatedExplicitVRLittleEndian,
-     ExplicitVRBigEndian],
+    [RLELossless, JPEG2000Lossless, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian],
     ids=lambda uid: uid.keyword,
-)  # fmt: skip
+)
 def test_every_encoding_gives_the_same_values(tmp_path, syntax):
     series = Series(random_stored((3, 64, 48)), tags={"BitsStored": 12, "HighBit": 11})
     for k, path in enumerate(series.write(tmp_path)):
@@ -143,9 +142,15 @@ def near_lossless(path, low, high, *, near, bits, signed=True):
 @pytest.mark.parametrize("near", [1, 3])
 @pytest.mark.parametrize(
     ("low", "high", "bits", "signed"),
-    [(-1000, 2000, 12, True), (-2042, 2041, 12, True), (-3, 3, 12, True), (-9000, 9000, 16, True),
-     (0, 4095, 12, False), (0, 65535, 16, False)],
-)  # fmt: skip
+    [
+        (-1000, 2000, 12, True),
+        (-2042, 2041, 12, True),
+        (-3, 3, 12, True),
+        (-9000, 9000, 16, True),
+        (0, 4095, 12, False),
+        (0, 65535, 16, False),
+    ],
+)
 def test_loss_stays_within_what_was_asked_for(tmp_path, low, high, bits, near, signed):
     truth = near_lossless(tmp_path / "1", low, high, near=near, bits=bits, signed=signed)
     found = read_scan(tmp_path / "1").voxels[0, ..., 0]
@@ -169,9 +174,11 @@ def test_run_lengths_of_every_width(tmp_path, kind, stored_bits):
     low = 0 if np.dtype(kind).kind == "u" else -(1 << (stored_bits - 1))
     values = np.random.default_rng(5).integers(low, low + (1 << stored_bits), (2, 34, 22))
     tags = {
-        "BitsAllocated": 8 * np.dtype(kind).itemsize, "BitsStored": stored_bits,
-        "HighBit": stored_bits - 1, "PixelRepresentation": int(low < 0),
-    }  # fmt: skip
+        "BitsAllocated": 8 * np.dtype(kind).itemsize,
+        "BitsStored": stored_bits,
+        "HighBit": stored_bits - 1,
+        "PixelRepresentation": int(low < 0),
+    }
     series = Series(values.astype(kind), intercept=0, tags=tags)
     for path in series.write(tmp_path):
         rewrite(path, lambda ds: ds.compress(RLELossless, encoding_plugin="pydicom"))

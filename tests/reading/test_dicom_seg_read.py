@@ -30,9 +30,20 @@ def saved(path, sources, values, kind, **options):
         for number, name in enumerate(("one", "two"), start=1)
     ]
     made = highdicom.seg.Segmentation(
-        sources, values, kind, segments, pydicom.uid.generate_uid(), 5,
-        pydicom.uid.generate_uid(), 1, "maker", "model", "1", "2", **options,
-    )  # fmt: skip
+        sources,
+        values,
+        kind,
+        segments,
+        pydicom.uid.generate_uid(),
+        5,
+        pydicom.uid.generate_uid(),
+        1,
+        "maker",
+        "model",
+        "1",
+        "2",
+        **options,
+    )
     made.save_as(path)
 
 

@@ -32,15 +32,18 @@ def flat(path, modality="DX", **tags):
 @pytest.mark.parametrize(
     ("tags", "spacing", "word"),
     [
-        ({"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "GEOMETRY"}, (0.1, 0.2),
-         "calibrated:"),
+        (
+            {"PixelSpacing": [0.2, 0.1], "PixelSpacingCalibrationType": "GEOMETRY"},
+            (0.1, 0.2),
+            "calibrated:",
+        ),
         ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.15]}, (0.1, 0.2), "is calib"),
         ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.2, 0.1]}, (0.1, 0.2), "uncalib"),
         ({"ImagerPixelSpacing": [0.3, 0.15]}, (0.15, 0.3), "uncalibrated"),
         ({}, (1, 1), "PIXELS_ONLY"),
         ({"PixelSpacing": [0, 0.1]}, (1, 1), "PIXELS_ONLY"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("modality", ["CR", "DX", "MG", "XA"])
 def test_spacing_and_what_it_is_worth(tmp_path, tags, spacing, word, modality):
     series = flat(tmp_path / "1", modality, **tags)
@@ -198,10 +201,20 @@ def test_cines_in_colour(tmp_path, planar, compression):
     truth = np.random.default_rng(3).integers(0, 255, (2, 64, 48, 3), np.uint8)
     stored = truth.transpose(0, 3, 1, 2) if planar else truth
     cine(
-        tmp_path / "1", "US", frames=2, compression=compression, Rows=64, Columns=48,
-        SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=planar,
-        BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=stored.tobytes(),
-    )  # fmt: skip
+        tmp_path / "1",
+        "US",
+        frames=2,
+        compression=compression,
+        Rows=64,
+        Columns=48,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=planar,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=stored.tobytes(),
+    )
     for number in (1, 2):
         scan = read_scan(tmp_path / "1", series=str(number))
         assert np.array_equal(scan.voxels[..., 0], truth[number - 1].transpose(2, 1, 0))
@@ -209,9 +222,13 @@ def test_cines_in_colour(tmp_path, planar, compression):
 
 def luminance_and_chroma(colours):
     """YBR_FULL of RGB, by PS3.3 C.7.6.3.1.2."""
-    to_ybr = np.array([
-        [0.2990, 0.5870, 0.1140], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813],
-    ])  # fmt: skip
+    to_ybr = np.array(
+        [
+            [0.2990, 0.5870, 0.1140],
+            [-0.1687, -0.3313, 0.5],
+            [0.5, -0.4187, -0.0813],
+        ]
+    )
     return np.rint(colours @ to_ybr.T + [0, 128, 128]).clip(0, 255).astype(np.uint8)
 
 
@@ -224,10 +241,19 @@ def test_luminance_and_chroma_become_red_green_and_blue(tmp_path, kind):
     if kind == "YBR_FULL_422":
         stored = np.concatenate([stored[:, :, ::2, :1], stored[:, :, ::2]], axis=3)
     cine(
-        tmp_path / "1", "US", frames=2, Rows=10, Columns=8, SamplesPerPixel=3,
-        PhotometricInterpretation=kind, PlanarConfiguration=0, BitsAllocated=8, BitsStored=8,
-        HighBit=7, PixelData=stored.tobytes(),
-    )  # fmt: skip
+        tmp_path / "1",
+        "US",
+        frames=2,
+        Rows=10,
+        Columns=8,
+        SamplesPerPixel=3,
+        PhotometricInterpretation=kind,
+        PlanarConfiguration=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=stored.tobytes(),
+    )
     for number in (1, 2):
         found = read_scan(tmp_path / "1", series=str(number)).voxels[..., 0].astype(int)
         assert np.abs(found - truth[number - 1].transpose(2, 1, 0)).max() <= 2

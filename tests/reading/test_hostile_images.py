@@ -62,11 +62,13 @@ def test_quaternions_make_the_affine_when_there_is_no_sform(tmp_path, qfac):
     scan = read_scan(write(tmp_path / "a.nii", made, numbers()))
     b, c, d = 0.1, 0.2, 0.3
     a = np.sqrt(1 - b * b - c * c - d * d)
-    turn = np.array([  # the NIfTI-1 standard, METHOD 2
-        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-    ])  # fmt: skip
+    turn = np.array(
+        [  # the NIfTI-1 standard, METHOD 2
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
     truth = turn * [0.5, 0.6, -3.0 if qfac == -1 else 3.0]
     np.testing.assert_allclose(scan.grid.affine[:3, :3], truth, atol=1e-6)
     np.testing.assert_allclose(scan.grid.affine[:3, 3], [1, 2, 3])
@@ -114,7 +116,7 @@ def test_a_gzip_bomb(tmp_path):
         ("a.mha", "NDims = 3\nDimSize = 9999 9999 9999\nElementType = MET_SHORT\n"),
         ("a.nrrd", "NRRD0004\ntype: short\ndimension: 3\nsizes: 9999 9999 9999\nencoding: raw\n\n"),
     ],
-)  # fmt: skip
+)
 def test_lying_sizes_of_itk_formats(tmp_path, name, text):
     last = b"ElementDataFile = LOCAL\n" if name == "a.mha" else b""
     (tmp_path / name).write_bytes(text.encode() + last + bytes(100))

@@ -18,9 +18,10 @@ TURN = rotation((1.0, 0.1, -0.2, 0.3))
 @pytest.mark.parametrize("reader", [MedsegReader, MedsegReader()], ids=["class", "instance"])
 def test_load_imaged_places_every_voxel(tmp_path, tilt_mm, reader):
     series = Series(
-        random_stored(), orientation=TURN[:, :2].T.ravel(),
+        random_stored(),
+        orientation=TURN[:, :2].T.ravel(),
         step_mm=TURN @ np.array([0.0, tilt_mm, 2.5]),
-    )  # fmt: skip
+    )
     series.write(tmp_path)
     load = LoadImaged("image", reader=reader, ensure_channel_first=True)
     image = load({"image": str(tmp_path)})["image"]
@@ -34,10 +35,12 @@ def test_load_imaged_places_every_voxel(tmp_path, tilt_mm, reader):
 def test_the_affine_is_in_the_space_that_monai_expects(tmp_path):
     series = Series(random_stored())
     series.write(tmp_path)
-    steps = Compose([
-        LoadImaged("image", reader=MedsegReader, ensure_channel_first=True),
-        Orientationd("image", axcodes="RAS", labels=None),
-    ])  # fmt: skip
+    steps = Compose(
+        [
+            LoadImaged("image", reader=MedsegReader, ensure_channel_first=True),
+            Orientationd("image", axcodes="RAS", labels=None),
+        ]
+    )
     image = steps({"image": str(tmp_path)})["image"]
     assert np.array_equal(image[0].numpy(), series.values()[::-1, ::-1])
 

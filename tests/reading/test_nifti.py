@@ -196,9 +196,10 @@ def test_an_intensity_image_is_no_label_map(tmp_path):
 
 def test_real_organ_labels_lie_on_their_scan(shared_data):
     folder = shared_data / "ct_mr_organs"
-    scan, labels = read_scan(folder / "example_ct_sm.nii.gz"), read_labels(
-        folder / "example_seg.nii.gz"
-    )  # fmt: skip
+    scan, labels = (
+        read_scan(folder / "example_ct_sm.nii.gz"),
+        read_labels(folder / "example_seg.nii.gz"),
+    )
     reference = nib.load(folder / "example_seg.nii.gz")
     assert scan.grid.same_as(labels.grid)
     assert np.array_equal(labels.grid.affine, reference.affine)

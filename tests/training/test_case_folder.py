@@ -68,8 +68,10 @@ def test_structures_keep_their_number_by_name(tmp_path):
     scan, labels = case(1, swapped)
     name = folder.add(scan, labels).name
     assert dict(zip(folder.labels().names, folder.labels().values, strict=True)) == {
-        "box": 1, "core": 2, "cyst": 3,
-    }  # fmt: skip
+        "box": 1,
+        "core": 2,
+        "cyst": 3,
+    }
     stored = read_labels(folder.files(name)[1], table=folder.labels())
     np.testing.assert_array_equal(stored.values == 2, labels.values == 1)
     np.testing.assert_array_equal(stored.values == 3, labels.values == 2)

@@ -20,9 +20,13 @@ from toy_dataset import toy_case
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAN = Plan(
-    spacing_mm=(1.2, 1.2, 1.2), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=4, network=Component(name="unet"),
-)  # fmt: skip
+    spacing_mm=(1.2, 1.2, 1.2),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=4,
+    network=Component(name="unet"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,9 @@ def dataset(tmp_path_factory):
         unseen = np.arange(20) % 3 > 0
         labels[:, :, unseen] = 3
         for part, name, array in (
-            ("imagesTr", f"c{number}_0000", image), ("labelsTr", f"c{number}", labels),
-        ):  # fmt: skip
+            ("imagesTr", f"c{number}_0000", image),
+            ("labelsTr", f"c{number}", labels),
+        ):
             (folder / part).mkdir(exist_ok=True)
             nib.save(
                 nib.Nifti1Image(array, np.diag([1.2, 1.2, 1.2, 1])),

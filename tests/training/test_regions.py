@@ -20,7 +20,7 @@ from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
-from medseg.training.postprocessing_search import choose_refining
+from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
@@ -31,10 +31,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
 SMALL = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
 PLAN = Plan(
-    spacing_mm=(1.2, 1.2, 1.2), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 16, 16), batch=2, network=Component(name="unet", settings=SMALL),
+    spacing_mm=(1.2, 1.2, 1.2),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Component(name="unet", settings=SMALL),
     regions=((1, 2), (2,)),
-)  # fmt: skip
+)
 
 
 def meaning(labels, order):
@@ -76,8 +80,9 @@ def test_the_order_need_not_ascend():
     labels = {"whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}
     found = meaning(labels, [2, 1, 3])
     assert found.table.names[:2] == (
-        "tumor core without enhancing tumor", "whole tumor without tumor core",
-    )  # fmt: skip
+        "tumor core without enhancing tumor",
+        "whole tumor without tumor core",
+    )
     regions = class_regions(found.regions)
     assert regions == ((2, 1, 3), (1, 3), (3,))
     structs.replace(PLAN, regions=regions)
@@ -126,9 +131,10 @@ def test_values_without_a_region_of_their_own_become_the_innermost_one(tmp_path)
         (tmp_path / part).parent.mkdir()
         nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{part}.nii.gz")
     about = {
-        "channel_names": {"0": "MR"}, "regions_class_order": [4, 300],
+        "channel_names": {"0": "MR"},
+        "regions_class_order": [4, 300],
         "labels": {"organ": [1, 2, 3, 4, 5, 300], "lesion": [5, 300], "ignore": 9},
-    }  # fmt: skip
+    }
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     dataset = open_dataset(tmp_path)
     _, truth = dataset.read(dataset.cases[0])
@@ -163,12 +169,12 @@ def test_regions_are_planned(dataset, tmp_path):
 def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     run = tmp_path / "run"
     options = TrainingOptions(
-        steps=100, validations=3, device="cpu", learning_rate=1e-2, refine=True
+        steps=100, validations=3, device="cpu", learning_rate=1e-2, postprocess=True
     )
     folder = train(dataset, run, options=options, plan=PLAN)
     manifest = ModelPackage.open(folder).manifest
-    assert "refining" in manifest.provenance
-    assert "crf" not in {step.name for step in manifest.refining}
+    assert "postprocessing" in manifest.provenance
+    assert "crf" not in {step.name for step in manifest.postprocessing}
     assert manifest.plan == PLAN
     assert manifest.labels.names == ("whole without core", "core")
     assert set(manifest.scores) == {"whole", "core", "foreground"}
@@ -183,10 +189,10 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     for values in ([1, 2], [2]):
         mask, truth = np.isin(found.values, values), np.isin(labels, values)
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
-    largest = Predictor.load(folder, device="cpu", refining=(Component(name="components"),))
+    largest = Predictor.load(folder, device="cpu", postprocessing=(Component(name="components"),))
     assert set(np.unique(largest.predict(scan).values)) == {0, 1, 2}
     with pytest.raises(PlanError, match="classes that exclude each other"):
-        Predictor.load(folder, device="cpu", refining=(Component(name="crf"),))
+        Predictor.load(folder, device="cpu", postprocessing=(Component(name="crf"),))
 
 
 def test_a_region_counts_with_all_that_lies_inside_it(dataset):
@@ -217,9 +223,9 @@ def test_steps_for_regions_are_chosen_on_held_out_cases(tmp_path):
     dataset = open_dataset(folder)
     plan = structs.replace(PLAN, normalisation=(Normalisation(scheme="none"),))
     predictor = Predictor(Threshold(), plan, dataset.labels, choose_device("cpu"))
-    choice = choose_refining(predictor, dataset, dataset.cases)
-    assert [step.name for step in choice.refining] == ["components"]
-    assert choice.refining[0].settings == {"labels": [2]}
+    choice = choose_postprocessing(predictor, dataset, dataset.cases)
+    assert [step.name for step in choice.postprocessing] == ["components"]
+    assert choice.postprocessing[0].settings == {"labels": [2]}
     assert choice.dice_without < 0.98
     assert choice.dice_with == 1.0
 

@@ -111,25 +111,35 @@ def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_pat
             raise Cancelled("enough")
 
     options = TrainingOptions(
-        steps=1, validations=0, network="deeplab", device="cpu", learning_rate=1e-9,
-        settings={"encoder.width": 1.0}, pretrained=str(tmp_path / "weights.safetensors"),
-    )  # fmt: skip
+        steps=1,
+        validations=0,
+        network="deeplab",
+        device="cpu",
+        learning_rate=1e-9,
+        settings={"encoder.width": 1.0},
+        pretrained=str(tmp_path / "weights.safetensors"),
+    )
     run = tmp_path / "run"
     with pytest.raises(Cancelled):
         train(dataset, run, options=options, progress=stop_while_preparing)
     train(dataset, run, options=options, resume=True)
-    found = [value for name, value in load_file(run / "model" / "weights.safetensors").items()
-             if "encoder.layer1.0.conv1" in name]  # fmt: skip
+    found = [
+        value
+        for name, value in load_file(run / "model" / "weights.safetensors").items()
+        if "encoder.layer1.0.conv1" in name
+    ]
     assert found
     assert all(torch.allclose(value.float(), torch.tensor(0.01), atol=1e-4) for value in found)
 
 
-def test_a_model_is_packed_whatever_comes_of_the_refining(dataset, tmp_path, monkeypatch):
+def test_a_model_is_packed_whatever_comes_of_the_postprocessing_search(
+    dataset, tmp_path, monkeypatch
+):
     def fails(*_, **__):
         raise MedsegError("no step")
 
-    monkeypatch.setattr("medseg.training.run.choose_refining", fails)
-    options = TrainingOptions(steps=1, validations=0, device="cpu", refine=True)
+    monkeypatch.setattr("medseg.training.run.choose_postprocessing", fails)
+    options = TrainingOptions(steps=1, validations=0, device="cpu", postprocess=True)
     with pytest.raises(MedsegError, match="no step"):
         train(dataset, tmp_path / "run", options=options)
     assert (tmp_path / "run" / "model" / "manifest.json").is_file()

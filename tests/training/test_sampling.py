@@ -13,9 +13,13 @@ from medseg.training.schedule import learning_rate
 from medseg.volume import LabelTable
 
 PLAN = Plan(
-    spacing_mm=(1.0, 1.0, 1.0), channels=("MR",), normalisation=(Normalisation(),),
-    patch=(16, 12, 8), batch=4, network=Component(name="unet"),
-)  # fmt: skip
+    spacing_mm=(1.0, 1.0, 1.0),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 12, 8),
+    batch=4,
+    network=Component(name="unet"),
+)
 
 
 def case(shape, seed=0):

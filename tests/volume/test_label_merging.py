@@ -13,8 +13,9 @@ from medseg.volume.label_merging import merge_tables, merge_values, renumber
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=6)
 VALUES = st.lists(st.integers(1, 12), unique=True, min_size=6, max_size=6)
-TABLES = st.builds(lambda names, values: LabelTable.of(dict(zip(values, names, strict=False))),
-                   NAMES, VALUES)  # fmt: skip
+TABLES = st.builds(
+    lambda names, values: LabelTable.of(dict(zip(values, names, strict=False))), NAMES, VALUES
+)
 MAPS = arrays(np.uint8, 60, elements=st.integers(0, 3))
 
 

@@ -47,11 +47,13 @@ MASS, ABNORMAL = (
     Code("4147007", "SCT", "Mass"),
     Code("49755003", "SCT", "Morphologically Abnormal Structure"),
 )
-CODED = LabelTable((
-    Label(value=2, name="liver", color=(0, 0, 0), code=Code("10200004", "SCT", "Liver")),
-    Label.coded(7, "mass", (255, 255, 255), kind=ABNORMAL, what=MASS),
-    Label(value=300, name="scar", color=(0, 0, 0), category=ABNORMAL),
-))  # fmt: skip
+CODED = LabelTable(
+    (
+        Label(value=2, name="liver", color=(0, 0, 0), code=Code("10200004", "SCT", "Liver")),
+        Label.coded(7, "mass", (255, 255, 255), kind=ABNORMAL, what=MASS),
+        Label(value=300, name="scar", color=(0, 0, 0), category=ABNORMAL),
+    )
+)
 
 
 @pytest.mark.parametrize(

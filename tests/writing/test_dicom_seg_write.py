@@ -14,10 +14,12 @@ from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 
-TABLE = LabelTable((
-    Label(value=2, name="liver", color=(200, 30, 20), code=Code("10200004", "SCT", "Liver")),
-    Label(value=7, name="cyst", color=(20, 200, 30)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(value=2, name="liver", color=(200, 30, 20), code=Code("10200004", "SCT", "Liver")),
+        Label(value=7, name="cyst", color=(20, 200, 30)),
+    )
+)
 
 TURN = rotation((0.9, 0.2, -0.3, 0.1))
 SERIES = {

@@ -11,10 +11,12 @@ from medseg.reading import read_labels
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 
-TABLE = LabelTable((
-    Label(value=1, name="liver", color=(255, 0, 51), code=Code("10200004", "SCT", "Liver")),
-    Label(value=4, name="spleen", color=(0, 102, 255)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(value=1, name="liver", color=(255, 0, 51), code=Code("10200004", "SCT", "Liver")),
+        Label(value=4, name="spleen", color=(0, 102, 255)),
+    )
+)
 VALUES = np.random.default_rng(0).choice([0, 1, 4], (3, 4, 5)).astype(np.uint8)
 
 

@@ -17,11 +17,13 @@ from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 from writing.dicom_validator import errors_of
 
-TABLE = LabelTable((
-    Label(value=2, name="liver", color=(200, 30, 20), code=Code("10200004", "SCT", "Liver")),
-    Label(value=7, name="cyst", color=(20, 200, 30)),
-    Label(value=9, name="absent", color=(20, 200, 30)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(value=2, name="liver", color=(200, 30, 20), code=Code("10200004", "SCT", "Liver")),
+        Label(value=7, name="cyst", color=(20, 200, 30)),
+        Label(value=9, name="absent", color=(20, 200, 30)),
+    )
+)
 
 
 @pytest.fixture

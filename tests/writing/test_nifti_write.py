@@ -11,10 +11,14 @@ from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.volume.conventions import affine_from_itk
 from medseg.writing import write_labels
 
-TABLE = LabelTable((
-    Label(value=2, name="Leber, größer", color=(1, 2, 3), code=Code("10200004", "SCT", "Liver")),
-    Label(value=9, name="not in the map", color=(9, 8, 7)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(
+            value=2, name="Leber, größer", color=(1, 2, 3), code=Code("10200004", "SCT", "Liver")
+        ),
+        Label(value=9, name="not in the map", color=(9, 8, 7)),
+    )
+)
 
 
 def labels_on(affine, shape=(3, 4, 5)):

@@ -13,10 +13,12 @@ from medseg.volume import Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 from strategies import grids
 
-TABLE = LabelTable((
-    Label(value=1, name="ball", color=(10, 20, 30)),
-    Label(value=300, name="dot", color=(40, 50, 60)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(value=1, name="ball", color=(10, 20, 30)),
+        Label(value=300, name="dot", color=(40, 50, 60)),
+    )
+)
 AFFINE = np.array([[-0.8, 0.1, 0, 40], [0.1, 0.9, 0.2, -20], [0, 0, 1.5, 7], [0, 0, 0, 1]])
 
 

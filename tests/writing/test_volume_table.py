@@ -12,11 +12,15 @@ from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
 from medseg.writing import write_labels
 
 AFFINE = np.array([[-0.5, 0, 0, 1], [0, 2, 1, 2], [0, 0, 3, 3], [0, 0, 0, 1.0]])
-TABLE = LabelTable((
-    Label(value=2, name='liver, "left"', color=(1, 2, 3), code=Code("10200004", "SCT", "Liver")),
-    Label(value=300, name="größte Läsion", color=(1, 2, 3)),
-    Label(value=400, name="nothing", color=(1, 2, 3)),
-))  # fmt: skip
+TABLE = LabelTable(
+    (
+        Label(
+            value=2, name='liver, "left"', color=(1, 2, 3), code=Code("10200004", "SCT", "Liver")
+        ),
+        Label(value=300, name="größte Läsion", color=(1, 2, 3)),
+        Label(value=400, name="nothing", color=(1, 2, 3)),
+    )
+)
 
 
 @pytest.fixture

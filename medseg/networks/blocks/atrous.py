@@ -17,18 +17,12 @@ def atrous_block(
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, width : int
-        Channels in and out.
     dilation : tuple of int
         Of the kernel along each axis; empty means 1.
     separable : bool
         Whether each channel is convolved by itself, and channels are mixed after it (Chollet,
         Xception, CVPR 2017).
-
-    Returns
-    -------
-    torch.nn.Sequential
     """
     unit = (1,) * kit.spatial_dims
     move = Stride(unit, dilation or unit)

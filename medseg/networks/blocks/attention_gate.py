@@ -14,7 +14,6 @@ class AttentionGate(nn.Module):
     Parameters
     ----------
     skip : int
-        Channels of the skip.
     gating : int
         Channels of the coarser stage.
     step : tuple of int

@@ -15,7 +15,6 @@ class Cost(NamedTuple):
     Parameters
     ----------
     parameters : int
-        Numbers that are learnt.
     gflops : float
         Billions of floating-point operations of one forward pass in eval mode; a multiplication
         and an addition count as two. Norms, activations and interpolation are not counted.
@@ -33,13 +32,8 @@ def cost_of(network: nn.Module, *, channels: int, size: tuple[int, ...]) -> Cost
     network : torch.nn.Module
         On any device; its mode is left as it was.
     channels : int
-        Of the image.
     size : tuple of int
         Voxels of the image along each axis.
-
-    Returns
-    -------
-    Cost
     """
     parameters = list(network.parameters())
     training = {module: module.training for module in network.modules()}

@@ -71,7 +71,6 @@ class ConvFactory(NamedTuple):
     width : float
         Factor on published channel counts.
     norm : {"instance", "batch"}
-        Normalisation after convolutions.
     eps, momentum : float
         Of batch norm; torch's defaults unless a paper says otherwise.
     """
@@ -104,9 +103,15 @@ class ConvFactory(NamedTuple):
         padding = tuple(spread * (kernel // 2) for spread in dilation)
         form: type[nn.Module] = nn.Conv3d if self.spatial_dims == 3 else nn.Conv2d
         return form(
-            channels, width, kernel, stride=step, padding=padding, dilation=dilation,
-            groups=groups, bias=bias,
-        )  # fmt: skip
+            channels,
+            width,
+            kernel,
+            stride=step,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
 
     def normalise(self, channels: int) -> nn.Module:
         """The norm, in the form that bears maps of a single voxel."""
@@ -118,15 +123,6 @@ class ConvFactory(NamedTuple):
 
 def multiple_of_8(count: float) -> int:
     """The nearest multiple of 8, at least 8, at most a tenth below `count`.
-
-    Parameters
-    ----------
-    count : float
-        Channels wished for.
-
-    Returns
-    -------
-    int
 
     Notes
     -----
@@ -171,7 +167,6 @@ class StepPool(nn.Module):
     window : int
         Width of the window along the axes that step; it is 1 along the others.
     level : Level
-        Whose step this is.
 
     Notes
     -----

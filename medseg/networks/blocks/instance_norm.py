@@ -23,7 +23,6 @@ class InstanceNorm(nn.GroupNorm):
     channels : int
         Channels of the input ``x_BCIJK`` (or ``x_BCIJ``).
     eps : float, default 1e-5
-        Added to the variance.
 
     Notes
     -----

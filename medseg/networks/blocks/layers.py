@@ -20,13 +20,8 @@ def conv_block(channels: int, width: int, kernel: Axes, stride: Axes) -> nn.Sequ
     Parameters
     ----------
     channels, width : int
-        Channels in and out.
     kernel, stride : tuple of int
         One odd number, one step, for each spatial axis.
-
-    Returns
-    -------
-    torch.nn.Sequential
     """
     conv = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
     padding = tuple(n // 2 for n in kernel)

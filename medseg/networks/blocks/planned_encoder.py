@@ -22,14 +22,9 @@ def planned_encoder(stages: Stages, *, dilate: bool) -> EncoderSettings:
     Parameters
     ----------
     stages : Stages
-        What the planner found.
     dilate : bool
         Whether to stop at an output stride: 4 where the shortest axis of the patch (those of one
         voxel aside) has fewer than 64 voxels, else 8.
-
-    Returns
-    -------
-    EncoderSettings
     """
     unit = (1,) * stages.spatial_dims
     strides = (*stages.strides, *(unit for _ in range(LEVELS)))[:LEVELS]

@@ -18,7 +18,7 @@ from medseg.networks.blocks.layers import (
     per_axis,
     pointwise,
     transposed_conv,
-)  # fmt: skip
+)
 
 
 class Stage(NamedTuple):
@@ -48,7 +48,6 @@ class Decoding(NamedTuple):
     Parameters
     ----------
     convolutions : int
-        Per stage.
     deep_supervision : bool
         Whether coarser stages give logits while training.
     attention : bool
@@ -68,11 +67,8 @@ class SkipNetwork(nn.Module):
     encoder : torch.nn.Module
         A `ModuleList` with one module a stage, unless `encode` is overridden.
     stages : list of Stage
-        Finest first.
     decoding : Decoding
-        Choices about the decoder.
     out_channels : int
-        Classes including background.
 
     Notes
     -----
@@ -158,10 +154,6 @@ def plan_stages(
         Of each stage; empty means a stride of 2 (1 into the first stage), a kernel of 3.
     dims : int
         2 or 3.
-
-    Returns
-    -------
-    list of Stage
 
     Raises
     ------

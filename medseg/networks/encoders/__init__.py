@@ -51,15 +51,9 @@ def build_encoder(settings: EncoderSettings, *, spatial_dims: int, in_channels: 
     Parameters
     ----------
     settings : EncoderSettings
-        Name, width, steps.
     spatial_dims : int
         2 or 3.
     in_channels : int
-        Channels of the image.
-
-    Returns
-    -------
-    Encoder
 
     Raises
     ------

@@ -23,7 +23,6 @@ class InvertedResidualConfig(NamedTuple):
     level : int
         Level it belongs to; the first cell of a level steps into it, except for level 0.
     kernel : int
-        Width of its convolution.
     into, hidden, out : int
         Channels that come, that it works with, that it gives.
     activation : type
@@ -69,11 +68,9 @@ class InvertedEncoder(Encoder):
     Parameters
     ----------
     layout : Layout
-        Steps and dilations.
     parts : list of tuple of (int, torch.nn.Module)
         Level and module, in order.
     channels : tuple of int
-        Of the five features.
     """
 
     def __init__(
@@ -120,11 +117,9 @@ class Squeeze(nn.Module):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, squeezed : int
         Channels of the map; channels between the two convolutions.
     form : FamilyStyle
-        Names the activations.
     """
 
     def __init__(self, kit: ConvFactory, channels: int, squeezed: int, form: FamilyStyle) -> None:
@@ -154,21 +149,13 @@ def inverted_encoder(
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     layout : Layout
-        Steps and dilations.
     cells : sequence of InvertedResidualConfig
         In order.
     form : FamilyStyle
-        The family.
     in_channels : int
-        Channels of the image.
     last : tuple of (int, type)
         Channels of the last convolution, and the activation behind the first and the last.
-
-    Returns
-    -------
-    InvertedEncoder
     """
     first = stem(kit, layout, in_channels, cells[0].into, activation=last[1])
     blocks = blocks_of(kit, layout, cells, form)

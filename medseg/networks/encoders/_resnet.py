@@ -23,11 +23,8 @@ class ResNet(Encoder):
     layout : Layout
         Steps and dilations; level 0 is the 7-wide stem, the pool steps into level 1.
     kit : ConvFactory
-        Makes the layers.
     in_channels : int
-        Channels of the image.
     block : type
-        `BasicBlock` or `Bottleneck`.
     depths : tuple of int
         Blocks in each of the four stages.
     """
@@ -75,7 +72,6 @@ class BasicBlock(nn.Module):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, width : int
         Channels in; channels out over the expansion.
     level : Level
@@ -105,7 +101,6 @@ class Bottleneck(nn.Module):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, width : int
         Channels in; channels out over the expansion.
     level : Level

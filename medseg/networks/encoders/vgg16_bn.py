@@ -23,9 +23,7 @@ class VGG(Encoder):
     layout : Layout
         Steps and dilations of the pools.
     kit : ConvFactory
-        Makes the layers.
     in_channels : int
-        Channels of the image.
     """
 
     def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:

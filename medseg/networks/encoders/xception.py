@@ -24,9 +24,7 @@ class Xception(Encoder):
     layout : Layout
         Steps and dilations; each level but 0 begins with the block that steps into it.
     kit : ConvFactory
-        Makes the layers.
     in_channels : int
-        Channels of the image.
     """
 
     def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:
@@ -38,16 +36,19 @@ class Xception(Encoder):
         stem = [*_conv(kit, in_channels, narrow, first.enter), *_conv(kit, narrow, a, first.stay)]
         middle = [Block(kit, (d, d, d, d), rest) for _ in range(MIDDLE)]
         end = [Separable(kit, exit_a, exit_b, last.stay), Separable(kit, exit_b, exit_b, last.stay)]
-        self.flows = nn.ModuleList([
-            nn.Sequential(*stem),
-            Block(kit, (a, b, b, b), entry[0]),
-            Block(kit, (b, c, c, c), entry[1]),
-            nn.Sequential(Block(kit, (c, d, d, d), entry[2]), *middle),
-            nn.Sequential(
-                Block(kit, (d, d, exit_a, exit_a), last), *end,
-                Separable(kit, exit_b, e, last.stay),
-            ),
-        ])  # fmt: skip
+        self.flows = nn.ModuleList(
+            [
+                nn.Sequential(*stem),
+                Block(kit, (a, b, b, b), entry[0]),
+                Block(kit, (b, c, c, c), entry[1]),
+                nn.Sequential(Block(kit, (c, d, d, d), entry[2]), *middle),
+                nn.Sequential(
+                    Block(kit, (d, d, exit_a, exit_a), last),
+                    *end,
+                    Separable(kit, exit_b, e, last.stay),
+                ),
+            ]
+        )
 
     def forward(self, image_BCIJK: Tensor) -> list[Tensor]:
         x, features = image_BCIJK, []
@@ -63,11 +64,8 @@ class Separable(nn.Sequential):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels, width : int
-        Channels in and out.
     move : Stride
-        Of the depthwise convolution.
     linear : bool, default False
         Whether the last ReLU is left out.
     """
@@ -91,7 +89,6 @@ class Block(nn.Module):
     Parameters
     ----------
     kit : ConvFactory
-        Makes the layers.
     channels : tuple of int
         That come, and behind each of the three.
     level : Level

@@ -19,11 +19,6 @@ _JPEG_2000 = b"\xff\x4f\xff\x51"
 def stated_size(fragment: bytes) -> tuple[int, int] | None:
     """Rows and columns written inside a JPEG, JPEG-LS or JPEG 2000 frame.
 
-    Parameters
-    ----------
-    fragment : bytes
-        One compressed frame.
-
     Returns
     -------
     tuple of int or None
@@ -44,11 +39,6 @@ def stated_size(fragment: bytes) -> tuple[int, int] | None:
 
 def near_lossless(fragment: bytes) -> tuple[int, int] | None:
     """Precision and NEAR of a JPEG-LS frame: by how much values may differ from those encoded.
-
-    Parameters
-    ----------
-    fragment : bytes
-        One compressed frame.
 
     Returns
     -------

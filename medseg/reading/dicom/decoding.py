@@ -149,9 +149,7 @@ def _unpacked(source: PixelData, frame: int) -> npt.NDArray[Any]:
     dataset, syntax = source.header, transfer_syntax(source.header)
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = syntax
-    array, _ = get_decoder(syntax).as_array(
-        dataset, index=frame, decoding_plugin=_plugin(syntax)
-    )  # fmt: skip
+    array, _ = get_decoder(syntax).as_array(dataset, index=frame, decoding_plugin=_plugin(syntax))
     return array
 
 

@@ -22,13 +22,8 @@ def dataset_of(path: Path, **options: Any) -> Dataset:
     Parameters
     ----------
     path : Path
-        Of the file.
     **options
         For ``pydicom.dcmread``.
-
-    Returns
-    -------
-    pydicom.Dataset
 
     Raises
     ------
@@ -46,11 +41,6 @@ class GuardedFile(io.BufferedReader):
 
     Lengths in a DICOM file may be anything up to 4 GiB whatever the file's size. pydicom asks for
     "all the rest" only to inflate it, which is tried here first, piece by piece.
-
-    Parameters
-    ----------
-    path : Path
-        Opened for reading.
     """
 
     def __init__(self, path: Path) -> None:

@@ -76,10 +76,6 @@ def frames_of(file: DicomFile) -> list[Frame]:
     file : DicomFile
         Single-frame, or multi-frame with functional groups. A multi-frame file without them
         gives one frame without geometry.
-
-    Returns
-    -------
-    list of Frame
     """
     if not file.is_multiframe:
         return [_plain_frame(file)]

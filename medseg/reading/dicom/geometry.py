@@ -97,7 +97,6 @@ def check_repaired(
     frames : sequence of Frame
         Sorted along their normal.
     grid : Grid
-        Of the even slices.
     levels : ndarray, shape (n,)
         Where along K each frame is said to lie.
     shifts : ndarray, shape (n, 2)

@@ -21,26 +21,61 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 MARKS = (
-    "AcquisitionNumber", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier",
-    "DiffusionBValue", "DiffusionGradientOrientation", "TriggerTime", "InversionTime",
-    "ImageType", "ConvolutionKernel", "ContentTime", "AcquisitionTime",
-)  # fmt: skip
+    "AcquisitionNumber",
+    "EchoTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TriggerTime",
+    "InversionTime",
+    "ImageType",
+    "ConvolutionKernel",
+    "ContentTime",
+    "AcquisitionTime",
+)
 """Header fields that may tell apart several images at one position, the likeliest first."""
 
 PIXEL_FIELDS = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
-    "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "Modality", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-)  # fmt: skip
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "Modality",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
 """Header fields that decoding and rescaling need."""
 
 _FIELDS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PixelSpacing",
-    "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ImagerPixelSpacing",
-    "PixelSpacingCalibrationType", "SequenceOfUltrasoundRegions", "FrameIncrementPointer",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *PIXEL_FIELDS, *MARKS,
-]  # fmt: skip
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "ImagerPixelSpacing",
+    "PixelSpacingCalibrationType",
+    "SequenceOfUltrasoundRegions",
+    "FrameIncrementPointer",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *PIXEL_FIELDS,
+    *MARKS,
+]
 
 _NOT_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a DICOM segmentation",
@@ -66,7 +101,6 @@ class DicomFile:
     Parameters
     ----------
     path : Path
-        Of the file.
     header : pydicom.Dataset
         The fields listed in this module.
     pixels_at : int
@@ -170,7 +204,6 @@ def find_images(
     folder : Path
         Where to look; each file's header is read once.
     progress : Progress
-        Called after each file.
     seen : callable, optional
         Called with each image as soon as its header is read.
     more : tuple of str, optional
@@ -219,13 +252,8 @@ def read_header(path: Path, more: tuple[str, ...] = ()) -> DicomFile | None:
     Parameters
     ----------
     path : Path
-        Of any file.
     more : tuple of str, optional
         Further fields to read, by keyword.
-
-    Returns
-    -------
-    DicomFile or None
 
     Raises
     ------

@@ -32,15 +32,7 @@ _UNDEFINED = b"\xff\xff\xff\xff"
 
 @dataclass(frozen=True, eq=False)
 class PixelData:
-    """A file's header and its pixels as stored.
-
-    Parameters
-    ----------
-    header : pydicom.Dataset
-        Everything that decoding needs.
-    pixels : bytes
-        The value of PixelData.
-    """
+    """A file's header and its pixels as stored."""
 
     header: Dataset
     pixels: bytes
@@ -71,10 +63,6 @@ def encoded(file: DicomFile) -> PixelData:
     ----------
     file : DicomFile
         Its header is used again where the pixels can be found without parsing the file again.
-
-    Returns
-    -------
-    PixelData
 
     Raises
     ------

@@ -33,7 +33,6 @@ def read_voxels(
     frames : sequence of Frame
         In K order, all of one size.
     progress : Progress
-        Called after each slice.
 
     Returns
     -------

@@ -14,8 +14,14 @@ from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers
 _FLAT = {"CR", "DX", "MG", "IO", "PX", "RG", "RF", "XA", "US", "ES", "XC", "OP", "GM", "SM", "DG"}
 _CINES = {"US", "XA", "RF", "ES", "XC", "OP"}
 _FRAMES_FOLLOW_BY = {  # FrameTime, FrameTimeVector; angles and table of an X-ray system that moves
-    0x0018_1063, 0x0018_1065, 0x0018_1520, 0x0018_1521, 0x0018_1135, 0x0018_1136, 0x0018_1137,
-}  # fmt: skip
+    0x0018_1063,
+    0x0018_1065,
+    0x0018_1520,
+    0x0018_1521,
+    0x0018_1135,
+    0x0018_1136,
+    0x0018_1137,
+}
 _MOST_FRAMES = 20_000
 _PLANE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _CENTIMETRES = 3.0

@@ -53,9 +53,7 @@ def _edges(ring: FloatArray) -> FloatArray:
     return edges[single]
 
 
-def _crossings(
-    edges: FloatArray, rows: int
-) -> tuple[FloatArray, npt.NDArray[np.intp], Mask]:  # fmt: skip
+def _crossings(edges: FloatArray, rows: int) -> tuple[FloatArray, npt.NDArray[np.intp], Mask]:
     """Where edges cross the picture's rows of centres (i and row), and which lie along a row."""
     ends = np.clip(np.ceil(np.sort(edges[:, 1::2], axis=1)), 0, rows).astype(np.intp)
     low, counts = ends[:, 0], ends[:, 1] - ends[:, 0]
@@ -67,9 +65,7 @@ def _crossings(
     return i0 + (j - j0) / (j1 - j0) * (i1 - i0), j, flat
 
 
-def _mark_lines(
-    inside: Mask, x: FloatArray, j: npt.NDArray[np.intp], flat: FloatArray
-) -> None:  # fmt: skip
+def _mark_lines(inside: Mask, x: FloatArray, j: npt.NDArray[np.intp], flat: FloatArray) -> None:
     """Add the pixels whose centres lie on an edge: where it crosses a row, or all along a row."""
     near = np.clip(np.round(x), 0, inside.shape[0] - 1)
     on = np.abs(x - near) < _ON_LINE

@@ -87,10 +87,6 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
     refusal : GeometryError
         Why they are refused otherwise, code ``MISSING_SLICE`` or ``IRREGULAR``.
 
-    Returns
-    -------
-    Repair
-
     Raises
     ------
     GeometryError

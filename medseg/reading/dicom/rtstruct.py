@@ -75,7 +75,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 def read_labels_by_choice(
     path: Path, *, table: LabelTable | None, choice: SegmentSelection
-) -> LabelMap:  # fmt: skip
+) -> LabelMap:
     """Read as :func:`read_labels` does, but only the ROIs that are wanted.
 
     The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are the values
@@ -112,13 +112,10 @@ def read_labels_on(
     Parameters
     ----------
     path : Path
-        A structure set.
     scan : Scan
         Its K axis must run across the planes of the contours.
     table : LabelTable, optional
-        As for :func:`read_labels`.
     choice : SegmentSelection, optional
-        As for :func:`read_labels_by_choice`.
     cropped : bool, default False
         Whether contours beyond the first and last slice are left out, with a note, instead of
         refused.

@@ -62,7 +62,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 def read_labels_by_choice(
     path: Path, *, table: LabelTable | None, choice: SegmentSelection
-) -> LabelMap:  # fmt: skip
+) -> LabelMap:
     """Read as :func:`read_labels` does, but only the segments that are wanted.
 
     The form is that of :class:`medseg.reading.protocol.ChoosingLabelReader`; numbers are

@@ -29,9 +29,7 @@ class SegmentCanvas:
         What a voxel of several labels becomes.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], labels: Sequence[Label], overlaps: Overlaps
-    ) -> None:  # fmt: skip
+    def __init__(self, shape: tuple[int, ...], labels: Sequence[Label], overlaps: Overlaps) -> None:
         self._values = np.zeros(shape, np.uint16)
         self._shared: npt.NDArray[np.bool_] = np.zeros(shape, bool)
         self._names = {label.value: label.name for label in labels}
@@ -42,9 +40,7 @@ class SegmentCanvas:
         for strength, label in enumerate(weakest_first, start=1):
             self._strength[label.value] = strength
 
-    def draw(
-        self, place: int | tuple[EllipsisType, int], values: npt.NDArray[np.uint16]
-    ) -> None:  # fmt: skip
+    def draw(self, place: int | tuple[EllipsisType, int], values: npt.NDArray[np.uint16]) -> None:
         """Put the labels of one plane into it.
 
         Parameters

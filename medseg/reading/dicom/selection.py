@@ -17,7 +17,6 @@ def choose(stacks: Sequence[Stack], series: str | None, path: Path) -> tuple[Sta
     Parameters
     ----------
     stacks : sequence of Stack
-        All there are.
     series : str or None
         What the user asked for.
     path : Path

@@ -65,11 +65,8 @@ def read_by_policy(
     Parameters
     ----------
     path : Path
-        Folder or file.
     series : str or None
-        Which stack.
     policies : Policies
-        What may be repaired.
     progress : Progress
         Called after each header and each slice.
 
@@ -99,13 +96,8 @@ def read_files(
     series : str or None
         Which stack, as of a folder of them.
     policies : Policies, optional
-        What may be repaired.
     progress : Progress, optional
         Called after each header and each slice.
-
-    Returns
-    -------
-    Scan
 
     Raises
     ------
@@ -130,7 +122,6 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     folder : str or Path
         Searched at any depth; a single DICOM file is listed too.
     progress : Progress, optional
-        Called after each header.
 
     Returns
     -------
@@ -156,23 +147,8 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     return stacks_of([image])
 
 
-def read_stack(
-    stack: Stack, *, policies: Policies = REFUSE, progress: Progress = silent
-) -> Scan:  # fmt: skip
+def read_stack(stack: Stack, *, policies: Policies = REFUSE, progress: Progress = silent) -> Scan:
     """Read the pixels of a stack and check that every slice lies where its header says.
-
-    Parameters
-    ----------
-    stack : Stack
-        From :func:`list_stacks`.
-    policies : Policies, optional
-        What may be repaired.
-    progress : Progress, optional
-        Called after each slice.
-
-    Returns
-    -------
-    Scan
 
     Raises
     ------

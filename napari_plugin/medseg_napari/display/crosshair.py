@@ -23,11 +23,6 @@ Line = tuple[tuple[float, float], tuple[float, float]]
 class Crosshair:
     """Follows sliders, zoom and pan of a viewer while it is switched on.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-
     Attributes
     ----------
     on : bool
@@ -68,10 +63,19 @@ class Crosshair:
         viewer = self._viewer
         dims, layers, camera = viewer.dims.events, viewer.layers.events, viewer.scene.camera.events
         return (
-            dims.point, dims.order, dims.ndisplay, dims.ndim, dims.range, layers.inserted,
-            layers.removed, camera.center, camera.zoom, camera.orientation,
-            viewer.canvas.events.size, viewer.canvas.grid.events.enabled,
-        )  # fmt: skip
+            dims.point,
+            dims.order,
+            dims.ndisplay,
+            dims.ndim,
+            dims.range,
+            layers.inserted,
+            layers.removed,
+            camera.center,
+            camera.zoom,
+            camera.orientation,
+            viewer.canvas.events.size,
+            viewer.canvas.grid.events.enabled,
+        )
 
     def _update(self, _event: Any = None) -> None:
         shows = self.on and _fits(self._viewer)

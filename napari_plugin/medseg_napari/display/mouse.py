@@ -96,7 +96,6 @@ def step_point(viewer: ViewerModel, world: Mapping[int, float]) -> None:
     Parameters
     ----------
     viewer : napari.components.ViewerModel
-        Any.
     world : mapping of int to float
         World coordinates by axis: 0, 1, 2 of I, P, L.
     """
@@ -148,13 +147,6 @@ def tell_place(viewer: ViewerModel, event: Any) -> None:
 def place_words(viewer: ViewerModel, position: Any) -> str:
     """Where a point of napari's world lies in the patient, in words.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    position : sequence of float
-        In napari's world.
-
     Returns
     -------
     str
@@ -178,13 +170,7 @@ def place_words(viewer: ViewerModel, position: Any) -> str:
 
 
 def install(viewer: ViewerModel) -> None:
-    """Put the wheel, the right button and the read-out into a viewer; twice changes nothing.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    """
+    """Put the wheel, the right button and the read-out into a viewer; twice changes nothing."""
     if any(isinstance(one, Wheel) for one in viewer.mouse_wheel_callbacks):
         return
     old = [one for one in viewer.mouse_wheel_callbacks if _name(one) == "dims_scroll"]

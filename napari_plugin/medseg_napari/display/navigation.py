@@ -19,7 +19,6 @@ def centre_on(viewer: ViewerModel, layer: Labels, index: tuple[int, int, int]) -
     viewer : napari.components.ViewerModel
         In 2-D or 3-D; zoom stays as it is.
     layer : napari.layers.Labels
-        A volume.
     index : tuple of int
         The voxel.
     """
@@ -41,9 +40,7 @@ def step_to_slice(viewer: ViewerModel, layer: Labels, value: int, step: int) -> 
     viewer : napari.components.ViewerModel
         In 2-D.
     layer : napari.layers.Labels
-        A volume.
     value : int
-        The label.
     step : {-1, 1}
         Backwards or forwards along the slider.
 

@@ -29,7 +29,6 @@ class PlanePicture:
     Parameters
     ----------
     plane : str
-        ``axial``, ``coronal`` or ``sagittal``.
     pixels : ndarray of uint8, shape (rows, columns, 3)
         Red, green, blue; already mirrored where the person wants the right on the right.
     low_mm, high_mm : tuple of float
@@ -72,10 +71,6 @@ class PlanePicture:
         ----------
         down, right : float
             Fractions of height and width from the top left.
-
-        Returns
-        -------
-        dict of int to float
         """
         _, *axes = PLANES[self.plane]
         return {
@@ -96,13 +91,6 @@ def other_planes(viewer: ViewerModel) -> tuple[str, ...]:
 
 def picture_of(viewer: ViewerModel, plane: str) -> PlanePicture | None:
     """A plane through the point at which the sliders stand.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    plane : str
-        Of :data:`medseg_napari.display.commands.PLANES`.
 
     Returns
     -------

@@ -34,13 +34,7 @@ _BOX_RGBA = (0.0, 0.0, 0.0, 0.6)
 
 
 def install(viewer: ViewerModel) -> None:
-    """Show orientation letters in `viewer` and keep them true; a second call does nothing.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any napari viewer.
-    """
+    """Show orientation letters in `viewer` and keep them true; a second call does nothing."""
     from napari.components.overlays import TextOverlay
 
     if "medseg_top" in viewer.canvas.overlays:
@@ -74,9 +68,14 @@ def _keep_true(viewer: ViewerModel) -> None:
     for emitter in (dims.order, dims.ndisplay, layers.inserted):
         emitter.connect(turn)
     for emitter in (
-        dims.order, dims.ndisplay, dims.ndim, layers.inserted, layers.removed,
-        camera.orientation, camera.angles,
-    ):  # fmt: skip
+        dims.order,
+        dims.ndisplay,
+        dims.ndim,
+        layers.inserted,
+        layers.removed,
+        camera.orientation,
+        camera.angles,
+    ):
         emitter.connect(update)
     turn()
     update()

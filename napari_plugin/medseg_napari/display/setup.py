@@ -21,13 +21,7 @@ _BOX_RGBA = (0.0, 0.0, 0.0, 0.6)
 
 
 def install(viewer: ViewerModel) -> None:
-    """Equip a viewer; a second call changes nothing.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    """
+    """Equip a viewer; a second call changes nothing."""
     from napari.components.overlays import TextOverlay
 
     overlays.install(viewer)

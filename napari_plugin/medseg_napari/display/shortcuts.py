@@ -34,13 +34,7 @@ KEYS: Mapping[str, Callable[[Any], None]] = MappingProxyType(
 
 
 def follow(viewer: ViewerModel) -> None:
-    """Bind the keys when there is a layer of ours, and let go of them when there is none.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    """
+    """Bind the keys when there is a layer of ours, and let go of them when there is none."""
     bound = any(action in KEYS.values() for action in viewer.keymap.values())
     if holds_our_layer(viewer) == bound:
         return

@@ -42,17 +42,7 @@ PRESETS: Mapping[str, WidthLevel] = MappingProxyType(
 
 
 def target_layer(viewer: ViewerModel) -> Image | None:
-    """The grey Image layer whose window is meant: the active one, else the topmost that shows.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-
-    Returns
-    -------
-    napari.layers.Image or None
-    """
+    """The grey Image layer whose window is meant: the active one, else the topmost that shows."""
     from napari.layers import Image
 
     def grey(layer: Any) -> bool:
@@ -66,13 +56,6 @@ def target_layer(viewer: ViewerModel) -> Image | None:
 
 def show_preset(viewer: ViewerModel, name: str) -> str:
     """Give the target layer one of `PRESETS`.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
-    name : str
-        Of the preset.
 
     Returns
     -------
@@ -91,11 +74,6 @@ def show_preset(viewer: ViewerModel, name: str) -> str:
 
 def show_first_window(viewer: ViewerModel) -> str:
     """Give the target layer the window its DICOM header asks for, or else the one of its opening.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any.
 
     Returns
     -------
@@ -119,13 +97,8 @@ def dragged(start: WidthLevel, right_px: float, down_px: float) -> WidthLevel:
     Parameters
     ----------
     start : WidthLevel
-        Where the drag began.
     right_px, down_px : float
         How far the mouse went; to the right widens, up lifts the level (darkens).
-
-    Returns
-    -------
-    WidthLevel
     """
     width = max(start.width * 2 ** (right_px / _PIXELS_TO_DOUBLE), _NARROWEST)
     return WidthLevel(width, start.level - down_px * start.width / _PIXELS_PER_WIDTH)

@@ -160,11 +160,9 @@ class RecoverableSession:
     Parameters
     ----------
     folder : Path
-        Of the session.
     saved_at : float
         Seconds since 1970.
     layers : tuple of SavedLayer
-        What can be restored.
     """
 
     folder: Path
@@ -199,10 +197,6 @@ def leftovers(root: Path) -> list[RecoverableSession]:
     ----------
     root : Path
         Where the sessions of this person are kept. Those of running programs are left alone.
-
-    Returns
-    -------
-    list of RecoverableSession
     """
     folders = [one for one in root.iterdir() if one.is_dir()] if root.is_dir() else []
     found = [one for folder in folders if (one := _leftover(folder)) is not None]

@@ -135,8 +135,9 @@ class BrushTool:
             image = self._intensities(layer, choices)
             rules = rules_of(layer, over_labels=choices.over_labels)
             points = brush.stroke(start, end)
-            edit = paint(np.asarray(layer.data), points, value,
-                         brush=brush, rules=rules, image=image)  # fmt: skip
+            edit = paint(
+                np.asarray(layer.data), points, value, brush=brush, rules=rules, image=image
+            )
         except MedsegError as error:
             self._say(str(error))
             return False
@@ -178,7 +179,6 @@ class PointPicker:
     layer : napari.layers.Labels
         Clicked on with the left button.
     count : int
-        How many clicks.
     done : callable
         Takes the voxels clicked.
     """

@@ -39,7 +39,6 @@ def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> s
     viewer : napari.components.ViewerModel
         Whose active layer is corrected.
     tool : str
-        One of `medseg_napari.editing.operations.TOOLS`.
     choices : Choices, optional
         The defaults without it, and to grow the intensities that the label has; the Labels panel
         offers others.

@@ -22,7 +22,6 @@ class LockGuard:
     Parameters
     ----------
     layer : napari.layers.Labels
-        Watched until :meth:`release`.
     later : callable
         Calls a function when napari has finished with the event: some of its tools tell of a
         stroke before they paint it.

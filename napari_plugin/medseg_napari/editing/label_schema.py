@@ -61,10 +61,6 @@ def table_of_rows(rows: Sequence[Sequence[str]]) -> LabelTable:
         In the order of `COLUMNS`, the last one may be missing; the labels need not be in
         ascending order.
 
-    Returns
-    -------
-    LabelTable
-
     Raises
     ------
     LabelError
@@ -76,15 +72,6 @@ def table_of_rows(rows: Sequence[Sequence[str]]) -> LabelTable:
 
 def read_schema(path: Path) -> LabelTable:
     """Read a schema that :func:`write_schema` wrote.
-
-    Parameters
-    ----------
-    path : Path
-        A JSON file.
-
-    Returns
-    -------
-    LabelTable
 
     Raises
     ------
@@ -109,7 +96,6 @@ def write_schema(table: LabelTable, path: Path) -> None:
     table : LabelTable
         Values, names, colours and codes.
     path : Path
-        Ends in .json.
 
     Raises
     ------
@@ -130,9 +116,12 @@ def _label(number: int, cells: list[str]) -> Label:
     if not name:
         raise LabelError(f"row {number}: value {value} needs a name")
     return Label.coded(
-        int(value), name, _color(number, color),
-        kind=_category(number, "".join(cells[6:])), what=_code(number, code) or TISSUE,
-    )  # fmt: skip
+        int(value),
+        name,
+        _color(number, color),
+        kind=_category(number, "".join(cells[6:])),
+        what=_code(number, code) or TISSUE,
+    )
 
 
 def _category(number: int, text: str) -> Code:

@@ -76,7 +76,6 @@ def adopt_layer(layer: Labels, others: Iterable[Layer], present: Iterable[int]) 
     others : iterable of Layer
         The scans it may belong to.
     present : iterable of int
-        Values in use.
     """
     data, attributes, _ = layer.as_layer_data_tuple()
     table = complete_table(table_of(layer), (value for value in present if value > 0))
@@ -96,9 +95,14 @@ def new_layer(scan: Image) -> Labels:
     from napari.layers import Labels
 
     layer = Labels(
-        np.zeros(scan.data.shape, np.uint8), name=f"{scan.name}: labels", scale=scan.scale,
-        translate=scan.translate, units=scan.units, axis_labels=scan.axis_labels, opacity=0.5,
-    )  # fmt: skip
+        np.zeros(scan.data.shape, np.uint8),
+        name=f"{scan.name}: labels",
+        scale=scan.scale,
+        translate=scan.translate,
+        units=scan.units,
+        axis_labels=scan.axis_labels,
+        opacity=0.5,
+    )
     adopt_layer(layer, [scan], ())
     add_organ(layer)
     return layer
@@ -121,7 +125,6 @@ def set_table(
     layer : napari.layers.Labels
         Of medseg, or adopted by :func:`adopt_layer`.
     table : LabelTable
-        The whole table.
     statistics : mapping of int to LabelStatistics, optional
         For the volumes in napari's status bar and features table.
     """
@@ -193,15 +196,10 @@ def add_organ(layer: Labels, name: str = "", beside: Iterable[int] = ()) -> Labe
     Parameters
     ----------
     layer : napari.layers.Labels
-        Its table grows.
     name : str, optional
         "label 7" and so on without one.
     beside : iterable of int
         Values in use that the table does not name.
-
-    Returns
-    -------
-    Label
     """
     table = table_of(layer)
     value = free_value(layer, beside)
@@ -225,10 +223,15 @@ def change_organ(layer: Labels, value: int, **changes: Any) -> None:
         raise LabelError(f"another organ is called '{changes['name']}'; choose another name")
     if not changes.get("name", "a name").strip():
         raise LabelError("an organ needs a name")
-    set_table(layer, LabelTable(tuple(
-        msgspec.structs.replace(label, **changes) if label.value == value else label
-        for label in table_of(layer)
-    )))  # fmt: skip
+    set_table(
+        layer,
+        LabelTable(
+            tuple(
+                msgspec.structs.replace(label, **changes) if label.value == value else label
+                for label in table_of(layer)
+            )
+        ),
+    )
 
 
 def remove_organ(layer: Labels, value: int) -> int:

@@ -52,9 +52,12 @@ def fill_between(target: Target, choices: Choices) -> Correction:
     from medseg.editing import fill_between_slices
 
     edit = fill_between_slices(
-        target.values, target.value, spacing_mm=target.spacing_mm, axis=target.axis,
+        target.values,
+        target.value,
+        spacing_mm=target.spacing_mm,
+        axis=target.axis,
         rules=_rules(target, choices),
-    )  # fmt: skip
+    )
     return Correction(edit, "filled between slices")
 
 
@@ -81,9 +84,12 @@ def smooth(target: Target, choices: Choices) -> Correction:
     from medseg.editing import smooth as smoothed
 
     edit = smoothed(
-        target.values, target.value, sigma_mm=choices.smooth_mm, spacing_mm=target.spacing_mm,
+        target.values,
+        target.value,
+        sigma_mm=choices.smooth_mm,
+        spacing_mm=target.spacing_mm,
         rules=_rules(target, choices),
-    )  # fmt: skip
+    )
     return Correction(edit, f"smoothed by {choices.smooth_mm:g} mm")
 
 
@@ -94,9 +100,13 @@ def grow(target: Target, choices: Choices) -> Correction:
 
     growth = Growth(low=choices.low, high=choices.high, radius_mm=choices.grow_mm)
     edit = grown(
-        target.values, target.value, target.intensities(), growth=growth,
-        spacing_mm=target.spacing_mm, rules=_rules(target, choices),
-    )  # fmt: skip
+        target.values,
+        target.value,
+        target.intensities(),
+        growth=growth,
+        spacing_mm=target.spacing_mm,
+        rules=_rules(target, choices),
+    )
     return Correction(edit, f"grown by up to {choices.grow_mm:g} mm")
 
 
@@ -105,9 +115,13 @@ def limit_to_range(target: Target, choices: Choices) -> Correction:
     from medseg.editing import keep_in_range
 
     edit = keep_in_range(
-        target.values, target.value, target.intensities(), low=choices.low, high=choices.high,
+        target.values,
+        target.value,
+        target.intensities(),
+        low=choices.low,
+        high=choices.high,
         rules=_rules(target, choices),
-    )  # fmt: skip
+    )
     return Correction(edit, "limited to the range")
 
 
@@ -130,9 +144,13 @@ def split_at(target: Target, seeds: list[tuple[int, int, int]]) -> Correction:
 
     new = _next_value(target)
     edit = split_at_seeds(
-        target.values, target.value, seeds, new_value=new,
-        spacing_mm=target.spacing_mm, rules=rules_of(target.layer),
-    )  # fmt: skip
+        target.values,
+        target.value,
+        seeds,
+        new_value=new,
+        spacing_mm=target.spacing_mm,
+        rules=rules_of(target.layer),
+    )
     return Correction(edit, "split", splits_off=new)
 
 
@@ -171,7 +189,6 @@ def found_by(tool: Callable[[Target, T], Correction], target: Target, more: T) -
     tool : callable
         One of `TOOLS`, or :func:`split_at`.
     target : Target
-        At rest.
     more : Choices or list of tuple
         What the tool takes besides.
 
@@ -194,7 +211,6 @@ def at_work(work: Callable[[], Found], doing: str, progress: Progress) -> Found:
     work : callable
         :func:`found_by` with all it takes.
     doing : str
-        Of `AT_WORK`.
     progress : medseg.runtime.progress.Progress
         Told once; a tool cannot be stopped half-way, what it finds later is thrown away.
 
@@ -232,7 +248,6 @@ def put(target: Target, found: Correction) -> str:
     target : Target
         What the tool worked on.
     found : Correction
-        By the tool.
 
     Returns
     -------

@@ -49,10 +49,6 @@ def words_on(leftover: RecoverableSession, now_s: float) -> str:
         Of a session that is over.
     now_s : float
         Seconds since 1970.
-
-    Returns
-    -------
-    str
     """
     names = ", ".join(f"'{layer.name}'" for layer in leftover.layers[:3])
     more = f" and {len(leftover.layers) - 3} more" if len(leftover.layers) > 3 else ""
@@ -71,11 +67,6 @@ def prepare(
     open_grids : sequence of Grid
         Of the scans that are open already.
     progress : Progress
-        Called for each layer.
-
-    Returns
-    -------
-    Prepared
     """
     prepared, grids = Prepared(), list(open_grids)
     for done, saved in enumerate(leftover.layers):

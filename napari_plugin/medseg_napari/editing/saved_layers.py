@@ -33,7 +33,6 @@ class FileState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Parameters
     ----------
     path : str
-        Where it is.
     size_bytes, changed_ns : int
         By these a change is noticed.
     """
@@ -74,7 +73,6 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     file : str
         Name of the file of voxels in the session's folder.
     name, dtype : str
-        Of the layer.
     shape : tuple of int
         Of the voxels.
     crc32 : int
@@ -82,13 +80,10 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     scale, translate : tuple of float
         Of the layer, mm.
     selected : int
-        The active label.
     table : LabelTable
-        Names, colours, codes.
     runs : tuple of RunRecord
         Of models whose results it holds.
     grid_shape : tuple of int or None
-        Of the source grid.
     grid_affine : tuple of float or None
         Its 16 numbers, row by row.
     scan_path : str
@@ -138,9 +133,7 @@ class Snapshot:
     Parameters
     ----------
     key : str
-        Names its file.
     voxels : ndarray
-        A copy.
     facts : dict
         The other fields of `SavedLayer`.
     saved : Checksums or None
@@ -159,13 +152,8 @@ def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
     Parameters
     ----------
     layer : napari.layers.Labels
-        To be kept.
     layers : iterable of Layer
         The scans it may lie on.
-
-    Returns
-    -------
-    Snapshot
     """
     voxels = np.array(layer.data)
     source = layer.metadata.get(KEY) or {}
@@ -191,7 +179,6 @@ def mark_saved(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
     Parameters
     ----------
     data : ndarray of int
-        Of the layer.
     attributes : mapping
         Of the layer; its `metadata` is the layer's own.
     """
@@ -268,9 +255,10 @@ def scan_of(layer: Layer | None, grid: object, layers: Iterable[Layer]) -> Layer
 def changed_files(layer: SavedLayer) -> list[str]:
     """Names of the scan's files that are gone or differ from what they were."""
     return [
-        Path(state.path).name for state in layer.scan_files
+        Path(state.path).name
+        for state in layer.scan_files
         if FileState.of(Path(state.path)) != state
-    ]  # fmt: skip
+    ]
 
 
 def entry_of(one: Snapshot) -> SavedLayer:
@@ -298,6 +286,10 @@ def attributes_of(layer: SavedLayer, source: Mapping[str, Any] | None) -> dict[s
     if source is not None:
         metadata[KEY] = {**source, "table": layer.table, "lead": "", "window": None}
     return {
-        "name": layer.name, "scale": layer.scale, "translate": layer.translate,
-        "units": ("mm",) * len(layer.shape), "opacity": 0.5, "metadata": metadata,
-    }  # fmt: skip
+        "name": layer.name,
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "units": ("mm",) * len(layer.shape),
+        "opacity": 0.5,
+        "metadata": metadata,
+    }

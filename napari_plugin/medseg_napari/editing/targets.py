@@ -53,7 +53,6 @@ class Target:
     layer : Labels
         Its data is a volume.
     value : int
-        The active label.
     axis : int
         The axis that the slider steps along.
     image : Image or None

@@ -61,11 +61,6 @@ def facts_of(labels: LabelMap, scan: Scan | None) -> dict[str, str]:
     labels : LabelMap
         On the grid of the scan.
     scan : Scan or None
-        Gives the modality.
-
-    Returns
-    -------
-    dict of str to str
     """
     grid = labels.grid
     told = {
@@ -164,8 +159,10 @@ def _table_page(facts: dict[str, str], rows: list[tuple[int, str, str, str, str]
         cellText=[[str(value), name, code, ml, ""] for value, name, code, ml, _ in rows],
         colLabels=["value", "structure", "code", "ml", ""],
         colWidths=[0.11, 0.42, 0.25, 0.16, 0.06],
-        loc="upper left", cellLoc="left", edges="horizontal",
-    )  # fmt: skip
+        loc="upper left",
+        cellLoc="left",
+        edges="horizontal",
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(8.5)
     table.scale(1.0, 1.25)

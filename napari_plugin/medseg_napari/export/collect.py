@@ -57,10 +57,6 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
     screenshot : bytes, optional
         A PNG of the canvas.
 
-    Returns
-    -------
-    Subject
-
     Raises
     ------
     GeometryError
@@ -80,11 +76,6 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
 
 def stem_for(provenance: Provenance) -> str:
     """What the names of files start with, unless the person chooses: never a patient's name.
-
-    Parameters
-    ----------
-    provenance : Provenance
-        Of the labels.
 
     Returns
     -------

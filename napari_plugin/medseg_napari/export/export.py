@@ -29,15 +29,12 @@ class Request:
     Parameters
     ----------
     formats : tuple of str
-        Names of `FORMATS`.
     folder : Path
-        Where the files go.
     stem : str
         What their names start with.
     replace : bool
         Whether files that are there may be replaced.
     encoding : str
-        Of a DICOM SEG.
     """
 
     formats: tuple[str, ...]
@@ -54,9 +51,7 @@ class PlannedFile:
     Parameters
     ----------
     form : Format
-        Its format.
     path : Path
-        Its place.
     words : str
         What will be in it.
     value : int or None
@@ -76,9 +71,7 @@ class ExportPlan:
     Parameters
     ----------
     request : Request
-        What was asked for.
     files : tuple of PlannedFile
-        To be written.
     refused : tuple of str
         One sentence for each format or file that cannot be written.
     """
@@ -96,11 +89,6 @@ def plan_export(subject: Subject, request: Request) -> ExportPlan:
     subject : Subject
         What is to be saved.
     request : Request
-        Formats and place.
-
-    Returns
-    -------
-    ExportPlan
     """
     files: list[PlannedFile] = []
     refused: list[str] = []
@@ -128,7 +116,6 @@ def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[
     subject : Subject
         The one the plan was made for; its arrays must not change meanwhile.
     plan : ExportPlan
-        What to write.
     progress : Progress
         Called before each file; raising `medseg.errors.Cancelled` stops, and leaves nothing.
 

@@ -19,7 +19,6 @@ class Subject:
     Parameters
     ----------
     labels : LabelMap
-        On the source grid.
     scan : Scan or None
         The intensities under the labels, for key images.
     window : tuple of float or None
@@ -44,13 +43,9 @@ class Format:
     Parameters
     ----------
     name : str
-        For programs.
     title : str
-        For people.
     suffix : str
-        Of the file.
     kind : {"labels", "dicom", "nrrd", "surface", "report", "screenshot"}
-        What it needs.
     each : bool
         Whether every structure gets a file of its own.
     """
@@ -90,7 +85,6 @@ def obstacle(subject: Subject, form: Format) -> str:
     subject : Subject
         What is to be saved.
     form : Format
-        How.
 
     Returns
     -------

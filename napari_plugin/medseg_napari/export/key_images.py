@@ -34,15 +34,11 @@ class Views:
     Parameters
     ----------
     image : ndarray, shape (I, P, L)
-        Intensities.
     values : ndarray of unsigned int, shape (I, P, L)
-        Label values.
     labels : LabelMap
         The labels as they came, for names and colours.
     spacing_mm : tuple of float
-        Along I, P, L.
     window : tuple of float
-        Black and white level.
     """
 
     image: npt.NDArray[Any]
@@ -83,7 +79,6 @@ def three_planes(views: Views, label: Label, footer: str) -> Figure:
     Parameters
     ----------
     views : Views
-        What is shown.
     label : Label
         The structure; its outline is the thick one.
     footer : str
@@ -141,9 +136,13 @@ def _outline(
     y = (np.arange(-1, rows + 1) + 0.5) * extent[2] / rows
     color = [part / 255 for part in label.color]
     panel.contour(
-        x, y, np.pad(mask.astype(float), 1), levels=[0.5], colors=[color],
+        x,
+        y,
+        np.pad(mask.astype(float), 1),
+        levels=[0.5],
+        colors=[color],
         linewidths=1.8 if thick else 0.7,
-    )  # fmt: skip
+    )
     panel.set_xlim(0, extent[1])
     panel.set_ylim(extent[2], 0)
 
@@ -160,7 +159,14 @@ def _write_letters(panel: Any, letters: str) -> None:
     places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.96), (0.5, 0.04))
     for letter, (x, y) in zip(letters, places, strict=True):
         panel.text(
-            x, y, letter, transform=panel.transAxes, color=_LETTER, fontsize=11,
-            fontweight="bold", ha="center", va="center",
+            x,
+            y,
+            letter,
+            transform=panel.transAxes,
+            color=_LETTER,
+            fontsize=11,
+            fontweight="bold",
+            ha="center",
+            va="center",
             bbox={"facecolor": PAPER, "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
+        )

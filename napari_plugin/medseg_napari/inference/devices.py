@@ -67,7 +67,6 @@ class Forecast:
     Parameters
     ----------
     estimate : Estimate
-        Of the library.
     on_cpu : bool
         Whether the device is the CPU, so that all memory is main memory.
     free_device_bytes, free_main_bytes : int
@@ -109,19 +108,7 @@ class Forecast:
 
 
 def forecast(estimate: Estimate, device: str) -> Forecast:
-    """An estimate beside what is free on a device now.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        Of the library.
-    device : str
-        As `medseg.runtime.device.choose_device` takes it.
-
-    Returns
-    -------
-    Forecast
-    """
+    """An estimate beside what is free on a device now."""
     import psutil  # type: ignore[import-untyped]
     import torch
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
-    from medseg.inference import Box
+    from medseg.inference import Roi
     from medseg.volume import LabelTable
     from medseg_napari.inference.run import Outcome
 
@@ -36,7 +36,6 @@ class PendingResult:
     Parameters
     ----------
     layer : Labels
-        Where it is.
     rule : Rule or None
         How it was merged into the layer; None for a layer of its own.
     where : tuple of slice
@@ -55,7 +54,7 @@ class PendingResult:
 
     layer: Labels
     rule: Rule | None
-    where: Box
+    where: Roi
     before: Values
     after: Values
     table: LabelTable
@@ -65,13 +64,7 @@ class PendingResult:
 
 
 class ResultLayers:
-    """Places results in a viewer, and remembers what they were, to know what was edited since.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Gets the layers.
-    """
+    """Places results in a viewer, and remembers what they were, to know what was edited since."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
@@ -83,34 +76,17 @@ class ResultLayers:
         Parameters
         ----------
         outcome : Outcome
-            Of a run.
         target : Labels, optional
             The layer to merge into; checked by :func:`check_target`.
         rule : Rule
             Which voxels of `target` may change.
-
-        Returns
-        -------
-        PendingResult
         """
         placed = self._as_new(outcome) if target is None else self._merged(outcome, target, rule)
         placed.maps = [self._add(one) for one in outcome.maps]
         return placed
 
     def refine(self, placed: PendingResult, outcome: Outcome) -> PendingResult:
-        """Put a better result in the place of a preview; what was painted meanwhile stays.
-
-        Parameters
-        ----------
-        placed : PendingResult
-            The preview.
-        outcome : Outcome
-            The better result.
-
-        Returns
-        -------
-        PendingResult
-        """
+        """Put a better result in the place of a preview; what was painted meanwhile stays."""
         if placed.layer not in self.viewer.layers:
             return self.place(outcome, None, "overwrite")
         current = np.asarray(placed.layer.data[placed.where])
@@ -134,11 +110,6 @@ class ResultLayers:
         """Undo a result: its own layer goes, a merged one gets its voxels back.
 
         Voxels that were painted since keep what was painted.
-
-        Parameters
-        ----------
-        placed : PendingResult
-            What :meth:`place` gave.
         """
         for layer in (*placed.maps, *([placed.layer] if placed.rule is None else [])):
             if layer in self.viewer.layers:
@@ -156,7 +127,7 @@ class ResultLayers:
 
     def _as_new(self, outcome: Outcome) -> PendingResult:
         layer = self._add(outcome.labels)
-        where = outcome.box or _everywhere(layer.data.shape)
+        where = outcome.roi or _everywhere(layer.data.shape)
         after = np.array(layer.data[where])
         placed = PendingResult(layer, None, where, np.zeros_like(after), after, table_of(layer))
         self._remember(placed)
@@ -164,7 +135,7 @@ class ResultLayers:
 
     def _merged(self, outcome: Outcome, target: Labels, rule: Rule) -> PendingResult:
         adopt_layer(target, self.viewer.layers, present_values(np.asarray(target.data)))
-        where = outcome.box or _everywhere(target.data.shape)
+        where = outcome.roi or _everywhere(target.data.shape)
         before = np.array(target.data[where])
         placed = PendingResult(target, rule, where, before, before, table_of(target))
         placed.runs, placed.drawn = runs_of({"metadata": target.metadata}), _is_drawn(target)
@@ -229,13 +200,6 @@ def _record(outcome: Outcome, placed: PendingResult) -> None:
 def check_target(layer: Layer, scan: Layer) -> None:
     """Refuse to merge labels of a scan into a layer on another grid.
 
-    Parameters
-    ----------
-    layer : Labels
-        To merge into.
-    scan : Image
-        That will be segmented.
-
     Raises
     ------
     GeometryError
@@ -264,6 +228,6 @@ def _check_fits(layer: Labels, table: LabelTable) -> None:
         )
 
 
-def _everywhere(shape: tuple[int, ...]) -> Box:
+def _everywhere(shape: tuple[int, ...]) -> Roi:
     first, second, third = (slice(0, size) for size in shape)
     return first, second, third

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from napari.viewer import Viewer
 
-    from medseg.inference import Box
+    from medseg.inference import Roi
 
 NAME = "box to segment"
 _FLAT_VOXELS = 0.5
@@ -31,10 +31,6 @@ def add_box_layer(viewer: Viewer, scan: Image) -> Shapes:
         Where to draw; turned to the axial plane when it shows 3-D.
     scan : napari.layers.Image
         What will be drawn on.
-
-    Returns
-    -------
-    napari.layers.Shapes
     """
     if viewer.dims.ndisplay == 3:
         commands.show_plane(viewer, "axial")
@@ -54,7 +50,7 @@ def add_box_layer(viewer: Viewer, scan: Image) -> Shapes:
     return layer
 
 
-def box_of(shapes: Shapes, scan: Image, *, first: int, last: int | None) -> Box:
+def box_of(shapes: Shapes, scan: Image, *, first: int, last: int | None) -> Roi:
     """The voxels of a scan that the shapes of a layer enclose.
 
     Parameters
@@ -86,7 +82,7 @@ def box_of(shapes: Shapes, scan: Image, *, first: int, last: int | None) -> Box:
 
 def box_of_corners(
     corners: npt.NDArray[np.float64], shape: Sequence[int], *, first: int, last: int | None
-) -> Box:
+) -> Roi:
     """The voxels between corners.
 
     Parameters
@@ -96,11 +92,6 @@ def box_of_corners(
     shape : sequence of int
         Voxels there are.
     first, last : int, int or None
-        See :func:`box_of`.
-
-    Returns
-    -------
-    tuple of slice
     """
     low, high = corners.min(axis=0), corners.max(axis=0)
     flat = high - low < _FLAT_VOXELS

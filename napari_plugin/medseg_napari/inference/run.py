@@ -18,7 +18,7 @@ from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan,
 from medseg_napari.run_record import RUN_KEY, RunRecord
 
 if TYPE_CHECKING:
-    from medseg.inference import Box, Estimate, Options, Prediction, Probe
+    from medseg.inference import Estimate, Options, Prediction, Probe, Roi
     from medseg.model_package import ModelPackage
     from medseg.planning import Component
     from medseg.volume import Grid
@@ -43,11 +43,11 @@ class InferenceOptions:
 
     Parameters
     ----------
-    box : tuple of slice, optional
+    roi : tuple of slice, optional
         Voxels to look at, along the layer's axes I, P, L.
     overlap : float, optional
         Of tiles, in place of the model's own.
-    refining : tuple of Component, optional
+    postprocessing : tuple of Component, optional
         Steps after the network in place of the model's own; none when empty.
     uncertainty : bool
         Whether to show where the labels may be wrong.
@@ -57,9 +57,9 @@ class InferenceOptions:
         Whether a quick, coarse result is shown first.
     """
 
-    box: Box | None = None
+    roi: Roi | None = None
     overlap: float | None = None
-    refining: tuple[Component, ...] | None = None
+    postprocessing: tuple[Component, ...] | None = None
     uncertainty: bool = False
     probability_of: str = ""
     preview: bool = False
@@ -72,16 +72,11 @@ class Request:
     Parameters
     ----------
     data : array
-        Of the Image layer.
     attributes : dict
-        Of the Image layer.
     package : ModelPackage
-        The model.
     device : str
-        As `medseg.runtime.device.choose_device` takes it.
     wishes : InferenceOptions
-        What else is wanted.
-    mirror : bool
+    tta : bool
         Whether the network takes the mean over mirror images: slower, often a little better.
     """
 
@@ -90,7 +85,7 @@ class Request:
     package: ModelPackage
     device: str
     wishes: InferenceOptions = InferenceOptions()
-    mirror: bool = False
+    tta: bool = False
 
     @property
     def result_name(self) -> str:
@@ -100,7 +95,7 @@ class Request:
     @property
     def way(self) -> tuple[object, ...]:
         """What a loaded model can be used again for."""
-        return id(self.package), self.device, self.mirror
+        return id(self.package), self.device, self.tta
 
 
 @dataclass(frozen=True)
@@ -112,8 +107,7 @@ class Outcome:
     labels : tuple
         A Labels layer as napari takes it.
     maps : tuple of tuple
-        Image layers of probabilities.
-    box : tuple of slice, optional
+    roi : tuple of slice, optional
         The voxels that were looked at; all when there is none.
     notes : tuple of str
         What was done when memory ran out.
@@ -123,7 +117,7 @@ class Outcome:
 
     labels: LayerTuple
     maps: tuple[LayerTuple, ...] = ()
-    box: Box | None = None
+    roi: Roi | None = None
     notes: tuple[str, ...] = ()
     preview: bool = False
 
@@ -134,7 +128,7 @@ def load_predictor(request: Request) -> Segmenter:
 
     leave_a_core_free()
     limit_memory(request.device)
-    return Predictor.load(request.package, device=request.device, mirror=request.mirror)
+    return Predictor.load(request.package, device=request.device, tta=request.tta)
 
 
 @dataclass
@@ -162,10 +156,6 @@ class Runner:
         progress : Progress
             Called per tile; raising `medseg.errors.Cancelled` stops.
 
-        Returns
-        -------
-        Outcome
-
         Yields
         ------
         Outcome
@@ -178,7 +168,7 @@ class Runner:
             predictor = self._predictor(request, progress)
             options = options_of(request, scan)
             if request.wishes.preview and self._is_quicker(request, predictor, scan, options):
-                quick = replace(options, overlap=0.0, refining=(), **_NO_MAPS)
+                quick = replace(options, overlap=0.0, postprocessing=(), **_NO_MAPS)
                 found = predictor.run(scan, quick, progress=_called(progress, "preview"))
                 yield outcome(found, request, scan, begun=begun, preview=True)
             found = predictor.run(scan, options, progress=progress)
@@ -190,13 +180,8 @@ class Runner:
         Parameters
         ----------
         request : Request
-            The run to come.
         progress : Progress
             Raising `medseg.errors.Cancelled` in it stops.
-
-        Returns
-        -------
-        Forecast
         """
         scan = scan_from_layer(np.asarray(request.data), request.attributes)
         options = options_of(request, scan)
@@ -210,7 +195,7 @@ class Runner:
         self, request: Request, predictor: Segmenter, scan: Scan, options: Options
     ) -> bool:
         probe = self._measured(request, predictor)
-        quick = replace(options, overlap=0.0, refining=(), **_NO_MAPS)
+        quick = replace(options, overlap=0.0, postprocessing=(), **_NO_MAPS)
         full_s, quick_s = (
             predictor.estimate(scan.grid, one, probe=probe).tiles for one in (options, quick)
         )
@@ -250,13 +235,8 @@ def options_of(request: Request, scan: Scan) -> Options:
     Parameters
     ----------
     request : Request
-        What the person wants.
     scan : Scan
         What the request's layer shows.
-
-    Returns
-    -------
-    Options
     """
     from medseg.inference import Options
     from medseg.inference.roi import roi_on
@@ -265,9 +245,9 @@ def options_of(request: Request, scan: Scan) -> Options:
     wishes = request.wishes
     shown = Reorientation.towards(scan.grid, IPL).target
     return Options(
-        box=None if wishes.box is None else roi_on(scan.grid, wishes.box, shown),
+        roi=None if wishes.roi is None else roi_on(scan.grid, wishes.roi, shown),
         overlap=wishes.overlap,
-        refining=wishes.refining,
+        postprocessing=wishes.postprocessing,
         uncertainty=wishes.uncertainty,
         probability_of=wishes.probability_of,
     )
@@ -281,19 +261,13 @@ def outcome(
     Parameters
     ----------
     found : Prediction
-        Of the library.
     request : Request
-        What was asked for.
     scan : Scan
         What it was found in.
     begun : float
         When, by `time.monotonic`.
     preview : bool, default False
         Whether a better one is on its way.
-
-    Returns
-    -------
-    Outcome
     """
     from medseg.runtime.device import choose_device
 
@@ -314,7 +288,7 @@ def outcome(
     return Outcome(
         labels=labels,
         maps=tuple(_map_layer(one, title, colours) for one, title, colours in maps if one),
-        box=request.wishes.box,
+        roi=request.wishes.roi,
         notes=notes,
         preview=preview,
     )
@@ -323,9 +297,11 @@ def outcome(
 def settings_of(request: Request) -> dict[str, str]:
     """What the person chose besides scan, model and device, in words; for provenance."""
     wishes = request.wishes
-    told = {} if wishes.box is None else {"only a box of": " x ".join(map(_extent, wishes.box))}
-    if wishes.refining is not None:
-        told["refining"] = " then ".join(step.name for step in wishes.refining) or "none"
+    told = {} if wishes.roi is None else {"only a box of": " x ".join(map(_extent, wishes.roi))}
+    if wishes.postprocessing is not None:
+        told["postprocessing"] = (
+            " then ".join(step.name for step in wishes.postprocessing) or "none"
+        )
     return told
 
 

@@ -40,10 +40,6 @@ def keeper_of(viewer: ViewerModel) -> AutosaveTimer:
     ----------
     viewer : napari.components.ViewerModel
         Also as the proxy that napari passes to plugins.
-
-    Returns
-    -------
-    AutosaveTimer
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     keeper = _keepers.get(viewer)
@@ -62,7 +58,6 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
     Parameters
     ----------
     viewer : napari.components.ViewerModel
-        Whose layers are kept.
     parent : QObject, optional
         Owner; it ends with it.
     root : Path, optional

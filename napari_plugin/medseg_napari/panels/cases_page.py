@@ -41,11 +41,6 @@ _STATUSES = ("reviewed", "draft", "raw")
 class CasesPage(QWidget):  # type: ignore[misc]
     """Adds cases to the dataset of the panel, and shows what it holds.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Whose layers are added.
-
     Attributes
     ----------
     folder : Path or None

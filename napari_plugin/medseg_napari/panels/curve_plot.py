@@ -40,7 +40,6 @@ class CurvePlot(QWidget):  # type: ignore[misc]
         Parameters
         ----------
         losses, dices : sequence of (float, float)
-            Step and value.
         total_steps : int
             Where the axis ends, when that is known.
         """
@@ -90,9 +89,14 @@ class CurvePlot(QWidget):  # type: ignore[misc]
         _write(painter, bottom, f"{self._steps:.0f} steps", _TEXT, Qt.AlignRight)
 
     def _draw(
-        self, painter: QPainter, points: Points, color: QColor, span: tuple[float, float],
-        *, dots: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        painter: QPainter,
+        points: Points,
+        color: QColor,
+        span: tuple[float, float],
+        *,
+        dots: bool = False,
+    ) -> None:
         low, high = span
         inner = self.inner()
         line = QPolygonF()
@@ -112,9 +116,7 @@ def thinned(points: Points) -> list[tuple[float, float]]:
     """At most some hundred points, each the mean of its neighbours."""
     size = -(-len(points) // _MOST_POINTS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]
-    return [
-        (group[-1][0], sum(value for _, value in group) / len(group)) for group in groups
-    ]  # fmt: skip
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
 def _write(

@@ -36,11 +36,9 @@ class ToolBench:
     Parameters
     ----------
     viewer : napari.components.ViewerModel
-        Whose layers are changed.
     form : LabelsForm
         Buttons, and the values beside them.
     edited : callable
-        Called after each tool.
 
     Attributes
     ----------
@@ -66,19 +64,25 @@ class ToolBench:
         """What the person set beside the tools."""
         form = self._form
         return Choices(
-            low=form.low.value(), high=form.high.value(), smooth_mm=form.smooth_mm.value(),
-            grow_mm=form.grow_mm.value(), over_labels=form.over.isChecked(),
-        )  # fmt: skip
+            low=form.low.value(),
+            high=form.high.value(),
+            smooth_mm=form.smooth_mm.value(),
+            grow_mm=form.grow_mm.value(),
+            over_labels=form.over.isChecked(),
+        )
 
     def brush_choices(self) -> BrushChoices:
         """What the person set beside the brush."""
         form = self._form
         limited = form.limited.isChecked()
         return BrushChoices(
-            radius_mm=form.radius.value(), flat=form.flat.isChecked(),
-            erases=form.buttons["Erase"].isChecked(), over_labels=form.over.isChecked(),
-            low=form.low.value() if limited else None, high=form.high.value() if limited else None,
-        )  # fmt: skip
+            radius_mm=form.radius.value(),
+            flat=form.flat.isChecked(),
+            erases=form.buttons["Erase"].isChecked(),
+            over_labels=form.over.isChecked(),
+            low=form.low.value() if limited else None,
+            high=form.high.value() if limited else None,
+        )
 
     def put_down(self) -> None:
         """Leave the brush and the points alone."""

@@ -19,11 +19,6 @@ _REST_MS = 400
 class Forecaster(QObject):  # type: ignore[misc]
     """Tells what a run would take.
 
-    Parameters
-    ----------
-    parent : QObject
-        The panel.
-
     Attributes
     ----------
     told : Signal

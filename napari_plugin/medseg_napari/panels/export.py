@@ -41,11 +41,6 @@ Preview = tuple[int, ExportPlan | str]
 class ExportPanel(QWidget):  # type: ignore[misc]
     """Saves a Labels layer in any format, and tells how it came about.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     form : ExportForm

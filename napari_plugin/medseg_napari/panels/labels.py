@@ -40,11 +40,6 @@ _PAUSE_MS = 250
 class LabelsPanel(QWidget):  # type: ignore[misc]
     """Lists, shows, locks and corrects the organs of the chosen Labels layer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     form : LabelsForm
@@ -170,11 +165,17 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         table.locked.connect(self._on_locked)
         table.renamed.connect(self._on_renamed)
         actions = {
-            "New labels": self._new_layer, "Add": self._add, "Remove": self._remove,
-            "Colour...": self._recolour, "Solo": self._solo, "Centre": self._centre,
-            "< Slice": lambda: self._step(-1), "Slice >": lambda: self._step(1),
-            "Undo": lambda: self._history("undo"), "Redo": lambda: self._history("redo"),
-        }  # fmt: skip
+            "New labels": self._new_layer,
+            "Add": self._add,
+            "Remove": self._remove,
+            "Colour...": self._recolour,
+            "Solo": self._solo,
+            "Centre": self._centre,
+            "< Slice": lambda: self._step(-1),
+            "Slice >": lambda: self._step(1),
+            "Undo": lambda: self._history("undo"),
+            "Redo": lambda: self._history("redo"),
+        }
         for words, action in actions.items():
             form.buttons[words].clicked.connect(lambda _on=False, do=action: self._guarded(do))
         self.schema.applied.connect(self._on_schema)

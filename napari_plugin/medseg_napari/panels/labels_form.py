@@ -109,9 +109,14 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         new = self._button("New labels", "An empty layer on the voxels of the topmost scan")
         new.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         parts = (
-            _wide(self.layers, new), self.search, self.organs, *self._list_actions(),
-            _wide(QLabel("Opacity"), self.opacity), self._brush_box(), self._tool_box(),
-        )  # fmt: skip
+            _wide(self.layers, new),
+            self.search,
+            self.organs,
+            *self._list_actions(),
+            _wide(QLabel("Opacity"), self.opacity),
+            self._brush_box(),
+            self._tool_box(),
+        )
         for part in parts:
             column.addWidget(part, 1 if part is self.organs else 0)
 

@@ -15,15 +15,7 @@ if TYPE_CHECKING:
 
 
 class ImageLayerCombo(QComboBox):  # type: ignore[misc]
-    """Lists the Image layers of a layer list and follows it.
-
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-        Of the viewer.
-    parent : QWidget, optional
-        Owner.
-    """
+    """Lists the Image layers of a layer list and follows it."""
 
     def __init__(self, layers: LayerList, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -96,9 +88,7 @@ class OptionalLayerCombo(ImageLayerCombo):
     Parameters
     ----------
     layers : napari.components.LayerList
-        Of the viewer.
     kind : type
-        Of the layers.
     nothing : str
         Words of the first row; :meth:`layer` gives None there.
     """

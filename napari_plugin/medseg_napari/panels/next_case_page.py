@@ -29,11 +29,6 @@ _ABOUT = (
 class NextPage(QWidget):  # type: ignore[misc]
     """Lists the scans of a folder, the ones a model is least sure about first.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where scans are opened.
-
     Attributes
     ----------
     folder : Path or None
@@ -81,7 +76,7 @@ class NextPage(QWidget):  # type: ignore[misc]
             return
         self.activity.start(
             functools.partial(active_learning.rank, self.folder, package), self._show
-        )  # fmt: skip
+        )
 
     def _lay_out(self) -> None:
         form = growing_form()
@@ -112,8 +107,11 @@ class NextPage(QWidget):  # type: ignore[misc]
         self.table.setRowCount(len(rows))
         for number, one in enumerate(rows):
             doubt = one.doubt
-            cells = (one.source.name, f"{doubt.mean_percent:.1f}" if doubt else "-",
-                     f"{doubt.found_ml:.1f}" if doubt else "-")  # fmt: skip
+            cells = (
+                one.source.name,
+                f"{doubt.mean_percent:.1f}" if doubt else "-",
+                f"{doubt.found_ml:.1f}" if doubt else "-",
+            )
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 item.setToolTip(one.words or one.source.name)

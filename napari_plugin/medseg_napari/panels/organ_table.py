@@ -168,5 +168,10 @@ def _about(label: Label) -> str:
 
 
 def _millilitres(volume_ml: float) -> str:
-    return f"{volume_ml:.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}" \
-        if volume_ml >= 1 else f"{volume_ml:.2f}"  # fmt: skip
+    return (
+        f"{volume_ml:.0f}"
+        if volume_ml >= 100
+        else f"{volume_ml:.1f}"
+        if volume_ml >= 1
+        else f"{volume_ml:.2f}"
+    )

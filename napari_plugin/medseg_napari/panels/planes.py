@@ -118,20 +118,17 @@ class PlaneCanvas(QWidget):  # type: ignore[misc]
         painter.setFont(QFont(self.font().family(), 11))
         align = Qt.AlignmentFlag
         sides = (
-            align.AlignTop | align.AlignHCenter, align.AlignBottom | align.AlignHCenter,
-            align.AlignLeft | align.AlignVCenter, align.AlignRight | align.AlignVCenter,
-        )  # fmt: skip
+            align.AlignTop | align.AlignHCenter,
+            align.AlignBottom | align.AlignHCenter,
+            align.AlignLeft | align.AlignVCenter,
+            align.AlignRight | align.AlignVCenter,
+        )
         for letter, side in zip(self.picture.letters, sides, strict=True):
             painter.drawText(self.rect().adjusted(2, 0, -2, 0), side, letter)
 
 
 class PlanesPanel(QWidget):  # type: ignore[misc]
     """Shows the planes beside the one on the canvas, and keeps all of them at one point.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
 
     Attributes
     ----------
@@ -204,9 +201,15 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         dims, layers = self.viewer.dims.events, self.viewer.layers.events
         camera = self.viewer.scene.camera.events
         return (
-            dims.point, dims.order, dims.ndisplay, dims.ndim, layers.inserted, layers.removed,
-            layers.reordered, camera.orientation,
-        )  # fmt: skip
+            dims.point,
+            dims.order,
+            dims.ndisplay,
+            dims.ndim,
+            layers.inserted,
+            layers.removed,
+            layers.reordered,
+            camera.orientation,
+        )
 
     def _follow_viewer(self) -> None:
         for emitter in self._emitters():

@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 class RestoreBar(QFrame):  # type: ignore[misc]
     """Shown while there is something to restore; an answer in one panel hides it in all.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Gets the layers.
-    keeper : AutosaveTimer
-        Knows what is kept.
-
     Attributes
     ----------
     words : QLabel

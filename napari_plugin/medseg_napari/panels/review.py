@@ -37,11 +37,6 @@ _SLICES = ("axial", "coronal", "sagittal")
 class ReviewPanel(QWidget):  # type: ignore[misc]
     """Compares Labels layer A with the reference B, in a worker thread.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     form : ReviewForm

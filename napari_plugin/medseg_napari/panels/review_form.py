@@ -45,7 +45,6 @@ class ReviewForm(QWidget):  # type: ignore[misc]
     first, second : LabelsLayerCombo
         Choices of A and B.
     activity : JobWidget
-        Progress and messages.
 
     Attributes
     ----------
@@ -112,8 +111,13 @@ class ReviewForm(QWidget):  # type: ignore[misc]
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(form)
-        for part in (row(self.compare, self.worst), self.activity, self.resample, self.table,
-                     _legend()):  # fmt: skip
+        for part in (
+            row(self.compare, self.worst),
+            self.activity,
+            self.resample,
+            self.table,
+            _legend(),
+        ):
             column.addWidget(part)
         ending = growing_form()
         ending.addRow("Case", self.case)

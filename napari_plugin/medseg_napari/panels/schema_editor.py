@@ -73,8 +73,10 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
             self.cells.setColumnWidth(column, width)
         self.cells.setItemDelegateForColumn(_CATEGORY, _Categories(self.cells))
         self.message = wrapped("")
-        self.buttons = {name: QPushButton(name) for name in
-                        ("Add row", "Delete row", "Import...", "Export...", "Apply")}  # fmt: skip
+        self.buttons = {
+            name: QPushButton(name)
+            for name in ("Add row", "Delete row", "Import...", "Export...", "Apply")
+        }
         self.ask_open: Callable[[], str] = lambda: QFileDialog.getOpenFileName(
             self, "Label schema", "", "Label schema (*.json)"
         )[0]
@@ -99,10 +101,12 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
 
     def table(self) -> LabelTable:
         """The label table that the cells make; raises `LabelError` naming the row otherwise."""
-        return table_of_rows([
-            [self._text(number, column) for column in range(len(COLUMNS))]
-            for number in range(self.cells.rowCount())
-        ])  # fmt: skip
+        return table_of_rows(
+            [
+                [self._text(number, column) for column in range(len(COLUMNS))]
+                for number in range(self.cells.rowCount())
+            ]
+        )
 
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
@@ -126,8 +130,11 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
             self.say(str(error), error=True)
 
     def _add(self) -> None:
-        values = [int(text) for number in range(self.cells.rowCount())
-                  if (text := self._text(number, 0)).isdecimal()]  # fmt: skip
+        values = [
+            int(text)
+            for number in range(self.cells.rowCount())
+            if (text := self._text(number, 0)).isdecimal()
+        ]
         value = max(values, default=0) + 1
         self.cells.setRowCount(self.cells.rowCount() + 1)
         fresh = rows_of(LabelTable.of({value: f"label {value}"}))[0]

@@ -36,11 +36,6 @@ _STOPPED = "stopped; nothing was added"
 class SegmentPanel(QWidget):  # type: ignore[misc]
     """Segments the chosen Image layer in a worker thread.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     form : SegmentForm

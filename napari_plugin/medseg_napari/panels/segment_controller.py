@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-    from medseg.inference import Box
+    from medseg.inference import Roi
     from medseg.model_package import ModelPackage
     from medseg.planning import Component
     from medseg_napari.panels.segment_form import SegmentForm
@@ -38,11 +38,9 @@ class SegmentChoices(QObject):  # type: ignore[misc]
     Parameters
     ----------
     form : SegmentForm
-        The visible parts.
     viewer : napari.viewer.Viewer
         Where scans and boxes are.
     parent : QObject
-        The panel.
 
     Attributes
     ----------
@@ -60,7 +58,7 @@ class SegmentChoices(QObject):  # type: ignore[misc]
 
     def fill(self) -> None:
         """Show what is known of the chosen model; offer devices and steps when torch is there."""
-        self.form.mirror.setChecked(bool(setting("inference", "mirror")))
+        self.form.tta.setChecked(bool(setting("inference", "tta")))
         self._look_for_devices()
         self._on_model()
         self._on_scan()
@@ -81,10 +79,6 @@ class SegmentChoices(QObject):  # type: ignore[misc]
     def request(self) -> Request:
         """What was chosen.
 
-        Returns
-        -------
-        Request
-
         Raises
         ------
         MedsegError
@@ -97,8 +91,8 @@ class SegmentChoices(QObject):  # type: ignore[misc]
             raise InputError("choose the folder of a model package first")
         data, attributes, _ = layer.as_layer_data_tuple()
         device = str(self.form.device.currentData() or "auto")
-        mirror = self.form.mirror.isChecked()
-        return Request(data, attributes, package, device, self._wishes(layer), mirror=mirror)
+        tta = self.form.tta.isChecked()
+        return Request(data, attributes, package, device, self._wishes(layer), tta=tta)
 
     def draw_box(self) -> None:
         """Give the person a rectangle tool on the scan, and look only where they draw."""
@@ -124,9 +118,9 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         form.scans.currentIndexChanged.connect(self._on_scan)
         form.model.currentIndexChanged.connect(self._on_model)
         form.boxes.currentIndexChanged.connect(self._on_box)
-        for combo in (form.device, form.refining, form.shown):
+        for combo in (form.device, form.postprocessing, form.shown):
             combo.currentIndexChanged.connect(self._on_change)
-        form.mirror.toggled.connect(self._on_change)
+        form.tta.toggled.connect(self._on_change)
         for spin in (form.first, form.last):
             spin.valueChanged.connect(self._on_change)
         for plane in commands.PLANES:
@@ -136,25 +130,25 @@ class SegmentChoices(QObject):  # type: ignore[misc]
     def _wishes(self, layer: Image) -> InferenceOptions:
         shown = str(self.form.shown.currentData() or "")
         return InferenceOptions(
-            box=self._box(layer),
+            roi=self._box(layer),
             overlap=_overlap(),
-            refining=self._refining(),
+            postprocessing=self._postprocessing(),
             uncertainty=shown == "uncertainty",
             probability_of=shown.removeprefix(_PROBABILITY) if _PROBABILITY in shown else "",
             preview=self.form.preview.isChecked(),
         )
 
-    def _box(self, layer: Image) -> Box | None:
+    def _box(self, layer: Image) -> Roi | None:
         shapes = self.form.boxes.layer()
         if shapes is None:
             return None
         last = self.form.last.value()
         return box_of(shapes, layer, first=self.form.first.value(), last=None if last < 0 else last)
 
-    def _refining(self) -> tuple[Component, ...] | None:
+    def _postprocessing(self) -> tuple[Component, ...] | None:
         from medseg.planning import Component
 
-        chosen = self.form.refining.currentData()
+        chosen = self.form.postprocessing.currentData()
         if chosen in (None, _MODELS_OWN):
             return None
         return () if chosen == _NOTHING else (Component(name=chosen),)
@@ -169,7 +163,7 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         from napari.qt.threading import create_worker
 
         self.form.device.addItem("the best there is", "auto")
-        self.form.refining.addItem("as the model says", _MODELS_OWN)
+        self.form.postprocessing.addItem("as the model says", _MODELS_OWN)
         worker = create_worker(_devices_and_steps, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(self._on_devices)
         worker.start()
@@ -182,11 +176,11 @@ class SegmentChoices(QObject):  # type: ignore[misc]
             form.device.addItem(choice.words, choice.name)
         form.device.setCurrentIndex(max(form.device.findData(setting("inference", "device")), 0))
         form.device.setToolTip("Where the model runs: " + devices[0].words)
-        form.refining.addItem("nothing", _NOTHING)
+        form.postprocessing.addItem("nothing", _NOTHING)
         for step in steps:
-            form.refining.addItem(step.words, step.name)
-            form.refining.setItemData(
-                form.refining.count() - 1, step.settings, Qt.ItemDataRole.ToolTipRole
+            form.postprocessing.addItem(step.words, step.name)
+            form.postprocessing.setItemData(
+                form.postprocessing.count() - 1, step.settings, Qt.ItemDataRole.ToolTipRole
             )
 
     def _on_scan(self, _row: int = -1) -> None:

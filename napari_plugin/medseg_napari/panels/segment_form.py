@@ -41,11 +41,6 @@ RULES = {
 class SegmentForm(QWidget):  # type: ignore[misc]
     """The panel's parts.
 
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-        Of the viewer.
-
     Attributes
     ----------
     scans : ImageLayerCombo
@@ -54,11 +49,11 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         Where to look, and where the result goes.
     model : ModelCombo
         The model.
-    device, refining, shown, rule : QComboBox
+    device, postprocessing, shown, rule : QComboBox
         Choices; their item data are what the library takes.
     first, last : QSpinBox
         Slices of the box; the lowest value of `last` stands for the end.
-    preview, mirror : QCheckBox
+    preview, tta : QCheckBox
         Whether a preview comes first; whether to take the mean over mirror images.
     browse, draw, run, cancel, accept, reject, reopen, card_button, more : QPushButton
         Actions; the last two show what is folded away.
@@ -130,7 +125,7 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         self.model = ModelCombo()
         self.model.setToolTip("The model that segments")
         self.device = _narrow_combo("Where the model runs")
-        self.refining = _narrow_combo("Steps after the network, each with its usual settings")
+        self.postprocessing = _narrow_combo("Steps after the network, each with its usual settings")
         self.shown = _narrow_combo("A map of per cents to lay over the scan")
         self.rule = _narrow_combo("Which voxels of the layer may change")
         for name, words in RULES.items():
@@ -140,8 +135,8 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         self.last.setRange(-1, _MOST_SLICES)
         self.last.setSpecialValueText("the end")
         self.last.setValue(-1)
-        self.mirror = QCheckBox("Mean over mirror images")
-        self.mirror.setToolTip("Up to eight times slower, often a little better")
+        self.tta = QCheckBox("Mean over mirror images")
+        self.tta.setToolTip("Up to eight times slower, often a little better")
         self.preview = QCheckBox("Quick preview first")
         self.preview.setToolTip(
             "Show a coarse result as soon as there is one, then refine it in place; on large scans"
@@ -175,9 +170,9 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         form.addRow("Device", self.device)
         form.addRow("", self.estimate)
         form.addRow("", self.more)
-        for name, part in (("Afterwards", self.refining), ("Also show", self.shown)):
+        for name, part in (("Afterwards", self.postprocessing), ("Also show", self.shown)):
             form.addRow(name, part)
-        form.addRow("", self.mirror)
+        form.addRow("", self.tta)
         form.addRow("", self.preview)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -197,7 +192,7 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         self._on_target(0)
 
     def _show_more(self, visible: bool) -> None:
-        for part in (self.refining, self.shown, self.mirror, self.preview):
+        for part in (self.postprocessing, self.shown, self.tta, self.preview):
             self._form.setRowVisible(part, visible)
 
     def _on_target(self, _row: int) -> None:

@@ -43,11 +43,6 @@ def ask_for_folder(parent: QWidget) -> str:
 class StudyPanel(QWidget):  # type: ignore[misc]
     """Lists what a folder holds and opens what is chosen, both off the GUI thread.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     form : StudyForm

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 class TrainPanel(QWidget):  # type: ignore[misc]
     """Three pages around one dataset: its cases, its training, what to correct next.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        napari passes it.
-
     Attributes
     ----------
     cases : CasesPage
@@ -74,8 +69,10 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         form = growing_form()
         form.addRow("Dataset", row(self.where, self.browse))
         for page, title in (
-            (self.cases, "1 Cases"), (self.training, "2 Train"), (self.following, "3 Next"),
-        ):  # fmt: skip
+            (self.cases, "1 Cases"),
+            (self.training, "2 Train"),
+            (self.following, "3 Next"),
+        ):
             area = QScrollArea()
             area.setWidgetResizable(True)
             area.setFrameShape(QScrollArea.Shape.NoFrame)

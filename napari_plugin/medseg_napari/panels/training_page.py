@@ -202,8 +202,11 @@ class TrainingPage(QWidget):  # type: ignore[misc]
             self._tell_end(found)
 
     def _show(self, view: RunStatus) -> None:
-        dices = [(step, sum(row.values()) / len(row) if "foreground" not in row
-                  else row["foreground"]) for step, row in view.dice if row]  # fmt: skip
+        dices = [
+            (step, sum(row.values()) / len(row) if "foreground" not in row else row["foreground"])
+            for step, row in view.dice
+            if row
+        ]
         self.form.plot.show_curves(view.losses, dices, total_steps=view.total_steps)
         between = view.phase in ("absent", "stopped") and not self._has_ended()
         waiting = between and not self._stopping

@@ -27,7 +27,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Parameters
     ----------
     schema_version : int
-        Of this file.
     doubts : dict of str to Uncertainty
         By digest of a scan's place, size and time.
     """
@@ -43,11 +42,9 @@ class Ranked:
     Parameters
     ----------
     source : ScanSource
-        Where it lies.
     doubt : Uncertainty or None
         None when it could not be looked at, or was not yet.
     words : str
-        Why it could not.
     """
 
     source: ScanSource
@@ -65,11 +62,9 @@ def rank(
     folder : Path
         Of scans; nothing is written into it.
     package : ModelPackage
-        The model.
     progress : Progress
         Called for each tile; raising `medseg.errors.Cancelled` stops, and what was found stays.
     device : str, default "auto"
-        Where to compute.
 
     Returns
     -------
@@ -120,15 +115,10 @@ def ordered(sources: Sequence[ScanSource], kept: Kept, failures: Mapping[str, st
     Parameters
     ----------
     sources : sequence of ScanSource
-        All scans.
     kept : Kept
         Doubts, by :func:`key_of` the scan.
     failures : mapping of str to str
         Why others could not be looked at, by the same key.
-
-    Returns
-    -------
-    list of Ranked
     """
     rows = []
     for source in sources:

@@ -34,7 +34,6 @@ class AddRequest:
     Parameters
     ----------
     folder : Path
-        Of the dataset.
     scan, labels : tuple of array and dict
         Data and attributes of the two layers.
     status : {"raw", "draft", "reviewed"}
@@ -57,7 +56,6 @@ class CaseRow:
     Parameters
     ----------
     name, status : str
-        Of the case.
     words : str
         What a check found, or ``""``.
     """
@@ -73,13 +71,8 @@ def add_case(request: AddRequest, progress: Progress) -> CaseRecord:
     Parameters
     ----------
     request : AddRequest
-        What to add, where.
     progress : Progress
         Called between the steps; raising `medseg.errors.Cancelled` stops before writing.
-
-    Returns
-    -------
-    CaseRecord
 
     Raises
     ------
@@ -108,15 +101,6 @@ def adopted(data: npt.NDArray[Any], attributes: dict[str, Any], scan: Layer) -> 
 def case_rows(folder: Path) -> list[CaseRow]:
     """The cases of a dataset, by name.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the dataset.
-
-    Returns
-    -------
-    list of CaseRow
-
     Raises
     ------
     PlanError
@@ -133,7 +117,6 @@ def checking(folder: Path, status: Status) -> Callable[[Progress], DatasetReport
     Parameters
     ----------
     folder : Path
-        Of the dataset.
     status : {"raw", "draft", "reviewed"}
         Least that a case was checked.
 
@@ -198,9 +181,12 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     source = view.source
     progress(0, 1, "reading the case")
     dataset = open_dataset(
-        source.path, splits=source.splits, labels=Path(source.labels) if source.labels else None,
-        modality=source.modality, status=source.status,
-    )  # fmt: skip
+        source.path,
+        splits=source.splits,
+        labels=Path(source.labels) if source.labels else None,
+        modality=source.modality,
+        status=source.status,
+    )
     _, held_out = dataset.fold(view.options.fold)
     case = held_out[number % len(held_out)]
     scan, truth = dataset.read(case)

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from medseg.metrics import StructureComparison
 
 COLUMNS = (
-    "case", "structure", "dice", "hd95_mm", "nsd", "tolerance_mm", "volume_a_ml", "volume_b_ml",
+    "case",
+    "structure",
+    "dice",
+    "hd95_mm",
+    "nsd",
+    "tolerance_mm",
+    "volume_a_ml",
+    "volume_b_ml",
     "notes",
-)  # fmt: skip
+)
 DIFFERENCE_OPACITY = 0.8
 
 Attributes = dict[str, Any]
@@ -82,13 +89,8 @@ def review(request: Request, progress: Progress) -> Review:
     Parameters
     ----------
     request : Request
-        What to compare.
     progress : Progress
         Called for each structure; raising `medseg.errors.Cancelled` stops.
-
-    Returns
-    -------
-    Review
 
     Raises
     ------
@@ -127,13 +129,8 @@ def worst_first(rows: Sequence[StructureComparison], axis: int) -> list[Structur
     Parameters
     ----------
     rows : sequence of StructureComparison
-        Of a review.
     axis : int
         0, 1 or 2 for slices across I, P or L.
-
-    Returns
-    -------
-    list of StructureComparison
     """
     differing = [row for row in rows if row.worst[axis].area_mm2 > 0]
     return sorted(differing, key=lambda row: -row.worst[axis].area_mm2)
@@ -145,15 +142,9 @@ def worst_slice_mm(attributes: Attributes, row: StructureComparison, axis: int) 
     Parameters
     ----------
     attributes : dict
-        Of the difference layer.
     row : StructureComparison
-        Of the structure.
     axis : int
         0, 1 or 2 for slices across I, P or L.
-
-    Returns
-    -------
-    float
     """
     scale, translate = attributes["scale"][axis], attributes["translate"][axis]
     return float(translate + scale * row.worst[axis].index)
@@ -165,13 +156,10 @@ def write_table(path: str | Path, result: Review, *, case: str = "", notes: str 
     Parameters
     ----------
     path : str or Path
-        The file.
     result : Review
-        What was measured.
     case : str, optional
         What to call the case in place of its digest.
     notes : str, optional
-        What the person wrote.
 
     Returns
     -------
@@ -227,10 +215,16 @@ def _as_shown(labels: LabelMap, grid: Grid) -> LabelMap:
 def _cells(row: StructureComparison, result: Review, case: str, notes: str) -> dict[str, object]:
     words = "; ".join(part for part in (result.note, notes) if part)
     cells = (
-        case, row.name, _number(row.dice, 5), _number(row.hd95_mm, 4), _number(row.nsd, 5),
-        f"{result.tolerance_mm:g}", _number(row.volume_ml, 4),
-        _number(row.reference_volume_ml, 4), words,
-    )  # fmt: skip
+        case,
+        row.name,
+        _number(row.dice, 5),
+        _number(row.hd95_mm, 4),
+        _number(row.nsd, 5),
+        f"{result.tolerance_mm:g}",
+        _number(row.volume_ml, 4),
+        _number(row.reference_volume_ml, 4),
+        words,
+    )
     return dict(zip(COLUMNS, cells, strict=True))
 
 

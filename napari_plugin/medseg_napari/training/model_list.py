@@ -29,7 +29,6 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Parameters
     ----------
     schema_version : int
-        Of this file.
     folders : tuple of str
         Of model packages, the newest last.
     """
@@ -52,10 +51,6 @@ def add(folder: str | Path) -> ModelPackage:
     ----------
     folder : str or Path
         Of the package, or of a training run that is finished.
-
-    Returns
-    -------
-    ModelPackage
 
     Raises
     ------

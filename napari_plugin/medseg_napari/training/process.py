@@ -25,13 +25,7 @@ _started: list[subprocess.Popen[bytes]] = []
 
 
 class LastRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file ``last_run.json`` among the person's settings.
-
-    Parameters
-    ----------
-    folder : str
-        Of the run.
-    """
+    """The file ``last_run.json`` among the person's settings."""
 
     folder: str
 
@@ -43,15 +37,12 @@ class TrainRequest:
     Parameters
     ----------
     dataset : Path
-        Folder of the cases.
     run : Path
         Folder of the run, which must not be there yet.
     network : str
         By name; not asked with `start`.
     minutes : float or None
-        Time for training.
     steps : int or None
-        Or its length.
     name : str
         Of the model; the dataset's when empty.
     fold : int
@@ -61,9 +52,7 @@ class TrainRequest:
     status : str
         Least that a case was checked.
     settings : tuple of str
-        ``KEY=VALUE`` of the network.
     device : str
-        As `medseg.runtime.device.choose_device` takes it.
     """
 
     dataset: Path
@@ -93,11 +82,6 @@ class TrainRequest:
 def start_training(request: TrainRequest) -> subprocess.Popen[bytes]:
     """Start a run; it goes on when napari ends.
 
-    Parameters
-    ----------
-    request : TrainRequest
-        What to train.
-
     Returns
     -------
     subprocess.Popen
@@ -120,15 +104,6 @@ def start_training(request: TrainRequest) -> subprocess.Popen[bytes]:
 def resume_training(run: Path) -> subprocess.Popen[bytes]:
     """Take up a stopped run at its checkpoint, with the options it was started with.
 
-    Parameters
-    ----------
-    run : Path
-        Its folder.
-
-    Returns
-    -------
-    subprocess.Popen
-
     Raises
     ------
     InputError
@@ -147,8 +122,10 @@ def resume_training(run: Path) -> subprocess.Popen[bytes]:
         )
     words = ["train", source.path, "--output", str(run), "--resume", "--cases", source.status]
     for option, value in (
-        ("--splits", source.splits), ("--labels", source.labels), ("--modality", source.modality)
-    ):  # fmt: skip
+        ("--splits", source.splits),
+        ("--labels", source.labels),
+        ("--modality", source.modality),
+    ):
         words += [option, value] if value is not None else []
     return _start(words, run)
 

@@ -33,17 +33,12 @@ class BatchRequest:
     Parameters
     ----------
     formats : tuple of str
-        Of the results.
     encoding : str or None
-        Of a DICOM SEG.
     where, description, exclude : tuple of str
         Conditions, and patterns of series descriptions.
     rules_file : Path or None
-        File of rules.
     orientation : tuple of str
-        Planes of slices.
     min_slices : int
-        Fewest slices.
     dry_run : bool
         Whether only to show what would run.
     paths : bool
@@ -51,23 +46,18 @@ class BatchRequest:
     workers, attempts : int
         Processes, and how often a case may fail.
     cluster : str or None
-        Workers elsewhere.
     shard : (int, int) or None
         Which share of the archive, of how many.
     resume : bool
         Whether finished cases are left alone.
     deidentify : bool
         Whether the patient is taken out of DICOM results.
-    refining : tuple of Component or None
-        Steps after the network.
-    mirror : bool
+    postprocessing : tuple of Component or None
+    tta : bool
         Whether the network takes the mean over mirror images.
     irregular, missing : str
-        What may be repaired.
     device : str
-        Where to compute.
     view : {"auto", "quiet", "json-lines"}
-        What is shown.
     command : tuple of str
         What followed ``medseg``, to be told when asked how to go on.
     """
@@ -88,8 +78,8 @@ class BatchRequest:
     attempts: int = 3
     resume: bool = True
     deidentify: bool = False
-    refining: tuple[Component, ...] | None = None
-    mirror: bool = False
+    postprocessing: tuple[Component, ...] | None = None
+    tta: bool = False
     irregular: str = "refuse"
     missing: str = "refuse"
     device: str = "auto"
@@ -105,20 +95,33 @@ class BatchRequest:
             When a rule or the cluster cannot be understood.
         """
         settings = Settings(
-            formats=tuple(dict.fromkeys(self.formats)), encoding=self.encoding,
-            irregular=self.irregular, missing=self.missing, refining=self.refining,
-            mirror=self.mirror,
+            formats=tuple(dict.fromkeys(self.formats)),
+            encoding=self.encoding,
+            irregular=self.irregular,
+            missing=self.missing,
+            postprocessing=self.postprocessing,
+            tta=self.tta,
             deidentify=self.deidentify,
-        )  # fmt: skip
+        )
         rules = make_rules(
-            where=self.where, description=self.description, exclude=self.exclude,
-            orientation=self.orientation, file=self.rules_file,
-        )  # fmt: skip
+            where=self.where,
+            description=self.description,
+            exclude=self.exclude,
+            orientation=self.orientation,
+            file=self.rules_file,
+        )
         return BatchOptions(
-            settings=settings, rules=rules, min_slices=self.min_slices, device=self.device,
-            workers=self.workers, attempts=self.attempts, shard=self.shard, dry_run=self.dry_run,
-            only="new" if self.resume else "all", crew=_crew(self.cluster),
-        )  # fmt: skip
+            settings=settings,
+            rules=rules,
+            min_slices=self.min_slices,
+            device=self.device,
+            workers=self.workers,
+            attempts=self.attempts,
+            shard=self.shard,
+            dry_run=self.dry_run,
+            only="new" if self.resume else "all",
+            crew=_crew(self.cluster),
+        )
 
 
 def segment_archive(
@@ -133,11 +136,9 @@ def segment_archive(
     model : str or Path
         Name of a shipped model, or its folder.
     output : Path
-        Folder for results.
     wishes : BatchRequest
         What, how, and what is shown of it.
     console : Console
-        Where to.
 
     Returns
     -------
@@ -171,13 +172,8 @@ def plan_table(verdicts: Sequence[Verdict], *, paths: bool = False) -> Table:
     Parameters
     ----------
     verdicts : sequence of Verdict
-        Of a dry run.
     paths : bool, default False
         Whether to tell where scans lie.
-
-    Returns
-    -------
-    rich.table.Table
     """
     table = Table(title="Plan")
     for title in ("case", "runs", "scan", "why"):
@@ -217,9 +213,14 @@ def _planned(one: Verdict, *, paths: bool) -> dict[str, object]:
     fault = {"code": one.fault.code, "message": one.fault.message} if one.fault else {}
     will = one.action in _WILL_RUN
     return {
-        "event": "scan", "case": one.case, "runs": will, "action": one.action, **fault,
-        "facts": one.found.facts, **where,
-    }  # fmt: skip
+        "event": "scan",
+        "case": one.case,
+        "runs": will,
+        "action": one.action,
+        **fault,
+        "facts": one.found.facts,
+        **where,
+    }
 
 
 def _scan_words(found: ScanRecord) -> str:

@@ -27,7 +27,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     found_json : str
         The scan, as :attr:`found` decodes it.
     state : {"waiting", "leased", "done", "refused", "failed"}
-        Where it stands.
     code, message : str
         Why it was refused or failed, or failed the last time and will be tried again.
     chosen : bool
@@ -35,17 +34,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     min_slices : int
         Fewest slices that were asked for.
     attempts : int
-        How often it failed.
     alone : bool
         Whether it is tried by itself, because a worker that had it in hand died.
     owner, token : str
         Who has or had it last.
     volumes_ml : dict of str to float
-        By label.
     warnings : tuple of str
         What a person should know of the result.
     seconds : dict of str to float
-        By stage.
     queued_at, started_at, ended_at : float
         Seconds since 1970, for people; nothing is decided by them. 0 when it has not happened.
     superseded_by : str
@@ -89,10 +85,14 @@ def row_of(record: sqlite3.Row) -> Row:
     values: Mapping[str, Any] = dict(record)
     decode = msgspec.json.decode
     kept = {name: values[name] for name in Row.__struct_fields__ if name in values}
-    return Row(**kept | {
-        "found_json": values["found"], "chosen": bool(values["chosen"]),
-        "alone": bool(values["alone"]),
-        "volumes_ml": decode(values["volumes"], type=dict[str, float]),
-        "warnings": decode(values["warnings"], type=tuple[str, ...]),
-        "seconds": decode(values["seconds"], type=dict[str, float]),
-    })  # fmt: skip
+    return Row(
+        **kept
+        | {
+            "found_json": values["found"],
+            "chosen": bool(values["chosen"]),
+            "alone": bool(values["alone"]),
+            "volumes_ml": decode(values["volumes"], type=dict[str, float]),
+            "warnings": decode(values["warnings"], type=tuple[str, ...]),
+            "seconds": decode(values["seconds"], type=dict[str, float]),
+        }
+    )

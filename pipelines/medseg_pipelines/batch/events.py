@@ -24,7 +24,6 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     left : int
         Waiting from an earlier run.
     kept : int
-        Done, and nothing changed.
     elsewhere : int
         In hand in another run.
     refused, failed : dict of str to int
@@ -60,7 +59,6 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     codes : dict of str to int
         Of the refusals and failures of this run.
     seconds : float
-        From its start.
     """
 
     planned: Planned

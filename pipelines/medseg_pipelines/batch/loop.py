@@ -34,19 +34,7 @@ _BEATS = 4  # in the time of a lease
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is to do.
-
-    Parameters
-    ----------
-    places : Places
-        Of the output.
-    package : ModelPackage
-        The model.
-    recipe : RunConfig
-        Model and settings.
-    options : BatchOptions
-        How.
-    """
+    """What a run is to do."""
 
     places: Places
     package: ModelPackage
@@ -55,17 +43,7 @@ class Job:
 
 
 class Loop:
-    """One run on a ledger, beside which there may be others.
-
-    Parameters
-    ----------
-    job : Job
-        What to do.
-    ledger : Ledger
-        Where the cases wait.
-    events : Events
-        Told what happens.
-    """
+    """One run on a ledger, beside which there may be others."""
 
     def __init__(self, job: Job, ledger: Ledger, events: Events) -> None:
         options = job.options
@@ -153,11 +131,19 @@ class Loop:
     def _begin(self, row: Row) -> None:
         job, found = self._job, row.found
         task = Task(
-            case=row.case, token=row.token, found=found, staging=str(job.places.staged(row.token)),
-            model=str(job.package.folder.absolute()), model_digest=job.recipe.model,
-            settings=job.options.settings, device=job.options.device, attempt=row.attempts + 1,
-            alone=row.alone, min_slices=job.options.min_slices, known_content=row.content,
-        )  # fmt: skip
+            case=row.case,
+            token=row.token,
+            found=found,
+            staging=str(job.places.staged(row.token)),
+            model=str(job.package.folder.absolute()),
+            model_digest=job.recipe.model,
+            settings=job.options.settings,
+            device=job.options.device,
+            attempt=row.attempts + 1,
+            alone=row.alone,
+            min_slices=job.options.min_slices,
+            known_content=row.content,
+        )
         self._hands[row.case] = task
         self._events.case_started(row.case, found)
         self._working().submit(task)
@@ -171,9 +157,12 @@ class Loop:
     def _local_crew(self) -> WorkerPool:
         options = self._job.options
         return LocalCrew(
-            options.workers, lease_s=options.lease_s, patience_s=options.patience_s,
-            memory_gb=options.memory_gb, scratch=self._scratch,
-        )  # fmt: skip
+            options.workers,
+            lease_s=options.lease_s,
+            patience_s=options.patience_s,
+            memory_gb=options.memory_gb,
+            scratch=self._scratch,
+        )
 
     def _hear(self) -> None:
         for report in self._working().events(_LOOK_S):

@@ -90,12 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     formats : tuple of str
         ``"nifti"``, ``"nrrd"``, ``"dicom-seg"``, ``"rtstruct"``, ``"sr"``, ``"preview"``.
     encoding : str or None
-        Of a DICOM SEG.
     irregular, missing : str
         What may be repaired; see :class:`medseg.reading.Policies`.
-    refining : tuple of Component or None
+    postprocessing : tuple of Component or None
         Steps after the network, in place of the model's own.
-    mirror : bool
+    tta : bool
         Whether the network takes the mean over mirror images.
     deidentify : bool
         Whether DICOM results are de-identified.
@@ -105,8 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     encoding: str | None = None
     irregular: str = "refuse"
     missing: str = "refuse"
-    refining: tuple[Component, ...] | None = None
-    mirror: bool = False
+    postprocessing: tuple[Component, ...] | None = None
+    tta: bool = False
     deidentify: bool = False
 
 
@@ -120,7 +119,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     token : str
         Of this lease; a result with another token than the row's is thrown away.
     found : ScanRecord
-        What to read.
     staging : str
         Folder to be made, and filled with all results, ``case.json`` last.
     model : str
@@ -128,9 +126,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     model_digest : str
         Of its manifest, which holds the digest of the weights; a worker refuses another.
     settings : Settings
-        How.
     device : str
-        Where to compute.
     attempt : int
         From 1.
     alone : bool
@@ -162,7 +158,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     case, token : str
-        Of the task.
     state : {"done", "refused", "failed"}
         A refusal will not change by trying again.
     fault : Fault or None
@@ -172,7 +167,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unchanged : bool
         Whether the bytes were those of `known_content`, so that nothing was computed.
     volumes_ml : dict of str to float
-        By label.
     warnings : tuple of str
         What a person should know of this result.
     seconds : dict of str to float

@@ -26,7 +26,6 @@ class BatchOptions:
     min_slices : int
         Scans with fewer slices than this (scouts) are refused; 1 takes pictures too.
     device : str
-        See :func:`medseg.runtime.device.choose_device`.
     workers : int
         Processes on this machine; on several GPUs each takes the next one.
     attempts : int

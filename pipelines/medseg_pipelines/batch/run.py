@@ -95,10 +95,14 @@ def run_batch(
             loop.close()
         counts = ledger.counts(recipe=job.recipe)
     tally = Tally(
-        planned=plan, done=loop.settled["done"], refused=loop.settled["refused"],
-        failed=loop.settled["failed"], left=counts["waiting"] + counts["leased"],
-        codes=dict(loop.codes.most_common()), seconds=time.monotonic() - start,
-    )  # fmt: skip
+        planned=plan,
+        done=loop.settled["done"],
+        refused=loop.settled["refused"],
+        failed=loop.settled["failed"],
+        left=counts["waiting"] + counts["leased"],
+        codes=dict(loop.codes.most_common()),
+        seconds=time.monotonic() - start,
+    )
     events.finished(tally)
     return tally
 
@@ -122,7 +126,6 @@ def plan_batch(
     output : Path
         Folder whose ledger is asked, if it has one.
     options : BatchOptions, optional
-        What is wanted.
     events : Events, optional
         Told how the search goes.
 
@@ -215,9 +218,12 @@ def _fault(found: ScanRecord, options: BatchOptions) -> Fault | None:
 def _queue(job: Job, ledger: Ledger) -> Queue:
     options = job.options
     return Queue(
-        ledger, job.recipe, min_slices=options.min_slices, anew=options.only == "all",
+        ledger,
+        job.recipe,
+        min_slices=options.min_slices,
+        anew=options.only == "all",
         in_place=job.places.has_results,
-    )  # fmt: skip
+    )
 
 
 def _check_any(root: Path, plan: Planned, job: Job, ledger: Ledger) -> None:

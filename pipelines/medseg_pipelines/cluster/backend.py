@@ -48,7 +48,6 @@ class Workplace:
     Parameters
     ----------
     client : distributed.Client
-        Connected.
     cluster : distributed cluster or None
         What was started for this run, to be closed after the connection.
     keys : TemporaryDirectory or None
@@ -79,10 +78,6 @@ def at(address: str) -> Workplace:
     ----------
     address : str
         ``HOST:PORT``, with a protocol before it or not.
-
-    Returns
-    -------
-    Workplace
 
     Raises
     ------
@@ -123,40 +118,28 @@ def by_file(path: Path) -> Workplace:
 
 
 def local(count: int) -> Workplace:
-    """Start worker processes on this machine; nobody else can reach them.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-
-    Returns
-    -------
-    Workplace
-    """
+    """Start worker processes on this machine; nobody else can reach them."""
     threads = max(1, (os.cpu_count() or 1) // count)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     spawn = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(names, threads)}
     with dask.config.set(_OURS | spawn):
         cluster = LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1",
-            security=Security.temporary(), protocol="tls://", dashboard_address=_PRIVATE,
-            worker_dashboard_address=_PRIVATE, silence_logs=logging.CRITICAL, preload=[PRELOAD],
-        )  # fmt: skip
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            security=Security.temporary(),
+            protocol="tls://",
+            dashboard_address=_PRIVATE,
+            worker_dashboard_address=_PRIVATE,
+            silence_logs=logging.CRITICAL,
+            preload=[PRELOAD],
+        )
     return _connected(cluster, f"{count} processes on this machine", at_least=count)
 
 
 def slurm(file: SlurmFile) -> Workplace:
     """Ask SLURM for jobs; workers join as they start.
-
-    Parameters
-    ----------
-    file : SlurmFile
-        What each job needs.
-
-    Returns
-    -------
-    Workplace
 
     Raises
     ------
@@ -212,13 +195,8 @@ def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
     Parameters
     ----------
     file : SlurmFile
-        What each job needs.
     keys : Path
         Folder that new keys are written into.
-
-    Returns
-    -------
-    dict
     """
     threads = max(1, file.cpus // file.workers)
     exports = [
@@ -229,16 +207,23 @@ def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
         ),
     ]
     return {
-        "cores": file.workers, "processes": file.workers, "job_cpu": file.cpus,
-        "memory": file.memory, "walltime": file.walltime, "queue": file.partition,
-        "account": file.account, "interface": file.interface, "python": file.python,
+        "cores": file.workers,
+        "processes": file.workers,
+        "job_cpu": file.cpus,
+        "memory": file.memory,
+        "walltime": file.walltime,
+        "queue": file.partition,
+        "account": file.account,
+        "interface": file.interface,
+        "python": file.python,
         "job_extra_directives": list(file.directives),
         "job_script_prologue": [*exports, *file.prologue],
         "worker_extra_args": ["--preload", PRELOAD, "--dashboard-address", _PRIVATE],
         "log_directory": file.logs,
         "security": _security_in(keys),
-        "scheduler_options": {"dashboard_address": _PRIVATE}, "silence_logs": logging.CRITICAL,
-    }  # fmt: skip
+        "scheduler_options": {"dashboard_address": _PRIVATE},
+        "silence_logs": logging.CRITICAL,
+    }
 
 
 def _security_in(folder: Path) -> Security:

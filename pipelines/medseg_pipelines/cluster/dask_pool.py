@@ -67,7 +67,6 @@ class DaskCrew:
     Parameters
     ----------
     place : Workplace
-        Where they are.
     patience_s : float
         A case that gets no further for this long is given up and its worker ended.
     work : callable, optional
@@ -153,10 +152,15 @@ class DaskCrew:
         self._orders += 1
         order = Order(task=task, topic=self._topic, trusting=trusting)
         future = self._client.submit(
-            carry_out, __version__, msgspec.json.encode(order), self._work,
-            key=f"medseg-{task.token}-{self._orders}", pure=False, retries=0,
+            carry_out,
+            __version__,
+            msgspec.json.encode(order),
+            self._work,
+            key=f"medseg-{task.token}-{self._orders}",
+            pure=False,
+            retries=0,
             workers=list(self._fit_workers()) if self._unfit else None,
-        )  # fmt: skip
+        )
         self._hands[task.case] = _Hand(task, future)
         future.add_done_callback(self._happened.put)
 

@@ -37,7 +37,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Parameters
     ----------
     task : Task
-        What to do.
     topic : str
         Under which progress is told.
     trusting : bool
@@ -55,7 +54,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     result : Result or None
-        Of the task.
     begun_before : bool
         Whether another worker had begun, and ended in the middle.
     unfit : str
@@ -75,17 +73,6 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     The answer travels with the message that the work is over, and is not kept for the client to
     fetch: so it cannot be lost with the worker.
-
-    Parameters
-    ----------
-    worker : str
-        Its address.
-    case, token : str
-        Of the task.
-    step : Step or None
-        How far it is.
-    answer : Answer or None
-        What became of it.
     """
 
     worker: str

@@ -19,11 +19,9 @@ class SlurmFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Parameters
     ----------
     jobs : int
-        How many.
     workers : int
         Processes in each job, one case each; two for each GPU keep it busy.
     cpus : int
-        Of each job.
     memory : str
         Of each job, such as ``"32GB"``.
     walltime : str
@@ -62,15 +60,6 @@ class SlurmFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 def read_slurm_file(path: Path) -> SlurmFile:
     """Read such a file.
-
-    Parameters
-    ----------
-    path : Path
-        Of a TOML file.
-
-    Returns
-    -------
-    SlurmFile
 
     Raises
     ------

@@ -23,21 +23,24 @@ _TRANSIENT = 2
 
 @contextmanager
 def associated(
-    peer: Peer, own: Own, contexts: Sequence[Context], *, timeout_s: float,
-    roles: Sequence[Any] = (), handlers: Handlers = (),
-) -> Iterator[Any]:  # fmt: skip
+    peer: Peer,
+    own: Own,
+    contexts: Sequence[Context],
+    *,
+    timeout_s: float,
+    roles: Sequence[Any] = (),
+    handlers: Handlers = (),
+) -> Iterator[Any]:
     """An association, released at the end.
 
     Parameters
     ----------
     peer, own : Peer, Own
-        The two sides.
     contexts : sequence of tuple
         SOP classes with their transfer syntaxes; each is asked for by itself.
     timeout_s : float
         Seconds that the peer may be silent.
     roles : sequence, optional
-        Of C-GET.
     handlers : sequence of tuple, optional
         Events and what is done on them.
 
@@ -59,9 +62,13 @@ def associated(
     opened: list[Any] = []
     patient = (evt.EVT_CONN_OPEN, lambda event: _limit(event, opened, timeout_s))
     association = entity.associate(
-        _address(peer), peer.port, ae_title=peer.ae_title, ext_neg=list(roles) or None,
-        tls_args=_tls_of(peer), evt_handlers=[*handlers, patient],
-    )  # fmt: skip
+        _address(peer),
+        peer.port,
+        ae_title=peer.ae_title,
+        ext_neg=list(roles) or None,
+        tls_args=_tls_of(peer),
+        evt_handlers=[*handlers, patient],
+    )
     if not association.is_established:
         waited = time.monotonic() - begun >= timeout_s
         raise _refusal(association, peer) or _failure(peer, timeout_s, bool(opened), waited)

@@ -32,9 +32,7 @@ class PacsClient(Protocol):
         """UIDs of the objects of a series."""
         ...
 
-    def fetch(
-        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
-    ) -> None:  # fmt: skip
+    def fetch(self, offered: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
         """Fetch objects of a series one by one."""
         ...
 
@@ -57,17 +55,11 @@ def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "a
     Parameters
     ----------
     peer : Peer
-        Which.
     settings : PacsSettings
-        Of this machine.
     spool : Spool
         Where things are put while they are not whole.
     via : {"auto", "dicomweb", "dimse", "c-get", "c-move"}
         ``auto`` is DICOMweb where the peer has it; ``dimse`` fetches by C-GET.
-
-    Returns
-    -------
-    PacsClient
 
     Raises
     ------
@@ -85,6 +77,9 @@ def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "a
     from medseg_pipelines.pacs.dimse import Dimse
 
     return Dimse(
-        peer, settings.own, spool=spool, timeout_s=settings.retry.timeout_s,
+        peer,
+        settings.own,
+        spool=spool,
+        timeout_s=settings.retry.timeout_s,
         method="c-move" if via == "c-move" else "c-get",
-    )  # fmt: skip
+    )

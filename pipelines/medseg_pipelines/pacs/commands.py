@@ -33,11 +33,6 @@ _MOST_SHOWN = 100
 def opened(path: Path) -> Iterator[tuple[PacsSettings, Spool]]:
     """Settings of a file, and their spool.
 
-    Parameters
-    ----------
-    path : Path
-        Of the settings.
-
     Yields
     ------
     tuple of PacsSettings and Spool
@@ -62,11 +57,9 @@ def echo(path: Path, *, peer: str, console: Console) -> bool:
     Parameters
     ----------
     path : Path
-        Of the settings.
     peer : str
         Name of one; all when empty.
     console : Console
-        Told what each says.
 
     Returns
     -------
@@ -91,21 +84,24 @@ def echo(path: Path, *, peer: str, console: Console) -> bool:
 
 
 def pull(
-    path: Path, *, peer: str, query: Mapping[str, str], via: Via, most: int | None, dry: bool,
+    path: Path,
+    *,
+    peer: str,
+    query: Mapping[str, str],
+    via: Via,
+    most: int | None,
+    dry: bool,
     console: Console,
-) -> bool:  # fmt: skip
+) -> bool:
     """Fetch series into the spool.
 
     Parameters
     ----------
     path : Path
-        Of the settings.
     peer : str
-        Name of the peer.
     query : mapping of str to str
         Values to match, by DICOM keyword.
     via : {"auto", "dicomweb", "dimse", "c-get", "c-move"}
-        How.
     most : int or None
         How many series at most.
     dry : bool
@@ -139,21 +135,16 @@ def pull(
     return not any(one.code for one in pulled)
 
 
-def push(
-    path: Path, files: Sequence[Path], *, peer: str, via: Via, console: Console
-) -> bool:  # fmt: skip
+def push(path: Path, files: Sequence[Path], *, peer: str, via: Via, console: Console) -> bool:
     """Send results to a peer.
 
     Parameters
     ----------
     path : Path
-        Of the settings.
     files : sequence of Path
         DICOM SEG, SR and RT Structure Set files, or folders with some.
     peer : str
-        Name of the peer.
     via : {"auto", "dicomweb", "dimse"}
-        How.
     console : Console
         Told what became of each.
 
@@ -172,8 +163,9 @@ def push(
                 try:
                     state, sent = call(
                         lambda one=one, seg=seg: courier.deliver(one, seg=seg),  # type: ignore[misc]
-                        settings.retry, pause=_pausing(console),
-                    )  # fmt: skip
+                        settings.retry,
+                        pause=_pausing(console),
+                    )
                 except PeerError as error:
                     good = False
                     console.print(f"{one.name}: not sent, {error} ({error.code})")
@@ -183,15 +175,7 @@ def push(
 
 
 def listen(path: Path, *, console: Console) -> None:
-    """Receive series until stopped.
-
-    Parameters
-    ----------
-    path : Path
-        Of the settings.
-    console : Console
-        Told what comes.
-    """
+    """Receive series until stopped."""
     with opened(path) as (settings, spool), spool.alone():
         log = Log(console.print)
         with _listening(settings, spool, log):
@@ -200,15 +184,7 @@ def listen(path: Path, *, console: Console) -> None:
 
 
 def serve(path: Path, *, console: Console) -> None:
-    """Receive series, segment them, send the results, until stopped.
-
-    Parameters
-    ----------
-    path : Path
-        Of the settings.
-    console : Console
-        Told what happens.
-    """
+    """Receive series, segment them, send the results, until stopped."""
     from medseg_pipelines.pacs.segmenting import Segmenter
     from medseg_pipelines.pacs.service import Service
 
@@ -228,11 +204,9 @@ def status(path: Path, *, as_json: bool, console: Console) -> None:
     Parameters
     ----------
     path : Path
-        Of the settings.
     as_json : bool
         Whether for programs.
     console : Console
-        Where to.
     """
     with opened(path) as (_, spool):
         series = spool.register.series()
@@ -259,13 +233,11 @@ def retry(path: Path, names: Sequence[str], *, refused: bool, console: Console) 
     Parameters
     ----------
     path : Path
-        Of the settings.
     names : sequence of str
         Beginnings of their names; all when empty.
     refused : bool
         Whether series that were refused are tried again too.
     console : Console
-        Told how many.
     """
     with opened(path) as (_, spool):
         deliveries = Deliveries(spool.register)
@@ -314,9 +286,7 @@ def _pausing(console: Console) -> Callable[[float], None]:
 
 
 @contextmanager
-def _receiving(
-    settings: PacsSettings, spool: Spool, via: Via, console: Console
-) -> Iterator[None]:  # fmt: skip
+def _receiving(settings: PacsSettings, spool: Spool, via: Via, console: Console) -> Iterator[None]:
     """The listener that C-MOVE needs, unless a service listens for this spool already."""
     if via != "c-move" or spool.is_served:
         yield

@@ -11,29 +11,29 @@ from medseg.reading.dicom.headers import as_text
 from medseg_pipelines.pacs.validate import content_of
 
 _NAMES = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "Rows",
+    "Columns",
     "NumberOfFrames",
-)  # fmt: skip
+)
 _SUBSTANCE = (
-    "PixelData", "SegmentationType", "SegmentSequence",
-    "ReferencedSeriesSequence", "PerFrameFunctionalGroupsSequence",
-    "SharedFunctionalGroupsSequence", "ContentSequence", "ROIContourSequence",
+    "PixelData",
+    "SegmentationType",
+    "SegmentSequence",
+    "ReferencedSeriesSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence",
+    "ContentSequence",
+    "ROIContourSequence",
     "StructureSetROISequence",
-)  # fmt: skip
+)
 
 
 def same_object(sent: Path, back: Path) -> bool:
-    """Whether two files hold one result; other fields may have been edited by the archive.
-
-    Parameters
-    ----------
-    sent, back : Path
-        DICOM files.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether two files hold one result; other fields may have been edited by the archive."""
     if content_of(sent) == content_of(back) != "":
         return True
     one, other = _opened(sent), _opened(back)

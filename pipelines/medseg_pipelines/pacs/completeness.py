@@ -22,7 +22,6 @@ class Completeness:
     settings : PacsSettings
         Silence, patience, and who is asked.
     spool : Spool
-        Where the series lie.
     log : Log
         Told what is given up.
     """
@@ -75,9 +74,13 @@ class Completeness:
     def _later(self, row: SeriesRow, code: str, message: str) -> None:
         attempts = row.attempts + 1
         self._spool.register.settle(
-            row, "receiving", code=code, message=message, attempts=attempts,
+            row,
+            "receiving",
+            code=code,
+            message=message,
+            attempts=attempts,
             next_at=time.time() + wait_s(self._settings.retry, attempts),
-        )  # fmt: skip
+        )
 
     def _expected(self, row: SeriesRow) -> int | None:
         """How many objects the peer counts; None when nobody can tell."""

@@ -51,21 +51,17 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     series : str
-        Its digest.
     state : {"receiving", "ready", "done", "refused", "dead"}
         A refusal waits for another slice; a dead letter for a person.
     objects, bytes : int
-        What is here.
     apart : int
         Objects with the UID of another and other pixels, kept beside the series.
     expected : int or None
-        What the peer counts.
     generation : int
         How many objects there were, each counted once: it tells a series that grew.
     first_at, last_at : float
         When the first and the last object came, seconds since 1970.
     attempts : int
-        Failed ones.
     next_at : float
         When it is tried again.
     code, message : str
@@ -151,8 +147,9 @@ class Register:
         """How many objects and bytes a series has."""
         (row,) = self.rows(
             "SELECT COUNT(*) AS objects, COALESCE(SUM(bytes), 0) AS bytes FROM objects"
-            " WHERE series = ?", (series,)
-        )  # fmt: skip
+            " WHERE series = ?",
+            (series,),
+        )
         return row["objects"], row["bytes"]
 
     def known(self, series: str, instance: str) -> tuple[str, str] | None:
@@ -164,9 +161,15 @@ class Register:
         return (rows[0]["content"], rows[0]["picture"]) if rows else None
 
     def settle(
-        self, row: SeriesRow, state: SeriesState, *, code: str = "", message: str = "",
-        attempts: int = 0, next_at: float = 0.0,
-    ) -> bool:  # fmt: skip
+        self,
+        row: SeriesRow,
+        state: SeriesState,
+        *,
+        code: str = "",
+        message: str = "",
+        attempts: int = 0,
+        next_at: float = 0.0,
+    ) -> bool:
         """Set the state of a series, unless it grew since `row` was read.
 
         Returns
@@ -187,15 +190,14 @@ class Register:
         with self.changing() as connection:
             connection.execute(
                 "UPDATE series SET state = 'ready', attempts = 0, next_at = 0, code = '',"
-                " message = '' WHERE series = ? AND state IN ('dead', 'refused')", (row.series,),
-            )  # fmt: skip
+                " message = '' WHERE series = ? AND state IN ('dead', 'refused')",
+                (row.series,),
+            )
 
     def expect(self, series: str, count: int | None) -> None:
         """Note how many objects a peer counts."""
         with self.changing() as connection:
-            connection.execute(
-                "UPDATE series SET expected = ? WHERE series = ?", (count, series)
-            )  # fmt: skip
+            connection.execute("UPDATE series SET expected = ? WHERE series = ?", (count, series))
 
     def touch(self, series: str) -> None:
         """Note that something of a series came, although nothing new."""

@@ -23,13 +23,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     delivery : str
         Its digest: the same file for the same peer is one delivery.
     series : str
-        Of the scan.
     folder, file : str
         Where it lies, below the results of the series.
     content : str
         SHA-256 of the file.
     peer : str
-        Name of the peer.
     state : {"waiting", "delivered", "sent", "dead", "superseded"}
         ``sent`` went to a peer that cannot be asked; ``superseded`` became old before it went.
     sent : str
@@ -39,7 +37,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     at : float
         Time of the last change, seconds since 1970.
     attempts : int
-        Failed ones.
     next_at : float
         When it is tried again.
     code, message : str
@@ -63,13 +60,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deliveries:
-    """Table of deliveries.
-
-    Parameters
-    ----------
-    register : Register
-        Where it is kept.
-    """
+    """Table of deliveries."""
 
     def __init__(self, register: Register) -> None:
         self._register = register
@@ -80,13 +71,10 @@ class Deliveries:
         Parameters
         ----------
         path : Path
-            Of the file.
         root : Path
             Folder of the results of the series.
         series : str
-            Of the scan.
         peer : str
-            Name of the peer.
 
         Returns
         -------
@@ -101,19 +89,29 @@ class Deliveries:
         with self._register.changing() as connection:
             before = connection.execute(
                 f"SELECT delivery FROM deliveries WHERE {same} AND state IN ('delivered', 'sent')"  # noqa: S608
-                " ORDER BY at DESC LIMIT 1", place,
-            ).fetchone()  # fmt: skip
+                " ORDER BY at DESC LIMIT 1",
+                place,
+            ).fetchone()
             added = connection.execute(
                 "INSERT OR IGNORE INTO deliveries (delivery, series, folder, file, content, peer,"
                 " supersedes, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (name, series, folder, file, content, peer, before[0] if before else "",
-                 time.time()),
-            )  # fmt: skip
+                (
+                    name,
+                    series,
+                    folder,
+                    file,
+                    content,
+                    peer,
+                    before[0] if before else "",
+                    time.time(),
+                ),
+            )
             if added.rowcount:
                 connection.execute(
                     f"UPDATE deliveries SET state = 'superseded' WHERE {same}"  # noqa: S608
-                    " AND state IN ('waiting', 'dead')", place,
-                )  # fmt: skip
+                    " AND state IN ('waiting', 'dead')",
+                    place,
+                )
         return bool(added.rowcount)
 
     def rows(self, *states: DeliveryState) -> list[Delivery]:
@@ -130,9 +128,16 @@ class Deliveries:
         return sorted(waiting, key=lambda one: (one.series, one.folder, one.file != "seg.dcm"))
 
     def settle(
-        self, row: Delivery, state: DeliveryState, *, sent: str = "", code: str = "",
-        message: str = "", attempts: int = 0, next_at: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        row: Delivery,
+        state: DeliveryState,
+        *,
+        sent: str = "",
+        code: str = "",
+        message: str = "",
+        attempts: int = 0,
+        next_at: float = 0.0,
+    ) -> None:
         """Set the state of a delivery that still waits."""
         with self._register.changing() as connection:
             connection.execute(
@@ -146,5 +151,6 @@ class Deliveries:
         with self._register.changing() as connection:
             connection.execute(
                 "UPDATE deliveries SET state = 'waiting', attempts = 0, next_at = 0, code = '',"
-                " message = '' WHERE delivery = ? AND state = 'dead'", (row.delivery,),
-            )  # fmt: skip
+                " message = '' WHERE delivery = ? AND state = 'dead'",
+                (row.delivery,),
+            )

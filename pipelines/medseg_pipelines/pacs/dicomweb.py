@@ -37,11 +37,9 @@ class DicomWeb:
     Parameters
     ----------
     peer : Peer
-        With a dicomweb URL.
     spool : Spool
         Where things are put while they are not whole, and its limits.
     retry : Retry
-        Its time limit.
     """
 
     def __init__(self, peer: Peer, *, spool: Spool, retry: Retry) -> None:
@@ -73,11 +71,6 @@ class DicomWeb:
         query : mapping of str to str
             Values to match, by DICOM keyword.
         most : int, optional
-            How many at most.
-
-        Returns
-        -------
-        list of RemoteSeries
 
         Raises
         ------
@@ -94,32 +87,28 @@ class DicomWeb:
             count = _value(item, _COUNT)
             found.append(
                 RemoteSeries(
-                    study_uid=study, series_uid=series, modality=str(_value(item, _MODALITY)),
+                    study_uid=study,
+                    series_uid=series,
+                    modality=str(_value(item, _MODALITY)),
                     objects=int(count) if str(count).isdecimal() else None,
                 )
-            )  # fmt: skip
+            )
         return found
 
     def objects(self, offered: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
-        query = {
-            "StudyInstanceUID": offered.study_uid, "SeriesInstanceUID": offered.series_uid
-        }  # fmt: skip
+        query = {"StudyInstanceUID": offered.study_uid, "SeriesInstanceUID": offered.series_uid}
         search = self._client.search_for_instances
         found = [_value(item, _OBJECT) for item in self._pages(search, query, [], None)]
         return sorted({checked_uid(uid, self._name) for uid in found})
 
-    def fetch(
-        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
-    ) -> None:  # fmt: skip
+    def fetch(self, offered: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
         """Fetch objects one by one.
 
         Parameters
         ----------
         offered : RemoteSeries
-            Their series.
         uids : sequence of str
-            Theirs.
         keep : callable
             Called with each file in the spool's ``incoming``, and its UID.
 
@@ -145,9 +134,10 @@ class DicomWeb:
             Code ``DIFFERS``, when it has another object of that UID.
         """
         query = {
-            "StudyInstanceUID": result.study_uid, "SeriesInstanceUID": result.series_uid,
+            "StudyInstanceUID": result.study_uid,
+            "SeriesInstanceUID": result.series_uid,
             "SOPInstanceUID": result.sop_uid,
-        }  # fmt: skip
+        }
         if not list(self._pages(self._client.search_for_instances, query, [], None)):
             return False
         back = self._fetch(result.study_uid, result.series_uid, result.sop_uid)
@@ -172,9 +162,12 @@ class DicomWeb:
         """
         with wrapped(result.path) as (content_type, body), told(self._name):
             response = self._session.post(
-                f"{self._base}/studies", data=body, timeout=self._timeout_s, allow_redirects=False,
+                f"{self._base}/studies",
+                data=body,
+                timeout=self._timeout_s,
+                allow_redirects=False,
                 headers={"Content-Type": content_type, "Accept": "application/dicom+json"},
-            )  # fmt: skip
+            )
             if response.status_code not in (200, 202, 409):
                 response.raise_for_status()
             _check_stored(response, result, self._name)
@@ -190,9 +183,7 @@ class DicomWeb:
         given = 0
         while most is None or given < most:
             with told(self._name):
-                page = search(
-                    search_filters=dict(query), fields=fields, limit=_PAGE, offset=given
-                )  # fmt: skip
+                page = search(search_filters=dict(query), fields=fields, limit=_PAGE, offset=given)
             yield from page[: None if most is None else most - given]
             given += len(page)
             if len(page) < _PAGE:
@@ -206,10 +197,13 @@ class DicomWeb:
             with (
                 told(self._name),
                 self._session.get(
-                    url, headers={"Accept": _ACCEPT}, stream=True, timeout=self._timeout_s,
+                    url,
+                    headers={"Accept": _ACCEPT},
+                    stream=True,
+                    timeout=self._timeout_s,
                     allow_redirects=False,
                 ) as response,
-            ):  # fmt: skip
+            ):
                 response.raise_for_status()
                 self._save(response, body)
                 boundary = boundary_of(response.headers.get("Content-Type", ""))

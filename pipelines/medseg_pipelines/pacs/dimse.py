@@ -29,9 +29,16 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 _PLAIN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit, implicit VR little endian
 _SERIES_KEYS = {
-    "Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "BodyPartExamined",
-    "ProtocolName", "SeriesDate", "SeriesTime", "PerformedStationAETitle",
-}  # fmt: skip
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "ProtocolName",
+    "SeriesDate",
+    "SeriesTime",
+    "PerformedStationAETitle",
+}
 _AT_ONCE = 64  # objects that are asked for by one request
 _MOST_ANSWERS = 200_000
 _PENDING = (0xFF00, 0xFF01)
@@ -47,7 +54,6 @@ class Dimse:
     peer : Peer
         With AE title, host and port.
     own : Own
-        This machine.
     spool : Spool
         Where things are put while they are not whole, and its limits.
     timeout_s : float
@@ -57,9 +63,14 @@ class Dimse:
     """
 
     def __init__(
-        self, peer: Peer, own: Own, *, spool: Spool, timeout_s: float,
+        self,
+        peer: Peer,
+        own: Own,
+        *,
+        spool: Spool,
+        timeout_s: float,
         method: Literal["c-get", "c-move"] = "c-get",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._peer, self._own, self._spool = peer, own, spool
         self._timeout_s, self._method = timeout_s, method
 
@@ -83,11 +94,6 @@ class Dimse:
         query : mapping of str to str
             Values to match, by DICOM keyword.
         most : int, optional
-            How many at most.
-
-        Returns
-        -------
-        list of RemoteSeries
 
         Raises
         ------
@@ -113,17 +119,13 @@ class Dimse:
             found = [as_text(answer, "SOPInstanceUID") for answer in self._answers(line, question)]
         return sorted({checked_uid(uid, self._peer.name) for uid in found})
 
-    def fetch(
-        self, offered: RemoteSeries, uids: Sequence[str], keep: Keep
-    ) -> None:  # fmt: skip
+    def fetch(self, offered: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
         """Fetch objects; with C-MOVE the listener keeps them.
 
         Parameters
         ----------
         offered : RemoteSeries
-            Their series.
         uids : sequence of str
-            Theirs.
         keep : callable
             Called with each file in the spool's ``incoming``, and its UID.
 
@@ -155,10 +157,11 @@ class Dimse:
         question = _question(
             "IMAGE",
             {
-                "StudyInstanceUID": result.study_uid, "SeriesInstanceUID": result.series_uid,
+                "StudyInstanceUID": result.study_uid,
+                "SeriesInstanceUID": result.series_uid,
                 "SOPInstanceUID": result.sop_uid,
             },
-        )  # fmt: skip
+        )
         with self._associated([(StudyRootQueryRetrieveInformationModelFind, _PLAIN)]) as line:
             found = [as_text(answer, "SOPInstanceUID") for answer in self._answers(line, question)]
         return result.sop_uid in found
@@ -181,31 +184,33 @@ class Dimse:
             self._check(association, association.send_c_store(what))
 
     @contextmanager
-    def _associated(
-        self, contexts: Sequence[Context], **options: Any
-    ) -> Iterator[Any]:  # fmt: skip
+    def _associated(self, contexts: Sequence[Context], **options: Any) -> Iterator[Any]:
         with associated(
             self._peer, self._own, contexts, timeout_s=self._timeout_s, **options
-        ) as association:  # fmt: skip
+        ) as association:
             yield association
 
     def _series_of(self, line: Any, study: str, query: Mapping[str, str]) -> list[RemoteSeries]:
         """Series of one study."""
         wanted = {
-            "StudyInstanceUID": study, "SeriesInstanceUID": "",
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": "",
             "Modality": "",
-            "NumberOfSeriesRelatedInstances": "", **query,
-        }  # fmt: skip
+            "NumberOfSeriesRelatedInstances": "",
+            **query,
+        }
         found = []
         for answer in self._answers(line, _question("SERIES", wanted)):
             count = as_text(answer, "NumberOfSeriesRelatedInstances")
             series = checked_uid(as_text(answer, "SeriesInstanceUID"), self._peer.name)
             found.append(
                 RemoteSeries(
-                    study_uid=study, series_uid=series, modality=as_text(answer, "Modality"),
+                    study_uid=study,
+                    series_uid=series,
+                    modality=as_text(answer, "Modality"),
                     objects=int(count) if count.isdecimal() else None,
                 )
-            )  # fmt: skip
+            )
         return found
 
     def _answers(self, line: Any, question: Dataset) -> Iterator[Dataset]:

@@ -31,7 +31,6 @@ def in_binary(
     target : Path
         ``.sr.dcm`` for an SR, else ``.dcm``.
     spool : Spool
-        With the scan.
     policies : Policies
         By which the scan was read.
 

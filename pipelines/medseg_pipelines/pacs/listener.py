@@ -33,7 +33,6 @@ class Listener:
     settings : PacsSettings
         Of this machine, who may talk to it, and limits.
     spool : Spool
-        Where objects go.
     log : Log
         Told what comes, without patient text.
     """

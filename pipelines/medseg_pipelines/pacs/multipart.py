@@ -26,15 +26,6 @@ def boundary_of(content_type: str) -> str | None:
 def unwrap(body: Path, boundary: str, target: Path) -> bool:
     """Take the first part out of a multipart body of one part.
 
-    Parameters
-    ----------
-    body : Path
-        File with the body.
-    boundary : str
-        As the Content-Type says.
-    target : Path
-        File for the part.
-
     Returns
     -------
     bool
@@ -82,15 +73,7 @@ def wrapped(path: Path) -> Iterator[tuple[str, Body]]:
 
 
 class Body:
-    """Several files one after the other, as HTTP libraries read one.
-
-    Parameters
-    ----------
-    files : list of binary files
-        Open for reading.
-    length : int
-        Of all.
-    """
+    """Several files one after the other, as HTTP libraries read one."""
 
     def __init__(self, files: list[BinaryIO], length: int) -> None:
         self._files, self._length = files, length

@@ -23,12 +23,13 @@ LABELMAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"
 """SOP class of a DICOM SEG with one number per voxel."""
 
 RESULT_CLASSES = {
-    BINARY_SEG: "a DICOM SEG", LABELMAP_SEG: "a label-map DICOM SEG",
+    BINARY_SEG: "a DICOM SEG",
+    LABELMAP_SEG: "a label-map DICOM SEG",
     "1.2.840.10008.5.1.4.1.1.481.3": "an RT Structure Set",
     "1.2.840.10008.5.1.4.1.1.88.34": "a DICOM SR",
     "1.2.840.10008.5.1.4.1.1.88.33": "a DICOM SR",
     "1.2.840.10008.5.1.4.1.1.88.22": "a DICOM SR",
-}  # fmt: skip
+}
 """SOP classes of what may be sent, in words."""
 
 
@@ -43,7 +44,6 @@ class RemoteSeries:
     objects : int or None
         How many objects the peer counts in it.
     modality : str
-        DICOM modality word.
     """
 
     study_uid: str
@@ -64,11 +64,9 @@ class OutgoingObject:
     Parameters
     ----------
     path : Path
-        A DICOM file.
     sop_class, syntax : str
         UIDs of its class and transfer syntax.
     study_uid, series_uid, sop_uid : str
-        Which it is.
     source : str
         Name in the spool of the series that was segmented; empty when it does not say.
     """
@@ -113,10 +111,6 @@ def sendable(path: Path) -> OutgoingObject:
     path : Path
         A DICOM SEG, SR or RT Structure Set.
 
-    Returns
-    -------
-    OutgoingObject
-
     Raises
     ------
     InputError
@@ -131,10 +125,14 @@ def sendable(path: Path) -> OutgoingObject:
         )
     study = as_text(header, "StudyInstanceUID")
     return OutgoingObject(
-        path=path, sop_class=sop_class, syntax=as_text(header.file_meta, "TransferSyntaxUID"),
-        study_uid=study, series_uid=as_text(header, "SeriesInstanceUID"),
-        sop_uid=as_text(header, "SOPInstanceUID"), source=_source(header, study),
-    )  # fmt: skip
+        path=path,
+        sop_class=sop_class,
+        syntax=as_text(header.file_meta, "TransferSyntaxUID"),
+        study_uid=study,
+        series_uid=as_text(header, "SeriesInstanceUID"),
+        sop_uid=as_text(header, "SOPInstanceUID"),
+        source=_source(header, study),
+    )
 
 
 def _header(path: Path) -> Any:

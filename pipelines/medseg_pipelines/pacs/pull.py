@@ -24,7 +24,6 @@ class Pulled:
     Parameters
     ----------
     series : str
-        Its digest.
     objects : int
         How many the peer has.
     fetched, kept : int
@@ -50,9 +49,7 @@ class Puller:
     Parameters
     ----------
     line : PacsClient
-        To the peer.
     spool : Spool
-        Where they go.
     retry : Retry
         How often something is tried.
     pause : callable
@@ -61,7 +58,7 @@ class Puller:
 
     def __init__(
         self, line: PacsClient, spool: Spool, *, retry: Retry, pause: Callable[[float], None]
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._line, self._spool, self._retry, self._pause = line, spool, retry, pause
 
     def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
@@ -72,28 +69,12 @@ class Puller:
         query : mapping of str to str
             Values to match, by DICOM keyword.
         most : int, optional
-            How many at most.
-
-        Returns
-        -------
-        list of RemoteSeries
         """
-        found = call(
-            lambda: self._line.find(query, most=most), self._retry, pause=self._pause
-        )  # fmt: skip
+        found = call(lambda: self._line.find(query, most=most), self._retry, pause=self._pause)
         return [one for one in found if one.modality not in _NO_SCANS]
 
     def pull(self, offered: RemoteSeries) -> Pulled:
         """Fetch what is not here yet of a series; one that fails leaves what it got.
-
-        Parameters
-        ----------
-        offered : RemoteSeries
-            Which.
-
-        Returns
-        -------
-        Pulled
 
         Raises
         ------
@@ -156,9 +137,14 @@ class _Task:
         """What became of it."""
         here = len(self._names) - len(self._missing()) - len(self.refused)
         return Pulled(
-            series=self._offered.name, objects=self.count, fetched=here - self._before,
-            kept=self._before, refused=len(self.refused), code=code, message=message,
-        )  # fmt: skip
+            series=self._offered.name,
+            objects=self.count,
+            fetched=here - self._before,
+            kept=self._before,
+            refused=len(self.refused),
+            code=code,
+            message=message,
+        )
 
     def _missing(self) -> list[str]:
         """UIDs of what is not here; the bytes of what is are looked at once."""

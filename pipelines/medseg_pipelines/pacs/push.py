@@ -22,7 +22,6 @@ class Sender:
     Parameters
     ----------
     line : PacsClient
-        To the peer.
     spool : Spool
         With the scans, from which results may be written in another encoding.
     answers : bool

@@ -32,9 +32,7 @@ def wait_s(retry: Retry, failures: int) -> float:
     return whole * _chance.uniform(0.5, 1.0)
 
 
-def call(
-    action: Callable[[], Answer], retry: Retry, *, pause: Callable[[float], None]
-) -> Answer:  # fmt: skip
+def call(action: Callable[[], Answer], retry: Retry, *, pause: Callable[[float], None]) -> Answer:
     """Do something until it works, or `retry.attempts` are used up.
 
     Parameters

@@ -40,9 +40,7 @@ class Segmenter:
     Parameters
     ----------
     settings : PacsSettings
-        Models, rules, formats.
     spool : Spool
-        Where the series lie.
     log : Log
         Told what a person should know.
     check : callable
@@ -58,7 +56,7 @@ class Segmenter:
 
     def __init__(
         self, settings: PacsSettings, spool: Spool, log: Log, *, check: Callable[[], None]
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings, self._spool, self._log, self._check = settings, spool, log, check
         self._rules = _rules_of(settings.work)
         for model in self._rules.models:
@@ -78,17 +76,22 @@ class Segmenter:
         output = self._spool.results(series)
         _try_again(output)
         options = BatchOptions(
-            settings=self._what(), device=self._settings.work.device, crew=lambda: self._crew,
+            settings=self._what(),
+            device=self._settings.work.device,
+            crew=lambda: self._crew,
             min_slices=self._settings.work.min_slices,
-        )  # fmt: skip
+        )
         events = _Telling(series, self._log, self._check)
         try:
             for model in self._rules.models:
                 chosen = replace(options, rules=self._rules.only(model))
                 run_batch(
-                    self._spool.folder(series), model=model, output=output, options=chosen,
+                    self._spool.folder(series),
+                    model=model,
+                    output=output,
+                    options=chosen,
                     events=events,
-                )  # fmt: skip
+                )
         except InputError as error:
             if error.code != "NO_SCANS":
                 raise
@@ -101,9 +104,11 @@ class Segmenter:
         work = self._settings.work
         formats = {"dicom-seg", *work.send} if "sr" in work.send else {*work.send}
         return Settings(
-            formats=tuple(sorted(formats)), encoding=self._best_encoding(),
-            irregular=work.irregular, missing=work.missing,
-        )  # fmt: skip
+            formats=tuple(sorted(formats)),
+            encoding=self._best_encoding(),
+            irregular=work.irregular,
+            missing=work.missing,
+        )
 
     def _best_encoding(self) -> Encoding:
         """The encoding of the settings, or binary where the destination takes no label maps."""

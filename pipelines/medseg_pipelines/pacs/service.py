@@ -39,9 +39,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     state : {"done", "refused", "failed"}
-        As the batch tells.
     folder : Path or None
-        Of the results.
     code, message : str
         Why there are none.
     """
@@ -68,16 +66,13 @@ class Service:
     settings : PacsSettings
         What is done with series.
     spool : Spool
-        Where they lie.
     log : Log
-        Told what happens.
     segmenting : Segmenting
-        What makes results.
     """
 
     def __init__(
         self, settings: PacsSettings, spool: Spool, log: Log, *, segmenting: Segmenting
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings, self._spool, self._log = settings, spool, log
         self._segmenting = segmenting
         self._completeness = Completeness(settings, spool, log)
@@ -87,11 +82,6 @@ class Service:
         """Work until `stopping` says so.
 
         Results are sent by a thread of their own, so that a slow peer delays no segmentation.
-
-        Parameters
-        ----------
-        stopping : callable
-            Asked between steps.
         """
         over = threading.Event()
         with ThreadPoolExecutor(1, thread_name_prefix="medseg-sending") as pool:
@@ -168,9 +158,13 @@ class Service:
         attempts = row.attempts + 1
         given_up = attempts >= self._settings.retry.attempts
         settled = self._spool.register.settle(
-            row, "dead" if given_up else "ready", code=why.code, message=why.message,
-            attempts=attempts, next_at=time.time() + wait_s(self._settings.retry, attempts),
-        )  # fmt: skip
+            row,
+            "dead" if given_up else "ready",
+            code=why.code,
+            message=why.message,
+            attempts=attempts,
+            next_at=time.time() + wait_s(self._settings.retry, attempts),
+        )
         if settled and given_up:
             self._spool.dead_letter(row.series, what="series", code=why.code, message=why.message)
             self._log.say(f"series {row.series[:8]}: given up ({why.code})")
@@ -203,9 +197,10 @@ class Service:
         """How the SEG that a report refers to stands; empty when it is not to be sent."""
         place = (row.series, row.folder, row.peer, _SEG)
         states = [
-            other.state for other in self._deliveries.rows("waiting", "dead")
+            other.state
+            for other in self._deliveries.rows("waiting", "dead")
             if (other.series, other.folder, other.peer, other.file) == place
-        ]  # fmt: skip
+        ]
         return max(states, default="")  # it waits, if one of them does
 
     def _without_seg(self, row: Delivery) -> bool:
@@ -219,9 +214,13 @@ class Service:
         attempts = row.attempts + 1
         given_up = not passing or attempts >= self._settings.retry.attempts
         self._deliveries.settle(
-            row, "dead" if given_up else "waiting", code=error.code, message=str(error),
-            attempts=attempts, next_at=time.time() + wait_s(self._settings.retry, attempts),
-        )  # fmt: skip
+            row,
+            "dead" if given_up else "waiting",
+            code=error.code,
+            message=str(error),
+            attempts=attempts,
+            next_at=time.time() + wait_s(self._settings.retry, attempts),
+        )
         what = "given up" if given_up else f"attempt {attempts} failed"
         self._log.say(f"delivery {row.delivery[:8]} to '{row.peer}': {what} ({error.code})")
         if given_up:

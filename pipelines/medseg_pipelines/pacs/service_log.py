@@ -7,13 +7,7 @@ from datetime import UTC, datetime
 
 
 class Log:
-    """Lines with their time.
-
-    Parameters
-    ----------
-    say : callable
-        Prints a line.
-    """
+    """Lines with their time."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say

@@ -73,7 +73,6 @@ class Own(_Strict, frozen=True):
     bind : str
         Address where it listens: of this machine alone unless it is another.
     tls : Tls or None
-        Of the listener.
     """
 
     ae_title: str = "MEDSEG"
@@ -97,9 +96,7 @@ class Peer(_Strict, frozen=True):
     name : str
         As which commands and other settings mean it.
     ae_title, host : str
-        For DIMSE.
     port : int
-        For DIMSE.
     dicomweb : str
         URL of its DICOMweb service, under which ``/studies`` lies.
     tls : Tls or None
@@ -189,9 +186,7 @@ class Limits(_Strict, frozen=True):
     Parameters
     ----------
     associations : int
-        At a time.
     object_mib, series_mib : int
-        Largest object and series.
     series_objects : int
         Most objects of one series.
     disk_floor_gib : float
@@ -290,7 +285,6 @@ class Work(_Strict, frozen=True):
     min_slices : int
         Scans with fewer slices (scouts) are refused.
     device : str
-        See :func:`medseg.runtime.device.choose_device`.
     """
 
     model: str = ""
@@ -313,13 +307,10 @@ class PacsSettings(_Strict, frozen=True):
     spool : str
         Folder of what was received and its state; from the folder of the file.
     own : Own
-        This machine.
     peers : tuple of Peer
-        Other machines.
     allow : Allow
         Who may talk to the listener.
     limits : Limits
-        What is refused.
     completeness : Completeness
         When a series is whole.
     retry : Retry

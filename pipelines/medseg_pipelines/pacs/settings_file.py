@@ -13,11 +13,6 @@ from medseg_pipelines.pacs.settings import PacsSettings, Tls
 def read_settings(path: Path) -> PacsSettings:
     """Read settings; files they name are found from the folder of the file.
 
-    Parameters
-    ----------
-    path : Path
-        A TOML file.
-
     Returns
     -------
     PacsSettings

@@ -41,7 +41,6 @@ class Spool:
     root : Path
         Made when missing, for its owner alone.
     limits : Limits
-        What is refused.
 
     Attributes
     ----------

@@ -45,26 +45,25 @@ class Reception:
     Parameters
     ----------
     spool : Spool
-        Its limits; see :func:`arriving`.
     keep : callable
         Called with each whole file and its announced UID; raises `MedsegError` to refuse it.
     timeout_s : float
         Seconds that a peer may be silent in the middle.
     """
 
-    def __init__(
-        self, spool: Spool, keep: Keep, *, timeout_s: float
-    ) -> None:  # fmt: skip
+    def __init__(self, spool: Spool, keep: Keep, *, timeout_s: float) -> None:
         self._spool, self._keep, self._timeout_s = spool, keep, timeout_s
         self._received: dict[int, int] = {}
 
     def handlers(self) -> list[tuple[Any, Callable[[Any], Any]]]:
         """Event handlers for an association."""
         return [
-            (evt.EVT_C_STORE, self._store), (evt.EVT_PDU_RECV, self._count),
-            (evt.EVT_DIMSE_RECV, self._whole), (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_PDU_RECV, self._count),
+            (evt.EVT_DIMSE_RECV, self._whole),
+            (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_CONN_OPEN, self._opened),
-        ]  # fmt: skip
+        ]
 
     def _store(self, event: Any) -> int:
         """Keep an object; the status that the peer is told."""

@@ -47,7 +47,12 @@ def deliveries_table(rows: Sequence[Delivery]) -> Table:
     for row in rows:
         remark = f"{row.code}: {row.message}" if row.code else row.sent
         table.add_row(
-            row.delivery[:_SHORT], row.series[:_SHORT], row.file, row.peer, row.state,
-            str(row.attempts), remark,
-        )  # fmt: skip
+            row.delivery[:_SHORT],
+            row.series[:_SHORT],
+            row.file,
+            row.peer,
+            row.state,
+            str(row.attempts),
+            remark,
+        )
     return table

@@ -15,28 +15,56 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.headers import DicomFile, as_text, read_header
 
 SCAN_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2",
-    "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.3",
-    "1.2.840.10008.5.1.4.1.1.4.4", "1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.128.1",
-    "1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.1.3",
-    "1.2.840.10008.5.1.4.1.1.1.3.1", "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.6.1",
-    "1.2.840.10008.5.1.4.1.1.6.2", "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.1",
-    "1.2.840.10008.5.1.4.1.1.7.2", "1.2.840.10008.5.1.4.1.1.7.3", "1.2.840.10008.5.1.4.1.1.7.4",
-    "1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.1.1",
-    "1.2.840.10008.5.1.4.1.1.12.2", "1.2.840.10008.5.1.4.1.1.12.2.1",
-    "1.2.840.10008.5.1.4.1.1.13.1.1", "1.2.840.10008.5.1.4.1.1.13.1.2",
-    "1.2.840.10008.5.1.4.1.1.13.1.3", "1.2.840.10008.5.1.4.1.1.77.1.5.4",
-)  # fmt: skip
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.2.2",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.4.3",
+    "1.2.840.10008.5.1.4.1.1.4.4",
+    "1.2.840.10008.5.1.4.1.1.128",
+    "1.2.840.10008.5.1.4.1.1.128.1",
+    "1.2.840.10008.5.1.4.1.1.130",
+    "1.2.840.10008.5.1.4.1.1.20",
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.1.3",
+    "1.2.840.10008.5.1.4.1.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.6.1",
+    "1.2.840.10008.5.1.4.1.1.6.2",
+    "1.2.840.10008.5.1.4.1.1.7",
+    "1.2.840.10008.5.1.4.1.1.7.1",
+    "1.2.840.10008.5.1.4.1.1.7.2",
+    "1.2.840.10008.5.1.4.1.1.7.3",
+    "1.2.840.10008.5.1.4.1.1.7.4",
+    "1.2.840.10008.5.1.4.1.1.12.1",
+    "1.2.840.10008.5.1.4.1.1.12.1.1",
+    "1.2.840.10008.5.1.4.1.1.12.2",
+    "1.2.840.10008.5.1.4.1.1.12.2.1",
+    "1.2.840.10008.5.1.4.1.1.13.1.1",
+    "1.2.840.10008.5.1.4.1.1.13.1.2",
+    "1.2.840.10008.5.1.4.1.1.13.1.3",
+    "1.2.840.10008.5.1.4.1.1.77.1.5.4",
+)
 """SOP classes of images that may be scans: CT, MR, PET, NM, X-ray, ultrasound, capture, OCT."""
 
 SYNTAXES = (
-    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
-)  # fmt: skip
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.57",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.91",
+)
 """Transfer syntaxes that are taken, the easiest first; none that inflates a whole file."""
 
 Keep = Callable[[Path, str], object]
@@ -44,10 +72,19 @@ Keep = Callable[[Path, str], object]
 
 _STUDY = "StudyInstanceUID"
 _PICTURE = (
-    "Rows", "Columns", "BitsStored", "PixelRepresentation", "PhotometricInterpretation",
-    "RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
-    "ImageOrientationPatient", "NumberOfFrames",
-)  # fmt: skip
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelSpacing",
+    "SliceThickness",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "NumberOfFrames",
+)
 _META_AT = 132  # bytes of preamble and prefix (DICOM PS3.10 7.1)
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _CHUNK = 1 << 20
@@ -70,7 +107,6 @@ class ReceivedObject:
     picture : str
         Digest of pixels and geometry: equal for an object whose other fields were edited.
     bytes : int
-        Size of the file.
     study_uid, series_uid, sop_uid : str
         As the sender wrote them; never part of a path or a message.
     """
@@ -108,10 +144,6 @@ def examine(path: Path) -> ReceivedObject:
     path : Path
         With preamble and file meta group.
 
-    Returns
-    -------
-    ReceivedObject
-
     Raises
     ------
     RefusedError
@@ -135,10 +167,15 @@ def examine(path: Path) -> ReceivedObject:
     study_uid, series_uid, sop_uid = names
     content, picture = _digests(image, syntax)
     return ReceivedObject(
-        series=series_name(study_uid, series_uid), instance=instance_name(sop_uid),
-        content=content, picture=picture, bytes=image.size,
-        study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid,
-    )  # fmt: skip
+        series=series_name(study_uid, series_uid),
+        instance=instance_name(sop_uid),
+        content=content,
+        picture=picture,
+        bytes=image.size,
+        study_uid=study_uid,
+        series_uid=series_uid,
+        sop_uid=sop_uid,
+    )
 
 
 def content_of(path: Path) -> str:

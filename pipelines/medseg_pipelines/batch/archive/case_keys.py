@@ -37,7 +37,6 @@ def lineage_of(header: StackHeader, twin: int) -> str:
     Parameters
     ----------
     header : StackHeader
-        Of the stack.
     twin : int
         How many stacks of its series before it have the same identity.
     """
@@ -56,11 +55,6 @@ def path_key(path: bytes) -> str:
 
 def scan_folder(patient: str, study: str, lineage: str) -> str:
     """Where results of a stack go.
-
-    Parameters
-    ----------
-    patient, study, lineage : str
-        Digests.
 
     Returns
     -------

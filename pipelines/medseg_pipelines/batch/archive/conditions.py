@@ -24,11 +24,37 @@ _MOST_LETTERS = 500
 _MOST_VALUE = 60
 _MOST_SHOWN = 20
 _KINDS = (
-    ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.BinOp,
-    ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
-    ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.Call, ast.Name, ast.Load, ast.Constant,
-    ast.List, ast.Tuple, ast.Subscript,
-)  # fmt: skip
+    ast.Expression,
+    ast.BoolOp,
+    ast.And,
+    ast.Or,
+    ast.UnaryOp,
+    ast.Not,
+    ast.USub,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.Compare,
+    ast.Eq,
+    ast.NotEq,
+    ast.Lt,
+    ast.LtE,
+    ast.Gt,
+    ast.GtE,
+    ast.In,
+    ast.NotIn,
+    ast.Is,
+    ast.IsNot,
+    ast.Call,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+    ast.Subscript,
+)
 
 
 class _Missing:
@@ -48,7 +74,6 @@ class Verdict:
     Parameters
     ----------
     holds : bool
-        Its value.
     why : str
         Where it does not: the values found; those of free text are not told.
     """
@@ -59,17 +84,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition, checked when it is made.
-
-    Parameters
-    ----------
-    text : str
-        As it was written.
-    tree : ast.expr
-        As it was understood.
-    fields : tuple of str
-        What it asks for.
-    """
+    """One condition, checked when it is made."""
 
     text: str
     tree: ast.expr
@@ -87,10 +102,6 @@ class Condition:
         ----------
         values : mapping
             Facts, and words where it asks for them.
-
-        Returns
-        -------
-        Verdict
         """
         names = {name: _value(values.get(name)) for name in self.fields}
         try:
@@ -117,10 +128,6 @@ def conditions_of(text: str) -> list[Condition]:
     text : str
         An expression. Parts joined by ``and`` become conditions of their own, so that one can
         tell which does not hold.
-
-    Returns
-    -------
-    list of Condition
 
     Raises
     ------
@@ -266,13 +273,21 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": _known(min, _MISSING),
 }
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: _numbers(operator.add), ast.Sub: _numbers(operator.sub),
-    ast.Mult: _numbers(operator.mul), ast.Div: _numbers(operator.truediv),
-    ast.USub: _numbers(operator.neg), ast.Not: operator.not_,
-    ast.Eq: _equal, ast.NotEq: _unequal, ast.Is: _equal, ast.IsNot: _unequal,
-    ast.Lt: _known(operator.lt, False), ast.LtE: _known(operator.le, False),
-    ast.Gt: _known(operator.gt, False), ast.GtE: _known(operator.ge, False),
+    ast.Add: _numbers(operator.add),
+    ast.Sub: _numbers(operator.sub),
+    ast.Mult: _numbers(operator.mul),
+    ast.Div: _numbers(operator.truediv),
+    ast.USub: _numbers(operator.neg),
+    ast.Not: operator.not_,
+    ast.Eq: _equal,
+    ast.NotEq: _unequal,
+    ast.Is: _equal,
+    ast.IsNot: _unequal,
+    ast.Lt: _known(operator.lt, False),
+    ast.LtE: _known(operator.le, False),
+    ast.Gt: _known(operator.gt, False),
+    ast.GtE: _known(operator.ge, False),
     ast.In: _known(lambda item, group: item in group, False),
     ast.NotIn: _known(lambda item, group: item not in group, False),
-}  # fmt: skip
+}
 _KNOWN = ", ".join((*FACTS, *FREE_TEXT_FIELDS))

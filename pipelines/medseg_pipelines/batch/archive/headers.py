@@ -37,13 +37,7 @@ _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
 
 
 class CannotOpen(Exception):  # noqa: N818
-    """The system does not let us open a file, which may be otherwise the next time.
-
-    Parameters
-    ----------
-    fault : Fault
-        Why.
-    """
+    """The system does not let us open a file, which may be otherwise the next time."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -69,7 +63,6 @@ class Reader:
     Parameters
     ----------
     tree : Tree
-        What there is.
     rules : Rules
         Their questions are answered while headers are at hand.
 

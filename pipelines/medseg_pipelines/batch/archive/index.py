@@ -68,7 +68,6 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Parameters
     ----------
     parts : tuple of Part
-        The scans.
     folders : tuple of str
         Where its files lie, from the root.
     """
@@ -88,13 +87,7 @@ _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Unit)
 
 
 class Index:
-    """An open index; changes are kept at :meth:`keep`.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-        With the tables.
-    """
+    """An open index; changes are kept at :meth:`keep`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
@@ -266,13 +259,7 @@ def _prepare(sql: sqlite3.Connection) -> None:
 
 
 def removed(path: Path) -> None:
-    """Throw an index away.
-
-    Parameters
-    ----------
-    path : Path
-        Of the SQLite file.
-    """
+    """Throw an index away."""
     for ending in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + ending).unlink()

@@ -39,19 +39,16 @@ class _Placed:
 
 def composed(
     index: Index, tree: Tree, units: dict[str, Unit], *, questions: Sequence[str], pictures: bool
-) -> list[ScanRecord]:  # fmt: skip
+) -> list[ScanRecord]:
     """Every scan that an index knows, and every fault of the tree.
 
     Parameters
     ----------
     index : Index
-        Up to date.
     tree : Tree
-        What it knows.
     units : dict of str to Unit
         All its units.
     questions : sequence of str
-        Whose answers are wanted.
     pictures : bool
         Whether to list pictures too.
 

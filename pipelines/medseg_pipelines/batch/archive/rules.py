@@ -31,9 +31,7 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Parameters
     ----------
     name : str
-        For messages.
     where : tuple of str
-        Conditions; see :mod:`medseg_pipelines.batch.archive.conditions`.
     description : tuple of str
         Patterns (``*`` and ``?``, or a regular expression between slashes) of which one must fit
         the SeriesDescription, in capitals or not.
@@ -42,7 +40,6 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     orientation : tuple of {"axial", "coronal", "sagittal", "oblique"}
         Planes of the slices, of which one must be the scan's.
     min_slices : int
-        Fewest slices.
     model : str
         What the scan is for; empty leaves that to whoever runs.
     """
@@ -58,15 +55,7 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that was checked.
-
-    Parameters
-    ----------
-    text : RuleText
-        As it is written.
-    conditions : tuple of Condition
-        Of its `where`.
-    """
+    """A rule that was checked."""
 
     text: RuleText
     conditions: tuple[Condition, ...]
@@ -74,15 +63,6 @@ class Rule:
     @classmethod
     def of(cls, text: RuleText) -> Rule:
         """Check a rule.
-
-        Parameters
-        ----------
-        text : RuleText
-            As it is written.
-
-        Returns
-        -------
-        Rule
 
         Raises
         ------
@@ -165,10 +145,6 @@ class Rules:
         ----------
         model : str
             As a rule names it.
-
-        Returns
-        -------
-        Rules
         """
         return replace(self, model=model)
 
@@ -179,10 +155,6 @@ class Rules:
         ----------
         values : mapping
             Facts and words of a header.
-
-        Returns
-        -------
-        dict of str to bool
         """
         answers = {}
         for rule in (*self.always, *self.rules):
@@ -221,11 +193,6 @@ def choose(found: ScanRecord, rules: Rules) -> RuleSet:
     found : ScanRecord
         From a search that was given the same rules.
     rules : Rules
-        Which scans are wanted.
-
-    Returns
-    -------
-    RuleSet
     """
     for rule in rules.always:
         if reason := rule.fault(found):
@@ -251,7 +218,6 @@ def select(found: ScanRecord, rules: Rules) -> Fault | None:
     found : ScanRecord
         From a search that was given the same rules.
     rules : Rules
-        Which scans are wanted.
 
     Returns
     -------
@@ -269,7 +235,6 @@ def explain(scans: Sequence[ScanRecord], rules: Rules) -> list[tuple[ScanRecord,
     scans : sequence of ScanRecord
         From a search that was given the same rules.
     rules : Rules
-        Which are wanted.
 
     Returns
     -------

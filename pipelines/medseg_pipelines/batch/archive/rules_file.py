@@ -50,15 +50,9 @@ def make_rules(
     where, description, exclude : iterable of str
         What every scan must fulfil; see :class:`medseg_pipelines.batch.archive.rules.RuleText`.
     orientation : iterable of str
-        Planes of its slices.
     min_slices : int
-        Fewest slices.
     file : Path or None
         A TOML file of rules, of which one must take the scan, too.
-
-    Returns
-    -------
-    Rules
 
     Raises
     ------

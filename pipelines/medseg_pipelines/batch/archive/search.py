@@ -87,13 +87,7 @@ def read_found(
     found : ScanRecord
         Of a search on this machine, or one that sees the archive at the same place.
     policies : Policies, optional
-        What may be repaired.
     progress : Progress, optional
-        Called after each step.
-
-    Returns
-    -------
-    Scan
 
     Raises
     ------

@@ -62,13 +62,8 @@ def suspicion(units: dict[str, Unit], tree: Tree) -> Blame:
     Parameters
     ----------
     units : dict of str to Unit
-        All there are.
     tree : Tree
         With what the walk could not read.
-
-    Returns
-    -------
-    Blame
     """
     found = Blame()
     suspects = list(_suspects(units, tree))

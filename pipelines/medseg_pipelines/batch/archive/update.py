@@ -24,9 +24,7 @@ def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress)
     Parameters
     ----------
     index : Index
-        As it was kept.
     tree : Tree
-        As it is now.
     rules : Rules
         Their questions are answered for all that is read.
     progress : Progress
@@ -45,23 +43,17 @@ def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress)
 
 def units_with_answers(
     index: Index, tree: Tree, rules: Rules, progress: Progress
-) -> dict[str, Unit]:  # fmt: skip
+) -> dict[str, Unit]:
     """All that an index knows, with answers to the questions of rules.
 
     Parameters
     ----------
     index : Index
-        Up to date.
     tree : Tree
-        What it knows.
     rules : Rules
         Of each series that was never asked a question, one file is read.
     progress : Progress
         Called after each of these.
-
-    Returns
-    -------
-    dict of str to Unit
     """
     units = dict(index.units())
     asked = set(rules.questions)

@@ -28,7 +28,6 @@ class Listed(NamedTuple):
     digest : str
         Over their names, sizes and times of change.
     number : int
-        How many.
     """
 
     digest: str
@@ -46,7 +45,6 @@ class Tree:
     only : bytes
         The file that is all there is; empty when there are folders.
     folders : dict of bytes to Listed
-        Those that hold files.
     faults : dict of bytes to Fault
         What could not be looked into, or leads elsewhere.
     suspects : set of bytes
@@ -109,10 +107,6 @@ def walk(root: Path, *, progress: Progress) -> Tree:
         A folder or a file.
     progress : Progress
         Called after some hundred folders; the total is not known.
-
-    Returns
-    -------
-    Tree
 
     Raises
     ------

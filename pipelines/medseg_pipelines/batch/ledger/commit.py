@@ -46,9 +46,7 @@ class Committer:
     Parameters
     ----------
     ledger : Ledger
-        Of the output.
     places : Places
-        Of the output.
     attempts : int
         How often a case may fail before it is left.
     """
@@ -59,11 +57,6 @@ class Committer:
 
     def settle(self, result: Result) -> Row | None:
         """Write down what became of a case, and publish its results.
-
-        Parameters
-        ----------
-        result : Result
-            From a worker.
 
         Returns
         -------
@@ -125,10 +118,15 @@ class Committer:
         """
         return self.settle(
             Result(
-                case=record.case, token=record.token, state="done", content=record.source.content,
-                volumes_ml=record.volumes_ml, warnings=record.warnings, seconds=record.seconds,
+                case=record.case,
+                token=record.token,
+                state="done",
+                content=record.source.content,
+                volumes_ml=record.volumes_ml,
+                warnings=record.warnings,
+                seconds=record.seconds,
             )
-        )  # fmt: skip
+        )
 
     def _conclude(self, db: sqlite3.Connection, row: Row, result: Result) -> None:
         if result.state == "failed":
@@ -147,11 +145,18 @@ class Committer:
             self._fail(db, row, fault, alone=row.alone, attempts=row.attempts + 1)
             return
         values = {
-            "case": row.case, "folder": row.folder, "lineage": row.lineage, "model": row.model,
-            "settings": row.settings, "content": result.content, "attempts": row.attempts,
-            "volumes": _json(result.volumes_ml), "warnings": _json(result.warnings),
-            "seconds": _json(result.seconds), "now": time.time(),
-        }  # fmt: skip
+            "case": row.case,
+            "folder": row.folder,
+            "lineage": row.lineage,
+            "model": row.model,
+            "settings": row.settings,
+            "content": result.content,
+            "attempts": row.attempts,
+            "volumes": _json(result.volumes_ml),
+            "warnings": _json(result.warnings),
+            "seconds": _json(result.seconds),
+            "now": time.time(),
+        }
         for sql in (_DONE, _TOOK_PLACE, _LOST_PLACE):
             db.execute(sql, values)
 

@@ -39,11 +39,6 @@ class WaitForSpace:
     def full(self, error: WriteError) -> None:
         """The disk was full once more.
 
-        Parameters
-        ----------
-        error : WriteError
-            What was heard.
-
         Raises
         ------
         WriteError

@@ -44,11 +44,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     found : ScanRecord
-        The scan.
     case : str
-        Its row.
     action : {"new", "again", "left", "kept", "elsewhere", "refused", "failed"}
-        See :class:`medseg_pipelines.batch.events.Planned`.
     fault : Fault or None
         Why it is not tried.
     recorded : bool
@@ -83,9 +80,7 @@ class Queue:
     Parameters
     ----------
     ledger : Ledger
-        Where the rows are.
     recipe : RunConfig
-        Model and settings.
     min_slices : int
         Fewest slices that are asked for.
     anew : bool
@@ -198,15 +193,23 @@ class Queue:
         """Values for SQL."""
         found, fault = verdict.found, verdict.fault
         return {
-            "case": verdict.case, "key": found.key, "model": self._recipe.model,
-            "settings": self._recipe.settings, "lineage": found.lineage, "folder": found.folder,
-            "slot": slot(found), "signature": found.signature,
+            "case": verdict.case,
+            "key": found.key,
+            "model": self._recipe.model,
+            "settings": self._recipe.settings,
+            "lineage": found.lineage,
+            "folder": found.folder,
+            "slot": slot(found),
+            "signature": found.signature,
             "found": msgspec.json.encode(found).decode(),
-            "state": "refused" if fault else "waiting", "code": fault.code if fault else "",
-            "message": fault.message if fault else "", "chosen": fault is None,
-            "min_slices": self._min_slices, "now": time.time(),
+            "state": "refused" if fault else "waiting",
+            "code": fault.code if fault else "",
+            "message": fault.message if fault else "",
+            "chosen": fault is None,
+            "min_slices": self._min_slices,
+            "now": time.time(),
             "anew": self._anew or not self._in_place(found.folder),
-        }  # fmt: skip
+        }
 
 
 def planned(verdicts: Iterable[Verdict]) -> Planned:

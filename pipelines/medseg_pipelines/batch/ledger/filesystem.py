@@ -7,9 +7,28 @@ from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OWN = {
-    "apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "hfsplus", "jfs", "ntfs",
-    "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "exfat", "xfs", "zfs",
-}  # fmt: skip
+    "apfs",
+    "bcachefs",
+    "btrfs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "hfs",
+    "hfsplus",
+    "jfs",
+    "ntfs",
+    "ntfs3",
+    "overlay",
+    "ramfs",
+    "reiserfs",
+    "tmpfs",
+    "ufs",
+    "vfat",
+    "exfat",
+    "xfs",
+    "zfs",
+}
 
 
 def is_of_this_machine(folder: Path, mounts: Path = _MOUNTS) -> bool:
@@ -18,7 +37,6 @@ def is_of_this_machine(folder: Path, mounts: Path = _MOUNTS) -> bool:
     Parameters
     ----------
     folder : Path
-        One that exists.
     mounts : Path, optional
         List of mounted file systems, in the form of ``proc(5)``, ``/proc/pid/mountinfo``.
 

@@ -12,13 +12,7 @@ CASE_FILE = "case.json"
 
 @dataclass(frozen=True)
 class Places:
-    """The folders and files of one output.
-
-    Parameters
-    ----------
-    output : Path
-        What the user gave.
-    """
+    """The folders and files of one output."""
 
     output: Path
 

@@ -32,7 +32,6 @@ class Process:
     boot : str
         Of the machine, and of the space that its numbers are valid in; empty when not known.
     pid : int
-        Its number.
     started : int
         When it started, in the system's own ticks; 0 when not known.
     """
@@ -95,7 +94,6 @@ class Watch:
     Parameters
     ----------
     process : Process
-        The one that watches.
     clock : callable
         Seconds that only grow, the same for all processes of a boot.
     """
@@ -105,17 +103,7 @@ class Watch:
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
     def gone(self, owners: Sequence[sqlite3.Row]) -> set[str]:
-        """Those of some runs that are no more.
-
-        Parameters
-        ----------
-        owners : sequence of sqlite3.Row
-            Rows of the ledger.
-
-        Returns
-        -------
-        set of str
-        """
+        """Those of some runs that are no more."""
         return {one["owner"] for one in owners if self._is_gone(one)}
 
     def _is_gone(self, owner: sqlite3.Row) -> bool:
@@ -193,7 +181,6 @@ class Leases:
         recipe : RunConfig
             Of this model with these settings.
         count : int
-            At most so many.
         shard : (int, int), optional
             ``(k, n)``: only those of the k-th of n shares.
 

@@ -204,15 +204,9 @@ class Ledger:
         recipe : RunConfig, optional
             Only of this model with these settings.
         states : sequence of str, optional
-            Only in these states.
         superseded : bool, default False
             Whether those are among them whose result another took the place of.
         limit : int, optional
-            At most so many.
-
-        Returns
-        -------
-        list of Row
         """
         where, values = _condition(recipe, superseded=superseded)
         if states:

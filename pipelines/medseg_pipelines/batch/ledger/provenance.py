@@ -25,13 +25,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     format, modality : str
-        As read.
     shape : tuple of int
         Voxels along I, J, K.
     spacing_mm : tuple of float
-        Along them.
     files : int
-        How many were read.
     content : str
         SHA-256 over the bytes of the files.
     pixels : str
@@ -59,7 +56,6 @@ class ModelUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Parameters
     ----------
     name, version : str
-        For people.
     digest, weights : str
         Of its manifest, and of its weights.
     """
@@ -92,33 +88,24 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Parameters
     ----------
     schema_version : int
-        Of this file.
     case, token : str
         The row of the ledger, and the lease that it was made under.
     key, lineage, folder : str
-        Of the scan.
     source : Source
-        The scan.
     model : ModelUsed
-        The model.
     settings : Settings
-        The settings.
     versions : dict of str to str
         Of medseg, Python and libraries.
     device : str
-        Where it was computed.
     ended : str
         When, in ISO 8601, UTC.
     seconds : dict of str to float
-        By stage.
     volumes_ml : dict of str to float
-        By label.
     warnings : tuple of str
         What a person should know of this result.
     files : dict of str to str
         SHA-256 of every other file in the folder, by name.
     supersedes : Superseded or None
-        What was there before.
     """
 
     schema_version: int = SCHEMA_VERSION

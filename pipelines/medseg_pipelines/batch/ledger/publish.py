@@ -32,7 +32,6 @@ def publish(places: Places, record: Record) -> None:
     Parameters
     ----------
     places : Places
-        Of the output.
     record : Record
         Of results that lie, whole, in the staging folder of its token.
 
@@ -56,7 +55,6 @@ def withdraw(places: Places, folder: str) -> None:
     Parameters
     ----------
     places : Places
-        Of the output.
     folder : str
         Of the results; nothing happens when there are none.
 

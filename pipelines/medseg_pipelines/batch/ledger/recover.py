@@ -21,7 +21,6 @@ def repair(settlement: Committer, leases: Leases) -> list[Row]:
     Parameters
     ----------
     settlement : Committer
-        Of the output.
     leases : Leases
         Ours; it knows which runs are no more.
 

@@ -12,13 +12,7 @@ from medseg_pipelines.batch.messages import Settings
 
 
 class RunConfig(msgspec.Struct, frozen=True):
-    """One model with one set of settings.
-
-    Parameters
-    ----------
-    model, settings : str
-        Digests.
-    """
+    """One model with one set of settings."""
 
     model: str
     settings: str

@@ -23,7 +23,6 @@ class AllCases:
     Parameters
     ----------
     output : Path
-        Folder of the batch.
     superseded : bool, default False
         Whether those are among them whose result another took the place of.
     """

@@ -77,7 +77,6 @@ class Counted(NullEvents):
     Parameters
     ----------
     console : Console
-        Where to show.
     clock : callable, optional
         Seconds that only grow.
     """
@@ -203,7 +202,6 @@ class Bar(Lines):
     Parameters
     ----------
     console : Console
-        A terminal.
     clock : callable, optional
         Seconds that only grow.
     """
@@ -285,10 +283,17 @@ class JsonLines(Counted):
         """A case ended."""
         super().case_ended(row)
         self._tell(
-            "case_ended", case=row.case, state=row.state, code=row.code, message=row.message,
-            attempts=row.attempts, folder=row.folder if row.state == "done" else "",
-            seconds=row.seconds, volumes_ml=row.volumes_ml, warnings=row.warnings,
-        )  # fmt: skip
+            "case_ended",
+            case=row.case,
+            state=row.state,
+            code=row.code,
+            message=row.message,
+            attempts=row.attempts,
+            folder=row.folder if row.state == "done" else "",
+            seconds=row.seconds,
+            volumes_ml=row.volumes_ml,
+            warnings=row.warnings,
+        )
         if self._is_time():
             self._tell_how_far()
 
@@ -305,10 +310,13 @@ class JsonLines(Counted):
     def _tell_how_far(self) -> None:
         left = self._pace.seconds_left(self._todo - self._made())
         self._tell(
-            "progress", **self._ended, todo=self._todo, in_hand=list(self._in_hand),
+            "progress",
+            **self._ended,
+            todo=self._todo,
+            in_hand=list(self._in_hand),
             cases_per_minute=round(self._pace.per_minute(), 2),
             seconds_left=None if left is None else round(left),
-        )  # fmt: skip
+        )
 
     def _tell(self, event: str, **more: Any) -> None:
         line = {"event": event, "at": utc(time.time()), **more}
@@ -324,7 +332,6 @@ def watching(view: View, console: Console) -> Iterator[Events]:
     view : {"auto", "quiet", "json-lines"}
         ``auto`` is a bar on a terminal and lines elsewhere.
     console : Console
-        Where to.
 
     Yields
     ------
@@ -347,13 +354,16 @@ def plan_words(plan: Planned) -> str:
     parts = [
         f"{count} {words}"
         for count, words in (
-            (plan.new, "new"), (plan.again, "to be done again"), (plan.left, "left from before"),
-            (plan.kept, "done already"), (plan.elsewhere, "in hand in another run"),
+            (plan.new, "new"),
+            (plan.again, "to be done again"),
+            (plan.left, "left from before"),
+            (plan.kept, "done already"),
+            (plan.elsewhere, "in hand in another run"),
             (sum(plan.refused.values()), f"refused ({code_words(plan.refused)})"),
             (sum(plan.failed.values()), f"failed before ({code_words(plan.failed)})"),
         )
         if count
-    ]  # fmt: skip
+    ]
     return f"Scans:  {plan.found} found; {', '.join(parts) or 'nothing to do'}"
 
 

@@ -36,7 +36,6 @@ class Tables:
     shown : Events
         Told everything, and asked whether to stop.
     output : Path
-        Folder of the batch.
     command : sequence of str
         Kept for `medseg batch retry`.
     """

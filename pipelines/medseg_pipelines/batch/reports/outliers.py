@@ -25,9 +25,7 @@ class VolumeRange:
     Parameters
     ----------
     model : str
-        Digest of the model.
     label : str
-        Name of the label.
     cases : int
         How many volumes there are.
     empty : int
@@ -55,11 +53,8 @@ class Outlier:
     Parameters
     ----------
     number : int
-        Of the case.
     ml : float
-        The volume.
     usual : VolumeRange
-        Of this label.
     z : float
         Distance from the median, in deviations.
     """
@@ -84,7 +79,6 @@ class Volumes:
         number : int
             The case is called so in :meth:`far`.
         row : Row
-            The case.
         """
         for label, ml in row.volumes_ml.items():
             numbers, volumes = self._ml.setdefault((row.model, label), (array("q"), array("d")))
@@ -122,6 +116,12 @@ def _usual(model: str, label: str, ml: npt.NDArray[np.float64]) -> VolumeRange:
     distances = np.abs(ml - median)
     deviation = _FROM_MAD * float(np.median(distances)) or _FROM_MEAN * float(distances.mean())
     return VolumeRange(
-        model=model, label=label, cases=len(ml), empty=int((ml == 0).sum()), low_ml=low,
-        median_ml=median, high_ml=high, deviation_ml=deviation,
-    )  # fmt: skip
+        model=model,
+        label=label,
+        cases=len(ml),
+        empty=int((ml == 0).sum()),
+        low_ml=low,
+        median_ml=median,
+        high_ml=high,
+        deviation_ml=deviation,
+    )

@@ -32,7 +32,6 @@ def write_report(output: Path, cases: Cases) -> Path:
     Parameters
     ----------
     output : Path
-        Folder of the batch.
     cases : iterable of (int, Row)
         All of them; gone through twice.
 
@@ -58,14 +57,23 @@ def write_report(output: Path, cases: Cases) -> Path:
     pictures = list(_pictures(output, shown, rows, far))
     totals = gathered.totals()
     html = template.render(
-        totals=totals, version=__version__, written=utc(gathered.ended),
-        several=len(gathered.models) > 1, usual=gathered.volumes.usual(), limit=FAR,
+        totals=totals,
+        version=__version__,
+        written=utc(gathered.ended),
+        several=len(gathered.models) > 1,
+        usual=gathered.volumes.usual(),
+        limit=FAR,
         far=[(rows[one.number], one) for one in far[:MOST_ROWS] if one.number in rows],
-        far_count=len(far), least=LEAST_CASES, pictures=pictures,
-        without=totals.done - len(pictures), refusals=gathered.refused.by_number(),
-        failures=gathered.failures, failure_codes=gathered.failed.by_number(),
-        timings=_timings(gathered), warned=gathered.warned,
-    )  # fmt: skip
+        far_count=len(far),
+        least=LEAST_CASES,
+        pictures=pictures,
+        without=totals.done - len(pictures),
+        refusals=gathered.refused.by_number(),
+        failures=gathered.failures,
+        failure_codes=gathered.failed.by_number(),
+        timings=_timings(gathered),
+        warned=gathered.warned,
+    )
     with refreshed(output / REPORT_FILE) as scratch:
         scratch.write_text(html, encoding="utf-8")
     return output / REPORT_FILE

@@ -23,11 +23,6 @@ def is_batch(folder: Path) -> bool:
 def label_maps(output: Path) -> dict[str, Path]:
     """Label maps of all cases that are done, by the name of the scan's file or folder.
 
-    Parameters
-    ----------
-    output : Path
-        Folder of a batch.
-
     Returns
     -------
     dict of str to Path

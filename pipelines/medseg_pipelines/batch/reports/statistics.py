@@ -45,13 +45,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Codes:
-    """How often each code, and what is said with it.
-
-    Parameters
-    ----------
-    sentences : dict of str to Counter
-        By code.
-    """
+    """How often each code, and what is said with it."""
 
     sentences: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -79,17 +73,14 @@ class RunStatistics:
     states : Counter
         How many cases are in each state.
     refused, failed : Codes
-        Why.
     failures, warned : list of Row
         The first failed cases, and the first with warnings.
     volumes : Volumes
-        Of the finished cases.
     seconds : dict of str to array
         Of the finished cases, by stage.
     newest : list of (float, int)
         When the cases ended that ended last, and their numbers; a heap.
     models : set of str
-        Digests.
     began, ended : float
         When the first finished case was begun, and the last case ended; 0 when none did.
     """
@@ -127,9 +118,11 @@ class RunStatistics:
         """How many cases stand where."""
         count = self.states
         return Totals(
-            done=count["done"], refused=count["refused"], failed=count["failed"],
+            done=count["done"],
+            refused=count["refused"],
+            failed=count["failed"],
             open=count["waiting"] + count["leased"],
-        )  # fmt: skip
+        )
 
     def stages(self) -> list[tuple[str, float, float, float]]:
         """Stage; median, longest and all seconds that it took."""

@@ -42,7 +42,6 @@ def show_status(
     Parameters
     ----------
     output : Path
-        Its folder.
     cases : bool, default False
         Whether to list every case.
     paths : bool, default False
@@ -50,7 +49,6 @@ def show_status(
     as_json : bool, default False
         Whether to print JSON in place of tables.
     console : Console
-        Where to.
 
     Raises
     ------
@@ -63,9 +61,12 @@ def show_status(
         rows = ledger.rows() if cases or paths else []
     if as_json:
         told: dict[str, Any] = {
-            "cases": sum(counts.values()), "states": counts, "codes": codes,
-            "superseded": superseded, "in_hand": [row.case for row in in_hand],
-        }  # fmt: skip
+            "cases": sum(counts.values()),
+            "states": counts,
+            "codes": codes,
+            "superseded": superseded,
+            "in_hand": [row.case for row in in_hand],
+        }
         if cases or paths:
             told["list"] = [_listed(row, paths=paths) for row in rows]
         console.print(_json(told))
@@ -89,7 +90,6 @@ def retry_cases(
     Parameters
     ----------
     output : Path
-        Folder of the batch.
     codes : sequence of str
         Only those with one of these codes.
     refused : bool, default False
@@ -131,7 +131,6 @@ def explain_case(
     Parameters
     ----------
     output : Path
-        Folder of the batch.
     name : str
         Beginning of the case's name or of its folder, the folder's own path, or where the scan
         lies.
@@ -140,7 +139,6 @@ def explain_case(
     as_json : bool, default False
         Whether to print JSON.
     console : Console
-        Where to.
 
     Raises
     ------
@@ -170,13 +168,8 @@ def case_table(rows: Sequence[Row], *, paths: bool = False) -> Table:
     Parameters
     ----------
     rows : sequence of Row
-        The cases.
     paths : bool, default False
         Whether to show where the scans lie.
-
-    Returns
-    -------
-    rich.table.Table
     """
     table = Table(title="Cases")
     for title in ("case", "state", "code", "attempts", "seconds", "remark"):
@@ -187,9 +180,13 @@ def case_table(rows: Sequence[Row], *, paths: bool = False) -> Table:
     for row in rows:
         volumes = ", ".join(f"{label} {ml:.1f} ml" for label, ml in row.volumes_ml.items())
         cells = [
-            row.case[:SHORT], row.state, row.code, str(row.attempts or ""),
-            f"{sum(row.seconds.values()):.1f}" if row.seconds else "", row.message or volumes,
-        ]  # fmt: skip
+            row.case[:SHORT],
+            row.state,
+            row.code,
+            str(row.attempts or ""),
+            f"{sum(row.seconds.values()):.1f}" if row.seconds else "",
+            row.message or volumes,
+        ]
         table.add_row(*cells, *([row.found.path] if paths else []))
     return table
 
@@ -202,7 +199,6 @@ def keep_command(output: Path, arguments: Sequence[str]) -> None:
     output : Path
         Folder of the batch, which is there.
     arguments : sequence of str
-        What followed ``medseg``.
     """
     place = Places(output).own / _COMMAND
     if not place.parent.is_dir():
@@ -273,9 +269,14 @@ def _lies_at(row: Row, name: str) -> bool:
 
 def _listed(row: Row, *, paths: bool) -> dict[str, Any]:
     fields = {
-        "case": row.case, "state": row.state, "code": row.code, "message": row.message,
-        "attempts": row.attempts, "folder": row.folder, "ended": utc(row.ended_at),
-    }  # fmt: skip
+        "case": row.case,
+        "state": row.state,
+        "code": row.code,
+        "message": row.message,
+        "attempts": row.attempts,
+        "folder": row.folder,
+        "ended": utc(row.ended_at),
+    }
     where = {"path": row.found.path, "series": row.found.series} if paths else {}
     return fields | where
 
@@ -286,17 +287,26 @@ def _explained(row: Row, output: Path, *, former: list[str], paths: bool) -> dic
     folder = output / row.folder
     files = sorted(folder.iterdir()) if row.state == "done" and folder.is_dir() else []
     return {
-        "case": row.case, "state": row.state, "code": row.code, "message": row.message,
-        "attempts": row.attempts, "warnings": list(row.warnings),
-        "queued": utc(row.queued_at), "started": utc(row.started_at), "ended": utc(row.ended_at),
+        "case": row.case,
+        "state": row.state,
+        "code": row.code,
+        "message": row.message,
+        "attempts": row.attempts,
+        "warnings": list(row.warnings),
+        "queued": utc(row.queued_at),
+        "started": utc(row.started_at),
+        "ended": utc(row.ended_at),
         "seconds": {stage: round(seconds, 3) for stage, seconds in row.seconds.items()},
         "volumes_ml": {label: round(ml, 3) for label, ml in row.volumes_ml.items()},
         "scan": {"files": found.files, "bytes": found.bytes, **found.facts, **where},
-        "folder": row.folder, "results": {one.name: one.stat().st_size for one in files},
+        "folder": row.folder,
+        "results": {one.name: one.stat().st_size for one in files},
         "provenance": f"{row.folder}/{CASE_FILE}" if files else "",
-        "model": row.model, "settings": row.settings, "superseded_by": row.superseded_by,
+        "model": row.model,
+        "settings": row.settings,
+        "superseded_by": row.superseded_by,
         "supersedes": former,
-    }  # fmt: skip
+    }
 
 
 def _words(value: object) -> str:

@@ -20,9 +20,17 @@ from medseg_pipelines.batch.reports.statistics import Cases
 CSV_FILE, PARQUET_FILE = "summary.csv", "summary.parquet"
 UNIT = "_ml"
 FIXED = (
-    "case", "folder", "state", "code", "message", "seconds", "attempts", "warnings", "ended",
+    "case",
+    "folder",
+    "state",
+    "code",
+    "message",
+    "seconds",
+    "attempts",
+    "warnings",
+    "ended",
     "model",
-)  # fmt: skip
+)
 """Columns of every summary, before those of the labels."""
 
 Add = Callable[[Sequence[Row]], None]
@@ -38,7 +46,6 @@ def write_summary(output: Path, cases: Cases) -> None:
     Parameters
     ----------
     output : Path
-        Folder of the batch.
     cases : iterable of (int, Row)
         All of them, in the order of the table; gone through more than once. Columns of labels
         follow their order too.
@@ -64,11 +71,6 @@ def write_summary(output: Path, cases: Cases) -> None:
 @contextmanager
 def refreshed(path: Path) -> Iterator[Path]:
     """A temporary path that takes the name of `path` at the end, unless both hold the same.
-
-    Parameters
-    ----------
-    path : Path
-        The final name.
 
     Yields
     ------

@@ -48,13 +48,10 @@ class ReadCase:
     Parameters
     ----------
     task : Task
-        In hand.
     scan : Scan
-        As read.
     source : Source
         What is to be known of it.
     seconds : float
-        That reading took.
     """
 
     task: Task
@@ -65,19 +62,7 @@ class ReadCase:
 
 @dataclass(frozen=True)
 class SegmentedCase:
-    """A task whose scan was segmented.
-
-    Parameters
-    ----------
-    read : ReadCase
-        With the scan.
-    labels : LabelMap
-        On its grid.
-    model : ModelAtWork
-        That did it.
-    seconds : float
-        That it took.
-    """
+    """A task whose scan was segmented."""
 
     read: ReadCase
     labels: LabelMap
@@ -87,13 +72,6 @@ class SegmentedCase:
 
 def work(task: Task, tell: Tell) -> Result:
     """Do all of a task, one step after the other, in a process that does nothing else.
-
-    Parameters
-    ----------
-    task : Task
-        What to do.
-    tell : callable
-        Told each step.
 
     Returns
     -------
@@ -114,13 +92,6 @@ def work(task: Task, tell: Tell) -> Result:
 
 def read_case(task: Task, tell: Tell) -> ReadCase | Result:
     """Read the scan of a task and take its digests.
-
-    Parameters
-    ----------
-    task : Task
-        What to do.
-    tell : callable
-        Told each step.
 
     Returns
     -------
@@ -145,23 +116,18 @@ def read_case(task: Task, tell: Tell) -> ReadCase | Result:
         return msgspec.structs.replace(refusal, content=content)
     if content == task.known_content:
         return Result(
-            case=task.case, token=task.token, state="done", content=content, unchanged=True,
+            case=task.case,
+            token=task.token,
+            state="done",
+            content=content,
+            unchanged=True,
             seconds={"read": seconds},
-        )  # fmt: skip
+        )
     return ReadCase(task, scan, source, seconds)
 
 
 def segment_case(read: ReadCase, models: Models, tell: Tell) -> SegmentedCase | Result:
     """Label every voxel of a scan.
-
-    Parameters
-    ----------
-    read : ReadCase
-        With the scan.
-    models : Models
-        That were loaded.
-    tell : callable
-        Told each step.
 
     Returns
     -------
@@ -188,13 +154,6 @@ def segment_case(read: ReadCase, models: Models, tell: Tell) -> SegmentedCase | 
 def write_case(segmented: SegmentedCase, tell: Tell) -> Result:
     """Write all results of a case into its staging folder, and its record last.
 
-    Parameters
-    ----------
-    segmented : SegmentedCase
-        With the labels.
-    tell : callable
-        Told each step.
-
     Returns
     -------
     Result
@@ -213,9 +172,14 @@ def write_case(segmented: SegmentedCase, tell: Tell) -> Result:
             shutil.rmtree(folder)
         return result_of(error, task, "write")
     return Result(
-        case=task.case, token=task.token, state="done", content=record.source.content,
-        volumes_ml=record.volumes_ml, warnings=record.warnings, seconds=record.seconds,
-    )  # fmt: skip
+        case=task.case,
+        token=task.token,
+        state="done",
+        content=record.source.content,
+        volumes_ml=record.volumes_ml,
+        warnings=record.warnings,
+        seconds=record.seconds,
+    )
 
 
 @functools.cache
@@ -256,10 +220,11 @@ def _refusal(task: Task, scan: Scan) -> Result | None:
         if not task.found.path.lower().endswith(".zip"):
             lies = f"this scan was read from {source.format}; ask"
         return refused(
-            task, "NO_DICOM_SOURCE",
+            task,
+            "NO_DICOM_SOURCE",
             f"{' and '.join(wanted)} must refer to the files of a DICOM series, and {lies} for"
             " other formats, such as nifti",
-        )  # fmt: skip
+        )
     return None
 
 
@@ -267,11 +232,16 @@ def _source(task: Task, scan: Scan, content: str) -> Source:
     provenance = scan.provenance
     named = not task.settings.deidentify
     return Source(
-        format=provenance.format, modality=scan.modality, shape=scan.grid.shape,
-        spacing_mm=tuple(float(mm) for mm in scan.grid.spacing_mm), files=len(provenance.files),
-        content=content, pixels=_pixels(scan), series=provenance.series_uid if named else "",
+        format=provenance.format,
+        modality=scan.modality,
+        shape=scan.grid.shape,
+        spacing_mm=tuple(float(mm) for mm in scan.grid.spacing_mm),
+        files=len(provenance.files),
+        content=content,
+        pixels=_pixels(scan),
+        series=provenance.series_uid if named else "",
         instances=provenance.instance_uids if named else (),
-    )  # fmt: skip
+    )
 
 
 def _pixels(scan: Scan) -> str:
@@ -307,14 +277,22 @@ def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> Record:
     task, found = read.task, read.task.found
     took = {"read": read.seconds, "segment": segmented.seconds, "write": seconds}
     return Record(
-        case=task.case, token=task.token, key=found.key, lineage=found.lineage,
-        folder=found.folder, source=read.source, model=model.used, settings=task.settings,
-        versions=versions(), device=model.predictor.device.description,
+        case=task.case,
+        token=task.token,
+        key=found.key,
+        lineage=found.lineage,
+        folder=found.folder,
+        source=read.source,
+        model=model.used,
+        settings=task.settings,
+        versions=versions(),
+        device=model.predictor.device.description,
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds={name: round(value, 3) for name, value in took.items()},
-        volumes_ml=volumes_ml(segmented.labels), warnings=_warnings(segmented),
+        volumes_ml=volumes_ml(segmented.labels),
+        warnings=_warnings(segmented),
         files=file_digests(folder),
-    )  # fmt: skip
+    )
 
 
 def _warnings(segmented: SegmentedCase) -> tuple[str, ...]:

@@ -57,13 +57,7 @@ _METHOD_CODES = {
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Names that stand for others: the same for the same, and not to be traced without the key.
-
-    Parameters
-    ----------
-    secret : bytes
-        The key.
-    """
+    """Names that stand for others: the same for the same, and not to be traced without the key."""
 
     secret: bytes
 

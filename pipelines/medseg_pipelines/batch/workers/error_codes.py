@@ -14,8 +14,13 @@ from medseg_pipelines.batch.messages import Fault, Result, ScanRecord, Task
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _OF_THE_SCAN = {
-    "BLANK_UIDS", "CODE", "ENCODING", "NO_DICOM_SOURCE", "SHEARED", "SOURCE_HEADERS",
-}  # fmt: skip
+    "BLANK_UIDS",
+    "CODE",
+    "ENCODING",
+    "NO_DICOM_SOURCE",
+    "SHEARED",
+    "SOURCE_HEADERS",
+}
 """Codes with which writers say that this scan can never be written in this format."""
 
 _NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bad allocation")
@@ -28,9 +33,7 @@ def result_of(error: Exception, task: Task, stage: str) -> Result:
     Parameters
     ----------
     error : Exception
-        Any.
     task : Task
-        In hand.
     stage : str
         What was being done, such as ``"read"``.
 
@@ -58,10 +61,6 @@ def scrubbed(message: str, found: ScanRecord) -> str:
         Of an error that medseg raised.
     found : ScanRecord
         The scan it speaks of.
-
-    Returns
-    -------
-    str
     """
     line = message.splitlines()[0] if message else message
     for name in sorted(set(_names(found)), key=len, reverse=True):

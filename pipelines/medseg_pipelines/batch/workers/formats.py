@@ -10,9 +10,13 @@ from medseg.writing import check_encoding
 from medseg_pipelines.batch.messages import Settings
 
 FILES = {
-    "nifti": "labels.nii.gz", "nrrd": "labels.seg.nrrd", "dicom-seg": "seg.dcm",
-    "rtstruct": "labels.rtstruct.dcm", "sr": "measurements.sr.dcm", "preview": "preview.png",
-}  # fmt: skip
+    "nifti": "labels.nii.gz",
+    "nrrd": "labels.seg.nrrd",
+    "dicom-seg": "seg.dcm",
+    "rtstruct": "labels.rtstruct.dcm",
+    "sr": "measurements.sr.dcm",
+    "preview": "preview.png",
+}
 """Name of the file of each format."""
 
 THUMBNAIL = "thumbnail.png"

@@ -20,13 +20,7 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """A case has ended.
-
-    Parameters
-    ----------
-    result : Result
-        What became of it.
-    """
+    """A case has ended."""
 
     result: Result
 
@@ -39,7 +33,6 @@ class Unfit(msgspec.Struct, frozen=True, tag=True):
     kind : str
         Name of the error's class in :mod:`medseg.errors`.
     code, message : str
-        Of the error.
     """
 
     kind: str
@@ -51,13 +44,7 @@ Said = Beat | Step | Ended | Unfit
 
 
 class Sender:
-    """Sends messages, from any thread.
-
-    Parameters
-    ----------
-    pipe : file
-        Where to.
-    """
+    """Sends messages, from any thread."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe, self._lock = pipe, threading.Lock()

@@ -46,7 +46,6 @@ class LocalCrew:
     patience_s : float
         So is one in which no case gets further for so long.
     memory_gb : float, optional
-        Most memory of each.
     scratch : Path, optional
         Folder for their temporary files, to be made.
     """
@@ -79,13 +78,7 @@ class LocalCrew:
         return tuple(link.process.pid for link in self._links)
 
     def submit(self, task: Task) -> None:
-        """Take a task in hand.
-
-        Parameters
-        ----------
-        task : Task
-            To be done.
-        """
+        """Take a task in hand."""
         self._waiting.append(task)
         self._hand_out()
 
@@ -96,10 +89,6 @@ class LocalCrew:
         ----------
         timeout_s : float
             How long to wait for something to happen.
-
-        Returns
-        -------
-        sequence of Result or WorkerDied or Step
 
         Raises
         ------
@@ -116,13 +105,7 @@ class LocalCrew:
         return reports
 
     def kill(self, case: str) -> None:
-        """Stop working on a case; what its worker had in hand besides begins anew.
-
-        Parameters
-        ----------
-        case : str
-            One in hand.
-        """
+        """Stop working on a case; what its worker had in hand besides begins anew."""
         self._waiting = deque(task for task in self._waiting if task.case != case)
         for link in self._links:
             if link.hands.pop(case, None) is not None:
@@ -213,9 +196,10 @@ class LocalCrew:
     def _free_for(self, task: Task) -> WorkerLink | None:
         """The worker to give a task to: a new one while there may be more, else the least busy."""
         free = [
-            link for link in self._links
+            link
+            for link in self._links
             if not link.has_dangerous_case and len(link.hands) < (1 if task.alone else _IN_HAND)
-        ]  # fmt: skip
+        ]
         idle = [link for link in free if not link.hands]
         if idle:
             return idle[0]
@@ -227,9 +211,11 @@ class LocalCrew:
         numbers = {link.number for link in self._links}
         number = next(one for one in range(self._most) if one not in numbers)
         orders = Orders(
-            parent=os.getpid(), number=number, beat_s=self._lease_s / _BEATS,
+            parent=os.getpid(),
+            number=number,
+            beat_s=self._lease_s / _BEATS,
             memory_gb=self._memory_gb,
-        )  # fmt: skip
+        )
         self._started += 1
         scratch = self._scratch and self._scratch / f"worker-{self._started}"
         threads = None if self._most == 1 else max(1, _cores() // self._most)

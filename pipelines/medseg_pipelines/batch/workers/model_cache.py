@@ -26,9 +26,7 @@ class ModelAtWork:
     Parameters
     ----------
     predictor : Predictor
-        Does the work.
     used : ModelUsed
-        Which model it is.
     modality : str
         Of the scans it was trained on, or empty.
     """
@@ -60,7 +58,7 @@ class Models:
             When it cannot be used, or is another one than the task wants: no case is to blame.
         """
         settings = task.settings
-        way = msgspec.json.encode((settings.refining, settings.mirror))
+        way = msgspec.json.encode((settings.postprocessing, settings.tta))
         wanted = (task.model_digest, way, task.device)
         if wanted not in self._loaded:
             while len(self._loaded) >= _MOST:
@@ -91,6 +89,6 @@ def _load(task: Task, device: str) -> ModelAtWork:
     )
     settings = task.settings
     predictor = Predictor.load(
-        package, device=device, refining=settings.refining, mirror=settings.mirror
+        package, device=device, postprocessing=settings.postprocessing, tta=settings.tta
     )
     return ModelAtWork(predictor, used, manifest.card.modality)

@@ -22,7 +22,6 @@ def apply(parent: int, memory_gb: float | None) -> None:
     parent : int
         The process of the run: when it ends, so does this one.
     memory_gb : float or None
-        Most memory.
     """
     for kind in ("SIGINT", "SIGTERM", "SIGHUP"):  # those are for the run, which tells its workers
         if hasattr(signal, kind):

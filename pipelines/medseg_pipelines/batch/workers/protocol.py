@@ -20,7 +20,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     case : str
         The row of the ledger.
     stage : {"read", "segment", "write"}
-        What is being done.
     done, total : int
         Steps of this stage; 0 of 0 when it begins.
     """
@@ -42,7 +41,6 @@ class WorkerDied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ``"WORKER_DIED"``, ``"KILLED_BY_SIGNAL_9"``, ``"OUT_OF_MEMORY"``, ``"HUNG"`` or
         ``"TOO_SLOW"``.
     message : str
-        One sentence.
     """
 
     cases: tuple[str, ...]

@@ -33,7 +33,6 @@ class Hand:
     Parameters
     ----------
     task : Task
-        To do.
     begun : bool
         Whether it said that it began.
     since : float
@@ -47,15 +46,7 @@ class Hand:
 
 @dataclass(frozen=True)
 class WorkerMessage:
-    """Something that a worker said, or None when it has ended.
-
-    Parameters
-    ----------
-    link : WorkerLink
-        To the worker.
-    said : Beat or Step or Ended or Unfit or None
-        What.
-    """
+    """Something that a worker said, or None when it has ended."""
 
     link: WorkerLink
     said: Said | None
@@ -67,7 +58,6 @@ class WorkerLink:
     Parameters
     ----------
     orders : Orders
-        For it.
     heard : queue of WorkerMessage
         Where everything it says goes.
     scratch : Path or None
@@ -94,12 +84,18 @@ class WorkerLink:
             scratch.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             [
-                sys.executable, "-P", "-m", "medseg_pipelines.batch.workers.worker_process",
+                sys.executable,
+                "-P",
+                "-m",
+                "medseg_pipelines.batch.workers.worker_process",
                 msgspec.json.encode(orders).decode(),
             ],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            start_new_session=True, env=_environment(scratch, threads),
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=_environment(scratch, threads),
+        )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._sender = Sender(self.process.stdin)
@@ -136,13 +132,7 @@ class WorkerLink:
         return [] if others else [hand.task.case for hand in late]
 
     def kill(self, code: str = "") -> None:
-        """End it and all that it started; that it ended is heard later.
-
-        Parameters
-        ----------
-        code : str
-            Why.
-        """
+        """End it and all that it started; that it ended is heard later."""
         self.killed_as = self.killed_as or code
         with suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):

@@ -37,7 +37,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     beat_s : float
         Seconds between two signs of life.
     memory_gb : float or None
-        Most memory.
     """
 
     parent: int
