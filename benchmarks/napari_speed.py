@@ -1,6 +1,6 @@
 """How long a person waits in napari: opening, slicing, painting, running a model, starting up.
 
-    python benchmarks/napari.py [--repeat 5] [--slices 300] [--rows 512]
+    python benchmarks/napari_speed.py [--repeat 5] [--slices 300] [--rows 512]
 
 1. A CT phantom of 300 x 512 x 512 (int16) and its labels (uint8) are opened from NIfTI files by the
    plugin, stepped through in three planes, painted in and undone, by a real viewer on a virtual
@@ -10,7 +10,7 @@
 3. Fresh processes start a viewer with the plugin and with it hidden from napari, in turns: seconds
    of wall and of processor time, medians. Then what the first opening of each panel adds.
 
-Writes results/napari.md and .json.
+Writes results/napari_speed.md and .json.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def main() -> None:
         found["startup"] = startup(options.repeat)
         found["viewing"] = viewing(options.slices, options.rows)
         found["inference"] = inference(options.repeat)
-    RESULTS.joinpath("napari.json").write_text(json.dumps(found, indent=2) + "\n")
-    RESULTS.joinpath("napari.md").write_text(table(found, options))
-    print(RESULTS.joinpath("napari.md").read_text())
+    RESULTS.joinpath("napari_speed.json").write_text(json.dumps(found, indent=2) + "\n")
+    RESULTS.joinpath("napari_speed.md").write_text(table(found, options))
+    print(RESULTS.joinpath("napari_speed.md").read_text())
 
 
 def machine() -> dict[str, Any]:
@@ -310,7 +310,7 @@ def table(found: dict[str, Any], options: argparse.Namespace) -> str:
     lines = [
         "# Waiting in napari",
         "",
-        f"`python benchmarks/napari.py --repeat {options.repeat}`: {about}",
+        f"`python benchmarks/napari_speed.py --repeat {options.repeat}`: {about}",
         "",
         "| what | mean, s | worst, s |",
         "|---|---|---|",
