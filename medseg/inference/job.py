@@ -25,17 +25,7 @@ from medseg.volume import LabelTable, Scan
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What the labelling needs of a predictor.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    plan : Plan
-        From raw scan to network input.
-    labels : LabelTable
-    postprocessing : Postprocessing
-        Steps to take after the network.
-    """
+    """What the labelling needs of a predictor."""
 
     network: nn.Module
     plan: Plan
@@ -62,7 +52,7 @@ class RawPrediction:
     Parameters
     ----------
     classes : ndarray of uint8
-        Of the placement's home shape.
+        Of the placement's native shape.
     maps : ProbabilityMaps
         Of the same shape, as far as they were asked for.
     """
@@ -94,7 +84,7 @@ class InferenceJob:
     options: Options
     progress: Progress
 
-    def found(self, attempt: Fallback) -> RawPrediction:
+    def predict(self, attempt: Fallback) -> RawPrediction:
         """Classes and maps, computed in one way.
 
         Parameters
@@ -103,36 +93,38 @@ class InferenceJob:
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
         """
-        plan, home = self.model.plan, self.placement.native_shape
+        plan, native_shape = self.model.plan, self.placement.native_shape
         channel = self.model.channel_of(self.options.probability_of)
         maps = ProbabilityMaps(
-            home,
+            native_shape,
             exclusive=not plan.regions,
             uncertainty=self.options.uncertainty,
             channel=channel,
         )
         stream = StreamingArgmax(
-            extent_of(self.image_CIJK), home, regions=self.model.own_classes, maps=maps
+            extent_of(self.image_CIJK), native_shape, regions=self.model.own_classes, maps=maps
         )
         rows = self._through_postprocessing(stream)
-        sweep = sweep_of(self.model, attempt, self.options)
-        roi = self._box_on_prepared()
-        for logits_LIJK in sweep.rows(self.image_CIJK, roi=roi, progress=self.progress):
+        window = sliding_window_of(self.model, attempt, self.options)
+        roi = self._roi_on_prepared()
+        for logits_LIJK in window.rows(self.image_CIJK, roi=roi, progress=self.progress):
             rows.feed(logits_LIJK)
         return RawPrediction(self._postprocessed(stream.classes), maps)
 
-    def at_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Values of the placement's home shape on the scan's own voxels, 0 outside the box."""
-        home = np.ascontiguousarray(self.placement.to_native(values))
+    def on_native_grid(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of the placement's native shape on the scan's own voxels, 0 outside the box."""
+        native = np.ascontiguousarray(self.placement.to_native(values))
         if self.options.roi is not None:
-            home[outside(self.options.roi, home.shape)] = 0
-        return home
+            native[outside(self.options.roi, native.shape)] = 0
+        return native
 
-    def map_at_home(self, percents: Percents | None) -> Scan | None:
+    def map_on_native_grid(self, percents: Percents | None) -> Scan | None:
         """A map on the scan's own grid."""
         if percents is None:
             return None
-        return Scan(self.at_home(percents)[None], self.scan.grid, provenance=self.scan.provenance)
+        return Scan(
+            self.on_native_grid(percents)[None], self.scan.grid, provenance=self.scan.provenance
+        )
 
     def _through_postprocessing(
         self, stream: StreamingArgmax
@@ -153,13 +145,13 @@ class InferenceJob:
             classes[outside(roi, classes.shape)] = 0
         return self.model.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
-    def _box_on_prepared(self) -> Roi | None:
+    def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:
             return None
         return roi_on(self.placement.prepared, self.options.roi, self.scan.grid, margin=1)
 
 
-def sweep_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:
+def sliding_window_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
     overlap = model.plan.overlap if options.overlap is None else options.overlap
     return SlidingWindow(model.network, model.plan.outputs(model.labels), attempt, overlap)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.job import InferenceJob, Model, RawPrediction, sweep_of
+from medseg.inference.job import InferenceJob, Model, RawPrediction, sliding_window_of
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tiling import Triple
@@ -92,15 +90,15 @@ class Predictor:
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
-        chosen = choose_device(device)
+        target = choose_device(device)
         manifest = package.manifest
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
-        network = package.load_network().to(chosen.torch_device)
+        network = package.load_network().to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        return cls(network, manifest.plan, manifest.labels, chosen, steps)
+        return cls(network, manifest.plan, manifest.labels, target, steps)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -132,7 +130,7 @@ class Predictor:
         """Label a scan, or a box of it, in another way than the model's own, or with maps.
 
         When the device runs out of memory, the work is done again in a smaller way, in the end on
-        the CPU; notes of the provenance of the labels say so. See :func:`.recovery.fallbacks`.
+        the CPU; notes of the provenance of the labels say so. See :mod:`.oom_fallback`.
 
         Parameters
         ----------
@@ -152,15 +150,17 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        work = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
-        ways = fallbacks(self.device, self.plan.patch)
-        found, notes = run_with_fallback(ways, functools.partial(self._found, work))
+        job = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
+        attempts = fallbacks(self.device, self.plan.patch)
+        raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
         provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
-        values = work.at_home(self._lookup()[found.classes])
+        value_of = np.array((0, *self.labels.values))
+        value_of = value_of.astype(np.uint8 if value_of.max() < 256 else np.uint16)
+        values = job.on_native_grid(value_of[raw.classes])
         return Prediction(
             LabelMap(values, scan.grid, self.labels, provenance),
-            work.map_at_home(found.maps.uncertainty),
-            work.map_at_home(found.maps.probability),
+            job.map_on_native_grid(raw.maps.uncertainty),
+            job.map_on_native_grid(raw.maps.probability),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:
@@ -193,23 +193,18 @@ class Predictor:
                 " regions; leave the step out, or take steps on labels such as components or holes"
             )
 
-    def _found(self, work: InferenceJob, attempt: Fallback) -> RawPrediction:
+    def _run_on(self, job: InferenceJob, attempt: Fallback) -> RawPrediction:
         """Classes and maps, with the network on the attempt's device for as long as it takes."""
         if attempt.device is self.device:
-            return work.found(attempt)
+            return job.predict(attempt)
         self.network.to(attempt.device.torch_device)
         try:
-            return work.found(attempt)
+            return job.predict(attempt)
         finally:
             self.network.to(self.device.torch_device)
 
-    def _lookup(self) -> npt.NDArray[Any]:
-        """Label value of each class index."""
-        values = np.array((0, *self.labels.values))
-        return values.astype(np.uint8 if values.max() < 256 else np.uint16)
-
     def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start`; shape (L, *patch)."""
-        usual = next(fallbacks(self.device, self.plan.patch))
-        sweep = sweep_of(self._model(DEFAULT_OPTIONS), usual, DEFAULT_OPTIONS)
-        return sweep.logits(image_CIJK, start)
+        default = next(fallbacks(self.device, self.plan.patch))
+        window = sliding_window_of(self._model(DEFAULT_OPTIONS), default, DEFAULT_OPTIONS)
+        return window.logits(image_CIJK, start)

@@ -144,11 +144,6 @@ class Clipped:
 def voxel_centres(grid: Grid) -> Points:
     """World position of every voxel centre of `grid`.
 
-    Parameters
-    ----------
-    grid : Grid
-        Any grid: oblique, anisotropic, sheared.
-
     Returns
     -------
     tuple of ndarray, each of shape (I, J, K)

@@ -32,7 +32,8 @@ def check_read_back(
     WriteError
         Code ``SELF_CHECK``.
     """
-    if read.shape != written.shape or not np.array_equal(read, written, equal_nan=_floats(read)):
+    floats = bool(np.issubdtype(read.dtype, np.floating))
+    if read.shape != written.shape or not np.array_equal(read, written, equal_nan=floats):
         raise WriteError(
             "the file did not read back with equal voxels and was removed; the disk or a library"
             " may be faulty, try another folder or format",
@@ -48,7 +49,3 @@ def check_read_back(
             " was removed; try another format",
             code="SELF_CHECK",
         )
-
-
-def _floats(array: npt.NDArray[Any]) -> bool:
-    return bool(np.issubdtype(array.dtype, np.floating))

@@ -51,8 +51,8 @@ def per_axis(strides: Iterable[Axes]) -> Axes:
 
 def crop(x_BCIJK: Tensor, size: Iterable[int]) -> Tensor:
     """The near corner of `size` voxels: undoes `pad_to_multiple`."""
-    for axis, wanted in enumerate(size, start=2):
-        x_BCIJK = x_BCIJK.narrow(axis, 0, wanted)
+    for axis, count in enumerate(size, start=2):
+        x_BCIJK = x_BCIJK.narrow(axis, 0, count)
     return x_BCIJK
 
 

@@ -119,8 +119,8 @@ def _label(number: int, cells: list[str]) -> Label:
         int(value),
         name,
         _color(number, color),
-        kind=_category(number, "".join(cells[6:])),
-        what=_code(number, code) or TISSUE,
+        category=_category(number, "".join(cells[6:])),
+        type_code=_code(number, code) or TISSUE,
     )
 
 

@@ -249,7 +249,7 @@ def remove_organ(layer: Labels, value: int) -> int:
     """
     from medseg.editing import Rules, box_of
 
-    Rules(locked=tuple(shown_of(layer).locked)).check_open([value])
+    Rules(locked=tuple(shown_of(layer).locked)).check_unlocked([value])
     table = LabelTable(tuple(label for label in table_of(layer) if label.value != value))
     shown = shown_of(layer)
     shown.hidden.discard(value)

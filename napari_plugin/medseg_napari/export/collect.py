@@ -66,7 +66,7 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
     adopted = _with_source(labels, [scan] if scan else [])
     window = scan[1].get("contrast_limits") if scan else None
     return Subject(
-        labels=replace(labels_from_layer(data, adopted), maker=maker_of(data, attributes)),
+        labels=replace(labels_from_layer(data, adopted), creator=maker_of(data, attributes)),
         scan=scan_from_layer(*scan) if scan else None,
         window=(float(window[0]), float(window[1])) if window is not None else None,
         facts=run_facts(runs_of(attributes)),

@@ -176,7 +176,7 @@ def _words(subject: Subject, form: Format, request: Request) -> str:
     from medseg import __version__
 
     table, source = subject.labels.table, subject.labels.provenance
-    maker = subject.labels.maker or Creator(version=__version__)
+    maker = subject.labels.creator or Creator(version=__version__)
     drawn = maker.kind + (f" by {maker.name} {maker.version}" if maker.name else "")
     grid = " x ".join(str(count) for count in subject.labels.grid.shape)
     slices = len(source.native.files if source.native else source.files)

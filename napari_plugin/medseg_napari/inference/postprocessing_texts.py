@@ -22,7 +22,7 @@ def step_choices() -> list[StepChoice]:
 
     choices = []
     for name in postprocessing.names():
-        part = registry.load(postprocessing.ROOM, name)
+        part = registry.load(postprocessing.PACKAGE, name)
         usual = msgspec.to_builtins(part.Settings())
         words = ", ".join(f"{key} {_plain(value)}" for key, value in usual.items())
         choices.append(StepChoice(name.replace("_", " "), words, name))
