@@ -16,12 +16,16 @@ from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
 from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, read_folds
+from medseg.training.stored_names import table_in_files
 from medseg.volume import LabelMap, LabelTable, Scan
-from medseg.volume.label_map import present_values
 
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+CROPPED = (".seg.nrrd", ".dcm")
+"""Segmentations that may leave out what lies around the structures, as 3D Slicer's do."""
+VOLUMES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Taken only where no label map is a volume: beside volumes they are previews."""
+NO_VOLUMES = (".sr.dcm", ".rtstruct.dcm")
+"""What medseg writes beside a DICOM SEG."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Dataset:
         first = scans[0]
         for path, scan in zip(case.images[1:], scans[1:], strict=True):
             _check_same(first, scan.grid, f"channel '{path.name}'")
-        truth = self._truth(case)
+        truth = self._truth(case, first)
         _check_same(first, truth.grid, f"label map '{case.label.name}'")
         voxels = np.concatenate([scan.voxels for scan in scans]) if scans[1:] else first.voxels
         scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
@@ -144,18 +148,22 @@ class Dataset:
             )
         return replace(self, annotated=table, stored=self.annotated)
 
-    def _truth(self, case: Case) -> LabelMap:
+    def _truth(self, case: Case, scan: Scan) -> LabelMap:
         """The label map of a case; values of regions become that of the innermost one."""
+        table = self.stored or self.annotated
+        if self.regions:
+            table = value_table(self.regions, self.annotated)
+        like = scan if case.label.name.endswith(CROPPED) else None
+        labels = read_labels(case.label, table=table, like=like)
         if self.stored is not None:
-            return numbered_as(read_labels(case.label, table=self.stored), self.annotated)
+            return numbered_as(labels, self.annotated)
         if not self.regions:
-            return read_labels(case.label, table=self.annotated)
-        found = read_labels(case.label, table=value_table(self.regions, self.annotated))
+            return labels
         parts = part_of_value(self.regions)
-        lookup = np.arange(int(found.values.max(initial=0)) + 1, dtype=found.values.dtype)
+        lookup = np.arange(int(labels.values.max(initial=0)) + 1, dtype=labels.values.dtype)
         for value in set(parts) & set(range(len(lookup))):
             lookup[value] = parts[value]
-        return replace(found, values=lookup[found.values], table=self.annotated)
+        return replace(labels, values=lookup[labels.values], table=self.annotated)
 
 
 def open_dataset(
@@ -172,8 +180,8 @@ def open_dataset(
     ----------
     path : str or Path
         A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw or MSD, with
-        ``dataset.json``), or with ``images/`` and ``labels/`` (``dataset.json`` or
-        ``labels.json`` optional).
+        ``dataset.json``), or with ``images/`` and ``labels/``. Where neither ``dataset.json`` nor
+        ``labels.json`` says what the labels mean, names stored in the label maps do.
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
@@ -188,6 +196,8 @@ def open_dataset(
     ------
     InputError
         When the folder is no dataset, or images and labels do not pair up.
+    LabelError
+        When label maps that name their labels themselves contradict one another.
     """
     root = Path(path)
     images, truths = _folders(root)
@@ -245,10 +255,11 @@ def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
     """File name without its image suffix, folder name for a DICOM folder, None for others."""
     if path.is_dir():
         return path.name
-    for suffix in suffixes:
-        if path.name.endswith(suffix) and not path.name.startswith("."):
-            return path.name.removesuffix(suffix)
-    return None
+    if path.name.startswith(".") or path.name.endswith(NO_VOLUMES):
+        return None
+    return next(
+        (path.name.removesuffix(suffix) for suffix in suffixes if path.name.endswith(suffix)), None
+    )
 
 
 def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
@@ -285,17 +296,12 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...], *, channels: bool) -> dict
 
 
 def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
-    """Labels from labels.json or dataset.json, else from the values of every label map."""
+    """Labels from labels.json or dataset.json, else from every label map."""
     if plain := read_json(root / "labels.json"):
         return meaning_of(plain, where=root / "labels.json")
     if isinstance(about.get("labels"), dict):
         return meaning_of(about, where=root / "dataset.json")
-    values: set[int] = set()
-    for case in cases:
-        values |= set(read_labels(case.label).table.values) & set(
-            present_values(read_labels(case.label).values)
-        )
-    return Meaning(LabelTable.of({value: f"label {value}" for value in values if value > 0}))
+    return Meaning(table_in_files(case.label for case in cases))
 
 
 def _modality(about: Json) -> str:
