@@ -29,14 +29,14 @@ class Fallback:
         Where logits of overlapping tiles are added up and turned into labels.
     tile : tuple of int
         Voxels the network sees at once.
-    words : str
+    message : str
         What is different from the usual way, for a person; empty for the usual way.
     """
 
     device: Device
     sums_on: torch.device
     tile: Triple
-    words: str = ""
+    message: str = ""
 
 
 def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
@@ -62,12 +62,12 @@ def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
     cpu = torch.device("cpu")
     elsewhere = device.torch_device.type != "cpu"
     if elsewhere:
-        yield replace(usual, sums_on=cpu, words="tiles were added up in main memory")
+        yield replace(usual, sums_on=cpu, message="tiles were added up in main memory")
     smaller = _smaller(tile)
     if smaller != tile:
         size = " x ".join(map(str, smaller))
-        words = f"tiles were made smaller ({size} voxels), so labels may differ a little"
-        yield replace(usual, sums_on=cpu, tile=smaller, words=words)
+        message = f"tiles were made smaller ({size} voxels), so labels may differ a little"
+        yield replace(usual, sums_on=cpu, tile=smaller, message=message)
     if elsewhere:
         yield Fallback(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
 
@@ -104,7 +104,7 @@ def run_with_fallback(
                 raise
             failure = error.with_traceback(None)  # its frames hold the tensors
         else:
-            return result, (_note(way),) if way.words else ()
+            return result, (_note(way),) if way.message else ()
         _free()
     assert failure is not None
     raise failure
@@ -125,7 +125,7 @@ def _smaller(tile: Triple) -> Triple:
 
 
 def _note(way: Fallback) -> str:
-    return f"memory ran out while segmenting: {way.words}"
+    return f"memory ran out while segmenting: {way.message}"
 
 
 def _free() -> None:

@@ -22,9 +22,11 @@ from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
+from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume.scan import Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +154,52 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        work = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
+        return self._run(
+            InferenceJob(
+                self._model(options),
+                image_CIJK,
+                placement,
+                scan.grid,
+                scan.provenance,
+                options,
+                progress,
+            )
+        )
+
+    def predict_prepared(
+        self, image_CIJK: Tensor, grid: Grid, *, progress: Progress = silent
+    ) -> LabelMap:
+        """Label every voxel of a scan that was prepared before, as in a training.
+
+        Parameters
+        ----------
+        image_CIJK : torch.Tensor
+            As :func:`medseg.preprocessing.prepare_image` made it of the scan by this plan.
+        grid : Grid
+            Of the scan.
+        progress : Progress, optional
+            Called before every tile; may raise `Cancelled`.
+
+        Returns
+        -------
+        LabelMap
+            On `grid`, without the scan's provenance.
+        """
+        placement = Placement.of(grid, self.plan)
+        model, options = self._model(DEFAULT_OPTIONS), DEFAULT_OPTIONS
+        return self._run(
+            InferenceJob(model, image_CIJK, placement, grid, Provenance(), options, progress)
+        ).labels
+
+    def _run(self, job: InferenceJob) -> Prediction:
         ways = fallbacks(self.device, self.plan.patch)
-        found, notes = run_with_fallback(ways, functools.partial(self._found, work))
-        provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
-        values = work.at_home(self._lookup()[found.classes])
+        found, notes = run_with_fallback(ways, functools.partial(self._found, job))
+        provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
+        values = job.at_home(self._lookup()[found.classes])
         return Prediction(
-            LabelMap(values, scan.grid, self.labels, provenance),
-            work.map_at_home(found.maps.uncertainty),
-            work.map_at_home(found.maps.probability),
+            LabelMap(values, job.grid, self.labels, provenance),
+            job.map_at_home(found.maps.uncertainty),
+            job.map_at_home(found.maps.probability),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:

@@ -145,4 +145,4 @@ def _padded(image_CIJK: Tensor, before: Triple, shape: Triple) -> Tensor:
 
 
 def _message(attempt: Fallback) -> str:
-    return f"segmenting (memory ran out: {attempt.words})" if attempt.words else "segmenting"
+    return f"segmenting (memory ran out: {attempt.message})" if attempt.message else "segmenting"

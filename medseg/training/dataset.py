@@ -219,17 +219,17 @@ def open_dataset(
 
 def _checked(root: Path, cases: tuple[Case, ...], status: Status) -> tuple[Case, ...]:
     """The cases that were checked far enough; all in a folder that keeps no list."""
-    known = names_from(root, status)
-    if known is None:
+    names = names_from(root, status)
+    if names is None:
         return cases
-    kept = tuple(case for case in cases if case.name in known)
-    if not kept:
+    checked = tuple(case for case in cases if case.name in names)
+    if not checked:
         raise InputError(
             f"'{root}' holds {len(cases)} case(s) but none that is {status}; mark cases as {status}"
             " first, or take those of a lower status (--cases draft)",
             code="NONE_REVIEWED",
         )
-    return kept
+    return checked
 
 
 def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:
@@ -265,34 +265,34 @@ def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
 def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
     """Match images to labels by name; nnU-Net's ``_0000`` counts channels."""
     suffixes = VOLUMES if any(_stem(path, VOLUMES) for path in labels.iterdir()) else PICTURES
-    found = _by_stem(images, suffixes, channels=nnunet)
+    scans = _by_stem(images, suffixes, channels=nnunet)
     truths = _by_stem(labels, suffixes, channels=False)
-    lonely = sorted(set(found) ^ set(truths))
-    if lonely:
+    unpaired = sorted(set(scans) ^ set(truths))
+    if unpaired:
         raise InputError(
-            f"{len(lonely)} case(s) have an image or a label but not both, such as '{lonely[0]}',"
-            f" in '{images.parent}'; add the missing files or move these away"
+            f"{len(unpaired)} case(s) have an image or a label but not both, such as"
+            f" '{unpaired[0]}', in '{images.parent}'; add the missing files or move these away"
         )
-    if not found:
+    if not scans:
         raise InputError(f"no images ({', '.join(VOLUMES + PICTURES)}) in '{images}'")
-    return tuple(Case(name, tuple(found[name]), truths[name][0]) for name in sorted(found))
+    return tuple(Case(name, tuple(scans[name]), truths[name][0]) for name in sorted(scans))
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...], *, channels: bool) -> dict[str, list[Path]]:
     """Files of each case; several only where they are channels."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         stem = _stem(path, suffixes)
         if stem is None:
             continue
-        paths = found.setdefault(stem[:-5] if channels else stem, [])
+        paths = files.setdefault(stem[:-5] if channels else stem, [])
         paths.append(path)
         if len(paths) > 1 and not channels:
             raise InputError(
                 f"'{paths[0].name}' and '{path.name}' in '{folder}' would be one case; keep one of"
                 " them"
             )
-    return found
+    return files
 
 
 def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
@@ -307,11 +307,10 @@ def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
 def _modality(about: Json) -> str:
     """CT or MR when the first channel's name says so."""
     channels = about.get("channel_names") or about.get("modality") or {}
-    first = str(channels.get("0", "")) if isinstance(channels, dict) else ""
-    word = first.upper()
-    if word.startswith("CT"):
+    first = str(channels.get("0", "")).upper() if isinstance(channels, dict) else ""
+    if first.startswith("CT"):
         return "CT"
-    return "MR" if word.startswith(("MR", "T1", "T2", "FLAIR")) else ""
+    return "MR" if first.startswith(("MR", "T1", "T2", "FLAIR")) else ""
 
 
 def _check_same(scan: Scan, grid: Any, what: str) -> None:

@@ -134,10 +134,10 @@ def with_parent(manifest: Manifest, run: Path) -> Manifest:
     start = read_start(run)
     if start is None:
         return manifest
-    told = {"started from": f"{start.name} {start.version}", "its weights": start.sha256}
+    facts = {"started from": f"{start.name} {start.version}", "its weights": start.sha256}
     before = score_before(run).get("foreground")
     if before is not None:
-        told["its mean Dice on the same cases"] = f"{before:.4f}"
+        facts["its mean Dice on the same cases"] = f"{before:.4f}"
     summary = f"{manifest.card.summary.rstrip('.')}, starting from {start.name}."
     card = structs.replace(
         manifest.card,
@@ -146,4 +146,4 @@ def with_parent(manifest: Manifest, run: Path) -> Manifest:
         attribution=start.attribution,
         modality=manifest.card.modality or start.modality,
     )
-    return structs.replace(manifest, card=card, provenance={**manifest.provenance, **told})
+    return structs.replace(manifest, card=card, provenance={**manifest.provenance, **facts})

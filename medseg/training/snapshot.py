@@ -52,8 +52,8 @@ def predictor_of_checkpoint(
             " training"
         )
     plan = read_plan(folder / PLAN)
-    start, chosen = read_start(folder), choose_device(device)
-    known = labels if start is None else start.labels
-    network = build_network(plan, classes=plan.outputs(known))
+    start, where = read_start(folder), choose_device(device)
+    table = labels if start is None else start.labels
+    network = build_network(plan, classes=plan.outputs(table))
     state = load_network(path, network)
-    return Predictor(network.eval().to(chosen.torch_device), plan, known, chosen), state.step
+    return Predictor(network.eval().to(where.torch_device), plan, table, where), state.step

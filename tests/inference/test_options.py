@@ -238,7 +238,7 @@ def test_a_gpu_sums_elsewhere_then_takes_smaller_tiles_then_the_cpu():
         (64, 48, 24),
         (128, 96, 24),
     ]
-    assert not ways[0].words
+    assert not ways[0].message
     tried = []
 
     def work(way):
