@@ -1,6 +1,6 @@
 """How long a person waits in napari: opening, slicing, painting, running a model, starting up.
 
-    python benchmarks/napari.py [--repeat 5] [--slices 300] [--rows 512]
+    python benchmarks/napari_speed.py [--repeat 5] [--slices 300] [--rows 512]
 
 1. A CT phantom of 300 x 512 x 512 (int16) and its labels (uint8) are opened from NIfTI files by the
    plugin, stepped through in three planes, painted in and undone, by a real viewer on a virtual
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from screenshots import forget_this_folder, own_autosave, virtual_display, wait_for
+from screenshots import own_autosave, virtual_display, wait_for
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = "hippocampus-mr"
@@ -69,7 +69,6 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--rows", type=int, default=512)
     options = parser.parse_args()
-    forget_this_folder()
     with own_autosave(), virtual_display():
         found = {"machine": machine()}
         found["startup"] = startup(options.repeat)
@@ -310,7 +309,7 @@ def table(found: dict[str, Any], options: argparse.Namespace) -> str:
     lines = [
         "# Waiting in napari",
         "",
-        f"`python benchmarks/napari.py --repeat {options.repeat}`: {about}",
+        f"`python benchmarks/napari_speed.py --repeat {options.repeat}`: {about}",
         "",
         "| what | mean, s | worst, s |",
         "|---|---|---|",
