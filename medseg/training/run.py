@@ -27,11 +27,11 @@ from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
 from medseg.training.fine_tuning import (
     check_fit,
+    load_parent_weights,
     plan_of,
-    read_start,
+    read_parent,
     save_parent,
     score_before,
-    take_weights,
     with_parent,
 )
 from medseg.training.held_out import HeldOutCase, prepare_held_out
@@ -105,8 +105,8 @@ def train(
 
 def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Progress) -> Path:
     """Everything after the run's folder and options are there."""
-    start = read_start(run)
-    dataset = dataset if start is None else dataset.numbered(start.labels)
+    parent = read_parent(run)
+    dataset = dataset if parent is None else dataset.numbered(parent.labels)
     training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
@@ -118,8 +118,8 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     prepared = _prepare(dataset, training, plan, run, progress)
     held_out = prepare_held_out(dataset, held_out_cases, plan, run / CACHE, progress=progress)
     measure = functools.partial(mean_dice, predictor, regions=dataset.regions)
-    if start is not None and not (run / CHECKPOINT).is_file():
-        take_weights(network, find_package(str(options.start)), start)
+    if parent is not None and not (run / CHECKPOINT).is_file():
+        load_parent_weights(network, find_package(str(options.start)), parent)
         network.eval()
         _measure_before(measure, held_out, run, progress)
 
