@@ -117,8 +117,8 @@ def load_parent_weights(network: nn.Module, package: ModelPackage, parent: Paren
     """
     if package.manifest.weights.sha256 != parent.sha256:
         raise InputError(
-            f"'{package.folder}' holds another model than the '{parent.name}' this run started from;"
-            " put that one back or start a new run"
+            f"'{package.folder}' holds another model than the '{parent.name}' this run started"
+            " from; put that one back or start a new run"
         )
     network.load_state_dict(package.load_network().state_dict())
 
