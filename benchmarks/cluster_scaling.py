@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from tasks import waiting
+from tasks import simulated_work
 
 from hospital.archive import write_many
 from medseg_pipelines.batch.events import NullEvents
@@ -33,9 +33,9 @@ from medseg_pipelines.cluster import crew_of
 
 HERE = Path(__file__).resolve().parent
 WORK = {
-    "waits 0.5 s": waiting.sleep,
-    "keeps a core busy": waiting.compute,
-    "only writes 2 MB": waiting.write,
+    "waits 0.5 s": simulated_work.sleep,
+    "keeps a core busy": simulated_work.compute,
+    "only writes 2 MB": simulated_work.write,
 }
 
 

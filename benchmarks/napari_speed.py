@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from screenshots import forget_this_folder, own_autosave, virtual_display, wait_for
+from screenshots import own_autosave, virtual_display, wait_for
 
 RESULTS = Path(__file__).with_name("results")
 MODEL = "hippocampus-mr"
@@ -69,7 +69,6 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--rows", type=int, default=512)
     options = parser.parse_args()
-    forget_this_folder()
     with own_autosave(), virtual_display():
         found = {"machine": machine()}
         found["startup"] = startup(options.repeat)

@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo")
     options = parser.parse_args()
-    forget_this_folder()
     with own_autosave(), virtual_display():
         picture_of_the_phantom()
         pictures_of_the_tutorial(demo(options.demo))
@@ -146,12 +145,6 @@ def next_panel(viewer: Any, panel: Any, name: str) -> Any:
     """Put another panel in the place of one."""
     viewer.window.remove_dock_widget(panel)
     return dock(viewer, name)
-
-
-def forget_this_folder() -> None:
-    """Take this folder off the search path, where `napari.py` would stand for the package."""
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
 
 
 def richest_slice(values: np.ndarray) -> int:

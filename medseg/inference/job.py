@@ -20,7 +20,8 @@ from medseg.planning import Plan
 from medseg.postprocessing import Postprocessing
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
-from medseg.volume import LabelTable, Scan
+from medseg.volume import Grid, LabelTable, Scan
+from medseg.volume.scan import Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,10 @@ class InferenceJob:
     image_CIJK : torch.Tensor
     placement : Placement
         How it lies in the scan.
-    scan : Scan
+    grid : Grid
+        Of the scan.
+    provenance : Provenance
+        Of the scan.
     options : Options
     progress : Progress
         Called before every tile; may raise `Cancelled`.
@@ -80,7 +84,8 @@ class InferenceJob:
     model: Model
     image_CIJK: Tensor  # noqa: N815 - axes in the name, as everywhere
     placement: Placement
-    scan: Scan
+    grid: Grid
+    provenance: Provenance
     options: Options
     progress: Progress
 
@@ -122,9 +127,7 @@ class InferenceJob:
         """A map on the scan's own grid."""
         if percents is None:
             return None
-        return Scan(
-            self.on_native_grid(percents)[None], self.scan.grid, provenance=self.scan.provenance
-        )
+        return Scan(self.on_native_grid(percents)[None], self.grid, provenance=self.provenance)
 
     def _through_postprocessing(
         self, stream: StreamingArgmax
@@ -141,14 +144,14 @@ class InferenceJob:
         """After the steps on labels, which see no label outside the box."""
         target = self.placement.reorientation.target
         if self.options.roi is not None and self.model.postprocessing.on_labels:
-            roi = roi_on(target, self.options.roi, self.scan.grid)
+            roi = roi_on(target, self.options.roi, self.grid)
             classes[outside(roi, classes.shape)] = 0
         return self.model.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
     def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:
             return None
-        return roi_on(self.placement.prepared, self.options.roi, self.scan.grid, margin=1)
+        return roi_on(self.placement.prepared, self.options.roi, self.grid, margin=1)
 
 
 def sliding_window_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:

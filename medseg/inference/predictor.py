@@ -20,9 +20,11 @@ from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
+from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume.scan import Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +152,52 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        job = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
+        return self._run(
+            InferenceJob(
+                self._model(options),
+                image_CIJK,
+                placement,
+                scan.grid,
+                scan.provenance,
+                options,
+                progress,
+            )
+        )
+
+    def predict_prepared(
+        self, image_CIJK: Tensor, grid: Grid, *, progress: Progress = silent
+    ) -> LabelMap:
+        """Label every voxel of a scan that was prepared before, as in a training.
+
+        Parameters
+        ----------
+        image_CIJK : torch.Tensor
+            As :func:`medseg.preprocessing.prepare_image` made it of the scan by this plan.
+        grid : Grid
+            Of the scan.
+        progress : Progress, optional
+            Called before every tile; may raise `Cancelled`.
+
+        Returns
+        -------
+        LabelMap
+            On `grid`, without the scan's provenance.
+        """
+        placement = Placement.of(grid, self.plan)
+        model, options = self._model(DEFAULT_OPTIONS), DEFAULT_OPTIONS
+        return self._run(
+            InferenceJob(model, image_CIJK, placement, grid, Provenance(), options, progress)
+        ).labels
+
+    def _run(self, job: InferenceJob) -> Prediction:
         attempts = fallbacks(self.device, self.plan.patch)
         raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
-        provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
+        provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
         value_of = np.array((0, *self.labels.values))
         value_of = value_of.astype(np.uint8 if value_of.max() < 256 else np.uint16)
         values = job.on_native_grid(value_of[raw.classes])
         return Prediction(
-            LabelMap(values, scan.grid, self.labels, provenance),
+            LabelMap(values, job.grid, self.labels, provenance),
             job.map_on_native_grid(raw.maps.uncertainty),
             job.map_on_native_grid(raw.maps.probability),
         )

@@ -92,15 +92,15 @@ def load_pretrained(
     """
     path = Path(path)
     stored = _read(path)
-    kept = {key: tensor for key, tensor in stored.items() if not key.startswith(CLASSIFIERS)}
-    _check_finite(kept, path)
-    _check_architecture(encoder, kept, path)
-    _check_axes(encoder, kept, path, inflate=inflate)
+    weights = {key: tensor for key, tensor in stored.items() if not key.startswith(CLASSIFIERS)}
+    _check_finite(weights, path)
+    _check_architecture(encoder, weights, path)
+    _check_axes(encoder, weights, path, inflate=inflate)
     own = encoder.state_dict()
     stem = _stem(encoder)
     fitted = {
         key: _fit(tensor, own[key].shape, stem=key == stem)
-        for key, tensor in kept.items()
+        for key, tensor in weights.items()
         if key in own
     }
     report = _report(own, stored, fitted)
@@ -112,15 +112,15 @@ def load_pretrained(
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, by key."""
-    found = _open(path)
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found:
+    content = _open(path)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
         raise PackageError(f"{path} holds no state dict; give a file of weights by name")
-    odd = next((key for key, value in found.items() if not isinstance(value, Tensor)), None)
+    odd = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
     if odd is not None:
         raise PackageError(f"'{odd}' in {path} is no tensor; give a file of weights by name")
-    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
 
 
 def _open(path: Path) -> object:
@@ -144,18 +144,20 @@ def _open(path: Path) -> object:
         raise PackageError(f"cannot read the weights in {path}: {reason}") from error
 
 
-def _check_finite(kept: Mapping[str, Tensor], path: Path) -> None:
-    for key, tensor in kept.items():
+def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise PackageError(
                 f"'{key}' in {path} holds a number that is not finite; fetch the file again"
             )
 
 
-def _check_axes(encoder: Encoder, kept: Mapping[str, Tensor], path: Path, *, inflate: bool) -> None:
+def _check_axes(
+    encoder: Encoder, weights: Mapping[str, Tensor], path: Path, *, inflate: bool
+) -> None:
     """Refuse weights of 2 axes for 3 (unless inflated) and of 3 for 2."""
     dims = encoder.layout.spatial_dims
-    stored = max((tensor.ndim - 2 for tensor in kept.values()), default=dims)
+    stored = max((tensor.ndim - 2 for tensor in weights.values()), default=dims)
     if stored == dims or (inflate and stored < dims):
         return
     advice = "allow it with inflate" if stored < dims else "build the encoder with 3 axes"
@@ -164,9 +166,9 @@ def _check_axes(encoder: Encoder, kept: Mapping[str, Tensor], path: Path, *, inf
     )
 
 
-def _check_architecture(encoder: Encoder, kept: Mapping[str, Tensor], path: Path) -> None:
+def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that resemble the encoder too little, or another one more."""
-    own, file = _signature(encoder.state_dict()), _signature(kept)
+    own, file = _signature(encoder.state_dict()), _signature(weights)
     likeness = _match_score(own, file)
     if likeness == 1:
         return
@@ -180,8 +182,8 @@ def _check_architecture(encoder: Encoder, kept: Mapping[str, Tensor], path: Path
             f"'{odd}' has {file[odd]} channels in {path} and {own[odd]} in the encoder; published"
             " weights fit only their own architecture at a width of 1"
         )
-    known = others[best] >= LEAST_LIKENESS
-    guess = f"it looks like {best}" if known else f"it is none of: {', '.join(names())}"
+    is_similar = others[best] >= LEAST_LIKENESS
+    guess = f"it looks like {best}" if is_similar else f"it is none of: {', '.join(names())}"
     raise PackageError(f"the weights in {path} are not of this encoder's architecture; {guess}")
 
 
@@ -208,9 +210,9 @@ def _published(name: str) -> Signature:
     return _signature(encoder.state_dict())
 
 
-def _match_score(one: Signature, other: Signature) -> float:
+def _match_score(own: Signature, other: Signature) -> float:
     """What two have in common over what either has (Jaccard 1912)."""
-    return len(one.items() & other.items()) / max(len(one.items() | other.items()), 1)
+    return len(own.items() & other.items()) / max(len(own.items() | other.items()), 1)
 
 
 def _stem(encoder: Encoder) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 
 import msgspec
 import numpy as np
@@ -255,14 +254,14 @@ def test_cancel_is_at_once_and_a_late_result_is_thrown_away(panel, qtbot, halves
     class Stuck(halves):
         def predict(self, scan, *, progress):
             if stuck_in == "tile":
-                gate.wait(30)
+                gate.wait(300)
             found = super().predict(scan, progress=lambda *_: None)
             ended.set()
             return found
 
     def load(_request):
         if stuck_in == "loading":
-            gate.wait(30)
+            gate.wait(300)
             ended.set()
         return Stuck()
 
@@ -271,10 +270,9 @@ def test_cancel_is_at_once_and_a_late_result_is_thrown_away(panel, qtbot, halves
     words = "loading the model"
     qtbot.waitUntil(lambda: words in panel.form.message.text(), timeout=TIMEOUT_MS)
     qtbot.wait(300)
-    start = time.monotonic()
     panel.form.cancel.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=TIMEOUT_MS)
-    assert time.monotonic() - start < 1.0
+    assert not ended.is_set()
     assert panel.form.message.text() == "stopped; nothing was added"
     gate.set()
     qtbot.waitUntil(ended.is_set, timeout=TIMEOUT_MS)

@@ -31,7 +31,7 @@ from medseg.reading.dicom.pixels import read_voxels
 from medseg.reading.dicom.series import list_stacks, read_stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-LIMIT_SECONDS = 2.0
+LIMIT_SECONDS = 20.0  # of work on a slow machine; what is not refused works for minutes or for ever
 
 
 def worked_seconds():

@@ -138,7 +138,7 @@ def checking(folder: Path, status: Status) -> Callable[[Progress], DatasetReport
 def sanity_words(found: DatasetReport) -> str:
     """What a check found, one line each."""
     lines = [f"{len(found.cases)} cases can be read." if found.trainable else "Not ready to train:"]
-    lines += [f"- {finding.severity}: {finding.words}" for finding in found.findings]
+    lines += [f"- {finding.severity}: {finding.message}" for finding in found.findings]
     names = dict.fromkeys(name for case in found.cases for name in case.volumes_ml)
     for name in names:
         volumes = [case.volumes_ml.get(name, 0.0) for case in found.cases]

@@ -22,6 +22,7 @@ from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Component, Plan
 from medseg.postprocessing import build_postprocessing
 from medseg.training import Dataset, TrainingOptions, train
+from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.postprocessing_fit import Example, fit
 from medseg.training.postprocessing_search import held_out_example
@@ -34,7 +35,9 @@ FITTED_VOXELS = 500_000
 """Held-out voxels after which no further case is used to fit steps after the network."""
 
 
-def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dict[str, Any]:
+def train_and_evaluate(
+    dataset: Dataset, run: Path, *, network: str, minutes: float
+) -> dict[str, Any]:
     """Train for `minutes` of processor time (or go on) and measure on the held-out cases.
 
     Parameters
@@ -67,9 +70,9 @@ def measure(dataset: Dataset, run: Path, *, network: str, minutes: float) -> dic
         "minutes": minutes,
         "processor_minutes": steps * seconds / 60,
         **scores(predictor, dataset),
-        **mirrored(run, dataset),
+        **with_tta(run, dataset),
         **cost(predictor),
-        **refined(predictor, dataset),
+        **with_postprocessing(predictor, dataset, run),
         "steps": steps,
         "steps_s": 1 / seconds,
         "peak_gib": peak_gib,
@@ -132,10 +135,10 @@ def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]
     rows: dict[str, dict[str, list[float]]] = {"dice": {}, "iou": {}, "hd95_mm": {}}
     for case in held_out:
         scan, truth = dataset.read(case)
-        found = predictor.predict(scan)
-        surfaces = surface_distances(found, truth)
-        for name, one in overlap(found, truth).items():
-            values = {"dice": one.dice, "iou": one.iou, "hd95_mm": surfaces[name].hd95_mm}
+        predicted = predictor.predict(scan)
+        surfaces = surface_distances(predicted, truth)
+        for name, score in overlap(predicted, truth).items():
+            values = {"dice": score.dice, "iou": score.iou, "hd95_mm": surfaces[name].hd95_mm}
             for key, value in values.items():
                 if value is not None:
                     rows[key].setdefault(name, []).append(value)
@@ -148,31 +151,36 @@ def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]
     return means
 
 
-def mirrored(run: Path, dataset: Dataset) -> dict[str, float]:
+def with_tta(run: Path, dataset: Dataset) -> dict[str, float]:
     """Mean Dice when the network takes the mean over mirror images."""
     predictor = Predictor.load(run / "model", device="cpu", tta=True)
-    return {"mirrored": mean_dice(predictor, dataset, dataset.fold(0)[1])["foreground"]}
+    return {"mirrored": mean_dice(predictor, held_out_of(run, dataset, predictor))["foreground"]}
 
 
-def refined(predictor: Predictor, dataset: Dataset) -> dict[str, Any]:
+def held_out_of(run: Path, dataset: Dataset, predictor: Predictor) -> tuple[HeldOutCase, ...]:
+    """The cases of fold 0, prepared as the run keeps them."""
+    return prepare_held_out(dataset, dataset.fold(0)[1], predictor.plan, run / "cache")
+
+
+def with_postprocessing(predictor: Predictor, dataset: Dataset, run: Path) -> dict[str, Any]:
     """Dice on every other held-out case: without steps, with a CRF, with what was fitted."""
-    held_out = dataset.fold(0)[1]
+    held_out = held_out_of(run, dataset, predictor)
     examples: list[Example] = []
-    while not examples or sum(one.truth_IJK.size for one in examples) < FITTED_VOXELS:
-        if len(examples) == len(held_out[::2]):
+    for case in held_out[::2]:
+        examples.append(held_out_example(predictor, case))
+        if sum(example.truth_IJK.size for example in examples) >= FITTED_VOXELS:
             break
-        examples.append(held_out_example(predictor, dataset, held_out[::2][len(examples)]))
-    chosen = fit(examples, progress=Printer()).postprocessing
+    steps_fitted = fit(examples, progress=Printer()).postprocessing
 
     def dice(*steps: Component) -> float:
         model = replace(predictor, postprocessing=build_postprocessing(steps))
-        return mean_dice(model, dataset, held_out[1::2])["foreground"]
+        return mean_dice(model, held_out[1::2])["foreground"]
 
     return {
         "half_plain": dice(),
         "half_crf": dice(Component(name="crf")),
-        "half_fitted": dice(*chosen) if chosen else None,
-        "fitted": [msgspec.to_builtins(step) for step in chosen],
+        "half_fitted": dice(*steps_fitted) if steps_fitted else None,
+        "fitted": [msgspec.to_builtins(step) for step in steps_fitted],
     }
 
 

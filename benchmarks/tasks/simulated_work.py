@@ -29,14 +29,14 @@ def sleep(task: Task, tell: Tell) -> Result:
     """Wait, as for a GPU or a disk."""
     tell(Step(case=task.case, stage="segment"))
     time.sleep(SECONDS)
-    return _over(task)
+    return _refused(task)
 
 
 def compute(task: Task, tell: Tell) -> Result:
     """Keep one core busy."""
     tell(Step(case=task.case, stage="segment"))
     sum(range(LOOPS))
-    return _over(task)
+    return _refused(task)
 
 
 def write(task: Task, tell: Tell) -> Result:
@@ -77,6 +77,6 @@ def write(task: Task, tell: Tell) -> Result:
     return Result(case=task.case, token=task.token, state="done", content=source.content)
 
 
-def _over(task: Task) -> Result:
+def _refused(task: Task) -> Result:
     fault = Fault(code="MEASURED", message="only the time counts")
     return Result(case=task.case, token=task.token, state="refused", fault=fault)
