@@ -12,7 +12,7 @@ What the display cannot hold (the source grid, the slices a series came from) tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -33,6 +33,9 @@ from medseg_napari.display_settings import setting
 from medseg_napari.label_features import colormap_of, complete_table, features_of
 
 KEY = "medseg"
+MAP_KEY = "medseg_map"
+"""Stands in the metadata of layers that show probabilities, which are no scans."""
+
 AXES = ("I", "P", "L")
 SHOWN_OBLIQUE_DEGREES = 1.0
 _PIXELS_ONLY, _PLACELESS = "PIXELS_ONLY", "left and right are not known"
@@ -240,6 +243,37 @@ def same_place(
     keys = ("scale", "translate")
     pairs = ((np.asarray(attributes[key])[-3:], np.asarray(other[key])[-3:]) for key in keys)
     return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
+
+
+def adopt(
+    data: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+    layers: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """Attributes with the source of a layer that has the same voxels in the same place.
+
+    Labels drawn by hand in napari's own new layer so come back on the scan's grid.
+
+    Parameters
+    ----------
+    data : ndarray
+        Of the layer to be written.
+    attributes : mapping
+        Of the layer to be written.
+    layers : iterable of (ndarray, mapping)
+        Data and attributes of the layers it may belong to.
+
+    Returns
+    -------
+    dict
+        Unchanged when no layer fits.
+    """
+    for other_data, other in layers:
+        source = source_of(other_data, other)
+        if source is None or not same_place(data.shape, attributes, other_data.shape, other):
+            continue
+        return {**attributes, "metadata": {**attributes.get("metadata", {}), KEY: source}}
+    return dict(attributes)
 
 
 def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:

@@ -11,12 +11,12 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from medseg.errors import InputError, LabelError
+from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing import commands, label_tables
 from medseg_napari.editing.operations import TOOLS, put
 from medseg_napari.editing.targets import (
     Choices,
     image_under,
-    stepped_axis,
     target_of,
 )
 from medseg_napari.layers import KEY, labels_from_layer

@@ -21,7 +21,8 @@ from medseg.inference import Prediction
 from medseg.model_package import ModelPackage, find_package
 from medseg.volume import LabelTable
 from medseg_napari.editing.label_tables import table_of
-from medseg_napari.inference.run import MAP_KEY, Runner
+from medseg_napari.inference.run import Runner
+from medseg_napari.layers import MAP_KEY
 from medseg_napari.panels.segment import SegmentPanel
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 from medseg_napari.undo import put_values

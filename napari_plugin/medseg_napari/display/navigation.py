@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medseg_napari.editing.targets import next_slice, stepped_axis
+import numpy as np
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    from napari.components import Dims, ViewerModel
     from napari.layers import Labels
 
 
@@ -58,3 +58,24 @@ def step_to_slice(viewer: ViewerModel, layer: Labels, value: int, step: int) -> 
         return False
     dims.set_point(lead + axis, start + at * mm)
     return True
+
+
+def stepped_axis(dims: Dims) -> int:
+    """The axis of a volume that the slider steps along; 0 in 3-D."""
+    if dims.ndisplay == 3 or dims.ndim < 3:
+        return 0
+    return max(0, int(dims.order[-3]) - (int(dims.ndim) - 3))
+
+
+def next_slice(layer: Labels, value: int, *, axis: int, at: int, step: int) -> int | None:
+    """The next slice that holds a label, before (`step` -1) or after (1) slice `at`."""
+    from medseg.editing import box_of
+
+    values = np.asarray(layer.data)
+    box = box_of(values, value)
+    if box is None:
+        return None
+    others = tuple(other for other in range(3) if other != axis)
+    held = np.flatnonzero((values[box] == value).any(axis=others)) + box[axis].start
+    ahead = held[held > at] if step > 0 else held[held < at][::-1]
+    return int(ahead[0]) if ahead.size else None

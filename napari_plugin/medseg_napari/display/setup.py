@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medseg_napari import dropped_files
 from medseg_napari.display import mouse, overlays, shortcuts
 from medseg_napari.display.window_level import target_layer, words_of
-from medseg_napari.display_settings import on_change, setting
+from medseg_napari.display_settings import choose, on_change, setting
 from medseg_napari.layers import KEY
 
 if TYPE_CHECKING:
@@ -38,6 +38,19 @@ def install(viewer: ViewerModel) -> None:
     mouse.install(viewer)
     _keep_true(viewer)
     dropped_files.install()
+
+
+def toggle_dropped_files(viewer: ViewerModel) -> None:
+    """Open dropped medical files with medseg from now on, or let napari ask again."""
+    from napari.utils.notifications import show_info
+
+    install(viewer)
+    taken = not setting("files", "take_dropped")
+    choose("files", "take_dropped", taken)
+    dropped_files.apply_setting()
+    outcome = "open with medseg" if taken else "are asked about again"
+    suffixes = ", ".join(pattern[1:] for pattern in dropped_files.PATTERNS)
+    show_info(f"dropped {suffixes} files {outcome}")
 
 
 def install_in_current_viewer() -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import InputError, MedsegError
+from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing.targets import (
     commit,
     image_under,
     rules_of,
     spacing_of,
-    stepped_axis,
 )
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from medseg.errors import LabelError
 from medseg.volume import Label, LabelMap, LabelTable
 from medseg.volume.label_table import default_color
 from medseg_napari.label_features import UNNAMED_RGBA, complete_table
-from medseg_napari.layers import KEY, foreign_grid, layer_from_labels, source_of
+from medseg_napari.layers import KEY, adopt, foreign_grid, layer_from_labels, source_of
 from medseg_napari.undo import put_values
-from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, InputError
+from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing.label_tables import shown_of, table_of
 from medseg_napari.layers import KEY
 from medseg_napari.undo import put_values
@@ -120,13 +121,6 @@ def target_of(layer: Labels | None, layers: LayerList, dims: Dims) -> Target:
     return Target(layer, value, stepped_axis(dims), image_under(layer, layers))
 
 
-def stepped_axis(dims: Dims) -> int:
-    """The axis of a volume that the slider steps along; 0 in 3-D."""
-    if dims.ndisplay == 3 or dims.ndim < 3:
-        return 0
-    return max(0, int(dims.order[-3]) - (int(dims.ndim) - 3))
-
-
 def image_under(layer: Labels, layers: Iterable[Any]) -> Image | None:
     """The topmost Image that has the same voxels in the same place; a visible one if there is."""
     from napari.layers import Image
@@ -171,17 +165,3 @@ def statistics_of(layer: Labels) -> dict[int, LabelStatistics]:
     return label_statistics(
         np.asarray(layer.data), spacing_mm=spacing_of(layer), voxel_mm3=voxel_mm3
     )
-
-
-def next_slice(layer: Labels, value: int, *, axis: int, at: int, step: int) -> int | None:
-    """The next slice that holds a label, before (`step` -1) or after (1) slice `at`."""
-    from medseg.editing import box_of
-
-    values = np.asarray(layer.data)
-    box = box_of(values, value)
-    if box is None:
-        return None
-    others = tuple(other for other in range(3) if other != axis)
-    held = np.flatnonzero((values[box] == value).any(axis=others)) + box[axis].start
-    ahead = held[held > at] if step > 0 else held[held < at][::-1]
-    return int(ahead[0]) if ahead.size else None

@@ -14,10 +14,15 @@ from medseg.volume import Grid, Provenance
 from medseg_napari.export.export import file_stem
 from medseg_napari.export.formats import Subject
 from medseg_napari.file_probe import layer_name
-from medseg_napari.inference.run import MAP_KEY
-from medseg_napari.layers import foreign_grid, labels_from_layer, scan_from_layer, source_of
+from medseg_napari.layers import (
+    MAP_KEY,
+    adopt,
+    foreign_grid,
+    labels_from_layer,
+    scan_from_layer,
+    source_of,
+)
 from medseg_napari.run_record import maker_of, run_facts, runs_of
-from medseg_napari.writer import adopt
 
 Layer = tuple[npt.NDArray[Any], Mapping[str, Any]]
 """Data and attributes of a napari layer."""

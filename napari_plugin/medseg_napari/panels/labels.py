@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QColorDialog, QScrollArea, QTabWidget, QVBoxLayout, Q
 
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
-from medseg_napari.display.navigation import centre_on, step_to_slice
+from medseg_napari.display.navigation import centre_on, step_to_slice, stepped_axis
 from medseg_napari.editing import label_tables
 from medseg_napari.editing.label_locks import LockGuard
-from medseg_napari.editing.targets import statistics_of, stepped_axis
+from medseg_napari.editing.targets import statistics_of
 from medseg_napari.panels.autosave import keeper_of
 from medseg_napari.panels.edit_tools import ToolBench
 from medseg_napari.panels.labels_form import LabelsForm

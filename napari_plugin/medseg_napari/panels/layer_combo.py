@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from medseg_napari.inference.run import MAP_KEY
+from medseg_napari.layers import MAP_KEY
 
 if TYPE_CHECKING:
     from napari.components import LayerList

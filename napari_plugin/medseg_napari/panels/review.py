@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
-from medseg_napari.layers import source_of
+from medseg_napari.layers import adopt, source_of
 from medseg_napari.panels.autosave import keeper_of
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
@@ -23,7 +23,6 @@ from medseg_napari.training.compare import (
     worst_slice_mm,
     write_table,
 )
-from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:
     import napari.viewer

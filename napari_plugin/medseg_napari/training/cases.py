@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.runtime.progress import Progress
-from medseg_napari.layers import LayerTuple, labels_from_layer, scan_from_layer
-from medseg_napari.writer import adopt
+from medseg_napari.layers import LayerTuple, adopt, labels_from_layer, scan_from_layer, source_of
 
 if TYPE_CHECKING:
     from medseg.inference import Predictor
@@ -91,8 +90,6 @@ def add_case(request: AddRequest, progress: Progress) -> CaseRecord:
 
 def adopted(data: npt.NDArray[Any], attributes: dict[str, Any], scan: Layer) -> dict[str, Any]:
     """Attributes of labels, on the grid of the scan when they were drawn by hand over it."""
-    from medseg_napari.layers import source_of
-
     if source_of(data, attributes) is not None:
         return attributes
     return adopt(data, attributes, [scan])
