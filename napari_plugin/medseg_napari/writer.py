@@ -15,25 +15,7 @@ from medseg_napari.time_points import series_from_layer
 
 
 def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
-    """Write one Labels layer in the format that the suffix of `path` names.
-
-    Parameters
-    ----------
-    path : str
-        Ends in one of the endings of :func:`medseg.writing.write_labels`.
-    data : ndarray of int
-    attributes : dict
-
-    Returns
-    -------
-    list of str
-        The path written.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence that napari shows; nothing is left behind.
-    """
+    """Write one Labels layer in the format that the suffix of `path` names; the path written."""
     from medseg.writing import write_labels
 
     placed = attributes
@@ -45,25 +27,7 @@ def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, 
 
 
 def write_image_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
-    """Write one Image layer as NIfTI, on the grid it was read from.
-
-    Parameters
-    ----------
-    path : str
-        Ends in ``.nii.gz`` or ``.nii``.
-    data : ndarray
-    attributes : dict
-
-    Returns
-    -------
-    list of str
-        The path written.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence that napari shows; nothing is left behind.
-    """
+    """Write one Image layer as NIfTI, on the grid it was read from; the path written."""
     from medseg.writing import write_scan
 
     scan = series_from_layer(data, attributes) or scan_from_layer(data, attributes)

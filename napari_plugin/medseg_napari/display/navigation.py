@@ -12,16 +12,7 @@ if TYPE_CHECKING:
 
 
 def centre_on(viewer: ViewerModel, layer: Labels, index: tuple[int, int, int]) -> None:
-    """Show the slices through a voxel, in the middle of the canvas.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D or 3-D; zoom stays as it is.
-    layer : napari.layers.Labels
-    index : tuple of int
-        The voxel.
-    """
+    """Show the slices through a voxel, in the middle of the canvas; zoom stays as it is."""
     dims = viewer.dims
     world = [float(n) for n in layer.data_to_world(index)]
     lead = dims.ndim - 3
@@ -33,22 +24,7 @@ def centre_on(viewer: ViewerModel, layer: Labels, index: tuple[int, int, int]) -
 
 
 def step_to_slice(viewer: ViewerModel, layer: Labels, value: int, step: int) -> bool:
-    """Show the next slice of the plane that holds a label.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D.
-    layer : napari.layers.Labels
-    value : int
-    step : {-1, 1}
-        Backwards or forwards along the slider.
-
-    Returns
-    -------
-    bool
-        False when no further slice holds it.
-    """
+    """Show the next slice that holds a label, back (`step` -1) or on (1); False without one."""
     dims = viewer.dims
     lead, axis = dims.ndim - 3, stepped_axis(dims)
     mm, start = float(layer.scale[-3:][axis]), float(layer.translate[-3:][axis])
