@@ -145,7 +145,7 @@ def test_names_colours_and_codes_are_kept_without_a_painted_voxel(
     assert list(root.iterdir()) == [], "the name lies in the file"
 
     panel.ask_color = lambda _old: QColor(10, 200, 30)
-    table.choose(1)
+    table.select(1)
     qtbot.mouseClick(panel.form.buttons["Colour..."], LEFT)
     save_round(panel.autosave, qtbot)
     assert len(list(root.glob("*/*.nii.gz"))) == 1

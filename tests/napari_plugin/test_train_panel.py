@@ -228,14 +228,14 @@ def test_the_scan_to_correct_next_is_ranked_and_opened(
         write_scan(abdominal_ct(seed, grid)[0], folder / f"scan{seed}.nii.gz")
     viewer, panel = open_train()
     page = panel.next_case
-    page.look.click()
+    page.rank_scans.click()
     assert "folder of scans" in page.job.message.text()
     package = model_list.add(tiny_model(tmp_path / "model").folder)
     page.models.choose(package)
     assert page.models.currentText() == "tiny (Dice 0.25)"
     page.use(folder)
     panel.pages.setCurrentIndex(2)
-    page.look.click()
+    page.rank_scans.click()
     qtbot.waitUntil(lambda: page.table.rowCount() == 3, timeout=60_000)
     shown = [float(page.table.item(number, 1).text()) for number in range(3)]
     assert shown == sorted(shown, reverse=True)

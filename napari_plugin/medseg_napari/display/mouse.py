@@ -92,9 +92,13 @@ def _may_drag(viewer: ViewerModel, event: Any) -> bool:
     """Whether a press is ours: right button alone, and no drawing tool that may want it."""
     if event.button != _RIGHT_BUTTON or event.modifiers or not setting("display", "drag_windows"):
         return False
+    return holds_our_layer(viewer) and viewer.dims.ndisplay == 2 and not is_drawing(viewer)
+
+
+def is_drawing(viewer: ViewerModel) -> bool:
+    """Whether the active layer has a tool at hand that may want the mouse."""
     active = viewer.layers.selection.active
-    drawing = active is not None and str(active.mode) != "pan_zoom"
-    return holds_our_layer(viewer) and viewer.dims.ndisplay == 2 and not drawing
+    return active is not None and str(active.mode) != "pan_zoom"
 
 
 def _pixel(event: Any) -> tuple[float, float]:
@@ -105,22 +109,14 @@ def _pixel(event: Any) -> tuple[float, float]:
 
 def show_position(viewer: ViewerModel, event: Any) -> None:
     """Write where the pointer is in the patient into the help line of the status bar."""
-    active = viewer.layers.selection.active
-    drawing = active is not None and str(active.mode) != "pan_zoom"
-    if viewer.dims.ndisplay == 2 and not drawing:
-        text = position_text(viewer, event.position)
-        if text:
-            viewer.help = text
+    if viewer.dims.ndisplay == 2 and not is_drawing(viewer):
+        viewer.help = position_text(viewer, event.position) or viewer.help
 
 
 def position_text(viewer: ViewerModel, position: Any) -> str:
-    """Where a point of napari's world lies in the patient, in words.
+    """Where a point of napari's world lies in the patient: ``"L 12.0  P 40.5  S 103.2 mm"``.
 
-    Returns
-    -------
-    str
-        Such as ``"L 12.0  P 40.5  S 103.2 mm"``, exact for oblique and tilted scans too; empty
-        where no scan of ours is, or where it has no place in the patient.
+    Exact for oblique and tilted scans too; empty where no scan of ours is, or has no known place.
     """
     for layer in reversed(viewer.layers):
         source = layer.metadata.get(KEY)

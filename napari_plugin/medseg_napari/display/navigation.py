@@ -1,4 +1,4 @@
-"""Go to a place of a label map: a voxel, or the next slice that holds an organ."""
+"""Go to a place of a label map: a voxel, or the next slice that holds a label."""
 
 from __future__ import annotations
 

@@ -147,5 +147,5 @@ def grow(viewer: ViewerModel) -> None:
 
 
 def split_pieces(viewer: ViewerModel) -> None:
-    """Make the second largest piece an organ of its own."""
+    """Make the second largest piece a label of its own."""
     correct(viewer, "Split pieces")

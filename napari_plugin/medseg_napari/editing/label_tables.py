@@ -1,4 +1,4 @@
-"""The organs of a Labels layer: names, colours, codes, and which are shown, solo or locked.
+"""The labels of a Labels layer: names, colours, codes, and which are shown, solo or locked.
 
 The table of names travels in ``layer.metadata["medseg"]["table"]``, where the writers look for it;
 what is shown and locked in ``layer.metadata["medseg_shown"]``, for this session only.
@@ -32,7 +32,7 @@ _LARGEST_VALUE = 65535
 
 @dataclass
 class Visibility:
-    """What the list of organs says beyond names.
+    """What the list of labels says beyond names.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def adopt_layer(layer: Labels, others: Iterable[Layer], present: Iterable[int]) 
 
 
 def new_layer(scan: Image) -> Labels:
-    """An empty Labels layer on the voxels of a scan, with one organ to start with."""
+    """An empty Labels layer on the voxels of a scan, with one label to start with."""
     from napari.layers import Labels
 
     layer = Labels(
@@ -143,20 +143,20 @@ def update_colormap(layer: Labels) -> None:
 
 
 def set_visible(layer: Labels, value: int, visible: bool) -> None:
-    """Show or hide one organ."""
+    """Show or hide one label."""
     (visibility_of(layer).hidden.discard if visible else visibility_of(layer).hidden.add)(value)
     update_colormap(layer)
 
 
 def set_solo(layer: Labels, value: int | None) -> None:
-    """Show one organ alone, or with None all that are not hidden."""
+    """Show one label alone, or with None all that are not hidden."""
     if visibility_of(layer).solo != value:
         visibility_of(layer).solo = value
         update_colormap(layer)
 
 
 def set_locked(layer: Labels, value: int, locked: bool) -> None:
-    """Keep one organ from being changed, or allow it again."""
+    """Keep one label from being changed, or allow it again."""
     (visibility_of(layer).locked.add if locked else visibility_of(layer).locked.discard)(value)
 
 

@@ -39,7 +39,7 @@ class Correction:
     text : str
         What that is, for the person.
     splits_off : int
-        The value in `edit` that is to be a new organ; 0 for none.
+        The value in `edit` that is to be a new label; 0 for none.
     """
 
     edit: Edit | None
@@ -126,7 +126,7 @@ def limit_to_range(target: Target, options: ToolOptions) -> Correction:
 
 
 def split_pieces(target: Target, options: ToolOptions) -> Correction:
-    """Make the second largest piece of the active label an organ of its own."""
+    """Make the second largest piece of the active label a label of its own."""
     from medseg.editing import split_into_pieces
 
     new = _next_value(target)

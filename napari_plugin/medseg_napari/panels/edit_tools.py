@@ -1,4 +1,4 @@
-"""The tools of the Labels panel: brush, corrections of the active organ, cut at two points."""
+"""The tools of the Labels panel: brush, corrections of the active label, cut at two points."""
 
 from __future__ import annotations
 

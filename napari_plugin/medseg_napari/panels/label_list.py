@@ -1,4 +1,4 @@
-"""The list of organs: shown, locked, colour and name, volume, slices."""
+"""The list of labels: shown, locked, colour and name, volume, slices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VALUE_ROLE = Qt.ItemDataRole.UserRole
 
 
 class LabelList(QTableWidget):  # type: ignore[misc]
-    """Rows of organs; it only shows, and tells what the person did.
+    """Rows of labels; it only shows, and tells what the person did.
 
     Signals: `selected(value)`, `visibility_changed(value, yes)`, `lock_changed(value, yes)`,
     `renamed(value, name)`.
@@ -52,7 +52,7 @@ class LabelList(QTableWidget):  # type: ignore[misc]
         self.currentCellChanged.connect(self._on_current)
 
     def show_table(self, table: LabelTable, visibility: Visibility, value: int) -> None:
-        """Fill the list; `value` is the active organ."""
+        """Fill the list; `value` is the active label."""
         blocker = QSignalBlocker(self)
         self.setRowCount(len(table))
         for row, label in enumerate(table):
@@ -94,7 +94,7 @@ class LabelList(QTableWidget):  # type: ignore[misc]
         return next(rows, -1)
 
     def current_value(self) -> int | None:
-        """The active organ, or None."""
+        """The active label, or None."""
         row = self.currentRow()
         return self.value_at(row) if row >= 0 else None
 

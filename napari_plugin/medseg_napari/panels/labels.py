@@ -1,4 +1,4 @@
-"""The Labels panel: the organs of a label map, tools that correct them, names and codes."""
+"""The Labels panel: the labels of a label map, tools that correct them, names and codes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PAUSE_MS = 250
 
 
 class LabelsPanel(QWidget):  # type: ignore[misc]
-    """Lists, shows, locks and corrects the organs of the chosen Labels layer."""
+    """Lists, shows, locks and corrects the labels of the chosen Labels layer."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             layer.events.opacity.disconnect(self._on_layer_opacity)
 
     def _select_named(self, layer: Labels) -> None:
-        """Make an organ of the table the active one."""
+        """Make a label of the table the active one."""
         values = label_tables.table_of(layer).values
         if values and int(layer.selected_label) not in values:
             layer.selected_label = values[0]
@@ -220,7 +220,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _on_selected(self, _event: Any = None) -> None:
         if self._layer is not None:
-            self.form.label_list.choose(int(self._layer.selected_label))
+            self.form.label_list.select(int(self._layer.selected_label))
 
     def _on_shown(self, value: int, visible: bool) -> None:
         if self._layer is not None:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 from medseg_napari.display import setup
 from medseg_napari.display.commands import PLANES
 from medseg_napari.display.crosshair import Crosshair
-from medseg_napari.display.mouse import step_point
+from medseg_napari.display.mouse import is_drawing, step_point
 from medseg_napari.display.orthogonal_views import PlanePicture, other_planes, picture_of
 from medseg_napari.panels.form_parts import pause_timer, wrapped_label
 
@@ -222,9 +222,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
 
     def _on_canvas_press(self, viewer: Any, event: Any) -> Any:
         """Shift-click (and drag) on the canvas moves the point."""
-        active = viewer.layers.selection.active
-        drawing = active is not None and str(active.mode) != "pan_zoom"
-        if event.button != 1 or tuple(event.modifiers) != ("Shift",) or drawing:
+        if event.button != 1 or tuple(event.modifiers) != ("Shift",) or is_drawing(viewer):
             return
         while True:
             event.handled = True
