@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.inference.job import Model, sliding_window_of
+from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks
 from medseg.inference.options import DEFAULT_OPTIONS, Options
 from medseg.inference.roi import roi_on
@@ -21,6 +21,9 @@ from medseg.inference.streaming_argmax import ROWS_AT_ONCE
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device
 from medseg.volume import Grid
+
+if TYPE_CHECKING:
+    from medseg.inference.predictor import Predictor
 
 _FLOAT_BYTES = 4
 _ENOUGH_S = 20.0
@@ -70,37 +73,37 @@ class Estimate:
     main_bytes: int
 
 
-def measure_tile(model: Model, device: Device) -> Probe:
-    """Time and memory of one tile of zeros on a device."""
-    tile = model.plan.patch
-    window = sliding_window_of(model, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
-    image_CIJK = torch.zeros(len(model.plan.channels), *tile)
+def measure_tile(predictor: Predictor) -> Probe:
+    """Time and memory of one tile of zeros on the predictor's device."""
+    tile, device = predictor.plan.patch, predictor.device
+    window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
+    image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
     with _LiveMemory() as memory:
         seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
     if seconds < _ENOUGH_S:
         seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
-    weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
     return Probe(seconds, memory.peak_bytes, weights)
 
 
-def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
+def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
     """What labelling a scan on `grid` will take."""
-    placement = Placement.of(grid, model.plan)
-    extent, tile = placement.prepared.shape, model.plan.patch
+    placement = Placement.of(grid, predictor.plan)
+    extent, tile = placement.prepared.shape, predictor.plan.patch
     default = next(fallbacks(_NO_DEVICE, tile))
     roi = None
     if options.roi is not None:
         roi = roi_on(placement.prepared, options.roi, grid, margin=1)
-    tiles = len(sliding_window_of(model, default, options).starts(extent, roi))
+    tiles = len(sliding_window_of(predictor, default, options).starts(extent, roi))
     _, padded = padding(extent, tile)
-    outputs = model.plan.outputs(model.labels)
+    outputs = predictor.plan.outputs(predictor.labels)
     window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
     native_shape = placement.native_shape
     rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
-    image = len(model.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     main_bytes = image + (3 + 2 * maps) * prod(native_shape)
-    if model.postprocessing.on_probabilities:
+    if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
     return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)

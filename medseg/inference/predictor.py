@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.job import InferenceJob, Model, RawPrediction, sliding_window_of
+from medseg.inference.job import InferenceJob, RawPrediction, sliding_window_of
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tiling import Triple
@@ -59,7 +59,11 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
-        self._check(self.postprocessing)
+        if self.plan.regions and self.postprocessing.on_probabilities:
+            raise PlanError(
+                "a step on probabilities needs classes that exclude each other and this model gives"
+                " regions; leave the step out, or take steps on labels such as components or holes"
+            )
 
     @classmethod
     def load(
@@ -154,7 +158,7 @@ class Predictor:
         image_CIJK, placement = prepare_image(scan, self.plan)
         return self._run(
             InferenceJob(
-                self._model(options),
+                self._with_steps_of(options),
                 image_CIJK,
                 placement,
                 scan.grid,
@@ -184,9 +188,8 @@ class Predictor:
             On `grid`, without the scan's provenance.
         """
         placement = Placement.of(grid, self.plan)
-        model, options = self._model(DEFAULT_OPTIONS), DEFAULT_OPTIONS
         return self._run(
-            InferenceJob(model, image_CIJK, placement, grid, Provenance(), options, progress)
+            InferenceJob(self, image_CIJK, placement, grid, Provenance(), DEFAULT_OPTIONS, progress)
         ).labels
 
     def _run(self, job: InferenceJob) -> Prediction:
@@ -212,25 +215,29 @@ class Predictor:
             What will be asked for.
         probe : Probe
         """
-        return estimate(self._model(options), grid, options, probe=probe)
+        return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
-        return measure_tile(self._model(DEFAULT_OPTIONS), self.device)
+        return measure_tile(self)
 
-    def _model(self, options: Options) -> Model:
-        postprocessing = self.postprocessing
-        if options.postprocessing is not None:
-            postprocessing = build_postprocessing(options.postprocessing)
-            self._check(postprocessing)
-        return Model(self.network, self.plan, self.labels, postprocessing)
+    @property
+    def own_classes(self) -> list[int]:
+        """The class that each region writes; empty when classes exclude each other."""
+        return [region[0] for region in self.plan.regions]
 
-    def _check(self, postprocessing: Postprocessing) -> None:
-        if self.plan.regions and postprocessing.on_probabilities:
-            raise PlanError(
-                "a step on probabilities needs classes that exclude each other and this model gives"
-                " regions; leave the step out, or take steps on labels such as components or holes"
-            )
+    def channel_of(self, name: str) -> int | None:
+        """Channel of the network's logits that stands for a label; None without a name."""
+        if not name:
+            return None
+        index = self.labels.names.index(name) + 1
+        return self.own_classes.index(index) if self.plan.regions else index
+
+    def _with_steps_of(self, options: Options) -> Predictor:
+        """A predictor with the postprocessing that some options ask for."""
+        if options.postprocessing is None:
+            return self
+        return replace(self, postprocessing=build_postprocessing(options.postprocessing))
 
     def _run_on(self, job: InferenceJob, attempt: Fallback) -> RawPrediction:
         """Classes and maps, with the network on the attempt's device for as long as it takes."""
@@ -245,5 +252,5 @@ class Predictor:
     def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start`; shape (L, *patch)."""
         default = next(fallbacks(self.device, self.plan.patch))
-        window = sliding_window_of(self._model(DEFAULT_OPTIONS), default, DEFAULT_OPTIONS)
+        window = sliding_window_of(self, default, DEFAULT_OPTIONS)
         return window.logits(image_CIJK, start)

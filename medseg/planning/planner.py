@@ -146,8 +146,8 @@ def _has_sides(labels: LabelTable) -> bool:
     names = [name.lower() for name in labels.names]
     if any(side in name for name in names for side in ("left", "right")):
         return True
-    words = {word.lower() for name in labels.names for word in _WORD.findall(name)}
-    return not words.isdisjoint(_SIDES)
+    tokens = {token.lower() for name in labels.names for token in _WORD.findall(name)}
+    return not tokens.isdisjoint(_SIDES)
 
 
 def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
