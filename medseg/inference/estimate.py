@@ -102,6 +102,7 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
     image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
     main_bytes = image + (3 + 2 * maps) * prod(native_shape)
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES

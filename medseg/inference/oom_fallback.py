@@ -71,12 +71,6 @@ def run_with_fallback(
 ) -> tuple[Result, tuple[str, ...]]:
     """The result of the first attempt for which the memory suffices.
 
-    Parameters
-    ----------
-    attempts : iterator of Fallback
-    work : callable
-        Does the work in one of these ways; started afresh for each.
-
     Returns
     -------
     result

@@ -49,12 +49,6 @@ class ProbabilityMaps:
     def record(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
         """Let the channels of some rows pass, and write those rows of the maps.
 
-        Parameters
-        ----------
-        values : iterator of torch.Tensor
-            Logits of one channel after another at those rows.
-        rows : slice
-
         Yields
         ------
         torch.Tensor

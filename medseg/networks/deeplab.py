@@ -154,16 +154,6 @@ class DeepLab(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: one map seen at several reaches at once.
 
-    Parameters
-    ----------
-    factory : ConvFactory
-    channels, width : int
-        Channels in; channels of each branch and out.
-    rates : tuple of tuple of int
-        Dilation of each dilated branch along each axis.
-    separable : bool
-        Whether dilated convolutions are separable.
-
     Notes
     -----
     The branch that averages the whole map has a bias and no norm: over a single voxel a norm

@@ -72,19 +72,7 @@ class PatientRecipe:
 
 @dataclass(frozen=True)
 class ArchivedSeries:
-    """A series that was written.
-
-    Parameters
-    ----------
-    patient : str
-        Name of the patient's folder.
-    folder : Path
-        Where its files lie; other series may lie there too.
-    series_uid : str
-        SeriesInstanceUID.
-    truth : LabelMap
-        On the grid of the series.
-    """
+    """A series that was written."""
 
     patient: str
     folder: Path

@@ -22,13 +22,7 @@ _OFF_PLANE = 0.01  # of the distance between slices
 
 
 def check_structures(path: Path, labels: NativeLabels) -> None:
-    """Raise `WriteError` unless the contours hold the labels' pixels and no others.
-
-    Raises
-    ------
-    WriteError
-        Code ``SELF_CHECK``.
-    """
+    """Raise `WriteError` (``SELF_CHECK``) unless contours hold the labels' pixels and no others."""
     from pydicom import dcmread
 
     voxels, first = np.zeros_like(labels.values), labels.slices.grids[0]

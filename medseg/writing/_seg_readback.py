@@ -22,7 +22,7 @@ _TOLERANCE_MM = 0.1
 
 
 def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) -> None:
-    """Raise `WriteError` unless the file holds the labels at their places.
+    """Raise `WriteError` (``SELF_CHECK``) unless the file holds the labels at their places.
 
     Every frame is put where its own plane position says, and must refer to the source slice that
     lies there.
@@ -35,11 +35,6 @@ def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) 
         What it was made from.
     values : sequence of int
         The label value of segment 1, 2, 3...
-
-    Raises
-    ------
-    WriteError
-        Code ``SELF_CHECK``.
     """
     from pydicom import dcmread
 

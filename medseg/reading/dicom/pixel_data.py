@@ -157,15 +157,7 @@ def _uid(text: str) -> Any:
 def check_pixel_length(file: DicomFile) -> None:
     """Raise `ReadError` when a file's pixels cannot all be there, or nothing decodes them.
 
-    Parameters
-    ----------
-    file : DicomFile
-        Only its header and its size are looked at.
-
-    Raises
-    ------
-    ReadError
-        Code ``TRUNCATED`` or ``UNSUPPORTED``.
+    Only its header and size are looked at; the code is ``TRUNCATED`` or ``UNSUPPORTED``.
     """
     from pydicom.pixels.decoders.base import get_decoder
 

@@ -115,11 +115,6 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
 def native_slices_of(frames: Sequence[Frame]) -> NativeSlices:
     """Where frames lie by their own headers, for results that must lie there too.
 
-    Parameters
-    ----------
-    frames : sequence of Frame
-        At least two, sorted along their normal.
-
     Returns
     -------
     NativeSlices

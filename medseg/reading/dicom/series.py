@@ -109,12 +109,6 @@ def read_files(
 def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
     """Every stack of images below a folder, readable or not, without reading pixels.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Searched at any depth; a single DICOM file is listed too.
-    progress : Progress, optional
-
     Returns
     -------
     list of Stack
