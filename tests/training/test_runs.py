@@ -55,7 +55,7 @@ whole = checkpoint.save_file
 if moment == "while":
     checkpoint.save_file = half_written
 options = msgspec.json.decode(options, type=TrainingOptions)
-train(open_dataset(folder), Path(run), options=options, plan=read_plan(plan), progress=after_a_step)
+train(open_dataset(folder), Path(run), options=options, plan=read_plan(Path(plan)), progress=after_a_step)
 """
 
 
