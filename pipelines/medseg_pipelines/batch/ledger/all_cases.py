@@ -18,13 +18,7 @@ class AllCases:
     """Cases in the order in which they were queued; they can be gone through again and again.
 
     They are read in portions, between which others may write: what changes meanwhile is seen
-    before or after the change.
-
-    Parameters
-    ----------
-    output : Path
-    superseded : bool, default False
-        Whether those are among them whose result another took the place of.
+    before or after the change. Superseded ones are left out unless asked for.
     """
 
     def __init__(self, output: Path, *, superseded: bool = False) -> None:
