@@ -12,7 +12,7 @@ from pyarrow import parquet
 from batch_rows import BEGAN, found, row
 from batch_stand_ins import World
 from medseg.errors import WriteError
-from medseg_pipelines.batch.ledger.all_cases import AllCases
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.reports import live_tables
 from medseg_pipelines.batch.reports import report as report_module
 from medseg_pipelines.batch.reports.live_tables import Debounced, Tables

@@ -154,25 +154,12 @@ def make_rules(
     orientation: Iterable[Plane] = (),
     rules_file: Path | None = None,
 ) -> Rules:
-    """Check the rules of the command line before anything runs.
+    """Check the rules of the command line before anything runs; all of them must hold.
 
-    Parameters
-    ----------
-    where : iterable of str
-        Such as ``Modality=CT``, ``SliceThickness<=3`` or ``SeriesDescription~*lung*``; all of it
-        must hold of every scan, and so must the others.
-    description, exclude : iterable of str
-        Patterns of which one, or none, must fit the SeriesDescription.
-    orientation : iterable of {"axial", "coronal", "sagittal", "oblique"}
-    rules_file : Path or None
-        A TOML file of rules, of which one must take the scan, too.
-
-    Raises
-    ------
-    ReadError
-        When the file cannot be read.
-    InputError
-        Code ``RULE_SYNTAX``: what is wrong, and where.
+    `where` has comparisons such as ``Modality=CT``, ``SliceThickness<=3`` or
+    ``SeriesDescription~*lung*``; one of `description` and none of `exclude` must fit the
+    SeriesDescription; one rule of the file must take the scan. Raises `ReadError` when the file
+    cannot be read, `InputError` with code ``RULE_SYNTAX`` for what is no rule.
     """
     patterns = RuleText(
         description=tuple(description), exclude=tuple(exclude), orientation=tuple(orientation)
@@ -182,15 +169,7 @@ def make_rules(
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
-    """Read a file of rules, in their order; those without a name are called by their number.
-
-    Raises
-    ------
-    ReadError
-        When the file cannot be read.
-    InputError
-        Code ``RULE_SYNTAX``: what is wrong, and where.
-    """
+    """Read a file of rules, in their order; those without a name are called by their number."""
     try:
         with path.open("rb") as file:
             stored = file.read(_MOST_FILE_BYTES)

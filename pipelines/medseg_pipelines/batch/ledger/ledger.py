@@ -20,9 +20,10 @@ from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.ledger.storage_errors import BUSY_SECONDS, sqlite_error
 from medseg_pipelines.batch.messages import Row, State
 
-__all__ = ["Ledger", "Row", "row_of"]
+__all__ = ["AllCases", "Ledger", "Row", "row_of"]
 
 SCHEMA_VERSION = 2
+_AT_ONCE = 2000  # cases that are read together
 _APPLICATION = 0x6D656473  # "meds", so that `file` knows it
 _PRAGMAS = ("journal_mode = DELETE", "synchronous = FULL")
 _SCHEMA = """
@@ -47,6 +48,10 @@ CREATE INDEX IF NOT EXISTS cases_by_folder ON cases (folder);
 CREATE INDEX IF NOT EXISTS cases_by_lineage ON cases (lineage);
 DROP TABLE IF EXISTS owners; -- of version 1, when several runs shared cases
 """
+_PORTION = (
+    "SELECT rowid AS number, * FROM cases WHERE rowid > ? AND (superseded_by = '' OR ?)"
+    " ORDER BY rowid LIMIT ?"
+)
 
 
 class Ledger:
@@ -223,6 +228,30 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise sqlite_error(error, self.path) from error
+
+
+class AllCases:
+    """Every case, in the order in which they were queued, again and again: there may be a million.
+
+    They are read in portions, between which others may write: what changes meanwhile is seen
+    before or after the change. Superseded ones are left out unless asked for.
+    """
+
+    def __init__(self, output: Path, *, superseded: bool = False) -> None:
+        self._output, self._superseded = output, superseded
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        """Go through the cases, each with a number that stays its own."""
+        last = 0
+        with Ledger.of(self._output) as ledger:
+            while True:
+                with ledger.reading() as db:
+                    portion = db.execute(_PORTION, [last, self._superseded, _AT_ONCE]).fetchall()
+                for record in portion:
+                    yield record["number"], row_of(record)
+                if len(portion) < _AT_ONCE:
+                    return
+                last = portion[-1]["number"]
 
 
 def _condition(run_config: RunConfig | None, *, superseded: bool) -> tuple[str, list[Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg_pipelines.batch.ledger.all_cases import AllCases
 from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.destination import stem
 

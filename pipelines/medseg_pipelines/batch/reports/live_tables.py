@@ -10,9 +10,8 @@ from pathlib import Path
 
 from medseg.errors import MedsegError
 from medseg_pipelines.batch.events import Planned
-from medseg_pipelines.batch.ledger.all_cases import AllCases
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.ledger import AllCases, Ledger
 from medseg_pipelines.batch.reports.report import REPORT_FILE, write_report
 from medseg_pipelines.batch.reports.status import keep_command
 from medseg_pipelines.batch.reports.summary import CSV_FILE, PARQUET_FILE, write_summary

@@ -14,9 +14,8 @@ import msgspec
 from rich.table import Table
 
 from medseg.errors import InputError
-from medseg_pipelines.batch.ledger.all_cases import AllCases
 from medseg_pipelines.batch.ledger.layout import CASE_FILE, Places
-from medseg_pipelines.batch.ledger.ledger import Ledger
+from medseg_pipelines.batch.ledger.ledger import AllCases, Ledger
 from medseg_pipelines.batch.messages import Row, State
 from medseg_pipelines.batch.reports.summary import utc
 from medseg_pipelines.console import Console
