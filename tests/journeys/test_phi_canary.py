@@ -110,7 +110,7 @@ INLINE = """
 import sys
 from batch_stand_ins import InlinePool
 from medseg_pipelines.batch import archive_run
-from medseg_pipelines.batch.workers import case_work
+from medseg_pipelines.batch.workers import case as case_work
 from medseg_pipelines.cli import main
 
 write = case_work.write_labels
