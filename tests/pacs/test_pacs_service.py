@@ -146,7 +146,7 @@ def small(settings, spool_of, serving, segmenter):
 )
 def test_rules_choose_the_model(small, put, model, tmp_path, modality, expected):
     rules = tmp_path / "rules.toml"
-    rules.write_text(f"[[rule]]\nwhere = ['Modality == \"{modality}\"']\nmodel = '{model}'\n")
+    rules.write_text(f"[[rule]]\nwhere.Modality = '{modality}'\nmodel = '{model}'\n")
     service, spool = small(rules=str(rules))
     put(spool)
     service.segment()

@@ -12,15 +12,14 @@ import msgspec
 
 from medseg.errors import InputError
 from medseg.model_package import find_package
-from medseg_pipelines.batch.archive.rules import Rule, Rules, RuleText
-from medseg_pipelines.batch.archive.rules_file import read_rules
+from medseg_pipelines.batch.archive.rules import Rule, Rules, RuleText, read_rules
 from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.messages import Settings, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, WorkerPool
 from medseg_pipelines.pacs.client import connected
 from medseg_pipelines.pacs.offers import LABELMAP_SEG
@@ -78,7 +77,7 @@ class Segmenter:
         options = BatchOptions(
             settings=self._what(),
             device=self._settings.work.device,
-            crew=lambda: self._crew,
+            pool=lambda: self._crew,
             min_slices=self._settings.work.min_slices,
         )
         events = _Telling(series, self._log, self._check)
@@ -134,7 +133,7 @@ class _Telling(NullEvents):
     def __init__(self, series: str, log: Log, check: Callable[[], None]) -> None:
         self._series, self._log, self._check = series, log, check
 
-    def told(self, message: str) -> None:
+    def on_message(self, message: str) -> None:
         self._log.say(f"series {self._series[:8]}: {message}")
 
     def check(self) -> None:
@@ -168,11 +167,6 @@ class _LastingCrew:
                 }
         return reports
 
-    def kill(self, case: str) -> None:
-        """Stop working on a case."""
-        self._hands.discard(case)
-        self._working().kill(case)
-
     def close(self) -> None:
         """The run is over; workers with nothing in hand wait for the next one."""
         if self._hands:
@@ -187,7 +181,7 @@ class _LastingCrew:
 
     def _working(self) -> WorkerPool:
         if self._crew is None:
-            self._crew = LocalCrew()
+            self._crew = LocalPool()
         return self._crew
 
 
