@@ -78,7 +78,7 @@ def test_the_least_certain_comes_first_and_what_is_broken_last(scans, model, tmp
 
 def test_a_search_that_was_stopped_goes_on(scans, model, monkeypatch) -> None:
     looked = []
-    real = active_learning._look_at
+    real = active_learning._uncertainty_of
 
     def look_at(predictor, source, progress):
         looked.append(source.name)
