@@ -7,6 +7,7 @@ residual networks of three axes and one channel.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,7 +23,7 @@ from medseg.networks.encoders.protocol import Encoder
 CLASSIFIERS = ("fc.", "classifier.", "aux_classifier.", "conv_seg.")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 COUNTER = ".num_batches_tracked"
-LEAST_LIKENESS = 0.75
+LEAST_MATCH = 0.75
 """ResNet-152 resembles ResNet-101 by 0.67; MedicalNet's ResNet-18 ours, which learns its shortcuts
 where that one has none, by 0.85."""
 
@@ -45,7 +46,7 @@ class PretrainedReport(msgspec.Struct, frozen=True, kw_only=True):
         Keys of the file that the encoder has not.
     wrong_shape : tuple of str
         Keys of both whose shapes differ: they keep what they had.
-    homeless : tuple of str
+    dropped_norm : tuple of str
         Running statistics in the file of norms that have none (instance norm).
     ignored : tuple of str
         Keys of the file that belong to its classifier.
@@ -56,7 +57,7 @@ class PretrainedReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     wrong_shape: tuple[str, ...]
-    homeless: tuple[str, ...]
+    dropped_norm: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
@@ -169,12 +170,12 @@ def _check_axes(
 def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that resemble the encoder too little, or another one more."""
     own, file = _signature(encoder.state_dict()), _signature(weights)
-    likeness = _match_score(own, file)
-    if likeness == 1:
+    score = _match_score(own, file)
+    if score == 1:
         return
     others = {name: _match_score(_published(name), file) for name in names()}
     best = max(others, key=lambda name: others[name])
-    if likeness >= max(LEAST_LIKENESS, others[best]):
+    if score >= max(LEAST_MATCH, others[best]):
         return
     odd = _other_width(own, file)
     if odd is not None:
@@ -182,7 +183,7 @@ def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: P
             f"'{odd}' has {file[odd]} channels in {path} and {own[odd]} in the encoder; published"
             " weights fit only their own architecture at a width of 1"
         )
-    is_similar = others[best] >= LEAST_LIKENESS
+    is_similar = others[best] >= LEAST_MATCH
     guess = f"it looks like {best}" if is_similar else f"it is none of: {', '.join(names())}"
     raise PackageError(f"the weights in {path} are not of this encoder's architecture; {guess}")
 
@@ -203,6 +204,7 @@ def _signature(tensors: Mapping[str, Tensor]) -> Signature:
     }
 
 
+@functools.cache
 def _published(name: str) -> Signature:
     """The signature of an encoder at its published width; no memory is taken for weights."""
     with torch.device("meta"):
@@ -244,18 +246,18 @@ def _report(
     loaded = [key for key, tensor in fitted.items() if tensor.shape == own[key].shape]
     ignored = [key for key in stored if key.startswith(CLASSIFIERS)]
     strange = [key for key in stored if key not in own and key not in ignored]
-    homeless = [key for key in strange if _is_homeless(key, own)]
+    dropped_norm = [key for key in strange if _is_dropped_norm(key, own)]
     return PretrainedReport(
         loaded=tuple(loaded),
         adapted=tuple(key for key in loaded if fitted[key] is not stored[key]),
         missing=tuple(key for key in own if key not in stored and not key.endswith(COUNTER)),
-        unexpected=tuple(key for key in strange if key not in homeless),
+        unexpected=tuple(key for key in strange if key not in dropped_norm),
         wrong_shape=tuple(key for key in fitted if key not in loaded),
-        homeless=tuple(homeless),
+        dropped_norm=tuple(dropped_norm),
         ignored=tuple(ignored),
     )
 
 
-def _is_homeless(key: str, own: Mapping[str, Tensor]) -> bool:
+def _is_dropped_norm(key: str, own: Mapping[str, Tensor]) -> bool:
     """Whether this is a running statistic of a norm that the encoder has, but without."""
     return key.endswith(STATISTICS) and f"{key.rpartition('.')[0]}.weight" in own

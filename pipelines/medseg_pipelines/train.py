@@ -118,7 +118,7 @@ def _say_pretrained(run: Path, options: TrainingOptions, console: Console) -> No
         ("Not in the file", report.missing),
         ("Not in the encoder", report.unexpected),
         ("Of another shape", report.wrong_shape),
-        ("Without a place under instance norm", report.homeless),
+        ("Without a place under instance norm", report.dropped_norm),
     ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
