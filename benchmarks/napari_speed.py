@@ -10,7 +10,7 @@
 3. Fresh processes start a viewer with the plugin and with it hidden from napari, in turns: seconds
    of wall and of processor time, medians. Then what the first opening of each panel adds.
 
-Writes results/napari.md and .json.
+Writes results/napari_speed.md and .json.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ def main() -> None:
         found["startup"] = startup(options.repeat)
         found["viewing"] = viewing(options.slices, options.rows)
         found["inference"] = inference(options.repeat)
-    RESULTS.joinpath("napari.json").write_text(json.dumps(found, indent=2) + "\n")
-    RESULTS.joinpath("napari.md").write_text(table(found, options))
-    print(RESULTS.joinpath("napari.md").read_text())
+    RESULTS.joinpath("napari_speed.json").write_text(json.dumps(found, indent=2) + "\n")
+    RESULTS.joinpath("napari_speed.md").write_text(table(found, options))
+    print(RESULTS.joinpath("napari_speed.md").read_text())
 
 
 def machine() -> dict[str, Any]:

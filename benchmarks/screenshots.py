@@ -89,7 +89,7 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     """The steps of `docs/tutorials/napari.md`, one picture each."""
     viewer, study = open_viewer("Study")
     study.open_study(folder / "archive" / "held-out")
-    wait_for(lambda: study.form.table.rowCount() > 0 and not study.form.activity.busy)
+    wait_for(lambda: study.form.table.rowCount() > 0 and not study.form.job.busy)
     study.form.table.selectRow(0)
     study.open_series()
     wait_for(lambda: len(viewer.layers) == 1)
@@ -104,9 +104,9 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     wait_for(lambda: False, seconds=5)  # for the estimate of the next run
     save(viewer, TUTORIAL["segment"], close=False)
     segment.form.accept.click()
-    organs = next_panel(viewer, segment, "Labels")
+    labels = next_panel(viewer, segment, "Labels")
     save(viewer, TUTORIAL["labels"], close=False)
-    export = next_panel(viewer, organs, "Export")
+    export = next_panel(viewer, labels, "Export")
     picture_of_an_export(viewer, export)
 
 
@@ -118,8 +118,8 @@ def picture_of_an_export(viewer: Any, panel: Any) -> None:
         panel.form.folder.setText(folder)
         wait_for(lambda: panel.plan is not None)
         panel.form.export.click()
-        wait_for(lambda: not panel.activity.busy)
-        print(panel.activity.message.text(), sorted(path.name for path in Path(folder).iterdir()))
+        wait_for(lambda: not panel.job.busy)
+        print(panel.job.message.text(), sorted(path.name for path in Path(folder).iterdir()))
         panel.form.replace.setChecked(True)
         wait_for(lambda: panel.plan is not None)
         panel.form.folder.setText(folder)

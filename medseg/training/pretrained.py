@@ -23,7 +23,7 @@ from medseg.networks.encoders.protocol import Encoder
 CLASSIFIERS = ("fc.", "classifier.", "aux_classifier.", "conv_seg.")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 COUNTER = ".num_batches_tracked"
-LEAST_MATCH = 0.75
+MIN_MATCH = 0.75
 """ResNet-152 resembles ResNet-101 by 0.67; MedicalNet's ResNet-18 ours, which learns its shortcuts
 where that one has none, by 0.85."""
 
@@ -170,12 +170,12 @@ def _check_axes(
 def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that resemble the encoder too little, or another one more."""
     own, file = _signature(encoder.state_dict()), _signature(weights)
-    score = _match_score(own, file)
-    if score == 1:
+    match = _match_score(own, file)
+    if match == 1:
         return
     others = {name: _match_score(_published(name), file) for name in names()}
     best = max(others, key=lambda name: others[name])
-    if score >= max(LEAST_MATCH, others[best]):
+    if match >= max(MIN_MATCH, others[best]):
         return
     odd = _other_width(own, file)
     if odd is not None:
@@ -183,7 +183,7 @@ def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: P
             f"'{odd}' has {file[odd]} channels in {path} and {own[odd]} in the encoder; published"
             " weights fit only their own architecture at a width of 1"
         )
-    is_similar = others[best] >= LEAST_MATCH
+    is_similar = others[best] >= MIN_MATCH
     guess = f"it looks like {best}" if is_similar else f"it is none of: {', '.join(names())}"
     raise PackageError(f"the weights in {path} are not of this encoder's architecture; {guess}")
 
@@ -246,7 +246,7 @@ def _report(
     loaded = [key for key, tensor in fitted.items() if tensor.shape == own[key].shape]
     ignored = [key for key in stored if key.startswith(CLASSIFIERS)]
     strange = [key for key in stored if key not in own and key not in ignored]
-    dropped_norm = [key for key in strange if _is_dropped_norm(key, own)]
+    dropped_norm = [key for key in strange if _lacks_statistics(key, own)]
     return PretrainedReport(
         loaded=tuple(loaded),
         adapted=tuple(key for key in loaded if fitted[key] is not stored[key]),
@@ -258,6 +258,6 @@ def _report(
     )
 
 
-def _is_dropped_norm(key: str, own: Mapping[str, Tensor]) -> bool:
+def _lacks_statistics(key: str, own: Mapping[str, Tensor]) -> bool:
     """Whether this is a running statistic of a norm that the encoder has, but without."""
     return key.endswith(STATISTICS) and f"{key.rpartition('.')[0]}.weight" in own

@@ -25,7 +25,7 @@ from medseg.training.state import read_state
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
-PATIENCE_S = 2.0
+STOP_TIMEOUT_S = 2.0
 """How long a starting run waits for somebody who only looks at the lock."""
 
 Kind = TypeVar("Kind")
@@ -164,7 +164,7 @@ def run_lock(run: Path) -> Iterator[None]:
     InputError
         When another process holds it.
     """
-    lock = FileLock(run / LOCK, timeout=PATIENCE_S)
+    lock = FileLock(run / LOCK, timeout=STOP_TIMEOUT_S)
     try:
         lock.acquire()
     except Timeout as error:

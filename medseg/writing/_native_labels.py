@@ -26,7 +26,7 @@ class NativeLabels:
         SeriesInstanceUID.
     carried : bool
         Whether the labels were made on other slices, those of a repaired scan.
-    maker : Creator or None
+    creator : Creator or None
         Who drew them; None stands for medseg itself.
     """
 
@@ -35,7 +35,7 @@ class NativeLabels:
     table: LabelTable
     series_uid: str
     carried: bool = False
-    maker: Creator | None = None
+    creator: Creator | None = None
 
 
 def on_native_slices(labels: LabelMap) -> NativeLabels:
@@ -66,7 +66,7 @@ def on_native_slices(labels: LabelMap) -> NativeLabels:
             " write .nii.gz instead",
             code="BLANK_UIDS",
         )
-    values = native.carried(labels.values, labels.grid) if native else labels.values
+    values = native.sample_labels(labels.values, labels.grid) if native else labels.values
     return NativeLabels(
-        values, slices, labels.table, source.series_uid, native is not None, labels.maker
+        values, slices, labels.table, source.series_uid, native is not None, labels.creator
     )

@@ -1,4 +1,4 @@
-"""The command line's door to hospitals' archives; only click is imported until a command runs."""
+"""Commands of hospitals' archives (PACS); only click is imported until a command runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medseg_pipelines.cli_options import file_path, showing
+from medseg_pipelines.cli_options import file_path, open_console
 
 if TYPE_CHECKING:
     from medseg_pipelines.pacs.client import Via
@@ -46,7 +46,7 @@ def echo(ctx: click.Context, settings: Path, peer: str) -> None:
     """Ask whether peers answer."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         ctx.exit(0 if commands.echo(settings, peer=peer, console=console) else 1)
 
 
@@ -87,13 +87,13 @@ def pull(
     """Fetch series into the spool; run again to go on."""
     from medseg_pipelines.pacs import commands
 
-    named = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
-    wanted = query | {keyword: uid for keyword, uid in named.items() if uid}
-    with showing() as console:
-        whole = commands.pull(
-            settings, peer=peer, query=wanted, via=via, most=most, dry=dry, console=console
+    uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+    keys = query | {keyword: uid for keyword, uid in uids.items() if uid}
+    with open_console() as console:
+        complete = commands.pull(
+            settings, peer=peer, query=keys, via=via, most=most, dry=dry, console=console
         )
-    ctx.exit(0 if whole else 1)
+    ctx.exit(0 if complete else 1)
 
 
 @pacs.command()
@@ -114,7 +114,7 @@ def push(
     """Send FILES (DICOM SEG, SR, RT Structure Set, or folders of them) to a peer."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         ctx.exit(0 if commands.push(settings, files, peer=peer, via=via, console=console) else 1)
 
 
@@ -124,7 +124,7 @@ def listen(settings: Path) -> None:
     """Receive series into the spool until stopped."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         commands.listen(settings, console=console)
 
 
@@ -134,7 +134,7 @@ def run(settings: Path) -> None:
     """Receive series, segment them and send the results back, until stopped."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         commands.serve(settings, console=console)
 
 
@@ -145,7 +145,7 @@ def status(settings: Path, *, as_json: bool) -> None:
     """Show what was received, what became of it, and what was given up."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         commands.status(settings, as_json=as_json, console=console)
 
 
@@ -157,5 +157,5 @@ def retry(names: tuple[str, ...], settings: Path, *, refused: bool) -> None:
     """Try dead letters again: all, or those whose NAMES (beginnings of them) are given."""
     from medseg_pipelines.pacs import commands
 
-    with showing() as console:
+    with open_console() as console:
         commands.retry(settings, names, refused=refused, console=console)

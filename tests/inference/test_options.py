@@ -275,12 +275,12 @@ def test_the_network_is_put_back_where_it_was():
     gpu = Device(torch.device("meta"), None, "stands for a GPU")
     one = dataclasses.replace(predictor(network=Moving()), device=gpu)
     way = list(fallbacks(gpu, (8, 8, 8)))[-1]
-    one._found(Labels(), way)
+    one._run_on(Labels(), way)
     assert moves == ["cpu", "meta"]
 
 
 class Labels:
-    def found(self, attempt):
+    def predict(self, attempt):
         assert attempt.device.torch_device.type == "cpu"
 
 

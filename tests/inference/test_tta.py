@@ -65,7 +65,7 @@ def test_a_predictor_mirrors_along_the_axes_of_its_training(tmp_path):
     plain = Predictor.load(package, device="cpu")
     mirrored = Predictor.load(package, device="cpu", tta=True)
     assert package.manifest.plan.mirror_axes == (0, 1, 2)
-    assert len(mirrored.network.images) == 8
+    assert len(mirrored.network.flips) == 8
     before, after = plain.predict(scan), mirrored.predict(scan)
     assert after.grid.same_as(scan.grid)
     assert not (after.values == before.values).all()

@@ -21,11 +21,11 @@ def other_modality(
     """A sentence when a model was trained on scans of another kind, else an empty string."""
     source = source_of(data, attributes)
     expected = package.manifest.card.modality
-    found = source["modality"] if source else ""
-    if not expected or not found or expected == found:
+    modality = source["modality"] if source else ""
+    if not expected or not modality or expected == modality:
         return ""
     return (
-        f"{package.manifest.name} was trained on {expected} and this scan is {found}: its labels"
+        f"{package.manifest.name} was trained on {expected} and this scan is {modality}: its labels"
         " mean nothing here, unless you know better."
     )
 
@@ -46,13 +46,7 @@ def file_of(source_path: object) -> str:
 
 
 def installation_warning(python: str | None = None, pyside: str | None = None) -> str:
-    """A sentence when this Python and Qt are known to abort together, else an empty string.
-
-    Parameters
-    ----------
-    python, pyside : str, optional
-        Versions to judge instead of the installed ones.
-    """
+    """A sentence when this Python and Qt are known to abort together, else an empty string."""
     python = python or platform.python_version()
     pyside = _pyside_version() if pyside is None else pyside
     if not pyside or _numbers(python) >= (3, 12) or _numbers(pyside) < (6, 12):

@@ -140,7 +140,7 @@ class Reader:
         for part in content.parts:
             spoken = [row for row in rows if os.fsdecode(joined(row[0], row[1])) == part.speaker]
             image = self._again(spoken[0]) if spoken else None
-            words = stack_facts.words_of(image) if image else {}
+            words = stack_facts.free_text_of(image) if image else {}
             parts.append(self._answered(part, words))
         return replace(content, parts=tuple(parts))
 
@@ -187,7 +187,7 @@ class Reader:
         home = os.path.commonpath([os.fsdecode(row[0]) for row in rows])
         return tuple(
             self._answered(
-                _part(header, twin, home, [listed[path] for path in header.paths]), header.words
+                _part(header, twin, home, [listed[path] for path in header.paths]), header.free_text
             )
             for header, twin in _twins(headers)
         )
@@ -214,7 +214,7 @@ class Reader:
             return (faulty(row, _fault_of(error)),)
         place = os.fsdecode(joined(row[0], row[1]))
         return tuple(
-            self._answered(_part(header, twin, place, [row]), header.words)
+            self._answered(_part(header, twin, place, [row]), header.free_text)
             for header, twin in _twins(headers)
         )
 

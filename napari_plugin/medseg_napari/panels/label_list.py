@@ -1,4 +1,4 @@
-"""The list of organs: shown, locked, colour and name, volume, slices."""
+"""The list of labels: shown, locked, colour and name, volume, slices."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from medseg_napari.panels.form_parts import swatch
 
 if TYPE_CHECKING:
     from medseg.editing import LabelStatistics
@@ -28,15 +30,16 @@ _OUTLINED = "QTableView::indicator:unchecked { border: 1px solid #7c838d; border
 _VALUE_ROLE = Qt.ItemDataRole.UserRole
 
 
-class OrganTable(QTableWidget):  # type: ignore[misc]
-    """Rows of organs; it only shows, and tells what the person did.
+class LabelList(QTableWidget):  # type: ignore[misc]
+    """Rows of labels; it only shows, and tells what the person did.
 
-    Signals: `chosen(value)`, `shown(value, yes)`, `locked(value, yes)`, `renamed(value, name)`.
+    Signals: `selected(value)`, `visibility_changed(value, yes)`, `lock_changed(value, yes)`,
+    `renamed(value, name)`.
     """
 
-    chosen = Signal(int)
-    shown = Signal(int, bool)
-    locked = Signal(int, bool)
+    selected = Signal(int)
+    visibility_changed = Signal(int, bool)
+    lock_changed = Signal(int, bool)
     renamed = Signal(int, str)
 
     def __init__(self) -> None:
@@ -48,38 +51,35 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
         self.itemChanged.connect(self._on_changed)
         self.currentCellChanged.connect(self._on_current)
 
-    def show_table(self, table: LabelTable, shown: Visibility, value: int) -> None:
-        """Fill the list; `value` is the active organ."""
+    def show_table(self, table: LabelTable, visibility: Visibility, value: int) -> None:
+        """Fill the list; `value` is the active label."""
         blocker = QSignalBlocker(self)
         self.setRowCount(len(table))
         for row, label in enumerate(table):
-            self._fill(row, label, shown)
+            self._fill(row, label, visibility)
         blocker.unblock()
-        self.choose(value)
+        self.select(value)
 
     def show_statistics(self, statistics: Mapping[int, LabelStatistics], axis: int) -> None:
         """Write volumes and slices."""
         blocker = QSignalBlocker(self)
         for row in range(self.rowCount()):
-            one = statistics.get(self.value_at(row))
-            self.item(row, VOLUME).setText(_millilitres(one.volume_ml) if one else "0")
-            self.item(row, SLICES).setText(str(one.slices[axis]) if one else "0")
+            label = statistics.get(self.value_at(row))
+            self.item(row, VOLUME).setText(_millilitres(label.volume_ml) if label else "0")
+            self.item(row, SLICES).setText(str(label.slices[axis]) if label else "0")
         blocker.unblock()
 
-    def choose(self, value: int) -> None:
-        """Make the row of an organ the current one, without telling so."""
+    def select(self, value: int) -> None:
+        """Make the row of a label the current one, without telling so."""
         blocker = QSignalBlocker(self)
-        rows = [row for row in range(self.rowCount()) if self.value_at(row) == value]
-        if rows:
-            self.setCurrentCell(rows[0], NAME)
-        else:
-            self.setCurrentCell(-1, -1)
+        row = self.row_of(value)
+        self.setCurrentCell(row, NAME if row >= 0 else -1)
         blocker.unblock()
         self.viewport().update()
 
-    def search(self, words: str) -> None:
+    def search(self, text: str) -> None:
         """Show the rows alone whose name holds all the words."""
-        wanted = words.casefold().split()
+        wanted = text.casefold().split()
         for row in range(self.rowCount()):
             name = self.item(row, NAME).text().casefold()
             self.setRowHidden(row, not all(word in name for word in wanted))
@@ -94,7 +94,7 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
         return next(rows, -1)
 
     def current_value(self) -> int | None:
-        """The active organ, or None."""
+        """The active label, or None."""
         row = self.currentRow()
         return self.value_at(row) if row >= 0 else None
 
@@ -117,13 +117,13 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)
 
-    def _fill(self, row: int, label: Label, shown: Visibility) -> None:
+    def _fill(self, row: int, label: Label, visibility: Visibility) -> None:
         name = QTableWidgetItem(label.name)
         name.setData(_VALUE_ROLE, label.value)
-        name.setIcon(_swatch(label.color))
+        name.setIcon(QIcon(swatch(label.color, _SWATCH_PX)))
         name.setToolTip(_about(label))
-        self.setItem(row, SHOW, _tick(on=label.value not in shown.hidden))
-        self.setItem(row, LOCK, _tick(on=label.value in shown.locked))
+        self.setItem(row, SHOW, _tick(on=label.value not in visibility.hidden))
+        self.setItem(row, LOCK, _tick(on=label.value in visibility.locked))
         self.setItem(row, NAME, name)
         for column in (VOLUME, SLICES):
             self.setItem(row, column, _number())
@@ -131,15 +131,15 @@ class OrganTable(QTableWidget):  # type: ignore[misc]
     def _on_changed(self, item: QTableWidgetItem) -> None:
         value, on = self.value_at(item.row()), item.checkState() == Qt.CheckState.Checked
         if item.column() == SHOW:
-            self.shown.emit(value, on)
+            self.visibility_changed.emit(value, on)
         elif item.column() == LOCK:
-            self.locked.emit(value, on)
+            self.lock_changed.emit(value, on)
         elif item.column() == NAME:
             self.renamed.emit(value, item.text().strip())
 
     def _on_current(self, row: int, _column: int, before: int, _before_column: int) -> None:
         if row >= 0 and row != before:
-            self.chosen.emit(self.value_at(row))
+            self.selected.emit(self.value_at(row))
 
 
 def _tick(*, on: bool) -> QTableWidgetItem:
@@ -156,22 +156,11 @@ def _number() -> QTableWidgetItem:
     return item
 
 
-def _swatch(color: tuple[int, int, int]) -> QIcon:
-    pixmap = QPixmap(_SWATCH_PX, _SWATCH_PX)
-    pixmap.fill(QColor(*color))
-    return QIcon(pixmap)
-
-
 def _about(label: Label) -> str:
     code = f"\n{label.code.scheme} {label.code.value}: {label.code.meaning}" if label.code else ""
     return f"{label.name}\nvalue {label.value}{code}"
 
 
 def _millilitres(volume_ml: float) -> str:
-    return (
-        f"{volume_ml:.0f}"
-        if volume_ml >= 100
-        else f"{volume_ml:.1f}"
-        if volume_ml >= 1
-        else f"{volume_ml:.2f}"
-    )
+    digits = 0 if volume_ml >= 100 else 1 if volume_ml >= 1 else 2
+    return f"{volume_ml:.{digits}f}"
