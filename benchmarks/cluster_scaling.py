@@ -29,7 +29,7 @@ from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 
 HERE = Path(__file__).resolve().parent
 WORK = {
@@ -60,7 +60,7 @@ class Watch(NullEvents):
 def seconds(archive: Path, output: Path, workers: int, work: Any) -> float:
     """From the first case that is begun to the last that ends."""
     watch = Watch()
-    options = BatchOptions(device="cpu", min_slices=1, crew=crew_of(f"local:{workers}", work=work))
+    options = BatchOptions(device="cpu", min_slices=1, pool=pool_of(f"local:{workers}", work=work))
     run_batch(archive, model="hippocampus-mr", output=output, options=options, events=watch)
     return watch.ended[-1] - watch.begun
 

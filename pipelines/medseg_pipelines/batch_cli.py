@@ -50,10 +50,10 @@ class _Batch(click.Group):
         self.format_commands(ctx, formatter)
 
 
-def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int]:
     """Which share, of how many."""
     if text is None:
-        return None
+        return 1, 1
     match = _SHARD.fullmatch(text)
     share, shares = map(int, match.groups()) if match else (0, 0)
     if not 1 <= share <= shares:
@@ -89,7 +89,7 @@ def batch() -> None:
     "--where",
     multiple=True,
     metavar="CONDITION",
-    help="Take only scans with this, such as 'Modality == \"CT\" and SliceThickness <= 3'.",
+    help="Take only scans with this: FACT=VALUE, FACT>=N, FACT<=N or FACT~PATTERN.",
 )
 @click.option("--rules", "rules_file", type=file_path, help="A TOML file of rules.")
 @click.option(
@@ -159,18 +159,23 @@ def run(
     model: str,
     output: Path,
     view: View | None,
-    **options: Any,
+    **arguments: Any,
 ) -> None:
     """Segment every scan below ROOT."""
-    from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
+    from medseg_pipelines.batch.archive_run import Display, options_of, segment_archive
     from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING
 
-    if options["deidentify"]:
+    if arguments["deidentify"]:
         click.echo(PIXEL_WARNING, err=True)
-    wishes = BatchRequest(**options, view=view or "auto", command=tuple(sys.argv[1:]))
+    display = Display(view=view or "auto", paths=arguments["paths"], command=tuple(sys.argv[1:]))
     with open_console() as console:
         succeeded = segment_archive(
-            root, model=model, output=output, wishes=wishes, console=console
+            root,
+            model=model,
+            output=output,
+            options=options_of(arguments),
+            display=display,
+            console=console,
         )
     ctx.exit(0 if succeeded else 1)
 

@@ -22,9 +22,11 @@ from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.writing import write_labels, write_scan
-from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
+from medseg_pipelines.batch.archive_run import segment_archive
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.messages import Settings
+from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.console import Console, duration
 from medseg_pipelines.destination import check_folder, write_text
@@ -186,12 +188,12 @@ def _work(
     plan = _plan(data, options)
     package = train_on(data, run=paths.run, options=options, plan=plan, console=console)
     console.print("3. Segmenting the DICOM folder of the held-out patients", style="bold")
-    wishes = BatchRequest(formats=("nifti", "dicom-seg", "preview"), device=device)
+    settings = Settings(formats=("nifti", "dicom-seg", "preview"))
     succeeded = segment_archive(
         paths.archive / "held-out",
         model=package.folder,
         output=paths.results,
-        wishes=wishes,
+        options=BatchOptions(settings=settings, device=device),
         console=console,
     )
     console.print("4. Comparing with the truth", style="bold")

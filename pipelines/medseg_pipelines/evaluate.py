@@ -25,7 +25,7 @@ from medseg.reading import read_labels
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
-from medseg_pipelines.batch.reports.results import is_batch, label_maps
+from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
 from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg_pipelines.batch.case_row import Row
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.reports.cases import AllCases
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.destination import stem
 
@@ -23,11 +22,8 @@ def is_batch(folder: Path) -> bool:
 def label_maps(output: Path) -> dict[str, Path]:
     """Label maps of all cases that are done, by the name of the scan's file or folder.
 
-    Returns
-    -------
-    dict of str to Path
-        Names without the suffix of the format, and without nnU-Net's ``_0000``; of each case the
-        first of NIfTI, NRRD and DICOM SEG that it has.
+    Names are without the suffix of the format, and without nnU-Net's ``_0000``; of each case it is
+    the first of NIfTI, NRRD and DICOM SEG that it has.
 
     Raises
     ------
@@ -36,7 +32,9 @@ def label_maps(output: Path) -> dict[str, Path]:
     """
     maps: dict[str, Path] = {}
     for _, row in AllCases(output):
-        path = _label_map(output, row) if row.state == "done" else None
+        folder = Places(output).final(row.folder)
+        files = (folder / name for name in _LABEL_FILES if row.state == "done")
+        path = next((file for file in files if file.is_file()), None)
         if path is None:
             continue
         name = stem(Path(row.found.path)).removesuffix(_CHANNEL)
@@ -51,8 +49,3 @@ def label_maps(output: Path) -> dict[str, Path]:
     if not maps:
         raise InputError(f"no case of the batch '{output}' has a label map")
     return maps
-
-
-def _label_map(output: Path, row: Row) -> Path | None:
-    final = Places(output).final(row.folder)
-    return next((final / name for name in _LABEL_FILES if (final / name).is_file()), None)

@@ -19,7 +19,7 @@ from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
 from medseg_pipelines.batch.ledger.run_config import model_digest
 from medseg_pipelines.batch.messages import Result, Settings, Task
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
@@ -49,28 +49,28 @@ def tasks(archive, model, tmp_path):
 
 
 @pytest.fixture
-def crew(tmp_path):
-    crew = LocalCrew(scratch=tmp_path / "scratch")
-    yield crew
-    crew.close()
+def pool(tmp_path):
+    pool = LocalPool(scratch=tmp_path / "scratch")
+    yield pool
+    pool.close()
 
 
-def until(crew, wanted):
+def until(pool, wanted):
     """All reports until one is the wanted one."""
     heard, end = [], time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        for report in crew.events(0.2):
+        for report in pool.events(0.2):
             heard.append(report)
             if wanted(report):
                 return heard
     raise AssertionError(f"nothing of the kind was heard, only {heard}")
 
 
-def results(crew, count):
+def results(pool, count):
     """The next results, by case."""
     got = {}
     while len(got) < count:
-        for report in until(crew, lambda one: isinstance(one, Result | WorkerDied)):
+        for report in until(pool, lambda one: isinstance(one, Result | WorkerDied)):
             if isinstance(report, Result):
                 got[report.case] = report
             assert not isinstance(report, WorkerDied), report
@@ -93,12 +93,12 @@ def is_gone(pid):
         return True
 
 
-def test_every_task_ends_in_its_result_and_the_process_stays(crew, tasks, tmp_path, monkeypatch):
+def test_every_task_ends_in_its_result_and_the_process_stays(pool, tasks, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     for task in tasks:
-        crew.submit(task)
-    (worker,) = crew.processes
-    got = results(crew, len(tasks))
+        pool.submit(task)
+    (worker,) = pool.processes
+    got = results(pool, len(tasks))
     states = [got[task.case].state for task in tasks]
     assert states == ["done"] * 4 + ["refused"]
     assert got["case-4"].fault.code == "UNREADABLE"
@@ -107,72 +107,72 @@ def test_every_task_ends_in_its_result_and_the_process_stays(crew, tasks, tmp_pa
         assert is_whole(Path(task.staging), record)
         assert (record.case, record.token) == (task.case, task.token)
         assert set(got[task.case].seconds) == {"read", "segment", "write"}
-    assert crew.processes == (worker,)
+    assert pool.processes == (worker,)
     assert os.getpgid(worker) == worker != os.getpgid(0)  # Ctrl-C in the terminal is not for it
     assert Path(f"/proc/{worker}/oom_score_adj").read_text().strip() == "500"
     assert resource.prlimit(worker, resource.RLIMIT_CORE) == (0, 0)
     variables = Path(f"/proc/{worker}/environ").read_text()
     assert f"TMPDIR={tmp_path / 'scratch'}" in variables
     assert "OMP_WAIT_POLICY=passive" in variables.split("\0")
-    crew.close()
+    pool.close()
     assert is_gone(worker)
     assert not list((tmp_path / "scratch").iterdir())
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_is_told_with_the_cases_it_had_begun_and_replaced(crew, tasks, kind):
-    crew.submit(tasks[0])
-    until(crew, begun)
-    (worker,) = crew.processes
+def test_a_worker_that_dies_is_told_with_the_cases_it_had_begun_and_replaced(pool, tasks, kind):
+    pool.submit(tasks[0])
+    until(pool, begun)
+    (worker,) = pool.processes
     os.kill(worker, kind)
-    death = until(crew, died)[-1]
+    death = until(pool, died)[-1]
     assert (death.cases, death.code) == (("case-0",), f"KILLED_BY_SIGNAL_{kind.value}")
-    crew.submit(tasks[1])
-    assert results(crew, 1)["case-1"].state == "done"
-    assert crew.processes[0] != worker
+    pool.submit(tasks[1])
+    assert results(pool, 1)["case-1"].state == "done"
+    assert pool.processes[0] != worker
 
 
-def test_what_a_dead_worker_had_not_begun_goes_on_in_the_next(crew, tasks):
-    crew.submit(tasks[0])
-    (worker,) = crew.processes
+def test_what_a_dead_worker_had_not_begun_goes_on_in_the_next(pool, tasks):
+    pool.submit(tasks[0])
+    (worker,) = pool.processes
     os.kill(worker, signal.SIGSTOP)  # it has the tasks, but does not get to see them
-    crew.submit(tasks[1])
+    pool.submit(tasks[1])
     os.kill(worker, signal.SIGKILL)
-    got = results(crew, 2)
+    got = results(pool, 2)
     assert {one.state for one in got.values()} == {"done"}
 
 
 def test_a_stopped_worker_is_ended_and_its_case_told(tasks, tmp_path):
-    crew = LocalCrew(lease_s=3.0, scratch=tmp_path / "scratch")
+    pool = LocalPool(heartbeat_timeout_s=3.0, scratch=tmp_path / "scratch")
     try:
-        crew.submit(tasks[0])
-        until(crew, begun)
-        (worker,) = crew.processes
+        pool.submit(tasks[0])
+        until(pool, begun)
+        (worker,) = pool.processes
         os.kill(worker, signal.SIGSTOP)
-        death = until(crew, died)[-1]
+        death = until(pool, died)[-1]
         assert (death.cases, death.code) == (("case-0",), "HUNG")
         assert is_gone(worker)
     finally:
-        crew.close()
+        pool.close()
 
 
 def test_a_case_that_gets_no_further_is_given_up(tasks, tmp_path):
-    crew = LocalCrew(patience_s=0.0, scratch=tmp_path / "scratch")
+    pool = LocalPool(stall_timeout_s=0.0, scratch=tmp_path / "scratch")
     try:
-        crew.submit(tasks[0])
-        death = until(crew, died)[-1]
+        pool.submit(tasks[0])
+        death = until(pool, died)[-1]
         assert (death.cases, death.code) == (("case-0",), "TOO_SLOW")
     finally:
-        crew.close()
+        pool.close()
 
 
-def test_a_dangerous_case_has_its_worker_for_itself(crew, tasks):
+def test_a_dangerous_case_has_its_worker_for_itself(pool, tasks):
     alone = msgspec.structs.replace(tasks[1], alone=True)
     for task in (tasks[0], alone, tasks[2]):
-        crew.submit(task)
+        pool.submit(task)
     order = []
     while len(order) < 6:
-        for report in crew.events(0.2):
+        for report in pool.events(0.2):
             if isinstance(report, Result):
                 order.append(f"end {report.case[-1]}")
             elif isinstance(report, Step) and report.stage == "read" and not report.total:
@@ -180,27 +180,18 @@ def test_a_dangerous_case_has_its_worker_for_itself(crew, tasks):
     assert order == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
 
 
-def test_a_case_may_be_stopped_and_the_others_do_not_suffer(crew, tasks):
-    crew.submit(tasks[0])
-    crew.submit(tasks[1])
-    until(crew, begun)
-    crew.kill("case-0")
-    heard = until(crew, lambda one: isinstance(one, Result))
-    assert [one.case for one in heard if isinstance(one, Result)] == ["case-1"]
-
-
-def test_another_model_than_the_run_began_with_is_nobodys_case(crew, tasks):
-    crew.submit(msgspec.structs.replace(tasks[0], model_digest="0" * 64))
+def test_another_model_than_the_run_began_with_is_nobodys_case(pool, tasks):
+    pool.submit(msgspec.structs.replace(tasks[0], model_digest="0" * 64))
     with pytest.raises(PackageError, match="another one") as raised:
-        until(crew, died)
+        until(pool, died)
     assert raised.value.code == "OTHER_MODEL"
 
 
-def test_workers_that_cannot_start_end_the_run(crew, tasks, monkeypatch):
+def test_workers_that_cannot_start_end_the_run(pool, tasks, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    crew.submit(tasks[0])
+    pool.submit(tasks[0])
     with pytest.raises(MedsegError, match="before they began") as raised:
-        until(crew, died)
+        until(pool, died)
     assert raised.value.code == "WORKERS_DO_NOT_START"
 
 
@@ -215,26 +206,26 @@ def test_more_memory_than_allowed_is_the_failure_of_one_case(tasks, archive, tmp
         header.write_to(file)
         file.truncate(352 + 4 * 600**3)  # 0.9 GB on no disk, and several times that in memory
     (found,) = [one for one in search(archive, None) if one.path == str(large)]
-    crew = LocalCrew(memory_gb=1.5, scratch=tmp_path / "scratch")
+    pool = LocalPool(memory_gb=1.5, scratch=tmp_path / "scratch")
     try:
-        crew.submit(msgspec.structs.replace(tasks[3], found=found))
-        crew.submit(tasks[0])
-        got = results(crew, 2)
+        pool.submit(msgspec.structs.replace(tasks[3], found=found))
+        pool.submit(tasks[0])
+        got = results(pool, 2)
         assert (got["case-3"].state, got["case-3"].fault.code) == ("failed", "OUT_OF_MEMORY")
         assert got["case-0"].state == "done"
     finally:
-        crew.close()
+        pool.close()
 
 
 _PARENT = """
 import sys, time
 import msgspec
 from pathlib import Path
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.messages import Task
-crew = LocalCrew(scratch=Path(sys.argv[2]))
-crew.submit(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Task))
-print(*crew.processes, flush=True)
+pool = LocalPool(scratch=Path(sys.argv[2]))
+pool.submit(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Task))
+print(*pool.processes, flush=True)
 time.sleep(600)
 """
 
