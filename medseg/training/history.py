@@ -24,8 +24,8 @@ class History:
         from tensorboardX import SummaryWriter
 
         self.path = run / FILE
-        kept = [record for record in read_history(run) if record["step"] <= after]
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        earlier = [record for record in read_history(run) if record["step"] <= after]
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in earlier))
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=after or None)
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ residual networks of three axes and one channel.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -203,6 +204,7 @@ def _signature(tensors: Mapping[str, Tensor]) -> Signature:
     }
 
 
+@functools.cache
 def _published(name: str) -> Signature:
     """The signature of an encoder at its published width; no memory is taken for weights."""
     with torch.device("meta"):

@@ -245,7 +245,7 @@ def test_workers_die_with_a_run_that_is_killed(tasks, tmp_path, stopped):
         assert not is_gone(worker)
         parent.kill()
         parent.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while not is_gone(worker) and time.monotonic() < end:
         time.sleep(0.05)
     assert is_gone(worker)

@@ -198,11 +198,12 @@ def test_a_wait_is_kept_over_a_restart(settings, spool_of, serving, put):
         raise MedsegError("no", code="NO")
 
     put(spool)
+    before = time.time()
     assert serving(ours, spool, failing).segment() == 1
     assert serving(ours, spool_of(ours), failing).segment() == 0
     (row,) = spool.database.series()
     assert (row.state, row.attempts) == ("ready", 1)
-    assert 20 < row.next_at - time.time() < 51
+    assert before + 20 < row.next_at < time.time() + 51
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_a_series_that_stays_incomplete_is_given_up(filled, settings, spool_of, 
     spool = spool_of(ours)
     service = serving(ours, spool, lambda _: pytest.fail("it is not whole"))
     put(spool, slice(0, 5))
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while state(spool)[0] == "receiving" and time.monotonic() < end:
         service.segment()
         time.sleep(0.05)
@@ -266,7 +267,7 @@ def test_it_runs_and_stops(settings, spool_of, serving, put, made_up):
     ours = settings(completeness=AT_ONCE)
     spool = spool_of(ours)
     put(spool)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     serving(ours, spool, made_up(spool)).run(
         lambda: state(spool)[0] == "done" or time.monotonic() > end
     )
