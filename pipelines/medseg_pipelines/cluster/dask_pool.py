@@ -58,18 +58,8 @@ class _InFlight:
 class DaskPool:
     """Workers of a Dask cluster, one case at a time each.
 
-    Parameters
-    ----------
-    backend : Backend
-    stall_timeout_s : float
-        A case that gets no further for this long is given up and its worker ended.
-    work : callable, optional
-        A function of a module, in place of the work on a case.
-
-    Raises
-    ------
-    InputError
-        When workers are there and none can be used.
+    A case that gets no further for `stall_timeout_s` is given up and its worker ended. `work` takes
+    the place of the work on a case. Raises `InputError` when no worker can be used.
     """
 
     def __init__(
