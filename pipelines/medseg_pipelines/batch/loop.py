@@ -20,7 +20,7 @@ from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.ledger.recover import recover
 from medseg_pipelines.batch.ledger.run_config import RunConfig
-from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL, disk_full_error
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.local_pool import LocalPool
@@ -69,14 +69,14 @@ class Loop:
         """
         while True:
             self._events.check()
-            self._take()
+            may_be_more = self._take()
             if self._in_flight:
                 for report in self._workers().events(_POLL_S):
                     self._handle(report)
-            elif self._disk_full.is_waiting or self._leases.waiting():
-                time.sleep(_POLL_S)
-            else:
+            elif not may_be_more:
                 return
+            else:
+                time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Stop at once; cases in flight wait again, as if they had not been taken."""
@@ -94,17 +94,20 @@ class Loop:
     def _scratch(self) -> Path:
         return self._job.places.scratch / self._leases.owner
 
-    def _take(self) -> None:
-        """Lease as many cases as the workers have room for."""
+    def _take(self) -> bool:
+        """Lease as many cases as the workers have room for; False when none waits."""
         now = time.monotonic()
         room = 1 if self._pool is None else self._pool.capacity - len(self._in_flight)
-        if room <= 0 or now < self._next_look or self._disk_full.is_waiting:
-            return
+        if room <= 0 or self._disk_full.is_waiting:
+            return True
+        if now < self._next_look:
+            return False
         rows = self._write(lambda: self._leases.take(room))
         if not rows:
             self._next_look = now + _NEXT_LOOK_S
         for row in rows:
             self._begin(row)
+        return bool(rows)
 
     def _begin(self, row: Row) -> None:
         job, scan = self._job, row.found
@@ -169,13 +172,7 @@ class Loop:
         """The disk was full: nobody's fault, and no attempt."""
         self._drop(result.case)
         self._write(lambda: self._leases.give_back([result.token]))
-        self._disk_full.full(
-            WriteError(
-                f"the disk of '{self._job.places.output}' is full; free some space and run the same"
-                " command again",
-                code=DISK_FULL,
-            )
-        )
+        self._disk_full.full(disk_full_error(self._job.places.output))
 
     def _handle_death(self, died: WorkerDied) -> None:
         """A worker died with cases in flight."""

@@ -58,18 +58,8 @@ class _InFlight:
 class DaskPool:
     """Workers of a Dask cluster, one case at a time each.
 
-    Parameters
-    ----------
-    backend : Backend
-    stall_timeout_s : float
-        A case that gets no further for this long is given up and its worker ended.
-    work : callable, optional
-        A function of a module, in place of the work on a case.
-
-    Raises
-    ------
-    InputError
-        When workers are there and none can be used.
+    A case that gets no further for `stall_timeout_s` is given up and its worker ended. `work` takes
+    the place of the work on a case. Raises `InputError` when no worker can be used.
     """
 
     def __init__(
@@ -103,8 +93,8 @@ class DaskPool:
     def events(self, timeout_s: float) -> Sequence[Report]:
         """What happened since the last call, as `WorkerPool` says."""
         reports = [
-            self._take_heartbeat(one) if isinstance(one, Heartbeat) else self._take_end(one)
-            for one in self._received(timeout_s)
+            self._take_heartbeat(entry) if isinstance(entry, Heartbeat) else self._take_end(entry)
+            for entry in self._received(timeout_s)
         ]
         happened = [report for report in reports if report is not None] + self._stalled()
         if not happened:
@@ -113,24 +103,24 @@ class DaskPool:
 
     def kill(self, case: str) -> None:
         """Stop working on a case; nothing more is heard of it."""
-        one = self._in_flight.pop(case, None)
-        if one is not None:
-            one.future.cancel()
-            self._end_workers([one.worker])
-            _unmark(one.task)
+        entry = self._in_flight.pop(case, None)
+        if entry is not None:
+            entry.future.cancel()
+            self._end_workers([entry.worker])
+            _unmark(entry.task)
 
     def close(self) -> None:
         """End what this run has on the cluster, and what was started for it."""
-        every = list(self._in_flight.values())
+        entries = list(self._in_flight.values())
         self._in_flight.clear()
         if self._client.status == "running":
             with suppress(*LOST):
-                for one in every:
-                    one.future.cancel()
-                self._end_workers(sorted({one.worker for one in every}))
+                for entry in entries:
+                    entry.future.cancel()
+                self._end_workers(sorted({entry.worker for entry in entries}))
                 self._client.unsubscribe_topic(self._topic)
-        for one in every:
-            _unmark(one.task)
+        for entry in entries:
+            _unmark(entry.task)
         self._backend.close(_SECONDS_TO_CLOSE)
 
     def _send(self, task: Task, *, trusting: bool = False) -> None:
@@ -163,23 +153,23 @@ class DaskPool:
 
     def _take_heartbeat(self, beat: Heartbeat) -> Report | None:
         """What a worker said of a case in flight, if it is for the run to know."""
-        one = self._in_flight.get(beat.case)
-        if one is None or one.task.token != beat.token:
+        entry = self._in_flight.get(beat.case)
+        if entry is None or entry.task.token != beat.token:
             return None
-        one.worker, one.heard_at = beat.worker, time.monotonic()
+        entry.worker, entry.heard_at = beat.worker, time.monotonic()
         if beat.answer is None:
             return beat.step
         if beat.answer.unfit:
-            self._do_elsewhere(one, beat.worker, beat.answer)
+            self._do_elsewhere(entry, beat.worker, beat.answer)
             return None
-        self._end(one)
-        return beat.answer.result or _lost(one.task)
+        self._end(entry)
+        return beat.answer.result or _lost(entry.task)
 
     def _stalled(self) -> list[Report]:
         """Cases that got no further for too long, given up."""
         limit = time.monotonic() - self._stall_timeout_s
-        every = self._in_flight.items()
-        stalled = [case for case, one in every if one.worker and one.heard_at < limit]
+        entries = self._in_flight.items()
+        stalled = [case for case, entry in entries if entry.worker and entry.heard_at < limit]
         for case in stalled:
             self.kill(case)
         message = f"it got no further for {self._stall_timeout_s:.0f} s; its worker was ended"
@@ -187,11 +177,11 @@ class DaskPool:
 
     def _take_end(self, future: Future) -> Report | None:
         """What became of a task that Dask holds for ended, where no worker told it."""
-        one = next((one for one in self._in_flight.values() if one.future is future), None)
-        if one is None:
+        entry = next((entry for entry in self._in_flight.values() if entry.future is future), None)
+        if entry is None:
             return None
         if future.status == "finished":
-            return self._take_return(one)
+            return self._take_return(entry)
         if future.status != "error":
             raise self._scheduler_lost()
         error = future.exception(timeout=_SECONDS_TO_FETCH)
@@ -201,34 +191,34 @@ class DaskPool:
                 f" {__version__} with the extra medseg[cluster] installed there?",
                 code="CLUSTER",
             )
-        self._end(one)
-        return _lost(one.task)
+        self._end(entry)
+        return _lost(entry.task)
 
-    def _take_return(self, one: _InFlight) -> Report | None:
+    def _take_return(self, entry: _InFlight) -> Report | None:
         """What a worker returned that told nothing: mostly that it is not fit to."""
         try:
-            worker, unfit = one.future.result(timeout=_SECONDS_TO_FETCH)
+            worker, unfit = entry.future.result(timeout=_SECONDS_TO_FETCH)
         except TimeoutError:  # it is gone with what it returned; Dask asks another
-            one.future.add_done_callback(self._happened.put)
+            entry.future.add_done_callback(self._happened.put)
             return None
         if unfit:
-            self._do_elsewhere(one, worker, Answer(unfit=unfit))
+            self._do_elsewhere(entry, worker, Answer(unfit=unfit))
             return None
-        self._end(one)
-        return _lost(one.task)
+        self._end(entry)
+        return _lost(entry.task)
 
-    def _do_elsewhere(self, one: _InFlight, worker: str, answer: Answer) -> None:
+    def _do_elsewhere(self, entry: _InFlight, worker: str, answer: Answer) -> None:
         """Let another worker do what one cannot do."""
-        if answer.no_archive and not Path(one.task.found.path).exists():
-            self._send(one.task, trusting=True)  # gone for all: reading will say so
+        if answer.no_archive and not Path(entry.task.found.path).exists():
+            self._send(entry.task, trusting=True)  # gone for all: reading will say so
             return
         self._refuse(worker, answer.unfit)
         self._check_any_fit()
-        self._send(one.task)
+        self._send(entry.task)
 
-    def _end(self, one: _InFlight) -> None:
-        del self._in_flight[one.task.case]
-        _unmark(one.task)
+    def _end(self, entry: _InFlight) -> None:
+        del self._in_flight[entry.task.case]
+        _unmark(entry.task)
 
     def _check_fitness(self) -> None:
         """Refuse unfit workers before anything is begun."""

@@ -101,8 +101,8 @@ class Condition:
             return (value is not None) == self.values[0]
         if value is None:
             return self.operator in _NEGATIVE
-        several = value if isinstance(value, list) else [value]
-        results = (self._compare(one) for one in several)
+        items = value if isinstance(value, list) else [value]
+        results = (self._compare(item) for item in items)
         return any(results) if self.operator in ("=", "~") else all(results)
 
     def reason(self, scan: ScanRecord) -> str:

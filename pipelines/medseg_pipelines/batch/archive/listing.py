@@ -66,14 +66,15 @@ def scans_of(
     unique = _once(candidates)
     studies = _first_studies(unique, index)
     scans = [_of_fault(tree, path, fault) for path, fault in tree.faults.items()]
-    for one in unique:
-        answers = {text: one.found.answers[text] for text in questions if text in one.found.answers}
+    for candidate in unique:
+        found = candidate.found
+        answers = {text: found.answers[text] for text in questions if text in found.answers}
         scans.append(
             replace(
-                one.found,
-                folder=_folder(one, studies),
-                names=_names(one, index, owners),
-                path=str(tree.path(os.fsencode(one.found.path))),
+                found,
+                folder=_folder(candidate, studies),
+                names=_names(candidate, index, owners),
+                path=str(tree.path(os.fsencode(found.path))),
                 answers=answers,
             )
         )
@@ -106,13 +107,13 @@ def _own(owners: dict[bytes, str], folder: bytes, unit: str) -> None:
 def _once(candidates: Iterable[_Candidate]) -> list[_Candidate]:
     """One of all that have the same instances, with a note on the others."""
     scans: dict[str, list[_Candidate]] = defaultdict(list)
-    for one in candidates:
-        scans[one.found.key].append(one)
+    for candidate in candidates:
+        scans[candidate.found.key].append(candidate)
     return [_best(same) if len(same) > 1 else same[0] for same in scans.values()]
 
 
 def _best(same: list[_Candidate]) -> _Candidate:
-    best = min(same, key=lambda one: one.rank)
+    best = min(same, key=lambda candidate: candidate.rank)
     note = f"its instances are in the archive {len(same)} times; they are read from one place"
     found = replace(best.found, notes=(*best.found.notes, note))
     return _Candidate(best.unit, replace(best.part, found=found))
@@ -122,32 +123,36 @@ def _first_studies(candidates: list[_Candidate], index: Index) -> dict[str, str]
     """For each patient the study after which all folders of the patient are called."""
     known = index.first_studies()
     new: dict[str, str] = {}
-    for one in candidates:
-        patient = one.part.patient
+    for candidate in candidates:
+        patient = candidate.part.patient
         if patient and patient not in known:
-            new[patient] = min(one.study, new.get(patient, one.study))
+            new[patient] = min(candidate.study, new.get(patient, candidate.study))
     if new:
         index.put_first_studies(new.items())
         index.keep()
     return known | new
 
 
-def _folder(one: _Candidate, studies: dict[str, str]) -> str:
-    path = os.fsencode(one.found.path)
-    if one.found.lineage == path_key(path):
+def _folder(candidate: _Candidate, studies: dict[str, str]) -> str:
+    path = os.fsencode(candidate.found.path)
+    if candidate.found.lineage == path_key(path):
         return file_folder(path)
-    return scan_folder(studies.get(one.part.patient, one.study), one.study, one.found.lineage)
+    return scan_folder(
+        studies.get(candidate.part.patient, candidate.study),
+        candidate.study,
+        candidate.found.lineage,
+    )
 
 
-def _names(one: _Candidate, index: Index, owners: dict[bytes, str]) -> tuple[str, ...]:
+def _names(candidate: _Candidate, index: Index, owners: dict[bytes, str]) -> tuple[str, ...]:
     """The names of a scan's files, where its folder alone does not say which."""
-    path = os.fsencode(one.found.path)
-    if not is_dicom(one.unit) or (owners[path] == one.unit and one.found.series):
+    path = os.fsencode(candidate.found.path)
+    if not is_dicom(candidate.unit) or (owners[path] == candidate.unit and candidate.found.series):
         return ()
     skipped = len(path) + bool(path)
     return tuple(
         os.fsdecode(joined(folder, name)[skipped:])
-        for folder, name, *_ in index.checked_files_of(one.unit)
+        for folder, name, *_ in index.checked_files_of(candidate.unit)
     )
 
 

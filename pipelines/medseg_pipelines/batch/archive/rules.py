@@ -112,8 +112,11 @@ class Rules:
 
     def ask(self, facts: Mapping[str, Any]) -> dict[str, bool]:
         """Answers to all conditions on free text, by their text."""
-        every = (*self.always, *(one for rule in self.rules for one in rule.conditions))
-        return {one.text: one.holds(facts) for one in every if one.is_about_free_text}
+        conditions = list(self.always)
+        for rule in self.rules:
+            conditions += rule.conditions
+        asked = (condition for condition in conditions if condition.is_about_free_text)
+        return {condition.text: condition.holds(facts) for condition in asked}
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,7 +61,8 @@ class Tree:
     def is_closed(self, folder: bytes) -> bool:
         """Whether a folder, or one around it, could not be opened."""
         return bool(self.closed) and any(
-            folder == one or folder.startswith(one + b"/") or not one for one in self.closed
+            folder == closed_path or folder.startswith(closed_path + b"/") or not closed_path
+            for closed_path in self.closed
         )
 
 

@@ -27,6 +27,7 @@ class Leases:
 
     def take(self, count: int) -> list[Row]:
         """Lease waiting cases, each with a new token; those that may end a worker come last."""
+        k, n = self.shard
         waiting = (
             "SELECT \"case\" FROM cases WHERE model = ? AND settings = ? AND state = 'waiting'"
             " AND superseded_by = '' AND slot % ? = ? ORDER BY alone, rowid LIMIT ?"
@@ -36,21 +37,13 @@ class Leases:
             ' WHERE "case" = ? RETURNING *'
         )
         with self.ledger.writing() as db:
-            names = db.execute(waiting, [*self._key, count]).fetchall()
+            values = [self.run_config.model, self.run_config.settings, n, k - 1, count]
+            names = db.execute(waiting, values).fetchall()
             now = time.time()
             return [
                 row_of(db.execute(lease, [self.owner, uuid.uuid4().hex, now, name]).fetchone())
                 for (name,) in names
             ]
-
-    def waiting(self) -> int:
-        """How many cases wait."""
-        sql = (
-            "SELECT count(*) FROM cases WHERE model = ? AND settings = ? AND state = 'waiting'"
-            " AND superseded_by = '' AND slot % ? = ?"
-        )
-        with self.ledger.reading() as db:
-            return int(db.execute(sql, self._key).fetchone()[0])
 
     def orphaned(self) -> list[Row]:
         """Cases that a run which is no more had leased, with whichever model and settings."""
@@ -68,8 +61,3 @@ class Leases:
     def give_back_all(self) -> None:
         """The same with every case of the share that is leased."""
         self.give_back([row.token for row in self.orphaned()])
-
-    @property
-    def _key(self) -> list[str | int]:
-        k, n = self.shard
-        return [self.run_config.model, self.run_config.settings, n, k - 1]

@@ -196,7 +196,7 @@ class Ledger:
             return db.execute(sql, [*states, *codes]).rowcount
 
     def _rows(self, clause: str, values: Sequence[Any]) -> list[Row]:
-        return [row_of(one) for one in self._query(f"SELECT * FROM cases {clause}", values)]  # noqa: S608
+        return [row_of(record) for record in self._query(f"SELECT * FROM cases {clause}", values)]  # noqa: S608
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
         with self._one_sentence():

@@ -22,6 +22,14 @@ _SQLITE_DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLI
 _LEAST_FREE_BYTES = 1 << 20
 
 
+def disk_full_error(output: Path) -> WriteError:
+    """The disk of an output folder is full."""
+    return WriteError(
+        f"the disk of '{output}' is full; free some space and run the same command again",
+        code=DISK_FULL,
+    )
+
+
 @contextmanager
 def as_write_error(output: Path) -> Iterator[None]:
     """Turn what the system says of an output folder into a `WriteError`.
@@ -33,10 +41,7 @@ def as_write_error(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _OS_FULL:
-            raise WriteError(
-                f"the disk of '{output}' is full; free some space and run the same command again",
-                code=DISK_FULL,
-            ) from error
+            raise disk_full_error(output) from error
         code = "NO_PERMISSION" if error.errno in _OS_DENIED else "WRITE"
         reason = error.strerror or type(error).__name__
         raise WriteError(

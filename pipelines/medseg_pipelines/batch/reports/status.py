@@ -92,21 +92,8 @@ def explain_case(
 ) -> None:
     """Tell everything about one case.
 
-    Parameters
-    ----------
-    output : Path
-    name : str
-        Beginning of the case's name or of its folder, the folder's own path, or where the scan
-        lies.
-    paths : bool, default False
-        Whether to tell where the scan lies, and its series.
-    as_json : bool, default False
-    console : Console
-
-    Raises
-    ------
-    InputError
-        When there is no such case, or several.
+    `name` is the beginning of the case's name or of its folder, the folder's own path, or where the
+    scan lies. Raises `InputError` when there is no such case, or several.
     """
     with Ledger.of(output) as ledger:
         row = _named(ledger, output, name)

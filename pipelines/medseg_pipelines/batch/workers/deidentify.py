@@ -179,10 +179,10 @@ def _clean(dataset: Dataset, names: Pseudonyms) -> None:
 def _replace_uid(dataset: Dataset, keyword: str, names: Pseudonyms) -> None:
     """A class of objects stays what it is; everything else gets another name."""
     value = dataset[keyword].value
-    several = [value] if isinstance(value, str) or value is None else list(value)
+    uids = [value] if isinstance(value, str) or value is None else list(value)
     new = [
-        str(one) if keyword in _CLASSES and _UID.fullmatch(str(one)) else names.uid(str(one or ""))
-        for one in several
+        str(uid) if keyword in _CLASSES and _UID.fullmatch(str(uid)) else names.uid(str(uid or ""))
+        for uid in uids
     ]
     setattr(dataset, keyword, new if len(new) > 1 else new[0] if new else "")
 

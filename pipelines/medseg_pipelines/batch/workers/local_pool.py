@@ -132,8 +132,10 @@ class LocalPool:
         """A worker has ended; what it had not begun goes to another."""
         self._workers.remove(worker)
         code, message = _cause(worker, worker.reap())
-        begun = [case for case, one in worker.in_flight.items() if one.begun]
-        untouched = [one.task for one in worker.in_flight.values() if not one.begun]
+        begun = [case for case, in_flight in worker.in_flight.items() if in_flight.begun]
+        untouched = [
+            in_flight.task for in_flight in worker.in_flight.values() if not in_flight.begun
+        ]
         self._waiting.extendleft(reversed(untouched))
         if begun:
             self._starts_in_vain = 0

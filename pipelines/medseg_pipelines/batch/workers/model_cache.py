@@ -31,10 +31,7 @@ class ModelAtWork:
 class Models:
     """The models that were asked for last.
 
-    Parameters
-    ----------
-    number : int, optional
-        Of the worker, from 0: on a machine with several GPUs each worker takes the next one.
+    On a machine with several GPUs each worker takes the next one, by its number from 0.
     """
 
     def __init__(self, number: int | None = None) -> None:

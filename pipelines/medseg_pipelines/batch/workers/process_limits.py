@@ -15,14 +15,7 @@ _GB = 1 << 30
 
 
 def apply(parent: int, memory_gb: float | None) -> None:
-    """Arrange how this process ends.
-
-    Parameters
-    ----------
-    parent : int
-        The process of the run: when it ends, so does this one.
-    memory_gb : float or None
-    """
+    """Arrange how this process ends: when its parent does, the run, and when memory is short."""
     for kind in ("SIGINT", "SIGTERM", "SIGHUP"):  # those are for the run, which tells its workers
         if hasattr(signal, kind):
             signal.signal(getattr(signal, kind), signal.SIG_IGN)

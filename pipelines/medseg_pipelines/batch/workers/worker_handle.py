@@ -46,15 +46,8 @@ class WorkerMessage:
 class WorkerHandle:
     """A worker process: started, given tasks, listened to, killed.
 
-    Parameters
-    ----------
-    options : WorkerOptions
-    messages : queue of WorkerMessage
-        Where everything it says goes.
-    scratch : Path or None
-        Folder, to be made, for its temporary files; removed when it has ended.
-    threads : int or None
-        How many threads it may compute with.
+    Everything it says goes into `messages`. The folder for its temporary files is made, and removed
+    when it has ended; `threads` says how many it may compute with.
     """
 
     def __init__(
