@@ -239,6 +239,7 @@ def test_hostile_uids_over_the_network(listening, series, monkeypatch, tmp_path,
         patched.setattr(pynetdicom.association, "encode", spoilt(keyword, uid, encode))
         (status,) = store(port, dataset)
     assert status in ({0, 0xA900, None} if keyword == "SOPInstanceUID" else {0})
+    assert wait_for(lambda: not list(spool.incoming.glob("*.dcm")))  # after a broken connection
     added = {path for path in set(tmp_path.rglob("*")) - before if path.is_file()}
     inside = {path.relative_to(spool.root).parts[0] for path in added}
     assert inside <= {"series", "spool.sqlite", "spool.sqlite-wal", "spool.sqlite-shm"}

@@ -62,6 +62,9 @@ def test_a_whole_file(read, tmp_path):
         (('ask = "archive"', 'ask = "nobody"'), "nobody"),
         (("[own]", "[own"), "do not fit"),
         (('destination = "archive"', 'send = ["stl"]'), "stl"),
+        (("[completeness]", "[limits]\nassociations = 0\n[completeness]"), "associations"),
+        (("[completeness]", "[retry]\ntimeout_s = 0\n[completeness]"), "timeout_s"),
+        (("port = 4242", "port = 0"), "host and port"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence(read, change, words):
@@ -69,6 +72,18 @@ def test_what_is_wrong_is_told_in_one_sentence(read, change, words):
         read(WHOLE.replace(*change))
     assert "\n" not in str(caught.value)
     assert "pacs.toml" in str(caught.value)
+
+
+def test_paths_start_at_the_folder_of_the_file(read, tmp_path):
+    (tmp_path / "mine").mkdir()
+    text = WHOLE.replace('spool = "in"', "").replace("ct-abdomen", "mine")
+    text = text.replace("[allow]", '[peers.tls]\nauthorities = "ca.pem"\n[allow]')
+    settings = read(text + 'rules = "rules.toml"\n')
+    assert settings.spool == str(tmp_path / "spool")
+    assert settings.peer("").tls.authorities == str(tmp_path / "ca.pem")
+    assert settings.work.rules == str(tmp_path / "rules.toml")
+    assert settings.work.model == str(tmp_path / "mine")
+    assert read(WHOLE).work.model == "ct-abdomen"  # no folder: the name of a shipped one
 
 
 def test_a_missing_file(tmp_path):

@@ -242,16 +242,13 @@ class Dimse:
         if tls is None:
             return None
         try:
-            context = ssl.create_default_context(cafile=tls.authorities or None)
-            if tls.certificate:
-                context.load_cert_chain(tls.certificate, tls.key)
+            return tls.context(ssl.Purpose.SERVER_AUTH), self._peer.host
         except OSError as error:
             raise PeerError(
                 f"the TLS files of the peer '{self._peer.name}' cannot be used; check certificate,"
                 " key and authorities in the settings",
                 code="TLS",
             ) from error
-        return context, self._peer.host
 
     def _refusal(self, association: Any) -> PeerError | None:
         """For a peer that answered, and said no."""

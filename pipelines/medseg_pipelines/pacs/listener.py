@@ -17,7 +17,7 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import ThreadedAssociationServer
 
 from medseg.errors import InputError
-from medseg_pipelines.pacs.settings import PacsSettings, Tls
+from medseg_pipelines.pacs.settings import PacsSettings
 from medseg_pipelines.pacs.spool import Spool
 from medseg_pipelines.pacs.store_handler import StoreHandler, arriving
 from medseg_pipelines.pacs.validate import PLAIN_SYNTAXES, SCAN_CLASSES, SYNTAXES
@@ -72,7 +72,7 @@ def _server(settings: PacsSettings, handler: StoreHandler) -> Any:
         server = entity.make_server(
             (own.bind, own.port),
             evt_handlers=handler.handlers(),
-            ssl_context=_context(own.tls) if own.tls else None,
+            ssl_context=own.tls and own.tls.context(ssl.Purpose.CLIENT_AUTH),
             server_class=_Server,
         )
     except OSError as error:
@@ -82,16 +82,6 @@ def _server(settings: PacsSettings, handler: StoreHandler) -> Any:
         ) from error
     server.settings = settings
     return server
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    """TLS of a listener; with authorities, peers must show a certificate of theirs."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls.certificate, tls.key)
-    if tls.authorities:
-        context.load_verify_locations(tls.authorities)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 class _Server(ThreadedAssociationServer):  # type: ignore[misc]

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import random
 import re
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,15 @@ class Tls(_Strict, frozen=True):
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.key):
             raise ValueError("a TLS certificate needs its key, and a key its certificate")
+
+    def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
+        """Of a caller or a listener; one with authorities wants a certificate of each caller."""
+        context = ssl.create_default_context(purpose, cafile=self.authorities or None)
+        if self.certificate:
+            context.load_cert_chain(self.certificate, self.key)
+        if self.authorities:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
 
 class Own(_Strict, frozen=True):

@@ -128,7 +128,9 @@ def examine(path: Path) -> ReceivedObject:
         raise RefusedError("the object's transfer syntax is not taken", code="SYNTAX")
     uids = [image.text(word) for word in (_STUDY, "SeriesInstanceUID", "SOPInstanceUID")]
     if not all(uids):
-        raise RefusedError("the object does not say which it is, and of what", code="NAME")
+        raise RefusedError(
+            "the object does not say which study, series and object it is", code="NAME"
+        )
     names = (series_name(uids[0], uids[1]), instance_name(uids[2]))
     return ReceivedObject(*names, *_digests(image, syntax), image.size, *uids)
 
