@@ -16,7 +16,7 @@ from medseg.volume.conventions import flip_lps_ras_points
 from medseg.writing._atomic import atomic
 from medseg.writing._contours import Ring, outlines
 from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
-from medseg.writing._native_labels import NativeLabels, on_native_slices
+from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
 from medseg.writing._seg_uids import maker_of, seg_uids
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 suffixes = (".rtstruct.dcm",)
+obstacle = dicom_obstacle
 
 _NAME = "medseg"
 _LONG_STRING = 64  # characters in DICOM's value representation LO
-_STRUCTURE_SET, _STUDY = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.3.1.2.3.1"
+_STUDY = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management (retired): pydicom has no name
 _REPEATED = (
     "PatientName",
     "PatientID",
@@ -99,10 +100,10 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
 def _begun() -> Dataset:
     """What is the same in every structure set; implicit VR, as contours may exceed 64 kB."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID, ImplicitVRLittleEndian
+    from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
     dataset = _item(
-        SOPClassUID=_STRUCTURE_SET,
+        SOPClassUID=RTStructureSetStorage,
         Modality="RTSTRUCT",
         Manufacturer=_NAME,
         ManufacturerModelName=_NAME,
@@ -116,7 +117,7 @@ def _begun() -> Dataset:
         ApprovalStatus="UNAPPROVED",
     )
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = UID(_STRUCTURE_SET)
+    dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return dataset
 

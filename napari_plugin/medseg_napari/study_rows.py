@@ -121,7 +121,7 @@ def row_of(entry: SeriesEntry) -> Row:
     return Row(
         modality=_SHORT_KINDS.get(kind, kind),
         description=entry.description or report.name,
-        spacing="not known" if _sizeless(entry) else spacing,
+        spacing=spacing if report.has_physical_size else "not known",
         slices=slices,
         verdict=_verdict(entry),
     )
@@ -269,7 +269,7 @@ def _verdict(entry: SeriesEntry) -> str:
     words = "ready" if verdict.outcome == "ok" else "ready, repaired"
     if report.modality in _LABEL_KINDS:
         return "ready, labels"
-    if _sizeless(entry):
+    if not report.has_physical_size:
         return f"{words}, no size in mm"
     if report.tilt_degrees >= _SHOWN_DEGREES:
         return f"{words}, tilted {report.tilt_degrees:.1f}°"
@@ -290,7 +290,3 @@ def _fourth_axis(entry: SeriesEntry) -> list[str]:
     if step_s:
         kind, axis = f"{count} time points, {step_s:g} s apart", "T"
     return [f"{kind}; they open as one layer, axis {axis}"]
-
-
-def _sizeless(entry: SeriesEntry) -> bool:
-    return any(note.startswith("PIXELS_ONLY") for note in entry.report.notes)

@@ -14,7 +14,7 @@ from medseg import __version__
 from medseg.metrics import volumes_ml
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.workflows.figures import curves, overlay
-from medseg_pipelines.destination import write_text
+from medseg.writing import write_text
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 

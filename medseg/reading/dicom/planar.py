@@ -24,9 +24,10 @@ _FRAMES_FOLLOW_BY = {  # FrameTime, FrameTimeVector; angles and table of an X-ra
 }
 _MOST_FRAMES = 20_000
 _PLANE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_UNKNOWN_SPACING = (1.0, 1.0)
 _CENTIMETRES = 3.0
 _TWO_D = 1.0
-_NO_PLACE = "a 2-D image without a place in the patient: left and right are not known"
+_NO_POSITION = "a 2-D image without a place in the patient: left and right are not known"
 
 
 def is_2d(frame: Frame) -> bool:
@@ -58,8 +59,8 @@ def lacks_position(frame: Frame) -> bool:
     return is_2d(frame) and not frames_of(frame.file)[0].has_geometry
 
 
-def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
-    """The frame in a plane through the origin, and notes on what its spacing is worth.
+def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
+    """The frame in a plane through the origin, and what its spacing is worth.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
     Returns
     -------
     frame : Frame
+    has_physical_size : bool
     notes : list of str
 
     References
@@ -79,7 +81,7 @@ def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
     placed = replace(
         frame, position_mm=(0.0, 0.0, 0.0), orientation=_PLANE, pixel_spacing_mm=spacing
     )
-    return placed, [_NO_PLACE, note]
+    return placed, spacing is not _UNKNOWN_SPACING, [_NO_POSITION, note]
 
 
 def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
@@ -97,7 +99,7 @@ def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
     by_region = _of_ultrasound(frame)
     if by_region:
         return by_region, f"spacing is that of its only ultrasound region{_extent(frame)}"
-    return (1.0, 1.0), "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
+    return _UNKNOWN_SPACING, "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
 
 
 def _of_ultrasound(frame: Frame) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from medseg_pipelines.batch.ledger import publish
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row, row_of
 from medseg_pipelines.batch.ledger.os_errors import trouble_told
-from medseg_pipelines.batch.ledger.provenance import Record, read_record
+from medseg_pipelines.batch.ledger.provenance import CaseRecord, read_record
 from medseg_pipelines.batch.messages import Fault, Result
 
 _DONE = """
@@ -103,12 +103,12 @@ class Committer:
         publish.discard(self.places, tokens.values())
         return [self.ledger.row(row.case) for row in rows]
 
-    def adopt(self, record: Record) -> Row | None:
+    def adopt(self, record: CaseRecord) -> Row | None:
         """Write down results that a run left when it died, and publish them if it had not yet.
 
         Parameters
         ----------
-        record : Record
+        record : CaseRecord
             Of whole results, in their staging folder or in their final place.
 
         Returns

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from medseg import __version__
+from medseg.workflows.record import Record
+from medseg.writing import replaced
 from medseg_pipelines.batch.ledger.layout import CASE_FILE
-from medseg_pipelines.batch.messages import Settings
 
 SCHEMA_VERSION = 1
-_LIBRARIES = ("torch", "monai", "numpy", "pydicom", "highdicom", "nibabel", "SimpleITK")
 _CHUNK = 1 << 20
 
 
@@ -50,22 +47,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     instances: tuple[str, ...] = ()
 
 
-class ModelUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model.
-
-    Parameters
-    ----------
-    name, version : str
-    digest, weights : str
-        Of its manifest, and of its weights.
-    """
-
-    name: str
-    version: str
-    digest: str
-    weights: str
-
-
 class Superseded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A result that this one took the place of.
 
@@ -82,8 +63,8 @@ class Superseded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     folder: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that is to be known of a result.
+class CaseRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that is to be known of the result of a case.
 
     Parameters
     ----------
@@ -92,17 +73,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         The row of the ledger, and the lease that it was made under.
     key, lineage, folder : str
     source : Source
-    model : ModelUsed
-    settings : Settings
-    versions : dict of str to str
-        Of medseg, Python and libraries.
-    device : str
-    ended : str
-        When, in ISO 8601, UTC.
-    seconds : dict of str to float
     volumes_ml : dict of str to float
-    warnings : tuple of str
-        What a person should know of this result.
     files : dict of str to str
         SHA-256 of every other file in the folder, by name.
     supersedes : Superseded or None
@@ -115,22 +86,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lineage: str
     folder: str
     source: Source
-    model: ModelUsed
-    settings: Settings
-    versions: dict[str, str]
-    device: str
-    ended: str
-    seconds: dict[str, float]
     volumes_ml: dict[str, float]
-    warnings: tuple[str, ...]
     files: dict[str, str]
     supersedes: Superseded | None = None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what results may depend on."""
-    own = {"medseg": __version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -158,7 +116,7 @@ def file_digest(paths: list[Path]) -> str:
     return seen.hexdigest()
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: CaseRecord) -> None:
     """Write case.json; it appears whole or not at all, and after it nothing is lost.
 
     Raises
@@ -166,24 +124,19 @@ def write_record(folder: Path, record: Record) -> None:
     OSError
         When it cannot be written.
     """
-    scratch = folder / f".{CASE_FILE}"
-    with scratch.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(folder / CASE_FILE)
-    sync_folder(folder)
+    with replaced(folder / CASE_FILE, suffix=".json") as temporary:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> CaseRecord | None:
     """The case.json of a folder; None when there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / CASE_FILE).read_bytes(), type=Record)
+        return msgspec.json.decode((folder / CASE_FILE).read_bytes(), type=CaseRecord)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def is_whole(folder: Path, record: Record) -> bool:
+def is_whole(folder: Path, record: CaseRecord) -> bool:
     """Whether a folder holds exactly the files that its record tells of, byte by byte."""
     try:
         return file_digests(folder) == record.files

@@ -10,7 +10,7 @@ from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.ledger.provenance import Record, is_whole, read_record
+from medseg_pipelines.batch.ledger.provenance import CaseRecord, is_whole, read_record
 
 
 def repair(settlement: Committer, leases: Leases) -> list[Row]:
@@ -42,7 +42,7 @@ def repair(settlement: Committer, leases: Leases) -> list[Row]:
     return adopted
 
 
-def _left_by(places: Places, row: Row) -> Record | None:
+def _left_by(places: Places, row: Row) -> CaseRecord | None:
     """The record of whole results of a lease."""
     final = read_record(places.final(row.folder))
     if final is not None and final.token == row.token:

@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from medseg.model_package import ModelPackage
-from medseg.planning.plan import encode
+from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.messages import Settings
 
 
@@ -25,11 +25,6 @@ class RunConfig(msgspec.Struct, frozen=True):
 def recipe_of(package: ModelPackage, settings: Settings) -> RunConfig:
     """The recipe of a model package and settings."""
     return RunConfig(model_digest(package), settings_digest(settings))
-
-
-def model_digest(package: ModelPackage) -> str:
-    """Digest of a package's manifest, which holds the digest of its weights."""
-    return digest(encode(package.manifest))
 
 
 def settings_digest(settings: Settings) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.reading.file_names import without_suffix
 from medseg_pipelines.batch.case_row import Row
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.reports.cases import AllCases
 from medseg_pipelines.batch.workers.formats import FILES
-from medseg_pipelines.destination import stem
 
 _LABEL_FILES = tuple(FILES[name] for name in ("nifti", "nrrd", "dicom-seg"))
 _CHANNEL = "_0000"  # that nnU-Net's images have after the name of their case
@@ -39,7 +39,7 @@ def label_maps(output: Path) -> dict[str, Path]:
         path = _label_map(output, row) if row.state == "done" else None
         if path is None:
             continue
-        name = stem(Path(row.found.path)).removesuffix(_CHANNEL)
+        name = without_suffix(Path(row.found.path)).removesuffix(_CHANNEL)
         if name in maps:
             raise InputError(
                 f"two results of the batch '{output}' are of scans called '{name}' (several series"
