@@ -24,7 +24,6 @@ _FRAMES_FOLLOW_BY = {  # FrameTime, FrameTimeVector; angles and table of an X-ra
 }
 _MOST_FRAMES = 20_000
 _PLANE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_UNKNOWN_SPACING = (1.0, 1.0)
 _CENTIMETRES = 3.0
 _TWO_D = 1.0
 _NO_POSITION = "a 2-D image without a place in the patient: left and right are not known"
@@ -79,13 +78,16 @@ def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
     """
     spacing, note = _spacing(frame)
     placed = replace(
-        frame, position_mm=(0.0, 0.0, 0.0), orientation=_PLANE, pixel_spacing_mm=spacing
+        frame,
+        position_mm=(0.0, 0.0, 0.0),
+        orientation=_PLANE,
+        pixel_spacing_mm=spacing or (1.0, 1.0),
     )
-    return placed, spacing is not _UNKNOWN_SPACING, [_NO_POSITION, note]
+    return placed, bool(spacing), [_NO_POSITION, note]
 
 
 def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
-    """Spacing between rows and columns in mm, and what it is."""
+    """Spacing between rows and columns in mm, empty when unknown, and what it is."""
     header = frame.file.header
     at_detector = _positive(as_numbers(header, "ImagerPixelSpacing", 2))
     stated = _positive(as_numbers(header, "PixelSpacing", 2))
@@ -99,7 +101,7 @@ def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
     by_region = _of_ultrasound(frame)
     if by_region:
         return by_region, f"spacing is that of its only ultrasound region{_extent(frame)}"
-    return _UNKNOWN_SPACING, "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
+    return (), "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
 
 
 def _of_ultrasound(frame: Frame) -> tuple[float, ...]:
