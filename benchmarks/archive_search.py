@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from dicom_phantom import Series, random_stored
-from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.archive.rules import make_rules
 from medseg_pipelines.batch.archive.search import search
 
 RESULTS = Path(__file__).parent / "results" / "archive_search.md"
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], object], times: int = 1) -> tuple[float, float]:
 def measure(series: int, slices: int) -> list[tuple[str, float, float]]:
     place = Path(tempfile.mkdtemp(prefix="medseg-"))
     root, index = place / "root", place / "index"
-    rules = make_rules(where=['Modality == "CT"'], description=["*lung*"])
+    rules = make_rules(where=["Modality=CT"], description=["*lung*"])
     try:
         write(root, series, slices)
         rows = [("first search", *seconds(lambda: search(root, index)))]

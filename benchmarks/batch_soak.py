@@ -29,7 +29,7 @@ from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 from toy_model import tiny_model
 
 HERE = Path(__file__).resolve().parent
@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--cluster", help="Workers of a Dask cluster in place of our own.")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
-    crew = crew_of(arguments.cluster) if arguments.cluster else None
-    options = BatchOptions(device="cpu", min_slices=1, workers=arguments.workers, crew=crew)
+    pool = pool_of(arguments.cluster) if arguments.cluster else None
+    options = BatchOptions(device="cpu", min_slices=1, workers=arguments.workers, pool=pool)
     watch = Watch(every=max(1, arguments.count // 100))
     with tempfile.TemporaryDirectory(prefix="medseg-soak-") as name:
         root = Path(name)

@@ -22,20 +22,20 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from tasks import waiting
+from tasks import simulated_work
 
 from hospital.archive import write_many
 from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 
 HERE = Path(__file__).resolve().parent
 WORK = {
-    "waits 0.5 s": waiting.sleep,
-    "keeps a core busy": waiting.compute,
-    "only writes 2 MB": waiting.write,
+    "waits 0.5 s": simulated_work.sleep,
+    "keeps a core busy": simulated_work.compute,
+    "only writes 2 MB": simulated_work.write,
 }
 
 
@@ -60,7 +60,7 @@ class Watch(NullEvents):
 def seconds(archive: Path, output: Path, workers: int, work: Any) -> float:
     """From the first case that is begun to the last that ends."""
     watch = Watch()
-    options = BatchOptions(device="cpu", min_slices=1, crew=crew_of(f"local:{workers}", work=work))
+    options = BatchOptions(device="cpu", min_slices=1, pool=pool_of(f"local:{workers}", work=work))
     run_batch(archive, model="hippocampus-mr", output=output, options=options, events=watch)
     return watch.ended[-1] - watch.begun
 

@@ -57,10 +57,10 @@ def scene(shape: tuple[int, int, int], channels: int) -> tuple[Tensor, Tensor, T
     return truth, image, torch.softmax(logits, dim=0)
 
 
-def all_pairs(image: Tensor, spacing: tuple[float, float, float], chosen: Settings) -> Kernel:
+def all_pairs(image: Tensor, spacing: tuple[float, float, float], settings: Settings) -> Kernel:
     """The kernel as a matrix of all pairs, in float64."""
     shape = image.shape[1:]
-    points = features(image, spacing, chosen).flatten(1).T.double()
+    points = features(image, spacing, settings).flatten(1).T.double()
     matrix = torch.exp(-0.5 * torch.cdist(points, points) ** 2)
     ones = torch.ones(1, *shape)
     return Kernel.of(
@@ -71,9 +71,9 @@ def all_pairs(image: Tensor, spacing: tuple[float, float, float], chosen: Settin
 def window(deviations: float) -> Make:
     """The kernel cut off at so many deviations in space, as in a convolutional CRF."""
 
-    def make(image: Tensor, spacing: tuple[float, float, float], chosen: Settings) -> Kernel:
+    def make(image: Tensor, spacing: tuple[float, float, float], settings: Settings) -> Kernel:
         reach = [
-            min(n - 1, ceil(deviations * chosen.appearance_mm / mm))
+            min(n - 1, ceil(deviations * settings.appearance_mm / mm))
             for n, mm in zip(image.shape[1:], spacing, strict=True)
         ]
         steps = [
@@ -83,7 +83,7 @@ def window(deviations: float) -> Make:
         ]
         if len(steps) > TOO_MANY_OFFSETS and image[0].numel() > 10_000:
             raise MemoryError(f"{len(steps)} offsets")
-        seen = features(image, spacing, chosen)
+        seen = features(image, spacing, settings)
         weights = []
         for step in steps:
             here, there = overlap(step)
@@ -110,10 +110,12 @@ def overlap(step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]
     return (slice(None), *here), (slice(None), *there)
 
 
-def bilateral_grid(image: Tensor, spacing: tuple[float, float, float], chosen: Settings) -> Kernel:
+def bilateral_grid(
+    image: Tensor, spacing: tuple[float, float, float], settings: Settings
+) -> Kernel:
     """A regular grid over place and intensity, one cell a deviation, linear to and fro."""
     shape = image.shape[1:]
-    points = features(image, spacing, chosen).flatten(1)
+    points = features(image, spacing, settings).flatten(1)
     points = points[[len(set(row.tolist())) > 1 for row in points]]
     points = points - points.amin(1, keepdim=True) + 2
     sizes = [int(n) + 4 for n in points.amax(1)]
@@ -148,13 +150,15 @@ def bilateral_grid(image: Tensor, spacing: tuple[float, float, float], chosen: S
     return Kernel.of(filtered, ones, torch.as_tensor(own).view(shape))
 
 
-def features(image: Tensor, spacing: tuple[float, float, float], chosen: Settings) -> Tensor:
+def features(image: Tensor, spacing: tuple[float, float, float], settings: Settings) -> Tensor:
     """Place and intensity in deviations; shape (3 + C, I, J, K)."""
     lines = [
-        torch.arange(n) * (mm / chosen.appearance_mm)
+        torch.arange(n) * (mm / settings.appearance_mm)
         for n, mm in zip(image.shape[1:], spacing, strict=True)
     ]
-    return torch.cat((torch.stack(torch.meshgrid(*lines, indexing="ij")), image / chosen.intensity))
+    return torch.cat(
+        (torch.stack(torch.meshgrid(*lines, indexing="ij")), image / settings.intensity)
+    )
 
 
 WAYS: dict[str, Make] = {
@@ -170,12 +174,12 @@ def accuracy(make: Make, settings: Settings, case: str) -> dict[str, float]:
     shape, channels, spacing = SMALL[case]
     truth, image, given = scene(shape, channels)
     exact = MeanField(settings, all_pairs)(given, image, spacing_mm=spacing)
-    found = MeanField(settings, make)(given, image, spacing_mm=spacing)
+    result = MeanField(settings, make)(given, image, spacing_mm=spacing)
     return {
-        "mean_error": float((found - exact).abs().mean()),
-        "largest_error": float((found - exact).abs().max()),
-        "same_label": float((found.argmax(0) == exact.argmax(0)).float().mean()),
-        "right_label": float((found.argmax(0) == truth).float().mean()),
+        "mean_error": float((result - exact).abs().mean()),
+        "largest_error": float((result - exact).abs().max()),
+        "same_label": float((result.argmax(0) == exact.argmax(0)).float().mean()),
+        "right_label": float((result.argmax(0) == truth).float().mean()),
         "right_label_all_pairs": float((exact.argmax(0) == truth).float().mean()),
     }
 
@@ -206,11 +210,11 @@ def main() -> None:
         row: dict[str, object] = {"kernel": kernel, "way": way}
         print(f"\n{kernel}, {way}")
         for case in SMALL:
-            row[case] = found = accuracy(make, settings, case)
+            row[case] = result = accuracy(make, settings, case)
             print(
-                f"  {case:18s} mean error {found['mean_error']:.4f}, same label"
-                f" {found['same_label']:.4f}, right {found['right_label']:.4f}"
-                f" (all pairs {found['right_label_all_pairs']:.4f})"
+                f"  {case:18s} mean error {result['mean_error']:.4f}, same label"
+                f" {result['same_label']:.4f}, right {result['right_label']:.4f}"
+                f" (all pairs {result['right_label_all_pairs']:.4f})"
             )
         for case in LARGE:
             row[case] = taken = seconds(make, settings, case, repeat)

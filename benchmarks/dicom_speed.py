@@ -163,18 +163,18 @@ def compare(folder: Path, slices: int, repeat: int) -> dict[str, dict[str, Any]]
             except json.JSONDecodeError:
                 runs[name].append({})
     expected, size = truth(slices), slices * SIZE * SIZE * 2
-    return {name: _median(found, expected, size) for name, found in runs.items()}
+    return {name: _median(measured, expected, size) for name, measured in runs.items()}
 
 
-def _median(found: list[dict[str, Any]], expected: float, size: int) -> dict[str, Any]:
-    good = [one for one in found if one.get("shape")]
-    if len(good) < len(found):
+def _median(measured: list[dict[str, Any]], expected: float, size: int) -> dict[str, Any]:
+    good = [result for result in measured if result.get("shape")]
+    if len(good) < len(measured):
         return {"correct": False, "seconds": None, "volumes": None}
     return {
-        "correct": all(abs(one["sum"] - expected) < 1e-6 * abs(expected) for one in good),
-        "seconds": round(statistics.median(one["seconds"] for one in good), 3),
-        "all_seconds": [round(one["seconds"], 3) for one in good],
-        "volumes": round(statistics.median(one["bytes"] for one in good) / size, 2),
+        "correct": all(abs(result["sum"] - expected) < 1e-6 * abs(expected) for result in good),
+        "seconds": round(statistics.median(result["seconds"] for result in good), 3),
+        "all_seconds": [round(result["seconds"], 3) for result in good],
+        "volumes": round(statistics.median(result["bytes"] for result in good) / size, 2),
     }
 
 
@@ -184,25 +184,24 @@ def table(results: dict[str, Any]) -> str:
         f"| pixels | slices | {' | '.join(RIVALS)} | medseg / fastest other |",
         "|" + "---|" * (len(RIVALS) + 3),
     ]
-    for syntax, one in results.items():
+    for syntax, result in results.items():
         others = [
-            found["seconds"]
-            for name, found in one["readers"].items()
-            if name != "medseg" and found["correct"]
+            measured["seconds"]
+            for name, measured in result["readers"].items()
+            if name != "medseg" and measured["correct"]
         ]
-        own = one["readers"]["medseg"]["seconds"]
+        own = result["readers"]["medseg"]["seconds"]
         ratio = f"{own / min(others):.2f}" if others and own else "-"
-        cells = [_cell(one["readers"][name]) for name in RIVALS]
-        lines.append(f"| {syntax} | {one['slices']} | {' | '.join(cells)} | {ratio} |")
+        cells = [_cell(result["readers"][name]) for name in RIVALS]
+        lines.append(f"| {syntax} | {result['slices']} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, Any]) -> str:
-    if found["seconds"] is None:
+def _cell(measured: dict[str, Any]) -> str:
+    if measured["seconds"] is None:
         return "fails"
-    return (
-        f"{found['seconds']:.2f} s, {found['volumes']:.1f} x{'' if found['correct'] else ' WRONG'}"
-    )
+    mark = "" if measured["correct"] else " WRONG"
+    return f"{measured['seconds']:.2f} s, {measured['volumes']:.1f} x{mark}"
 
 
 def main() -> None:

@@ -91,9 +91,10 @@ def measure(reader: Reader, case: Case) -> dict[str, Any]:
         if "crashed" in reply:
             return {"outcome": "loud", "cell": "crashed or timed out"}
         volumes = [
-            Volume(np.load(out / one["file"]), np.array(one["affine"])) for one in reply["volumes"]
+            Volume(np.load(out / stored["file"]), np.array(stored["affine"]))
+            for stored in reply["volumes"]
         ]
-    volumes = [one if one.values.ndim == 3 else _with_depth(one) for one in volumes]
+    volumes = [volume if volume.values.ndim == 3 else _with_depth(volume) for volume in volumes]
     result = judged(volumes, reply["refused"], case)
     if reply["resampled"]:
         result["cell"] += " (and a resampled file)"
@@ -109,17 +110,18 @@ def judged(volumes: list[Volume], refused: list[str], case: Case) -> dict[str, A
     if not volumes:
         return {"outcome": "loud", "cell": f"loud: {_word(refused)}"}
     best = min(
-        (judge(volumes, frames) for frames in case.truths), key=lambda one: (one.wrong, one.lost)
+        (judge(volumes, frames) for frames in case.truths),
+        key=lambda judgement: (judgement.wrong, judgement.lost),
     )
-    found = {
+    entry = {
         "displacement_mm": round(best.displacement_mm, 3),
         "wrong_percent": round(100 * best.wrong, 2),
         "frames": len(case.truths[0]),
         "frames_lost": best.lost,
     }
     if case.reference:
-        found["equals_reference"] = judge(volumes, case.reference).exact
-    return {**_verdict(best, refused, found["frames"]), **found}
+        entry["equals_reference"] = judge(volumes, case.reference).exact
+    return {**_verdict(best, refused, entry["frames"]), **entry}
 
 
 def _verdict(best: Judgement, refused: list[str], frames: int) -> dict[str, str]:
@@ -160,13 +162,13 @@ def table(rows: list[dict[str, Any]], readers: list[str]) -> str:
 
 def versions(readers: list[str]) -> dict[str, str]:
     """Of the readers and of the interpreter."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in readers:
         try:
-            found[name] = f"{PACKAGES[name]} {metadata.version(PACKAGES[name])}"
+            versions[name] = f"{PACKAGES[name]} {metadata.version(PACKAGES[name])}"
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def main() -> None:
@@ -186,9 +188,9 @@ def main() -> None:
             if arguments.only not in f"{group}/{name}":
                 continue
             case = make()
-            found = {reader.name: measure(reader, case) for reader in readers}
-            rows.append({"group": group, "name": name, "readers": found})
-            cells = "; ".join(f"{one}: {found[one]['cell']}" for one in names)
+            answers = {reader.name: measure(reader, case) for reader in readers}
+            rows.append({"group": group, "name": name, "readers": answers})
+            cells = "; ".join(f"{reader}: {answers[reader]['cell']}" for reader in names)
             print(f"{group}/{name}: {cells}", flush=True)
     for reader in readers:
         reader.close()

@@ -19,6 +19,7 @@ import torch
 
 from medseg.inference import Predictor
 from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.validation import mean_dice
 
@@ -42,7 +43,10 @@ def main() -> None:
     history = read_history(arguments.run)
     training = max(record["seconds"] for record in history)
     predictor = Predictor.load(folder, device="cpu")
-    final = mean_dice(predictor, dataset, dataset.fold(0)[1])
+    held_out = prepare_held_out(
+        dataset, dataset.fold(0)[1], predictor.plan, arguments.run / "cache"
+    )
+    final = mean_dice(predictor, held_out)
     rows = [(r["seconds"], r["step"], r["dice"]) for r in history if "dice" in r]
     print(f"\n{predictor.device.description}; {platform.processor() or platform.machine()}")
     print("seconds   step  anterior posterior      mean")

@@ -43,7 +43,7 @@ def main() -> None:
         if not arguments.folder:
             shutil.rmtree(folder)
     count = opened[-1]
-    kinds = {one.verdict.outcome for one in reports}
+    kinds = {report.verdict.outcome for report in reports}
     print(f"{count} files, {len(reports)} volumes, verdicts: {', '.join(sorted(kinds))}")
     print("| step | ms per file | s in all |")
     print("|---|---|---|")

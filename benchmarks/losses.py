@@ -103,13 +103,13 @@ def compare(case: str, *, last: bool, repeat: int) -> list[dict[str, object]]:
     """One row for each implementation."""
     logits, labels = batch(case, last=last)
     seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    found = {}
+    results = {}
     for turn in range(repeat + 1):
         for form, build in FORMS.items():
             took, value, gradient = step(build(), logits, labels)
-            found[form] = value, gradient
+            results[form] = value, gradient
             seconds[form] += [took] if turn else []
-    value, gradient = found["MONAI"]
+    value, gradient = results["MONAI"]
     return [
         {
             "case": case,
@@ -117,8 +117,10 @@ def compare(case: str, *, last: bool, repeat: int) -> list[dict[str, object]]:
             "loss": form,
             "cpu_ms": round(1000 * min(seconds[form]), 1),
             "peak_MiB": round(peak_mib(case, form)),
-            "value_apart": abs(float(found[form][0] - value)),
-            "gradient_apart": float((found[form][1] - gradient).abs().max() / gradient.abs().max()),
+            "value_apart": abs(float(results[form][0] - value)),
+            "gradient_apart": float(
+                (results[form][1] - gradient).abs().max() / gradient.abs().max()
+            ),
         }
         for form in FORMS
     ]

@@ -107,15 +107,15 @@ def row_file(runs: Path, task: str, network: str, minutes: float) -> Path:
 
 def measure_one(arguments: argparse.Namespace) -> None:
     """Train and measure one network on one task; the row becomes a file."""
-    from tasks.measuring import measure, mirrored
+    from tasks.evaluation import train_and_evaluate, with_tta
 
     (task,), (network,) = arguments.task, arguments.network
     dataset = TASKS[task].make(arguments.runs / task / "dataset")
     run = arguments.one.with_suffix("")
     if arguments.one.is_file():  # by a version of this script that did not mirror
-        row = json.loads(arguments.one.read_text()) | mirrored(run, dataset)
+        row = json.loads(arguments.one.read_text()) | with_tta(run, dataset)
     else:
-        row = measure(dataset, run, network=network, minutes=arguments.minutes)
+        row = train_and_evaluate(dataset, run, network=network, minutes=arguments.minutes)
     arguments.one.write_text(json.dumps({"network": network, **row}, indent=1) + "\n")
 
 

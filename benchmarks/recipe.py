@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec import structs
 from tasks.datasets import hippocampus
-from tasks.measuring import Printer, processor_seconds
+from tasks.evaluation import Printer, processor_seconds
 
 from medseg.model_package import ModelPackage
 from medseg.networks import suggestion

@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo")
     options = parser.parse_args()
-    forget_this_folder()
     with own_autosave(), virtual_display():
         picture_of_the_phantom()
         pictures_of_the_tutorial(demo(options.demo))
@@ -90,7 +89,7 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     """The steps of `docs/tutorials/napari.md`, one picture each."""
     viewer, study = open_viewer("Study")
     study.open_study(folder / "archive" / "held-out")
-    wait_for(lambda: study.form.table.rowCount() > 0 and not study.form.activity.busy)
+    wait_for(lambda: study.form.table.rowCount() > 0 and not study.form.job.busy)
     study.form.table.selectRow(0)
     study.open_series()
     wait_for(lambda: len(viewer.layers) == 1)
@@ -105,9 +104,9 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     wait_for(lambda: False, seconds=5)  # for the estimate of the next run
     save(viewer, TUTORIAL["segment"], close=False)
     segment.form.accept.click()
-    organs = next_panel(viewer, segment, "Labels")
+    labels = next_panel(viewer, segment, "Labels")
     save(viewer, TUTORIAL["labels"], close=False)
-    export = next_panel(viewer, organs, "Export")
+    export = next_panel(viewer, labels, "Export")
     picture_of_an_export(viewer, export)
 
 
@@ -119,8 +118,8 @@ def picture_of_an_export(viewer: Any, panel: Any) -> None:
         panel.form.folder.setText(folder)
         wait_for(lambda: panel.plan is not None)
         panel.form.export.click()
-        wait_for(lambda: not panel.activity.busy)
-        print(panel.activity.message.text(), sorted(path.name for path in Path(folder).iterdir()))
+        wait_for(lambda: not panel.job.busy)
+        print(panel.job.message.text(), sorted(path.name for path in Path(folder).iterdir()))
         panel.form.replace.setChecked(True)
         wait_for(lambda: panel.plan is not None)
         panel.form.folder.setText(folder)
@@ -146,12 +145,6 @@ def next_panel(viewer: Any, panel: Any, name: str) -> Any:
     """Put another panel in the place of one."""
     viewer.window.remove_dock_widget(panel)
     return dock(viewer, name)
-
-
-def forget_this_folder() -> None:
-    """Take this folder off the search path, where `napari.py` would stand for the package."""
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
 
 
 def richest_slice(values: np.ndarray) -> int:

@@ -60,9 +60,13 @@ def main() -> None:
     base = next(iter(forms))
     print(f"{'form':38s} step s  ratio   tile s  ratio")
     for name in forms:
-        one, two = statistics.median(train[name]), statistics.median(infer[name])
-        first, second = statistics.median(train[base]) / one, statistics.median(infer[base]) / two
-        print(f"{name:38s} {one:6.3f} {first:6.2f}  {two:7.4f} {second:6.2f}")
+        training, inference = statistics.median(train[name]), statistics.median(infer[name])
+        faster_training = statistics.median(train[base]) / training
+        faster_inference = statistics.median(infer[base]) / inference
+        print(
+            f"{name:38s} {training:6.3f} {faster_training:6.2f}"
+            f"  {inference:7.4f} {faster_inference:6.2f}"
+        )
 
 
 def network(norm: object, last: bool) -> nn.Module:

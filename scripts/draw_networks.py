@@ -21,7 +21,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from medseg.networks import ROOM, suggestion
+from medseg.networks import PACKAGE, suggestion
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import Stages
 from medseg.runtime import registry
@@ -86,7 +86,7 @@ def boxes_of(name: str) -> list[Box]:
         strides=((1, 1), *((2, 2),) * 4),
         kernels=((3, 3),) * 5,
     )
-    part = registry.load(ROOM, name)
+    part = registry.load(PACKAGE, name)
     settings = msgspec.convert(suggestion(name)(stages).settings, part.Settings)
     network: nn.Module = part.build(settings, spatial_dims=2, in_channels=1, out_channels=3).eval()
     image = torch.zeros(1, 1, SIZE, SIZE, requires_grad=True) * 1

@@ -15,7 +15,7 @@ from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.enqueue import Queue
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.leases import Leases, Process
+from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.ledger.provenance import (
     CaseRecord,
@@ -26,10 +26,10 @@ from medseg_pipelines.batch.ledger.provenance import (
 from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result
 
-RECIPE = RunConfig("m" * 64, "s" * 64)
+RUN_CONFIG = RunConfig("m" * 64, "s" * 64)
 
 
-class InlineCrew:
+class InlinePool:
     """Does each task when asked what happened, in this process."""
 
     capacity = 2
@@ -50,9 +50,6 @@ class InlineCrew:
         self.done.append(task)
         return [*steps, result]
 
-    def kill(self, case):
-        self.tasks = deque(task for task in self.tasks if task.case != case)
-
     def close(self):
         self.tasks.clear()
 
@@ -61,7 +58,7 @@ class Diary(NullEvents):
     """Remembers what it was told."""
 
     def __init__(self):
-        self.plan, self.rows, self.words, self.started, self.tally = None, [], [], [], None
+        self.plan, self.rows, self.messages, self.started, self.tally = None, [], [], [], None
 
     def planned(self, plan):
         self.plan = plan
@@ -72,8 +69,8 @@ class Diary(NullEvents):
     def case_ended(self, row):
         self.rows.append(row)
 
-    def told(self, message):
-        self.words.append(message)
+    def on_message(self, message):
+        self.messages.append(message)
 
     def finished(self, tally):
         self.tally = tally
@@ -115,12 +112,16 @@ class World:
     def ledger(self) -> Ledger:
         return Ledger(self.places.ledger)
 
-    def settlement(self, ledger: Ledger, attempts: int = 3) -> Committer:
+    def committer(self, ledger: Ledger, attempts: int = 3) -> Committer:
         return Committer(ledger, self.places, attempts)
 
-    def queue(self, ledger, *, recipe=RECIPE, min_slices=4, anew=False) -> Queue:
+    def queue(self, ledger, *, run_config=RUN_CONFIG, min_slices=4, anew=False) -> Queue:
         return Queue(
-            ledger, recipe, min_slices=min_slices, anew=anew, in_place=self.places.has_results
+            ledger=ledger,
+            run_config=run_config,
+            min_slices=min_slices,
+            anew=anew,
+            in_place=self.places.has_results,
         )
 
     def stage(self, row, *, content="c1", text=b"labels") -> Result:
@@ -193,13 +194,8 @@ class Clock:
         return self.now
 
 
-def process(number: int, boot: str = "this boot") -> Process:
-    """A process that the system knows nothing of, so that only its heart tells whether it lives."""
-    return Process(boot, number, 0)
-
-
-def leases(ledger: Ledger, clock: Clock, number: int = 1, boot: str = "this boot") -> Leases:
-    return Leases(ledger, lease_s=60.0, process=process(number, boot), clock=clock)
+def leases(ledger: Ledger, *, run_config: RunConfig = RUN_CONFIG, shard=(1, 1)) -> Leases:
+    return Leases(ledger, run_config, shard)
 
 
 def refusal(row, code: str = "MISSING_SLICE") -> Result:
@@ -223,10 +219,10 @@ def table(ledger: Ledger) -> list[tuple]:
 
 
 __all__ = [
-    "RECIPE",
+    "RUN_CONFIG",
     "Clock",
     "Diary",
-    "InlineCrew",
+    "InlinePool",
     "Stopping",
     "World",
     "changed",
@@ -234,7 +230,6 @@ __all__ = [
     "files_below",
     "found",
     "leases",
-    "process",
     "refusal",
     "rows",
     "table",

@@ -7,12 +7,12 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
-from medseg_napari.panels.organ_table import NAME
+from medseg_napari.panels.label_list import NAME
 
 
 def tick(panel, value: int, column: int) -> None:
     """Click on a check box of the list."""
-    table = panel.form.organs
+    table = panel.form.label_list
     item = table.item(table.row_of(value), column)
     table.scrollToItem(item)
     place = table.visualItemRect(item)
@@ -22,7 +22,7 @@ def tick(panel, value: int, column: int) -> None:
 
 def choose(panel, value: int) -> None:
     """Click on the name of an organ."""
-    table = panel.form.organs
+    table = panel.form.label_list
     item = table.item(table.row_of(value), NAME)
     table.scrollToItem(item)
     QTest.mouseClick(
@@ -36,7 +36,7 @@ def press(panel, words: str) -> None:
 
 def type_name(panel, item, words: str) -> None:
     """Double-click a cell of the list of organs, type, and press Enter."""
-    table, left = panel.form.organs, Qt.MouseButton.LeftButton
+    table, left = panel.form.label_list, Qt.MouseButton.LeftButton
     place = table.visualItemRect(item).center()
     QTest.mouseClick(table.viewport(), left, pos=place)
     QTest.mouseDClick(table.viewport(), left, pos=place)

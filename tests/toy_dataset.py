@@ -7,6 +7,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from medseg.planning import Component, Normalisation, Plan
+
+TOY_PLAN = Plan(
+    spacing_mm=(1.2, 1.2, 1.2),
+    channels=("MR",),
+    normalisation=(Normalisation(),),
+    patch=(16, 16, 16),
+    batch=2,
+    network=Component(
+        name="unet",
+        settings={"features": [8, 16], "strides": [[1] * 3, [2] * 3], "kernels": [[3] * 3] * 2},
+    ),
+)
+"""For a network that learns the boxes in a hundred steps, a second or two."""
+
 
 def write_toy(folder: Path, *, cases: int = 6) -> Path:
     """Plain images/ and labels/ with a labels.json; returns `folder`."""

@@ -120,8 +120,8 @@ def cases(scratch: Path, data: Path = DATA) -> Iterator[Named]:
     plain = (("unspoilt, oblique", write_plain), ("gantry tilt 18.5 degrees", write_tilted))
     for name, write in plain:
         yield "series", name, partial(_made, name, write, scratch)
-    for one in MUTATIONS:
-        yield "mutation", one.name, partial(_made, one.name, one.write, scratch)
+    for mutation in MUTATIONS:
+        yield "mutation", mutation.name, partial(_made, mutation.name, mutation.write, scratch)
 
 
 def _made(name: str, write: Callable[[Path], None], scratch: Path) -> Case:
@@ -167,7 +167,7 @@ def _even_part(data: Path, scratch: Path) -> Case:
 
 def references(folder: Path, pattern: str) -> list[Frame]:
     """The slices of every volume of the NIfTI files that match."""
-    found = []
+    frames = []
     for path in sorted(folder.glob(pattern)):
         image = nib.load(path)
         array = np.asarray(image.dataobj)
@@ -175,5 +175,5 @@ def references(folder: Path, pattern: str) -> list[Frame]:
             array = array[array.dtype.names[0]]
         array = array.reshape((*array.shape[:3], -1))
         for n in range(array.shape[3]):
-            found += frames_of_volume(Volume(array[..., n], image.affine))
-    return found
+            frames += frames_of_volume(Volume(array[..., n], image.affine))
+    return frames

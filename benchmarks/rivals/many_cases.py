@@ -67,7 +67,7 @@ def processes(archive: Path, model: str, output: Path) -> list[float]:
     output.mkdir()
     ended = []
     for source in find_scans(archive):
-        chosen = ["--series", source.series_uid] if source.series_uid else []
+        choice = ["--series", source.series_uid] if source.series_uid else []
         target = output / f"{source.name}.nii.gz"
         subprocess.run(
             [
@@ -76,7 +76,7 @@ def processes(archive: Path, model: str, output: Path) -> list[float]:
                 "from medseg_pipelines.cli import main; main()",
                 "segment",
                 str(source.path),
-                *chosen,
+                *choice,
                 "--model",
                 model,
                 "--output",
@@ -100,7 +100,7 @@ def main() -> None:
     way, archive, model, output = sys.argv[1:5]
     ended = globals()[way](Path(archive), model, Path(output))
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
     print(json.dumps({"ended": ended, "cpu": cpu}))
 
 

@@ -155,12 +155,12 @@ def dcm2niix_reader(folder: Path, out: Path) -> Answer:
         errors="replace",
         check=False,
     )
-    paths = [one for one in sorted(out.glob("*.nii")) if not {"Tilt", "Eq"} & _words(one)]
+    paths = [path for path in sorted(out.glob("*.nii")) if not {"Tilt", "Eq"} & _name_parts(path)]
     volumes = [volume for path in paths for volume in _of_nifti(nib.load(path, mmap=False))]
-    told = [line for line in done.stdout.splitlines() if "error" in line.lower()]
+    errors = [line for line in done.stdout.splitlines() if "error" in line.lower()]
     if done.returncode or not volumes:
-        told = told or [f"exit code {done.returncode}"]
-        return volumes, [_short(told[-1])]
+        errors = errors or [f"exit code {done.returncode}"]
+        return volumes, [_short(errors[-1])]
     return volumes, []
 
 
@@ -176,7 +176,7 @@ def _dcm2niix() -> str:
     return str(dcm2niix.bin)
 
 
-def _words(path: Path) -> set[str]:
+def _name_parts(path: Path) -> set[str]:
     return set(path.stem.split("_"))
 
 
@@ -190,9 +190,9 @@ def _of_nifti(image: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _short(error: object) -> str:
-    words = re.sub(r"/\S*/", "", " ".join(str(error).split()))  # no paths
+    message = re.sub(r"/\S*/", "", " ".join(str(error).split()))  # no paths
     name = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
-    return (name + words)[:160]
+    return (name + message)[:160]
 
 
 READERS: dict[str, Callable[[Path, Path], Answer]] = {
@@ -220,7 +220,7 @@ def answer(reader: Callable[[Path, Path], Answer], path: Path, out: Path) -> dic
     for n, (values, affine) in enumerate(volumes):
         np.save(out / f"{n}.npy", np.ascontiguousarray(values))
         names.append({"file": f"{n}.npy", "affine": np.asarray(affine).tolist()})
-    resampled = any({"Tilt", "Eq"} & _words(one) for one in out.glob("*.nii"))
+    resampled = any({"Tilt", "Eq"} & _name_parts(path) for path in out.glob("*.nii"))
     return {"volumes": names, "refused": refused, "seconds": seconds, "resampled": resampled}
 
 

@@ -1,5 +1,5 @@
 """What is in a file, folder or archive: scans, series, facts from headers, verdicts."""
 
-from medseg.discovery.scans import ScanSource, Survey, find_scans, survey
+from medseg.discovery.scans import ScanSource, find_scans
 
-__all__ = ["ScanSource", "Survey", "find_scans", "survey"]
+__all__ = ["ScanSource", "find_scans"]

@@ -35,21 +35,17 @@ _VECTOR = re.compile(r"\(([^)]*)\)")
 def facts_of_file(path: Path) -> dict[str, Fact]:
     """Format, size, spacing and orientation, as far as the header tells.
 
-    Parameters
-    ----------
-    path : Path
-        Its ending says the format.
-
     Returns
     -------
     dict
         Some of :data:`medseg.discovery.stack_facts.FACTS`.
     """
     name = path.name.lower().removesuffix(".gz")
-    known, read = next(
-        (how for ending, how in _FORMATS.items() if name.endswith(ending)), ("picture", None)
+    format_name, read = next(
+        (handler for ending, handler in _FORMATS.items() if name.endswith(ending)),
+        ("picture", None),
     )
-    facts: dict[str, Fact] = {"format": known}
+    facts: dict[str, Fact] = {"format": format_name}
     if read is None:
         return facts
     try:
@@ -98,11 +94,13 @@ def _nrrd(start: bytes) -> dict[str, Fact]:
     """
     fields = _fields(re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0], ":")
     sizes = [int(size) for size in fields["sizes"].split()]
-    axes = [_floats(one.replace(",", " ")) for one in _VECTOR.findall(fields["space directions"])]
+    axes = [
+        _floats(vector.replace(",", " ")) for vector in _VECTOR.findall(fields["space directions"])
+    ]
     origin = _floats(_VECTOR.findall(fields["space origin"])[0].replace(",", " "))
-    words = fields["space directions"].split()
-    first = words.index("none") if "none" in words else -1
-    spatial = [size for n, size in enumerate(sizes) if n != first]
+    directions = fields["space directions"].split()
+    channel_axis = directions.index("none") if "none" in directions else -1
+    spatial = [size for n, size in enumerate(sizes) if n != channel_axis]
     steps = np.transpose(axes)
     spacing = np.linalg.norm(steps, axis=0)
     if _SPACES[fields["space"].lower()] == "LPS":
@@ -110,7 +108,7 @@ def _nrrd(start: bytes) -> dict[str, Fact]:
     else:
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = steps, origin
-    return _facts(spatial, affine, volumes=[sizes[first]] if first >= 0 else [])
+    return _facts(spatial, affine, volumes=[sizes[channel_axis]] if channel_axis >= 0 else [])
 
 
 def _metaimage(start: bytes) -> dict[str, Fact]:
@@ -148,11 +146,11 @@ def _facts(
     sizes: Sequence[int], affine: npt.NDArray[np.float64], *, volumes: Sequence[int]
 ) -> dict[str, Fact]:
     i, j, k, *_ = [*(int(size) for size in sizes), 1, 1, 1]
-    several = math.prod(int(count) for count in volumes)
-    if max(i, j, k, several) > _MOST_VOXELS:
+    volume_count = math.prod(int(count) for count in volumes)
+    if max(i, j, k, volume_count) > _MOST_VOXELS:
         raise ValueError("no size of an image")
-    known = {"Columns": i, "Rows": j, "volumes": max(several, 1)}
-    return {**known, **of_grid(Grid((i, j, k), affine))}
+    counts = {"Columns": i, "Rows": j, "volumes": max(volume_count, 1)}
+    return {**counts, **of_grid(Grid((i, j, k), affine))}
 
 
 def _fields(header: bytes, mark: str) -> Mapping[str, str]:
@@ -163,7 +161,7 @@ def _fields(header: bytes, mark: str) -> Mapping[str, str]:
 
 
 def _floats(text: str) -> npt.NDArray[np.float64]:
-    return np.array([float(word) for word in text.split()])
+    return np.array([float(number) for number in text.split()])
 
 
 _FORMATS = {

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import msgspec
 import numpy as np
 
-from medseg.discovery.scans import Found, ScanSource, Seen, sources_below
+from medseg.discovery.scans import Finding, Info, ScanSource, sources_below
 from medseg.errors import GeometryError, InputError, MedsegError, ReadError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.geometry import depths_mm
@@ -139,36 +139,28 @@ def inspect(
     ReadError
         When nothing is there.
     """
-    seen = inspect_with(
-        path, also=lambda _: None, policies=policies, pixels=pixels, progress=progress
+    reports = inspect_with(
+        path, extract=lambda _: None, policies=policies, pixels=pixels, progress=progress
     )
-    return tuple(report for _, report, _ in seen)
+    return tuple(report for _, report, _ in reports)
 
 
 def inspect_with(
     path: str | Path,
     *,
-    also: Callable[[Stack], Extra],
+    extract: Callable[[Stack], Extra],
     policies: Policies = REFUSE,
     pixels: bool = False,
     progress: Progress = silent,
 ) -> tuple[tuple[ScanSource, VolumeReport, Extra | None], ...]:
     """Report as :func:`inspect` does, with where each volume is and what else its headers say.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file, a folder or a zip archive of DICOM.
-    also : callable
-        Told each DICOM stack while its files are there; what it returns is passed on.
-    policies : Policies, optional
-    pixels : bool, default False
-        Whether to decode all pixels of DICOM too.
-    progress : Progress, optional
+    `extract` is called with each DICOM stack while its files are there; what it returns is passed
+    on.
 
     Returns
     -------
-    tuple of (ScanSource, VolumeReport, what `also` returned or None)
+    tuple of (ScanSource, VolumeReport, what `extract` returned or None)
         In the order of their paths; None for formats other than DICOM and for damaged files.
 
     Raises
@@ -176,49 +168,51 @@ def inspect_with(
     ReadError
         When nothing is there.
     """
-    place = Path(path)
-    if not place.exists():
-        raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
+    root = Path(path)
+    if not root.exists():
+        raise ReadError(f"'{root}' does not exist; check the path", code="NOT_FOUND")
 
-    def seen(stack: Stack) -> tuple[VolumeReport, Extra]:
-        return _of_stack(stack, policies=policies, pixels=pixels), also(stack)
+    def describe(stack: Stack) -> tuple[VolumeReport, Extra]:
+        return _of_stack(stack, policies=policies, pixels=pixels), extract(stack)
 
-    found, told = _found(place, seen, progress), []
-    for done, (source, what) in enumerate(found, start=1):
-        told.append(_told(source, what))
-        progress(done, len(found), "looking at scans")
-    return tuple(told)
+    findings, results = _findings(root, describe, progress), []
+    for done, (source, info) in enumerate(findings, start=1):
+        results.append(_with_report(source, info))
+        progress(done, len(findings), "looking at scans")
+    return tuple(results)
 
 
-def _told(
-    source: ScanSource, what: tuple[VolumeReport, Extra] | InputError | None
+def _with_report(
+    source: ScanSource, info: tuple[VolumeReport, Extra] | InputError | None
 ) -> tuple[ScanSource, VolumeReport, Extra | None]:
     """A volume with its report, and the rest where there is any."""
-    if isinstance(what, tuple):
-        return source, _report(source, what[0]), what[1]
-    return source, _report(source, what), None
+    if isinstance(info, tuple):
+        return source, _report(source, info[0]), info[1]
+    return source, _report(source, info), None
 
 
-def _found(place: Path, seen: Callable[[Stack], Seen], progress: Progress) -> list[Found[Seen]]:
-    """Every volume, with what is seen of it where it is a DICOM stack."""
-    if place.is_dir() or zip_archive.recognises(place):
-        return sources_below(place, pictures=True, seen=seen, progress=progress)[0]
-    one = ScanSource(place, "", place.name)
-    if sniff(place) not in ("dicom", "guess"):
-        return [(one, None)]
+def _findings(
+    root: Path, describe: Callable[[Stack], Info], progress: Progress
+) -> list[Finding[Info]]:
+    """Every volume, with what `describe` returns where it is a DICOM stack."""
+    if root.is_dir() or zip_archive.recognises(root):
+        return sources_below(root, pictures=True, describe=describe, progress=progress)[0]
+    source = ScanSource(root, "", root.name)
+    if sniff(root) not in ("dicom", "guess"):
+        return [(source, None)]
     try:
-        stacks = list_stacks(place, progress=progress)
+        stacks = list_stacks(root, progress=progress)
     except InputError:
-        return [(one, None)]
-    return [(ScanSource(place, stack.selector, place.name), seen(stack)) for stack in stacks]
+        return [(source, None)]
+    return [(ScanSource(root, stack.selector, root.name), describe(stack)) for stack in stacks]
 
 
-def _report(source: ScanSource, what: VolumeReport | InputError | None) -> VolumeReport:
+def _report(source: ScanSource, info: VolumeReport | InputError | None) -> VolumeReport:
     """The report on a volume, under its name."""
-    if isinstance(what, InputError):
-        known = "zip" if zip_archive.recognises(source.path) else "dicom"
-        return VolumeReport(name=source.name, format=known, verdict=_refused(what))
-    return msgspec.structs.replace(what or _of_file(source), name=source.name)
+    if isinstance(info, InputError):
+        format_name = "zip" if zip_archive.recognises(source.path) else "dicom"
+        return VolumeReport(name=source.name, format=format_name, verdict=_refused(info))
+    return msgspec.structs.replace(info or _of_file(source), name=source.name)
 
 
 def _of_file(source: ScanSource) -> VolumeReport:
@@ -326,10 +320,10 @@ def _gaps(stack: Stack) -> tuple[int, float]:
     if code not in ("MISSING_SLICE", "IRREGULAR"):
         return 0, 0.0
     gaps = np.diff(depths_mm(stack.frames))
-    usual = float(np.median(gaps))
+    median_mm = float(np.median(gaps))
     if code == "MISSING_SLICE":
-        return int((np.round(gaps / usual) - 1).sum()), 0.0
-    return 0, float(np.abs(gaps - usual).max())
+        return int((np.round(gaps / median_mm) - 1).sum()), 0.0
+    return 0, float(np.abs(gaps - median_mm).max())
 
 
 def _syntax_name(stack: Stack) -> str:

@@ -43,24 +43,8 @@ class ScanSource:
     name: str
 
 
-Seen = TypeVar("Seen")
-Found: TypeAlias = tuple[ScanSource, Seen | InputError | None]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What a search found.
-
-    Parameters
-    ----------
-    scans : tuple of ScanSource
-        Sorted by path, then by series.
-    skipped : tuple of Path
-        Pictures that were not asked for, and zip archives without DICOM.
-    """
-
-    scans: tuple[ScanSource, ...]
-    skipped: tuple[Path, ...]
+Info = TypeVar("Info")
+Finding: TypeAlias = tuple[ScanSource, Info | InputError | None]
 
 
 def find_scans(
@@ -90,52 +74,28 @@ def find_scans(
     ReadError
         When `folder` is neither a folder nor a zip archive.
     """
-    return list(survey(folder, pictures=pictures, progress=progress).scans)
-
-
-def survey(folder: str | Path, *, pictures: bool, progress: Progress = silent) -> Survey:
-    """Find scans as :func:`find_scans` does, and say what was passed over.
-
-    Parameters
-    ----------
-    folder : str or Path
-        A folder or a zip archive.
-    pictures : bool
-        Whether to list pictures too.
-    progress : Progress, optional
-
-    Raises
-    ------
-    ReadError
-        When `folder` is neither a folder nor a zip archive.
-    """
-    root = Path(folder)
-    found, skipped = sources_below(root, pictures=pictures, seen=lambda _: None, progress=progress)
-    return Survey(tuple(source for source, _ in found), tuple(skipped))
+    findings, _ = sources_below(
+        Path(folder), pictures=pictures, describe=lambda _: None, progress=progress
+    )
+    return [source for source, _ in findings]
 
 
 def sources_below(
-    root: Path, *, pictures: bool, seen: Callable[[Stack], Seen], progress: Progress
-) -> tuple[list[Found[Seen]], list[Path]]:
-    """Every scan below a folder or in a zip archive, with what is to be known of its headers.
+    root: Path, *, pictures: bool, describe: Callable[[Stack], Info], progress: Progress
+) -> tuple[list[Finding[Info]], list[Path]]:
+    """Every scan below a folder or in a zip archive, with what `describe` takes from its headers.
 
-    Parameters
-    ----------
-    root : Path
-    pictures : bool
-        Whether to list images without a place in the patient too.
-    seen : callable
-        Told each DICOM stack while its files are there (those of an archive are not for long);
-        what it returns is passed on.
-    progress : Progress
+    `describe` is called with each DICOM stack while its files are there (those of an archive are
+    removed); what it returns is passed on. `pictures` lists images without a place in the patient
+    too.
 
     Returns
     -------
-    found : list of (ScanSource, what `seen` returned or InputError or None)
+    findings : list of (ScanSource, what `describe` returned or InputError or None)
         Sorted by path, then by series; an error for damaged files, None for files of other
         formats, which are not opened.
     skipped : list of Path
-        Pictures that are not listed, and archives without DICOM; sorted.
+        Pictures that are not listed, and archives without DICOM.
 
     Raises
     ------
@@ -144,56 +104,56 @@ def sources_below(
     """
     if not root.is_dir() and not zip_archive.recognises(root):
         raise ReadError(f"'{root}' is not a folder; check the path", code="NOT_FOUND")
-    found, flat = _series_below(root, seen, progress) if root.is_dir() else ([], [])
+    findings, planar = _series_below(root, describe, progress) if root.is_dir() else ([], [])
     skipped: set[Path] = set()
     for path in _files(root):
         if zip_archive.recognises(path):
-            inside = _in_archive(path, seen, pictures=pictures, progress=progress)
-            found += inside
-            skipped |= set() if inside else {path}
+            from_archive = _in_archive(path, describe, pictures=pictures, progress=progress)
+            findings += from_archive
+            skipped |= set() if from_archive else {path}
         elif path.name.lower().endswith(SCAN_ENDINGS):
-            found.append((ScanSource(path, "", ""), None))
+            findings.append((ScanSource(path, "", ""), None))
         elif picture.recognises(path):
-            flat.append((ScanSource(path, "", ""), None))
+            planar.append((ScanSource(path, "", ""), None))
     if pictures:
-        found += flat
+        findings += planar
     else:
-        skipped |= {source.path for source, _ in flat}
-    found.sort(key=lambda one: (one[0].path, one[0].series_uid))
-    names = _named([source for source, _ in found], root)
-    listed = [(source, what) for source, (_, what) in zip(names, found, strict=True)]
+        skipped |= {source.path for source, _ in planar}
+    findings.sort(key=lambda finding: (finding[0].path, finding[0].series_uid))
+    names = _with_unique_names([source for source, _ in findings], root)
+    listed = [(source, info) for source, (_, info) in zip(names, findings, strict=True)]
     return listed, sorted(skipped)
 
 
 def _series_below(
-    root: Path, seen: Callable[[Stack], Seen], progress: Progress
-) -> tuple[list[Found[Seen]], list[Found[Seen]]]:
+    root: Path, describe: Callable[[Stack], Info], progress: Progress
+) -> tuple[list[Finding[Info]], list[Finding[Info]]]:
     """DICOM stacks in folders and damaged files; apart from them, images without a place."""
     images, faults = find_images(root, progress)
     stacks = stacks_of(images)
-    homes = _homes(stacks)
-    found: list[Found[Seen]] = []
-    flat: list[Found[Seen]] = []
+    folders = _common_folders(stacks)
+    findings: list[Finding[Info]] = []
+    planar: list[Finding[Info]] = []
     for stack in stacks:
-        kind = flat if stack.is_picture else found
-        kind.append((ScanSource(homes[stack.series_uid], stack.selector, ""), seen(stack)))
-    volumes = {source.path for source, _ in found}
-    found += [
+        target = planar if stack.is_picture else findings
+        target.append((ScanSource(folders[stack.series_uid], stack.selector, ""), describe(stack)))
+    volumes = {source.path for source, _ in findings}
+    findings += [
         (ScanSource(path, "", ""), fault)
         for path, fault in faults.items()
         if volumes.isdisjoint(path.parents)
     ]
-    return found, flat
+    return findings, planar
 
 
 def _in_archive(
-    path: Path, seen: Callable[[Stack], Seen], *, pictures: bool, progress: Progress
-) -> list[Found[Seen]]:
+    path: Path, describe: Callable[[Stack], Info], *, pictures: bool, progress: Progress
+) -> list[Finding[Info]]:
     """DICOM stacks in a zip archive, or why it cannot be unpacked."""
     try:
         with zip_archive.unpacked(path, progress=progress) as folder:
             return [
-                (ScanSource(path, stack.selector, ""), seen(stack))
+                (ScanSource(path, stack.selector, ""), describe(stack))
                 for stack in list_stacks(folder, progress=progress)
                 if pictures or not stack.is_picture
             ]
@@ -203,14 +163,14 @@ def _in_archive(
 
 def _files(root: Path) -> list[Path]:
     """Files that are not hidden, at any depth; `root` itself when it is a file."""
-    found = [root] if root.is_file() else []
+    paths = [root] if root.is_file() else []
     for base, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(base, name) for name in names if name[0] != "."]
-    return found
+        paths += [Path(base, name) for name in names if name[0] != "."]
+    return paths
 
 
-def _homes(stacks: Iterable[Stack]) -> dict[str, Path]:
+def _common_folders(stacks: Iterable[Stack]) -> dict[str, Path]:
     """For each series the smallest folder that holds all of its files (or its only file)."""
     folders: dict[str, set[str]] = {}
     for stack in stacks:
@@ -219,13 +179,13 @@ def _homes(stacks: Iterable[Stack]) -> dict[str, Path]:
     return {uid: Path(os.path.commonpath(sorted(parents))) for uid, parents in folders.items()}
 
 
-def _named(sources: list[ScanSource], root: Path) -> list[ScanSource]:
+def _with_unique_names(sources: list[ScanSource], root: Path) -> list[ScanSource]:
     """Give each source the shortest name that no other has."""
     names = [_short(source, root) for source in sources]
-    for longer in (_long, _hashed):
+    for make_name in (_long, _hashed):
         shared = Counter(name.casefold() for name in names)
         names = [
-            name if shared[name.casefold()] == 1 else longer(source, root)
+            name if shared[name.casefold()] == 1 else make_name(source, root)
             for name, source in zip(names, sources, strict=True)
         ]
     return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]

@@ -1,4 +1,4 @@
-"""A study to choose from: each series as a person knows it, and how its maker would show it.
+"""A study to choose from: each series as its header describes it, and how to display it.
 
 Descriptions are what people typed at a scanner: they may be shown, and are never stored, logged
 or put into messages.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.discovery.inspection import Verdict, VolumeReport, inspect_with
@@ -78,7 +78,7 @@ class SeriesEntry:
 
 
 @dataclass(frozen=True)
-class _Words:
+class _HeaderFacts:
     """What the header of a stack says beyond its report."""
 
     description: str
@@ -118,14 +118,14 @@ def list_series(
     if root.is_file() and (labels := _label_entry(root)):
         return (labels,)
     entries = _scans(root, policies, progress)
-    taken = {file for _, files in entries for file in files}
-    found = [one for one, _ in entries]
+    scan_files = {file for _, files in entries for file in files}
+    rows = [entry for entry, _ in entries]
     if root.is_dir():
         for file in sorted(root.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-            if file.is_file() and not hidden and file not in taken:
-                found += [labels] if (labels := _label_entry(file)) else []
-    return tuple(found)
+            if file.is_file() and not hidden and file not in scan_files:
+                rows += [labels] if (labels := _label_entry(file)) else []
+    return tuple(rows)
 
 
 def _scans(
@@ -133,26 +133,20 @@ def _scans(
 ) -> list[tuple[SeriesEntry, tuple[Path, ...]]]:
     """The entries that are scans, each with the files it was found in."""
     entries: list[tuple[SeriesEntry, tuple[Path, ...]]] = []
-    last: _Words | None = None
-    for source, report, words in inspect_with(
-        path, also=_words_of, policies=policies, progress=progress
+    previous: _HeaderFacts | None = None
+    for source, report, header in inspect_with(
+        path, extract=_header_facts, policies=policies, progress=progress
     ):
-        one = SeriesEntry(source.path, (source.series_uid,), report)
-        files = words.files if words else (source.path,)
-        if words is not None:
-            one = SeriesEntry(one.path, one.selectors, report, words.description, words.window)
-        if last and words and _continues(entries[-1][0], last, one, words):
-            before, more = entries.pop()
-            files += more
-            one = SeriesEntry(
-                before.path,
-                (*before.selectors, *one.selectors),
-                before.report,
-                before.description,
-                before.window,
-            )
-        entries.append((one, files))
-        last = words
+        entry = SeriesEntry(source.path, (source.series_uid,), report)
+        files = header.files if header else (source.path,)
+        if header is not None:
+            entry = replace(entry, description=header.description, window=header.window)
+        if previous and header and _continues(entries[-1][0], previous, entry, header):
+            first_entry, earlier_files = entries.pop()
+            files += earlier_files
+            entry = replace(first_entry, selectors=(*first_entry.selectors, *entry.selectors))
+        entries.append((entry, files))
+        previous = header
     return entries
 
 
@@ -160,13 +154,13 @@ def _label_entry(path: Path) -> SeriesEntry | None:
     """The entry of a DICOM SEG or an RT Structure Set; None for other files and damaged ones."""
     with contextlib.suppress(ReadError):
         file = read_header(path, _SHOWN)
-        kind = label_storages().get(file.text("SOPClassUID"), "") if file else ""
-        if file and kind:
+        modality = label_storages().get(file.text("SOPClassUID"), "") if file else ""
+        if file and modality:
             report = VolumeReport(
                 name=without_suffix(path),
                 verdict=Verdict(outcome="ok"),
                 format="dicom",
-                modality=kind,
+                modality=modality,
                 decodable=True,
             )
             return SeriesEntry(path, ("",), report, _description(file))
@@ -204,26 +198,22 @@ def read_volumes(
     from medseg.reading import read_scan
 
     if len(selectors) == 1:
-        one = selectors[0] or None
-        return [read_scan(path, series=one, policies=policies, progress=progress)]
+        series = selectors[0] or None
+        return [read_scan(path, series=series, policies=policies, progress=progress)]
     with _folder(Path(path), progress) as folder:
         stacks = {stack.selector: stack for stack in list_stacks(folder, progress=progress)}
-        missing = [one for one in selectors if one not in stacks]
+        missing = [selector for selector in selectors if selector not in stacks]
         if missing:
             raise SelectionError(
                 f"{len(missing)} of {len(selectors)} volumes of the series are no longer in"
                 f" '{Path(path).name}'; look at the folder again"
             )
-        return [read_stack(stacks[one], policies=policies, progress=progress) for one in selectors]
+        selected = [stacks[selector] for selector in selectors]
+        return [read_stack(stack, policies=policies, progress=progress) for stack in selected]
 
 
 def window_of(scan: Scan) -> DisplayWindow | None:
     """What the header of a scan's middle slice asks for.
-
-    Parameters
-    ----------
-    scan : Scan
-        With the files it came from.
 
     Returns
     -------
@@ -234,16 +224,18 @@ def window_of(scan: Scan) -> DisplayWindow | None:
     if scan.provenance.format != "dicom" or not files:
         return None
     middle = files[len(files) // 2]
-    with contextlib.suppress(Exception):  # a convenience; what is wrong was told by the reading
+    with contextlib.suppress(Exception):  # a convenience; reading has raised what is wrong
         header = read_header(middle, _SHOWN)
         return _window(header) if header else None
     return None
 
 
-def _words_of(stack: Stack) -> _Words:
+def _header_facts(stack: Stack) -> _HeaderFacts:
     frame = stack.frames[len(stack.frames) // 2]
     file = read_header(frame.file.path, _SHOWN) or frame.file
-    return _Words(_description(file), _window(file), stack.grid, stack.series_uid, stack.paths)
+    return _HeaderFacts(
+        _description(file), _window(file), stack.grid, stack.series_uid, stack.paths
+    )
 
 
 def _description(file: DicomFile) -> str:
@@ -252,27 +244,29 @@ def _description(file: DicomFile) -> str:
 
 def _window(file: DicomFile) -> DisplayWindow | None:
     """The first window of a header, or of its functional groups."""
-    places = [file.header]
+    datasets = [file.header]
     for keyword in _GROUPS:
         for group in as_items(file.header, keyword)[:1]:
-            places += as_items(group, "FrameVOILUTSequence")[:1]
-    for place in places:
-        centre, width = as_numbers(place, "WindowCenter"), as_numbers(place, "WindowWidth")
+            datasets += as_items(group, "FrameVOILUTSequence")[:1]
+    for dataset in datasets:
+        centre, width = as_numbers(dataset, "WindowCenter"), as_numbers(dataset, "WindowWidth")
         if centre and width and width[0] >= 1:
             return DisplayWindow(centre[0], width[0])
     return None
 
 
-def _continues(before: SeriesEntry, first: _Words, entry: SeriesEntry, words: _Words) -> bool:
+def _continues(
+    first_entry: SeriesEntry, previous: _HeaderFacts, entry: SeriesEntry, header: _HeaderFacts
+) -> bool:
     """Whether a volume is the next time point of the entry before it."""
-    if first.grid is None or words.grid is None or before.path != entry.path:
+    if previous.grid is None or header.grid is None or first_entry.path != entry.path:
         return False
-    one, other = before.report, entry.report
-    kinds = (one.modality, one.image_type, one.verdict.outcome)
-    alike = kinds == (other.modality, other.image_type, other.verdict.outcome)
-    alike = alike and "MIXED" not in one.image_type.split()  # frames of several kinds
-    same_series = bool(words.series_uid) and first.series_uid == words.series_uid
-    return alike and same_series and first.grid.same_as(words.grid)
+    earlier, later = first_entry.report, entry.report
+    kinds = (earlier.modality, earlier.image_type, earlier.verdict.outcome)
+    alike = kinds == (later.modality, later.image_type, later.verdict.outcome)
+    alike = alike and "MIXED" not in earlier.image_type.split()  # frames of several kinds
+    same_series = bool(header.series_uid) and previous.series_uid == header.series_uid
+    return alike and same_series and previous.grid.same_as(header.grid)
 
 
 @contextlib.contextmanager

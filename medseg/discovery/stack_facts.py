@@ -1,8 +1,8 @@
 """What a search over an archive asks the headers of DICOM stacks; no pixels, no patient text kept.
 
-Reading a scan never parses the fields listed here. Two kinds are told apart: facts, which may be
-stored and shown, and words, in which people write what they like. Words may be matched against a
-rule while the header is at hand; they go nowhere else.
+Reading a scan never parses the fields listed here. There are two kinds: facts, which may be stored
+and shown, and free text, in which people write what they like. Free text may be matched against a
+rule while the header is at hand; it goes nowhere else.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ __all__ = [
     "SCAN_ENDINGS",
     "DicomFile",
     "StackHeader",
+    "free_text_of",
     "headers_of",
     "of_grid",
     "read_file",
     "read_zip",
     "without_names",
-    "words_of",
 ]
 
 Fact = str | int | float | list[str | float] | None
@@ -139,7 +139,7 @@ class StackHeader:
         Digests that only tell whether two are the same; empty when the fields are blank.
     facts : dict
         See :data:`FACTS`; what is not known is absent.
-    words : dict of str to str or float
+    free_text : dict of str to str or float
         See :data:`FREE_TEXT_FIELDS`; not to be stored or shown.
     refusal : InputError or None
         Why it cannot be read; its message names no file.
@@ -155,7 +155,7 @@ class StackHeader:
     study: str
     patient: str
     facts: dict[str, Fact]
-    words: Mapping[str, str | float]
+    free_text: Mapping[str, str | float]
     refusal: InputError | None
     notes: tuple[str, ...]
     is_picture: bool
@@ -186,7 +186,7 @@ def read_zip(path: Path, progress: Progress) -> list[StackHeader]:
     """
     try:
         with zip_archive.unpacked(path, progress=progress) as folder:
-            images, faults = find_images(folder, progress, more=_MORE)
+            images, faults = find_images(folder, progress, extra_fields=_MORE)
             for fault in faults.values():
                 raise fault
             return headers_of(images)
@@ -202,7 +202,7 @@ def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:
     list of StackHeader
         In the order in which their first files come, sorted by path.
     """
-    ordered = sorted(files, key=lambda one: one.path)
+    ordered = sorted(files, key=lambda item: item.path)
     paths = [file.path for file in ordered]
     return [_described(stack, paths) for stack in stacks_of(ordered)]
 
@@ -232,12 +232,12 @@ def _described(stack: Stack, paths: Sequence[Path]) -> StackHeader:
     return StackHeader(
         selector=stack.selector,
         identity=_identity(stack),
-        instance_uids=tuple(one.instance_uid for one in files),
-        paths=tuple(one.path for one in files),
+        instance_uids=tuple(member.instance_uid for member in files),
+        paths=tuple(member.path for member in files),
         study=_digest(study) if study else "",
         patient=_digest(*patient) if patient[0] else "",
         facts=_facts(stack, len(files)),
-        words=words_of(file),
+        free_text=free_text_of(file),
         refusal=_refusal(stack, files, paths),
         notes=stack.notes,
         is_picture=stack.is_picture,
@@ -258,12 +258,19 @@ def _refusal(stack: Stack, files: Sequence[DicomFile], paths: Sequence[Path]) ->
 def _identity(stack: Stack) -> tuple[str, ...]:
     first = stack.frames[0]
     file = first.file
-    alone = file.instance_uid if file.is_multiframe else ""
-    turned = " ".join(f"{round(x, 1) + 0.0:.1f}" for x in first.orientation)
-    spaced = " ".join(f"{mm:.2f}" for mm in first.pixel_spacing_mm)
+    own_uid = file.instance_uid if file.is_multiframe else ""
+    orientation = " ".join(f"{round(x, 1) + 0.0:.1f}" for x in first.orientation)
+    spacing = " ".join(f"{mm:.2f}" for mm in first.pixel_spacing_mm)
     keys = ("SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns")
-    where = tuple(file.text(key) for key in keys)
-    return (file.text("SeriesInstanceUID"), *where, turned, spaced, str(stack.volume[0]), alone)
+    values = tuple(file.text(key) for key in keys)
+    return (
+        file.text("SeriesInstanceUID"),
+        *values,
+        orientation,
+        spacing,
+        str(stack.volume[0]),
+        own_uid,
+    )
 
 
 def _facts(stack: Stack, files: int) -> dict[str, Fact]:
@@ -271,7 +278,7 @@ def _facts(stack: Stack, files: int) -> dict[str, Fact]:
     file = first.file
     facts: dict[str, Fact] = {"format": "dicom", "slices": len(stack.frames), "files": files}
     facts |= {key: code for key in _CODES if (code := _code(file, key))}
-    facts |= {key: _plain(n[0]) for key in _NUMBERS if (n := as_numbers(file.header, key))}
+    facts |= {key: _number(n[0]) for key in _NUMBERS if (n := as_numbers(file.header, key))}
     facts |= {"copies": stack.copies, "volume": stack.volume[0], "volumes": stack.volume[1]}
     facts |= _of_groups(stack)
     kinds: list[str | float] = [sanitized(kind) for kind in file.text("ImageType").split("\\")]
@@ -287,7 +294,7 @@ def _facts(stack: Stack, files: int) -> dict[str, Fact]:
     return facts | of_grid(stack.grid)
 
 
-def _plain(number: float) -> int | float:
+def _number(number: float) -> int | float:
     """A whole number without a point."""
     return int(number) if number.is_integer() else number
 
@@ -300,17 +307,17 @@ def _code(file: DicomFile, keyword: str) -> str:
 def _of_groups(stack: Stack) -> dict[str, Fact]:
     """What stands in functional groups where there are any."""
     first = stack.frames[0]
-    found: dict[str, Fact] = {}
+    facts: dict[str, Fact] = {}
     if first.pixel_spacing_mm:
-        found["PixelSpacing"] = list(first.pixel_spacing_mm)
+        facts["PixelSpacing"] = list(first.pixel_spacing_mm)
     kernel = first.group_marks.get("CTReconstructionSequence.ConvolutionKernel", "")
-    found |= {"ConvolutionKernel": sanitized(kernel)} if kernel else {}
+    facts |= {"ConvolutionKernel": sanitized(kernel)} if kernel else {}
     for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for group in as_items(first.file.header, keyword)[:1]:
             for item in as_items(group, "PixelMeasuresSequence")[:1]:
                 thickness = as_numbers(item, "SliceThickness", 1)
-                found |= {"SliceThickness": thickness[0]} if thickness else {}
-    return found
+                facts |= {"SliceThickness": thickness[0]} if thickness else {}
+    return facts
 
 
 def of_grid(grid: Grid) -> dict[str, Fact]:
@@ -337,7 +344,7 @@ def of_grid(grid: Grid) -> dict[str, Fact]:
     }
 
 
-def words_of(file: DicomFile) -> dict[str, str | float]:
+def free_text_of(file: DicomFile) -> dict[str, str | float]:
     """What people wrote into a header, by field; not to be stored or shown.
 
     Returns
@@ -345,13 +352,13 @@ def words_of(file: DicomFile) -> dict[str, str | float]:
     dict of str to str or float
         See :data:`FREE_TEXT_FIELDS`.
     """
-    words: dict[str, str | float] = {
+    texts: dict[str, str | float] = {
         key: text for key in FREE_TEXT_FIELDS if key != "PatientAge" and (text := file.text(key))
     }
     age = as_text(file.header, "PatientAge")
     if age[:-1].isdigit() and age[-1:] in _YEARS:
-        words["PatientAge"] = int(age[:-1]) * _YEARS[age[-1]]
-    return words
+        texts["PatientAge"] = int(age[:-1]) * _YEARS[age[-1]]
+    return texts
 
 
 def _digest(*parts: str) -> str:

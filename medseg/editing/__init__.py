@@ -1,7 +1,7 @@
 """Corrections of a label map, one file each: in millimetres, on boxes, never on other labels.
 
 Every operation looks at one label of an array and answers with an `Edit`: a box and the values it
-shall have. Nothing is changed in place, so a door can show, apply or undo it as it likes. Voxels
+shall have. Nothing is changed in place, so a caller can show, apply or undo it. Voxels
 of other labels stay as they are unless `Rules` allow it, and locked labels stay whatever happens.
 """
 

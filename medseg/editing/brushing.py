@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.editing.edit import UNLOCKED, Edit, Labels, Mask, Rules, Three, nothing, voxels_within
+from medseg.editing.edit import (
+    UNLOCKED,
+    Edit,
+    Labels,
+    Mask,
+    Rules,
+    Three,
+    empty_edit,
+    voxels_within,
+)
 from medseg.errors import InputError
 
 Points = npt.NDArray[np.float64]
@@ -141,24 +150,26 @@ def paint(
     LabelError
         When the label is locked.
     """
-    rules.check_open([value])
+    rules.check_unlocked([value])
     centres = np.unique(np.rint(np.asarray(points, np.float64).reshape(-1, 3)).astype(int), axis=0)
     footprint = brush.footprint()
     reach = np.asarray(footprint.shape) // 2
     low, high = centres.min(axis=0) - reach, centres.max(axis=0) + reach + 1
     inner = np.clip(low, 0, values.shape), np.clip(high, 0, values.shape)
     if (inner[0] >= inner[1]).any():
-        return nothing(values)
+        return empty_edit(values)
     covered = _stamped(footprint, centres - low, tuple(high - low))
-    where = tuple(slice(int(a), int(b)) for a, b in zip(*inner, strict=True))
-    cut = tuple(slice(int(a), int(b)) for a, b in zip(inner[0] - low, inner[1] - low, strict=True))
+    box = tuple(slice(int(a), int(b)) for a, b in zip(*inner, strict=True))
+    inner_span = tuple(
+        slice(int(a), int(b)) for a, b in zip(inner[0] - low, inner[1] - low, strict=True)
+    )
     return _painted(
         values,
-        where,
-        covered[cut],
+        box,
+        covered[inner_span],
         value=value,
         rules=rules,
-        accepted=None if image is None else brush.accepts(image[where]),
+        accepted=None if image is None else brush.accepts(image[box]),
     )
 
 
@@ -167,21 +178,21 @@ def _stamped(footprint: Mask, centres: npt.NDArray[Any], shape: tuple[int, ...])
     covered = np.zeros(shape, np.bool_)
     reach = np.asarray(footprint.shape) // 2
     for centre in centres:
-        place = tuple(slice(c - r, c + r + 1) for c, r in zip(centre, reach, strict=True))
-        covered[place] |= footprint
+        region = tuple(slice(c - r, c + r + 1) for c, r in zip(centre, reach, strict=True))
+        covered[region] |= footprint
     return covered
 
 
 def _painted(
     values: Labels,
-    where: tuple[slice, ...],
+    box: tuple[slice, ...],
     covered: Mask,
     *,
     value: int,
     rules: Rules,
     accepted: Mask | None,
 ) -> Edit:
-    before = values[where]
+    before = values[box]
     if value == 0:
         rules = Rules(over_labels=True, locked=rules.locked)
     covered = covered & rules.free(before)
@@ -189,4 +200,4 @@ def _painted(
         covered &= accepted
     after = before.copy()
     after[covered] = value
-    return Edit(where, after)
+    return Edit(box, after)

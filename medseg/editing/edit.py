@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError
+from medseg.volume.bounding_box import Box, bounding_box
 
 Labels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 Three = tuple[float, float, float]
 
 
@@ -38,11 +38,11 @@ class Rules:
             return np.asarray(part == 0)
         return ~np.isin(part, self.locked)
 
-    def check_open(self, values: Iterable[int]) -> None:
+    def check_unlocked(self, values: Iterable[int]) -> None:
         """Raise `LabelError` when one of `values` is locked."""
-        shut = sorted(set(values) & set(self.locked))
-        if shut:
-            raise LabelError(f"label {shut[0]} is locked; unlock it to change it", code="LOCKED")
+        locked = sorted(set(values) & set(self.locked))
+        if locked:
+            raise LabelError(f"label {locked[0]} is locked; unlock it to change it", code="LOCKED")
 
 
 UNLOCKED = Rules()
@@ -76,10 +76,10 @@ def apply(values: Labels, edit: Edit) -> Labels:
     return after
 
 
-def nothing(values: Labels) -> Edit:
+def empty_edit(values: Labels) -> Edit:
     """An edit that changes nothing."""
-    where = tuple(slice(0, 0) for _ in values.shape)
-    return Edit(where, values[where])
+    box = tuple(slice(0, 0) for _ in values.shape)
+    return Edit(box, values[box])
 
 
 def box_of(values: Labels, value: int) -> Box | None:
@@ -96,25 +96,14 @@ def box_of(values: Labels, value: int) -> Box | None:
     tuple of slice or None
         None when no voxel has it.
     """
-    there = values == value
-    box = []
-    for axis in range(values.ndim):
-        # the first axis is reduced over all the others once; the next look at what is left
-        others = tuple(other for other in range(values.ndim) if other != axis)
-        held = np.flatnonzero(there.any(axis=others))
-        if not held.size:
-            return None
-        span = slice(int(held[0]), int(held[-1]) + 1)
-        there = there[(slice(None),) * axis + (span,)]
-        box.append(span)
-    return tuple(box)
+    return bounding_box(values == value)
 
 
 def widened(box: Box, shape: tuple[int, ...], by: tuple[int, ...]) -> Box:
     """A box that reaches some voxels further along each axis, within an array's shape."""
     return tuple(
-        slice(max(0, span.start - more), min(size, span.stop + more))
-        for span, size, more in zip(box, shape, by, strict=True)
+        slice(max(0, span.start - margin), min(size, span.stop + margin))
+        for span, size, margin in zip(box, shape, by, strict=True)
     )
 
 
@@ -142,7 +131,7 @@ def relabelled(values: Labels, box: Box, mask: Mask, *, value: int, rules: Rules
     LabelError
         When the label is locked.
     """
-    rules.check_open([value])
+    rules.check_unlocked([value])
     before = values[box]
     after = before.copy()
     after[(before == value) & ~mask] = 0
@@ -165,6 +154,6 @@ def protected(before: Labels, after: Labels, locked: Iterable[int]) -> Labels:
     ndarray
         A new array.
     """
-    shut = np.fromiter(locked, dtype=np.int64)
-    held = np.isin(before, shut) | np.isin(after, shut)
-    return np.where(held, before, after)
+    locked_values = np.fromiter(locked, dtype=np.int64)
+    touched = np.isin(before, locked_values) | np.isin(after, locked_values)
+    return np.where(touched, before, after)

@@ -16,7 +16,7 @@ from medseg.editing.edit import (
     Rules,
     Three,
     box_of,
-    nothing,
+    empty_edit,
     relabelled,
     widened,
 )
@@ -59,15 +59,15 @@ def fill_between_slices(
     ----------
     Raya and Udupa, Shape-based interpolation of multidimensional objects, IEEE TMI 9 (1990) 32.
     """
-    rules.check_open([value])
-    tight = box_of(values, value)
-    if tight is None:
-        return nothing(values)
-    box = widened(tight, values.shape, tuple(0 if one == axis else 1 for one in range(3)))
+    rules.check_unlocked([value])
+    label_box = box_of(values, value)
+    if label_box is None:
+        return empty_edit(values)
+    box = widened(label_box, values.shape, tuple(0 if other == axis else 1 for other in range(3)))
     mask = values[box] == value
     filled = np.moveaxis(mask, axis, 0).copy()
     drawn = np.flatnonzero(filled.any(axis=(1, 2)))
-    in_plane_mm = [mm for one, mm in enumerate(spacing_mm) if one != axis]
+    in_plane_mm = [mm for other, mm in enumerate(spacing_mm) if other != axis]
     for first, last in pairwise(drawn):
         if last - first > 1:
             _fill_gap(filled, int(first), int(last), in_plane_mm)
@@ -77,8 +77,8 @@ def fill_between_slices(
 def _fill_gap(filled: Mask, first: int, last: int, in_plane_mm: list[float]) -> None:
     before, after = (_signed_mm(filled[row], in_plane_mm) for row in (first, last))
     for row in range(first + 1, last):
-        share = (row - first) / (last - first)
-        filled[row] = (1 - share) * before + share * after > 0
+        fraction = (row - first) / (last - first)
+        filled[row] = (1 - fraction) * before + fraction * after > 0
 
 
 def _signed_mm(mask: Mask, spacing_mm: list[float]) -> Field:
@@ -128,7 +128,7 @@ def fill_holes(
 
     box = box_of(values, value)
     if box is None:
-        return nothing(values)
+        return empty_edit(values)
     mask: npt.NDArray[Any] = (values[box] == value).astype(np.uint8)
     settings = holes.Settings(largest_mm3=largest_mm3, labels=(1,))
     filled = holes.build(settings)(mask, spacing_mm=spacing_mm) == 1

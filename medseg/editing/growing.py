@@ -16,7 +16,7 @@ from medseg.editing.edit import (
     Rules,
     Three,
     box_of,
-    nothing,
+    empty_edit,
     relabelled,
     voxels_within,
     widened,
@@ -62,10 +62,6 @@ def intensity_range(
     percent : float, default 96
         The share of the voxels within the range.
 
-    Returns
-    -------
-    low, high : float
-
     Raises
     ------
     InputError
@@ -108,16 +104,16 @@ def grow(
     LabelError
         When the label is locked.
     """
-    rules.check_open([value])
-    tight = box_of(values, value)
-    if tight is None:
-        return nothing(values)
-    box = widened(tight, values.shape, voxels_within(growth.radius_mm, spacing_mm))
+    rules.check_unlocked([value])
+    label_box = box_of(values, value)
+    if label_box is None:
+        return empty_edit(values)
+    box = widened(label_box, values.shape, voxels_within(growth.radius_mm, spacing_mm))
     part, intensities = values[box], image[box]
     seeds = part == value
-    open_ = (intensities >= growth.low) & (intensities <= growth.high) & rules.free(part)
-    open_ &= _within(seeds, growth.radius_mm, spacing_mm)
-    return relabelled(values, box, _touched(open_ | seeds, seeds), value=value, rules=rules)
+    candidates = (intensities >= growth.low) & (intensities <= growth.high) & rules.free(part)
+    candidates &= _within(seeds, growth.radius_mm, spacing_mm)
+    return relabelled(values, box, _touched(candidates | seeds, seeds), value=value, rules=rules)
 
 
 def _within(seeds: Mask, radius_mm: float, spacing_mm: Three) -> Mask:
@@ -126,10 +122,10 @@ def _within(seeds: Mask, radius_mm: float, spacing_mm: Three) -> Mask:
 
     image = SimpleITK.GetImageFromArray(seeds.astype(np.uint8))
     image.SetSpacing(spacing_mm[::-1])
-    away = SimpleITK.SignedMaurerDistanceMap(
+    distances = SimpleITK.SignedMaurerDistanceMap(
         image, insideIsPositive=False, squaredDistance=True, useImageSpacing=True
     )
-    near: Mask = SimpleITK.GetArrayFromImage(away) <= radius_mm**2 * (1 + 1e-5)
+    near: Mask = SimpleITK.GetArrayFromImage(distances) <= radius_mm**2 * (1 + 1e-5)
     return near
 
 
@@ -139,8 +135,8 @@ def _touched(mask: Mask, seeds: Mask) -> Mask:
 
     image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
     numbers = SimpleITK.GetArrayFromImage(SimpleITK.ConnectedComponent(image, False))
-    wanted = np.zeros(int(numbers.max()) + 1, np.bool_)
-    wanted[numbers[seeds]] = True
-    wanted[0] = False
-    touched: Mask = wanted[numbers]
+    seeded = np.zeros(int(numbers.max()) + 1, np.bool_)
+    seeded[numbers[seeds]] = True
+    seeded[0] = False
+    touched: Mask = seeded[numbers]
     return touched

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, box_of, nothing, relabelled
+from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, box_of, empty_edit, relabelled
 
 
 def keep_in_range(
@@ -36,6 +36,6 @@ def keep_in_range(
     """
     box = box_of(values, value)
     if box is None:
-        return nothing(values)
-    kept = (values[box] == value) & (image[box] >= low) & (image[box] <= high)
-    return relabelled(values, box, kept, value=value, rules=rules)
+        return empty_edit(values)
+    remaining = (values[box] == value) & (image[box] >= low) & (image[box] <= high)
+    return relabelled(values, box, remaining, value=value, rules=rules)

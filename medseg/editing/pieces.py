@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, Three, box_of, nothing, relabelled
+from medseg.editing.edit import UNLOCKED, Edit, Labels, Rules, Three, box_of, empty_edit, relabelled
 
 
 def largest_component(
@@ -36,10 +36,10 @@ def largest_component(
 
     box = box_of(values, value)
     if box is None:
-        return nothing(values)
+        return empty_edit(values)
     step = components.build(components.Settings(keep=keep, labels=(1,)))
-    kept = step((values[box] == value).astype(np.uint8), spacing_mm=spacing_mm) == 1
-    return relabelled(values, box, kept, value=value, rules=rules)
+    largest = step((values[box] == value).astype(np.uint8), spacing_mm=spacing_mm) == 1
+    return relabelled(values, box, largest, value=value, rules=rules)
 
 
 def split_into_pieces(
@@ -63,10 +63,10 @@ def split_into_pieces(
     """
     import SimpleITK
 
-    rules.check_open([value, *new_values])
+    rules.check_unlocked([value, *new_values])
     box = box_of(values, value)
     if box is None:
-        return nothing(values)
+        return empty_edit(values)
     mask = SimpleITK.GetImageFromArray((values[box] == value).astype(np.uint8))
     by_size = SimpleITK.RelabelComponent(SimpleITK.ConnectedComponent(mask, False))
     numbers = SimpleITK.GetArrayFromImage(by_size)

@@ -11,7 +11,7 @@ from medseg.editing.edit import (
     Rules,
     Three,
     box_of,
-    nothing,
+    empty_edit,
     relabelled,
     voxels_within,
     widened,
@@ -52,12 +52,12 @@ def smooth(
 
     if not 0 < sigma_mm < np.inf:
         raise InputError(f"smoothing needs a width above 0 mm, got {sigma_mm:g}")
-    rules.check_open([value])
-    tight = box_of(values, value)
-    if tight is None:
-        return nothing(values)
-    box = widened(tight, values.shape, voxels_within(sigma_mm, spacing_mm))
+    rules.check_unlocked([value])
+    label_box = box_of(values, value)
+    if label_box is None:
+        return empty_edit(values)
+    box = widened(label_box, values.shape, voxels_within(sigma_mm, spacing_mm))
     mask = (values[box] == value).astype(np.float32)
     sigma = [sigma_mm / mm for mm in spacing_mm]
-    soft = gaussian_filter(mask, sigma, mode="nearest", truncate=_REACH)
-    return relabelled(values, box, soft > 0.5, value=value, rules=rules)
+    blurred = gaussian_filter(mask, sigma, mode="nearest", truncate=_REACH)
+    return relabelled(values, box, blurred > 0.5, value=value, rules=rules)

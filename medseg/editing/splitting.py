@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from medseg.editing.edit import UNLOCKED, Box, Edit, Labels, Mask, Rules, Three, box_of
+from medseg.editing.edit import UNLOCKED, Edit, Labels, Mask, Rules, Three, box_of
 from medseg.errors import InputError
+from medseg.volume.bounding_box import Box
 
 Index = tuple[int, int, int]
 
@@ -52,7 +53,7 @@ def split_at_seeds(
     Meyer, Topographic distance and watershed lines, Signal Processing 38 (1994) 113: a watershed
     of the distance to the surface, flooded from the two seeds.
     """
-    rules.check_open([value, new_value])
+    rules.check_unlocked([value, new_value])
     _check_seeds(values, value, seeds)
     box = box_of(values, value)
     if box is None:
@@ -67,9 +68,9 @@ def split_at_seeds(
 def _check_seeds(values: Labels, value: int, seeds: Sequence[Index]) -> None:
     if len(set(seeds)) != 2:
         raise InputError("cutting a label needs two different points; set the second one elsewhere")
-    missed = [seed for seed in seeds if int(values[seed]) != value]
-    if missed:
-        raise InputError(f"the point {missed[0]} does not lie in label {value}; set it inside")
+    outside = [seed for seed in seeds if int(values[seed]) != value]
+    if outside:
+        raise InputError(f"the point {outside[0]} does not lie in label {value}; set it inside")
 
 
 def _inside(seed: Index, box: Box) -> Index:

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from medseg.editing.edit import Box, Labels, Mask, Three
+from medseg.editing.edit import Labels, Mask, Three
+from medseg.volume.bounding_box import Box
 
 
 @dataclass(frozen=True)
@@ -56,29 +57,29 @@ def label_statistics(
     """
     from scipy.ndimage import find_objects
 
-    millilitres = (prod(spacing_mm) if voxel_mm3 is None else voxel_mm3) / 1000.0
+    ml_per_voxel = (prod(spacing_mm) if voxel_mm3 is None else voxel_mm3) / 1000.0
     boxes = find_objects(values)
     return {
-        value: _measured(values[box] == value, value, box, spacing_mm, millilitres)
+        value: _measured(values[box] == value, value, box, spacing_mm, ml_per_voxel)
         for value, box in enumerate(boxes, start=1)
         if box is not None
     }
 
 
 def _measured(
-    mask: Mask, value: int, box: Box, spacing_mm: Three, millilitres: float
+    mask: Mask, value: int, box: Box, spacing_mm: Three, ml_per_voxel: float
 ) -> LabelStatistics:
     counts = [
         np.count_nonzero(mask, axis=tuple(other for other in range(3) if other != axis))
         for axis in range(3)
     ]
     voxels = int(counts[0].sum())
-    centroid = [float(np.average(np.arange(len(along)), weights=along)) for along in counts]
-    i, j, k = (int(np.count_nonzero(along)) for along in counts)
+    centroid = [float(np.average(np.arange(len(profile)), weights=profile)) for profile in counts]
+    i, j, k = (int(np.count_nonzero(profile)) for profile in counts)
     return LabelStatistics(
         value,
         voxels,
-        voxels * millilitres,
+        voxels * ml_per_voxel,
         (i, j, k),
         _centre(mask, counts[0], centroid, box, spacing_mm),
         box,
@@ -89,9 +90,9 @@ def _centre(
     mask: Mask, per_slice: Labels, centroid: list[float], box: Box, spacing_mm: Three
 ) -> tuple[int, int, int]:
     """A voxel of the label near its centroid: in the nearest slice that holds any, the nearest."""
-    held = np.flatnonzero(per_slice)
-    row = int(held[np.abs(held - centroid[0]).argmin()])
-    places = np.argwhere(mask[row])
-    away = ((places - centroid[1:]) * spacing_mm[1:]) ** 2
-    j, k = places[away.sum(axis=1).argmin()]
+    rows = np.flatnonzero(per_slice)
+    row = int(rows[np.abs(rows - centroid[0]).argmin()])
+    voxels = np.argwhere(mask[row])
+    distances = ((voxels - centroid[1:]) * spacing_mm[1:]) ** 2
+    j, k = voxels[distances.sum(axis=1).argmin()]
     return box[0].start + row, box[1].start + int(j), box[2].start + int(k)

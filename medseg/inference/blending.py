@@ -9,12 +9,6 @@ from torch import Tensor
 def gaussian(tile: tuple[int, int, int], device: torch.device) -> Tensor:
     """Weights of a tile's voxels: a Gaussian with sigma = tile / 8 along each axis.
 
-    Parameters
-    ----------
-    tile : tuple of int
-        Voxels of a tile.
-    device : torch.device
-
     Returns
     -------
     weight_IJK : torch.Tensor

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.inference.job import Model, sweep_of
+from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks
 from medseg.inference.options import DEFAULT_OPTIONS, Options
 from medseg.inference.roi import roi_on
@@ -21,6 +21,9 @@ from medseg.inference.streaming_argmax import ROWS_AT_ONCE
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device
 from medseg.volume import Grid
+
+if TYPE_CHECKING:
+    from medseg.inference.predictor import Predictor
 
 _FLOAT_BYTES = 4
 _ENOUGH_S = 20.0
@@ -58,7 +61,7 @@ class Estimate:
     seconds : float
         Time for the tiles; reading, resampling and postprocessing come on top.
     device_bytes : int
-        On the device: weights, one tile, sums of overlapping tiles, rows on their way home.
+        On the device: weights, one tile, sums of overlapping tiles, rows of the result.
     main_bytes : int
         In main memory besides: the scan as the network sees it, labels, probabilities to refine.
         All of it is main memory when the device is the CPU.
@@ -70,57 +73,41 @@ class Estimate:
     main_bytes: int
 
 
-def measure_tile(model: Model, device: Device) -> Probe:
-    """Time and memory of one tile of zeros on a device.
-
-    Parameters
-    ----------
-    model : Model
-        Its network is on that device.
-    device : Device
-    """
-    tile = model.plan.patch
-    sweep = sweep_of(model, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
-    image_CIJK = torch.zeros(len(model.plan.channels), *tile)
+def measure_tile(predictor: Predictor) -> Probe:
+    """Time and memory of one tile of zeros on the predictor's device."""
+    tile, device = predictor.plan.patch, predictor.device
+    window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
+    image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
     with _LiveMemory() as memory:
-        seconds = _timed(lambda: sweep.logits(image_CIJK, (0, 0, 0)), device)
+        seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
     if seconds < _ENOUGH_S:
-        seconds = _timed(lambda: sweep.logits(image_CIJK, (0, 0, 0)), device)
-    weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+        seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
+    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
     return Probe(seconds, memory.peak_bytes, weights)
 
 
-def estimate(model: Model, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
-    """What labelling a scan on `grid` will take.
-
-    Parameters
-    ----------
-    model : Model
-        With the steps that will be taken.
-    grid : Grid
-    options : Options
-        What will be asked for.
-    probe : Probe
-    """
-    placement = Placement.of(grid, model.plan)
-    extent, tile = placement.prepared.shape, model.plan.patch
-    usual = next(fallbacks(_NO_DEVICE, tile))
+def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
+    """What labelling a scan on `grid` will take."""
+    placement = Placement.of(grid, predictor.plan)
+    extent, tile = placement.prepared.shape, predictor.plan.patch
+    default = next(fallbacks(_NO_DEVICE, tile))
     roi = None
     if options.roi is not None:
         roi = roi_on(placement.prepared, options.roi, grid, margin=1)
-    tiles = len(sweep_of(model, usual, options).starts(extent, roi))
+    tiles = len(sliding_window_of(predictor, default, options).starts(extent, roi))
     _, padded = padding(extent, tile)
-    outputs = model.plan.outputs(model.labels)
+    outputs = predictor.plan.outputs(predictor.labels)
     window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
-    home = placement.native_shape
-    rows = 4 * min(ROWS_AT_ONCE, home[0]) * home[1] * home[2] * _FLOAT_BYTES
+    native_shape = placement.native_shape
+    rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
-    image = len(model.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
-    main = image + (3 + 2 * maps) * prod(home)
-    if model.postprocessing.on_probabilities:
-        main += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
+    image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
+    main_bytes = image + (3 + 2 * maps) * prod(native_shape)
+    if predictor.postprocessing.on_probabilities:
+        main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
-    return Estimate(tiles, tiles * probe.tile_s, on_device, main)
+    return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
 
 
 _NO_DEVICE = Device(torch.device("cpu"), None, "")
@@ -140,7 +127,7 @@ class _LiveMemory(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 storage = leaf.untyped_storage()
                 self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())  # noqa: SLF001
-        self._live = {key: one for key, one in self._live.items() if not one[0].expired()}
+        self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
         self.peak_bytes = max(self.peak_bytes, sum(size for _, size in self._live.values()))
         return result
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import Tensor
 
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi
@@ -16,43 +16,13 @@ from medseg.inference.probability_maps import Percents, ProbabilityMaps
 from medseg.inference.roi import outside, roi_on
 from medseg.inference.sliding_window import SlidingWindow, extent_of
 from medseg.inference.streaming_argmax import StreamingArgmax
-from medseg.planning import Plan
-from medseg.postprocessing import Postprocessing
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
-from medseg.volume import LabelTable, Scan
+from medseg.volume import Grid, Scan
+from medseg.volume.scan import Provenance
 
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """What the labelling needs of a predictor.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    plan : Plan
-        From raw scan to network input.
-    labels : LabelTable
-    postprocessing : Postprocessing
-        Steps to take after the network.
-    """
-
-    network: nn.Module
-    plan: Plan
-    labels: LabelTable
-    postprocessing: Postprocessing
-
-    @property
-    def own_classes(self) -> list[int]:
-        """The class that each region writes; empty when classes exclude each other."""
-        return [region[0] for region in self.plan.regions]
-
-    def channel_of(self, name: str) -> int | None:
-        """Channel of the network's logits that stands for a label."""
-        if not name:
-            return None
-        index = self.labels.names.index(name) + 1
-        return self.own_classes.index(index) if self.plan.regions else index
+if TYPE_CHECKING:
+    from medseg.inference.predictor import Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +32,7 @@ class RawPrediction:
     Parameters
     ----------
     classes : ndarray of uint8
-        Of the placement's home shape.
+        Of the placement's native shape.
     maps : ProbabilityMaps
         Of the same shape, as far as they were asked for.
     """
@@ -77,24 +47,29 @@ class InferenceJob:
 
     Parameters
     ----------
-    model : Model
+    predictor : Predictor
+        With the postprocessing that `options` ask for.
     image_CIJK : torch.Tensor
     placement : Placement
         How it lies in the scan.
-    scan : Scan
+    grid : Grid
+        Of the scan.
+    provenance : Provenance
+        Of the scan.
     options : Options
     progress : Progress
         Called before every tile; may raise `Cancelled`.
     """
 
-    model: Model
+    predictor: Predictor
     image_CIJK: Tensor  # noqa: N815 - axes in the name, as everywhere
     placement: Placement
-    scan: Scan
+    grid: Grid
+    provenance: Provenance
     options: Options
     progress: Progress
 
-    def found(self, attempt: Fallback) -> RawPrediction:
+    def predict(self, attempt: Fallback) -> RawPrediction:
         """Classes and maps, computed in one way.
 
         Parameters
@@ -103,63 +78,64 @@ class InferenceJob:
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
         """
-        plan, home = self.model.plan, self.placement.native_shape
-        channel = self.model.channel_of(self.options.probability_of)
+        plan, native_shape = self.predictor.plan, self.placement.native_shape
+        channel = self.predictor.channel_of(self.options.probability_of)
         maps = ProbabilityMaps(
-            home,
+            native_shape,
             exclusive=not plan.regions,
             uncertainty=self.options.uncertainty,
             channel=channel,
         )
         stream = StreamingArgmax(
-            extent_of(self.image_CIJK), home, regions=self.model.own_classes, maps=maps
+            extent_of(self.image_CIJK), native_shape, regions=self.predictor.own_classes, maps=maps
         )
         rows = self._through_postprocessing(stream)
-        sweep = sweep_of(self.model, attempt, self.options)
-        roi = self._box_on_prepared()
-        for logits_LIJK in sweep.rows(self.image_CIJK, roi=roi, progress=self.progress):
+        window = sliding_window_of(self.predictor, attempt, self.options)
+        roi = self._roi_on_prepared()
+        for logits_LIJK in window.rows(self.image_CIJK, roi=roi, progress=self.progress):
             rows.feed(logits_LIJK)
         return RawPrediction(self._postprocessed(stream.classes), maps)
 
-    def at_home(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Values of the placement's home shape on the scan's own voxels, 0 outside the box."""
-        home = np.ascontiguousarray(self.placement.to_native(values))
+    def on_native_grid(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of the placement's native shape on the scan's own voxels, 0 outside the box."""
+        native = np.ascontiguousarray(self.placement.to_native(values))
         if self.options.roi is not None:
-            home[outside(self.options.roi, home.shape)] = 0
-        return home
+            native[outside(self.options.roi, native.shape)] = 0
+        return native
 
-    def map_at_home(self, percents: Percents | None) -> Scan | None:
+    def map_on_native_grid(self, percents: Percents | None) -> Scan | None:
         """A map on the scan's own grid."""
         if percents is None:
             return None
-        return Scan(self.at_home(percents)[None], self.scan.grid, provenance=self.scan.provenance)
+        return Scan(self.on_native_grid(percents)[None], self.grid, provenance=self.provenance)
 
     def _through_postprocessing(
         self, stream: StreamingArgmax
     ) -> StreamingArgmax | PostprocessedArgmax:
         """Where rows of logits go: to the labels at once, or first through the postprocessing."""
-        if not self.model.postprocessing.on_probabilities:
+        if not self.predictor.postprocessing.on_probabilities:
             return stream
         spacing_mm = self.placement.prepared.spacing_mm
         return PostprocessedArgmax(
-            stream, self.model.postprocessing, self.image_CIJK, spacing_mm=spacing_mm
+            stream, self.predictor.postprocessing, self.image_CIJK, spacing_mm=spacing_mm
         )
 
     def _postprocessed(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """After the steps on labels, which see no label outside the box."""
         target = self.placement.reorientation.target
-        if self.options.roi is not None and self.model.postprocessing.on_labels:
-            roi = roi_on(target, self.options.roi, self.scan.grid)
+        if self.options.roi is not None and self.predictor.postprocessing.on_labels:
+            roi = roi_on(target, self.options.roi, self.grid)
             classes[outside(roi, classes.shape)] = 0
-        return self.model.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
+        return self.predictor.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
-    def _box_on_prepared(self) -> Roi | None:
+    def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:
             return None
-        return roi_on(self.placement.prepared, self.options.roi, self.scan.grid, margin=1)
+        return roi_on(self.placement.prepared, self.options.roi, self.grid, margin=1)
 
 
-def sweep_of(model: Model, attempt: Fallback, options: Options) -> SlidingWindow:
+def sliding_window_of(predictor: Predictor, attempt: Fallback, options: Options) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
-    overlap = model.plan.overlap if options.overlap is None else options.overlap
-    return SlidingWindow(model.network, model.plan.outputs(model.labels), attempt, overlap)
+    plan = predictor.plan
+    overlap = plan.overlap if options.overlap is None else options.overlap
+    return SlidingWindow(predictor.network, plan.outputs(predictor.labels), attempt, overlap)

@@ -29,14 +29,14 @@ class Fallback:
         Where logits of overlapping tiles are added up and turned into labels.
     tile : tuple of int
         Voxels the network sees at once.
-    words : str
+    message : str
         What is different from the usual way, for a person; empty for the usual way.
     """
 
     device: Device
     sums_on: torch.device
     tile: Triple
-    words: str = ""
+    message: str = ""
 
 
 def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
@@ -44,44 +44,32 @@ def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
 
     Less overlap is no way: tiles run one at a time, so it saves time and no memory.
 
-    Parameters
-    ----------
-    device : Device
-        Where the network should run.
-    tile : tuple of int
-        Voxels of the plan's patch.
-
     Yields
     ------
     Fallback
         Adding up in main memory changes no label. Smaller tiles see less around, so labels may
         differ a little; the CPU only takes longer.
     """
-    usual = Fallback(device, device.torch_device, tile)
-    yield usual
+    default = Fallback(device, device.torch_device, tile)
+    yield default
     cpu = torch.device("cpu")
-    elsewhere = device.torch_device.type != "cpu"
-    if elsewhere:
-        yield replace(usual, sums_on=cpu, words="tiles were added up in main memory")
-    smaller = _smaller(tile)
+    on_accelerator = device.torch_device.type != "cpu"
+    if on_accelerator:
+        yield replace(default, sums_on=cpu, message="tiles were added up in main memory")
+    i, j, k = (max(n // 2, min(n, _LEAST_VOXELS)) for n in tile)
+    smaller = (i, j, k)
     if smaller != tile:
         size = " x ".join(map(str, smaller))
-        words = f"tiles were made smaller ({size} voxels), so labels may differ a little"
-        yield replace(usual, sums_on=cpu, tile=smaller, words=words)
-    if elsewhere:
+        message = f"tiles were made smaller ({size} voxels), so labels may differ a little"
+        yield replace(default, sums_on=cpu, tile=smaller, message=message)
+    if on_accelerator:
         yield Fallback(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
 
 
 def run_with_fallback(
-    ways: Iterator[Fallback], work: Callable[[Fallback], Result]
+    attempts: Iterator[Fallback], work: Callable[[Fallback], Result]
 ) -> tuple[Result, tuple[str, ...]]:
     """The result of the first attempt for which the memory suffices.
-
-    Parameters
-    ----------
-    ways : iterator of Fallback
-    work : callable
-        Does the work in one of these ways; started afresh for each.
 
     Returns
     -------
@@ -96,15 +84,16 @@ def run_with_fallback(
         What the last attempt raised.
     """
     failure: BaseException | None = None
-    for way in ways:
+    for attempt in attempts:
         try:
-            result = work(way)
+            result = work(attempt)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failure = error.with_traceback(None)  # its frames hold the tensors
         else:
-            return result, (_note(way),) if way.words else ()
+            note = f"memory ran out while segmenting: {attempt.message}"
+            return result, (note,) if attempt.message else ()
         _free()
     assert failure is not None
     raise failure
@@ -114,18 +103,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or this computer, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(phrase in said for phrase in _PHRASES)
-
-
-def _smaller(tile: Triple) -> Triple:
-    """`tile` with its long axes halved."""
-    i, j, k = (max(n // 2, min(n, _LEAST_VOXELS)) for n in tile)
-    return i, j, k
-
-
-def _note(way: Fallback) -> str:
-    return f"memory ran out while segmenting: {way.words}"
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
 
 
 def _free() -> None:

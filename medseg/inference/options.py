@@ -71,7 +71,7 @@ class Prediction:
     Parameters
     ----------
     labels : LabelMap
-        On the scan's grid. Notes of its provenance tell what was done when memory ran out.
+        On the scan's grid. Notes of its provenance say what was done when memory ran out.
     uncertainty : Scan or None
         On the same grid: whole per cent of probability that the label is wrong, 0 to 100.
     probability : Scan or None
@@ -84,9 +84,9 @@ class Prediction:
 
 
 def _check_box(roi: Roi, grid: Grid) -> None:
-    for cut, size, axis in zip(roi, grid.shape, "IJK", strict=True):
-        if not 0 <= cut.start < cut.stop <= size:
+    for span, size, axis in zip(roi, grid.shape, "IJK", strict=True):
+        if not 0 <= span.start < span.stop <= size:
             raise GeometryError(
-                f"the box goes from {cut.start} to {cut.stop} along {axis}, where the scan has"
+                f"the box goes from {span.start} to {span.stop} along {axis}, where the scan has"
                 f" {size} voxels; draw it inside the scan"
             )

@@ -15,16 +15,6 @@ _LEAST = 1e-8  # keeps the logarithm finite
 class PostprocessedArgmax:
     """Collects rows of logits, refines them when the last has come, and passes them on.
 
-    Parameters
-    ----------
-    stream : StreamingArgmax
-        Turns the refined logits into labels.
-    postprocessing : Postprocessing
-    image_CIJK : torch.Tensor
-        What the network saw, of the logits' extent.
-    spacing_mm : tuple of float
-        Of that image, in mm.
-
     Notes
     -----
     Holds 4 bytes for each class and voxel of the network's grid, about four times over while it

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.job import InferenceJob, Model, RawPrediction, sweep_of
+from medseg.inference.job import InferenceJob, RawPrediction, sliding_window_of
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tiling import Triple
@@ -22,9 +20,11 @@ from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
+from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume.scan import Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,11 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
-        self._check(self.postprocessing)
+        if self.plan.regions and self.postprocessing.on_probabilities:
+            raise PlanError(
+                "a step on probabilities needs classes that exclude each other and this model gives"
+                " regions; leave the step out, or take steps on labels such as components or holes"
+            )
 
     @classmethod
     def load(
@@ -92,15 +96,15 @@ class Predictor:
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
-        chosen = choose_device(device)
+        target = choose_device(device)
         manifest = package.manifest
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
-        network = package.load_network().to(chosen.torch_device)
+        network = package.load_network().to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        return cls(network, manifest.plan, manifest.labels, chosen, steps)
+        return cls(network, manifest.plan, manifest.labels, target, steps)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -132,7 +136,7 @@ class Predictor:
         """Label a scan, or a box of it, in another way than the model's own, or with maps.
 
         When the device runs out of memory, the work is done again in a smaller way, in the end on
-        the CPU; notes of the provenance of the labels say so. See :func:`.recovery.fallbacks`.
+        the CPU; notes of the provenance of the labels say so. See :mod:`.oom_fallback`.
 
         Parameters
         ----------
@@ -152,15 +156,53 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan)
-        work = InferenceJob(self._model(options), image_CIJK, placement, scan, options, progress)
-        ways = fallbacks(self.device, self.plan.patch)
-        found, notes = run_with_fallback(ways, functools.partial(self._found, work))
-        provenance = replace(scan.provenance, notes=(*scan.provenance.notes, *notes))
-        values = work.at_home(self._lookup()[found.classes])
+        return self._run(
+            InferenceJob(
+                self._with_steps_of(options),
+                image_CIJK,
+                placement,
+                scan.grid,
+                scan.provenance,
+                options,
+                progress,
+            )
+        )
+
+    def predict_prepared(
+        self, image_CIJK: Tensor, grid: Grid, *, progress: Progress = silent
+    ) -> LabelMap:
+        """Label every voxel of a scan that was prepared before, as in a training.
+
+        Parameters
+        ----------
+        image_CIJK : torch.Tensor
+            As :func:`medseg.preprocessing.prepare_image` made it of the scan by this plan.
+        grid : Grid
+            Of the scan.
+        progress : Progress, optional
+            Called before every tile; may raise `Cancelled`.
+
+        Returns
+        -------
+        LabelMap
+            On `grid`, without the scan's provenance.
+        """
+        placement = Placement.of(grid, self.plan)
+        return self._run(
+            InferenceJob(self, image_CIJK, placement, grid, Provenance(), DEFAULT_OPTIONS, progress)
+        ).labels
+
+    def _run(self, job: InferenceJob) -> Prediction:
+        attempts = fallbacks(self.device, self.plan.patch)
+        raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
+        provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
+        value_of = np.array((0, *self.labels.values))
+        value_of = value_of.astype(np.uint8 if value_of.max() < 256 else np.uint16)
+        values = job.on_native_grid(value_of[raw.classes])
         return Prediction(
-            LabelMap(values, scan.grid, self.labels, provenance),
-            work.map_at_home(found.maps.uncertainty),
-            work.map_at_home(found.maps.probability),
+            LabelMap(values, job.grid, self.labels, provenance),
+            job.map_on_native_grid(raw.maps.uncertainty),
+            job.map_on_native_grid(raw.maps.probability),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:
@@ -173,43 +215,42 @@ class Predictor:
             What will be asked for.
         probe : Probe
         """
-        return estimate(self._model(options), grid, options, probe=probe)
+        return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
-        return measure_tile(self._model(DEFAULT_OPTIONS), self.device)
+        return measure_tile(self)
 
-    def _model(self, options: Options) -> Model:
-        postprocessing = self.postprocessing
-        if options.postprocessing is not None:
-            postprocessing = build_postprocessing(options.postprocessing)
-            self._check(postprocessing)
-        return Model(self.network, self.plan, self.labels, postprocessing)
+    @property
+    def own_classes(self) -> list[int]:
+        """The class that each region writes; empty when classes exclude each other."""
+        return [region[0] for region in self.plan.regions]
 
-    def _check(self, postprocessing: Postprocessing) -> None:
-        if self.plan.regions and postprocessing.on_probabilities:
-            raise PlanError(
-                "a step on probabilities needs classes that exclude each other and this model gives"
-                " regions; leave the step out, or take steps on labels such as components or holes"
-            )
+    def channel_of(self, name: str) -> int | None:
+        """Channel of the network's logits that stands for a label; None without a name."""
+        if not name:
+            return None
+        index = self.labels.names.index(name) + 1
+        return self.own_classes.index(index) if self.plan.regions else index
 
-    def _found(self, work: InferenceJob, attempt: Fallback) -> RawPrediction:
+    def _with_steps_of(self, options: Options) -> Predictor:
+        """A predictor with the postprocessing that some options ask for."""
+        if options.postprocessing is None:
+            return self
+        return replace(self, postprocessing=build_postprocessing(options.postprocessing))
+
+    def _run_on(self, job: InferenceJob, attempt: Fallback) -> RawPrediction:
         """Classes and maps, with the network on the attempt's device for as long as it takes."""
         if attempt.device is self.device:
-            return work.found(attempt)
+            return job.predict(attempt)
         self.network.to(attempt.device.torch_device)
         try:
-            return work.found(attempt)
+            return job.predict(attempt)
         finally:
             self.network.to(self.device.torch_device)
 
-    def _lookup(self) -> npt.NDArray[Any]:
-        """Label value of each class index."""
-        values = np.array((0, *self.labels.values))
-        return values.astype(np.uint8 if values.max() < 256 else np.uint16)
-
     def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start`; shape (L, *patch)."""
-        usual = next(fallbacks(self.device, self.plan.patch))
-        sweep = sweep_of(self._model(DEFAULT_OPTIONS), usual, DEFAULT_OPTIONS)
-        return sweep.logits(image_CIJK, start)
+        default = next(fallbacks(self.device, self.plan.patch))
+        window = sliding_window_of(self, default, DEFAULT_OPTIONS)
+        return window.logits(image_CIJK, start)

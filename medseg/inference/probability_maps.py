@@ -42,32 +42,26 @@ class ProbabilityMaps:
         self.probability = np.zeros(native_shape, np.uint8) if channel is not None else None
 
     @property
-    def wanted(self) -> bool:
+    def requested(self) -> bool:
         """Whether there is a map to make."""
         return self.uncertainty is not None or self.probability is not None
 
-    def watch(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
+    def record(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
         """Let the channels of some rows pass, and write those rows of the maps.
-
-        Parameters
-        ----------
-        values : iterator of torch.Tensor
-            Logits of one channel after another at those rows.
-        rows : slice
 
         Yields
         ------
         torch.Tensor
             What `values` gives, unchanged.
         """
-        seen = _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
+        statistics = _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
         for index, value in enumerate(values):
-            seen.add(index, value)
+            statistics.add(index, value)
             yield value
         if self.uncertainty is not None:
-            self.uncertainty[rows] = _per_cent(seen.doubt())
+            self.uncertainty[rows] = _per_cent(statistics.uncertainty())
         if self.probability is not None:
-            self.probability[rows] = _per_cent(seen.probability())
+            self.probability[rows] = _per_cent(statistics.probability())
 
 
 class _Softmax:
@@ -87,7 +81,7 @@ class _Softmax:
         if index == self.channel:
             self.own = value
 
-    def doubt(self) -> Tensor:
+    def uncertainty(self) -> Tensor:
         return 1 - 1 / self.total
 
     def probability(self) -> Tensor:
@@ -105,13 +99,13 @@ class _Sigmoid:
         if index == self.channel:
             self.own = value
 
-    def doubt(self) -> Tensor:
+    def uncertainty(self) -> Tensor:
         return torch.sigmoid(-self.nearest)
 
     def probability(self) -> Tensor:
         return torch.sigmoid(self.own)
 
 
-def _per_cent(share: Tensor) -> Percents:
-    percents: Percents = (share * 100).round().to(torch.uint8).cpu().numpy()
+def _per_cent(probability: Tensor) -> Percents:
+    percents: Percents = (probability * 100).round().to(torch.uint8).cpu().numpy()
     return percents

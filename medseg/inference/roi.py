@@ -8,6 +8,7 @@ import numpy.typing as npt
 from medseg.inference.options import Roi
 from medseg.inference.tiling import Triple
 from medseg.volume import Grid
+from medseg.volume.grid import CORNERS
 
 _RIM = 1 / 8
 """Share of a tile at its rim where it weighs next to nothing beside its neighbours."""
@@ -32,9 +33,8 @@ def roi_on(target: Grid, roi: Roi, source: Grid, *, margin: int = 0) -> Roi:
     tuple of slice
         At least one voxel along each axis.
     """
-    edges = np.array([(cut.start - 0.5, cut.stop - 0.5) for cut in roi])
-    choice = (np.arange(8)[:, None] >> np.arange(3)) & 1
-    corners = target.to_index(source.to_world(edges[np.arange(3), choice]))
+    edges = np.array([(span.start - 0.5, span.stop - 0.5) for span in roi])
+    corners = target.to_index(source.to_world(edges[np.arange(3), CORNERS]))
     size = np.asarray(target.shape)
     low = np.floor(corners.min(axis=0) + 0.5 + 1e-6).astype(int) - margin
     high = np.ceil(corners.max(axis=0) + 0.5 - 1e-6).astype(int) + margin
@@ -65,13 +65,13 @@ def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, roi: Roi) ->
         weighs less than a fiftieth there; every voxel of the box stays covered.
     """
     axes = [
-        _that_matter(sorted({start[axis] for start in starts}), tile[axis], shape[axis], cut)
-        for axis, cut in enumerate(roi)
+        _needed_starts(sorted({start[axis] for start in starts}), tile[axis], shape[axis], span)
+        for axis, span in enumerate(roi)
     ]
     return [
         start
         for start in starts
-        if all(first in kept for first, kept in zip(start, axes, strict=True))
+        if all(first in needed for first, needed in zip(start, axes, strict=True))
     ]
 
 
@@ -82,15 +82,15 @@ def outside(roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _that_matter(firsts: list[int], tile: int, size: int, cut: slice) -> set[int]:
+def _needed_starts(firsts: list[int], tile: int, size: int, span: slice) -> set[int]:
     """First voxels, along one axis, of the tiles whose core meets the cut."""
-    kept = set()
-    for place, first in enumerate(firsts):
-        before = firsts[place - 1] + tile - first if place else 0
-        after = first + tile - firsts[place + 1] if place + 1 < len(firsts) else 0
+    needed = set()
+    for position, first in enumerate(firsts):
+        before = firsts[position - 1] + tile - first if position else 0
+        after = first + tile - firsts[position + 1] if position + 1 < len(firsts) else 0
         rim = int(tile * _RIM)
         low = first + min(rim, before // 2)
         high = first + tile - min(rim, after // 2)
-        if low < cut.stop and cut.start < min(high, size):
-            kept.add(first)
-    return kept
+        if low < span.stop and span.start < min(high, size):
+            needed.add(first)
+    return needed

@@ -79,7 +79,8 @@ class SlidingWindow:
         window = RollingAccumulator(self.outputs, shape, weight)
         crop = _Crop(before, extent)
         starts = self.starts(extent, roi)
-        message = _message(self.attempt)
+        reason = self.attempt.message
+        message = f"segmenting (memory ran out: {reason})" if reason else "segmenting"
         for done, start in enumerate(starts):
             progress(done, len(starts), message)
             yield from _final(window, start[0], crop)
@@ -90,9 +91,9 @@ class SlidingWindow:
     @torch.inference_mode()
     def logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start` of a padded image; shape (L, *tile)."""
-        place = tuple(slice(s, s + n) for s, n in zip(start, self.attempt.tile, strict=True))
+        region = tuple(slice(s, s + n) for s, n in zip(start, self.attempt.tile, strict=True))
         device = self.attempt.device
-        tile = image_CIJK[(None, slice(None), *place)].to(device.torch_device)
+        tile = image_CIJK[(None, slice(None), *region)].to(device.torch_device)
         with device.autocast():
             logits: Tensor = self.network(tile.to(memory_format=torch.channels_last_3d))[0]
         return logits
@@ -142,7 +143,3 @@ def _padded(image_CIJK: Tensor, before: Triple, shape: Triple) -> Tensor:
     pads = [(first, size - inner - first) for first, size, inner in sides]
     flat = [side for pair in reversed(pads) for side in pair]
     return torch.nn.functional.pad(image_CIJK, flat)
-
-
-def _message(attempt: Fallback) -> str:
-    return f"segmenting (memory ran out: {attempt.words})" if attempt.words else "segmenting"

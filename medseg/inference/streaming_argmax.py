@@ -51,9 +51,9 @@ class RollingAccumulator:
         """Blend in one tile that starts at `start`; its first row must be the window's."""
         _, rows, height, width = logits_LIJK.shape
         _, j, k = start
-        place = (slice(0, rows), slice(j, j + height), slice(k, k + width))
-        self.sum_LIJK[(slice(None), *place)].addcmul_(logits_LIJK.float(), self.weight_IJK)
-        self.mass_IJK[place] += self.weight_IJK
+        region = (slice(0, rows), slice(j, j + height), slice(k, k + width))
+        self.sum_LIJK[(slice(None), *region)].addcmul_(logits_LIJK.float(), self.weight_IJK)
+        self.mass_IJK[region] += self.weight_IJK
 
     def advance(self, row: int) -> Tensor:
         """Final logits of the rows before `row`; the window then starts there.
@@ -64,11 +64,12 @@ class RollingAccumulator:
             Rows ``first`` to ``row`` (excluded) of the volume; 0 where no tile has been.
         """
         count = row - self.first
+        # the mean weighted by the Gaussian; tiles come in order, so no later one touches these rows
         final = self.sum_LIJK[:, :count] / self.mass_IJK[:count].clamp_min(_NO_MASS)
-        kept = self.mass_IJK.shape[0] - count
+        remaining = self.mass_IJK.shape[0] - count
         for buffer in (self.sum_LIJK, self.mass_IJK[None]):
-            buffer[:, :kept] = buffer[:, count:].clone()
-            buffer[:, kept:] = 0
+            buffer[:, :remaining] = buffer[:, count:].clone()
+            buffer[:, remaining:] = 0
         self.first = row
         return final
 
@@ -105,11 +106,11 @@ class StreamingArgmax:
         maps: ProbabilityMaps | None = None,
     ) -> None:
         self.regions = regions
-        self.maps = maps if maps is not None and maps.wanted else None
+        self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
-        where = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
-        self.positions = np.clip(where, 0, shape[0] - 1)
+        positions = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
+        self.positions = np.clip(positions, 0, shape[0] - 1)
         self.last_row = shape[0] - 1
         self.done = 0
         self.rows_LIJK: Tensor | None = None
@@ -119,16 +120,17 @@ class StreamingArgmax:
         """Take the next rows; every label that no later row can change is written."""
         if self.rows_LIJK is not None:
             logits_LIJK = torch.cat((self.rows_LIJK, logits_LIJK), dim=1)
-        known = self.first + logits_LIJK.shape[1] - 1
+        # a row of the result lies between two rows of logits, and is final once both are here
+        newest = self.first + logits_LIJK.shape[1] - 1
         ready = len(self.positions)
-        if known < self.last_row:
-            ready = int(np.searchsorted(self.positions, known, side="right"))
+        if newest < self.last_row:
+            ready = int(np.searchsorted(self.positions, newest, side="right"))
         for start in range(self.done, ready, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, ready)
             self._write(logits_LIJK, slice(start, stop))
         self.done = ready
-        needed = known if ready == len(self.positions) else int(self.positions[ready])
-        keep_from = max(min(needed, known), self.first)
+        needed = newest if ready == len(self.positions) else int(self.positions[ready])
+        keep_from = max(min(needed, newest), self.first)
         self.rows_LIJK = logits_LIJK[:, keep_from - self.first :].clone()
         self.first = keep_from
 
@@ -136,7 +138,7 @@ class StreamingArgmax:
         """Class of every voxel of some rows of the result, and the maps there."""
         values = self._interpolated(logits_LIJK, self.positions[rows])
         if self.maps is not None:
-            values = self.maps.watch(values, rows)
+            values = self.maps.record(values, rows)
         winner = _written(values, self.regions) if self.regions else _largest(values)
         self.classes[rows] = winner.cpu().numpy()
 
@@ -145,11 +147,11 @@ class StreamingArgmax:
     ) -> Iterator[Tensor]:
         """One channel after another at rows `positions`, on the result's own voxels."""
         lower = torch.from_numpy(np.floor(positions).astype(np.int64) - self.first)
-        share = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
+        fraction = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
         upper = (lower + 1).clamp_max(logits_LIJK.shape[1] - 1)
         size = self.classes.shape[1:]
         for logits_IJK in logits_LIJK:
-            rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], share[:, None, None])
+            rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
             yield rows if self.same else _in_plane(rows, size)
 
 

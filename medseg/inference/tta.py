@@ -27,23 +27,19 @@ class FlipTTA(nn.Module):
         super().__init__()
         self.network = network
         lengths = range(len(axes) + 1)
-        self.images = [chosen for length in lengths for chosen in combinations(axes, length)]
+        self.flips = [flip for length in lengths for flip in combinations(axes, length)]
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Mean logits.
+        """Mean logits; shape (B, L, I, J, K).
 
         Parameters
         ----------
         tiles : Tensor, shape (B, C, I, J, K)
-
-        Returns
-        -------
-        Tensor, shape (B, L, I, J, K)
         """
         total: Tensor | None = None
-        for axes in self.images:
-            turned = [axis + _LEADING for axis in axes]
-            logits: Tensor = self.network(tiles.flip(turned)).flip(turned)
+        for axes in self.flips:
+            dims = [axis + _LEADING for axis in axes]
+            logits: Tensor = self.network(tiles.flip(dims)).flip(dims)
             total = logits if total is None else total + logits
         assert total is not None  # one image is the tile itself
-        return total / len(self.images)
+        return total / len(self.flips)

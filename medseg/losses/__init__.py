@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     Loss = Callable[[Tensor, Tensor], Tensor]
 
-ROOM = "medseg.losses"
+PACKAGE = "medseg.losses"
 IGNORE = IGNORED_CLASS
 """Class index of voxels that do not count: no loss, no gradient."""
 
 
 def names() -> tuple[str, ...]:
     """Names of the losses there are."""
-    return registry.names(ROOM)
+    return registry.names(PACKAGE)
 
 
 def loss_choice(name: str, *, regions: Regions = ()) -> Component:
@@ -31,7 +31,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Component:
     Parameters
     ----------
     name : str
-        File name in this room.
+        File name in this package.
     regions : tuple of tuple of int, optional
         Class indices of each channel of the network, when its channels are regions.
 
@@ -41,16 +41,16 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Component:
         When there is no such loss, or it knows no regions and there are some; the message lists
         those that would do.
     """
-    registry.load(ROOM, name)
-    if regions and not _knows_regions(name):
-        known = ", ".join(other for other in names() if _knows_regions(other))
-        raise PlanError(f"loss '{name}' cannot learn regions; choose one that can: {known}")
+    registry.load(PACKAGE, name)
+    if regions and not _supports_regions(name):
+        suitable = ", ".join(other for other in names() if _supports_regions(other))
+        raise PlanError(f"loss '{name}' cannot learn regions; choose one that can: {suitable}")
     return Component(name=name)
 
 
-def _knows_regions(name: str) -> bool:
+def _supports_regions(name: str) -> bool:
     """Whether a loss has the setting `regions`."""
-    return "regions" in registry.load(ROOM, name).Settings.__struct_fields__
+    return "regions" in registry.load(PACKAGE, name).Settings.__struct_fields__
 
 
 def build_loss(plan: Plan) -> Loss:
@@ -59,8 +59,8 @@ def build_loss(plan: Plan) -> Loss:
     Parameters
     ----------
     plan : Plan
-        Its ``loss`` names a file of this room and that file's settings; its ``regions``, if it has
-        any, become one of them.
+        Its ``loss`` names a file of this package and that file's settings; its ``regions``, if any,
+        become one of them.
 
     Returns
     -------
@@ -73,8 +73,8 @@ def build_loss(plan: Plan) -> Loss:
     PlanError
         When the name or a setting is unknown, or the loss knows no regions and the plan has some.
     """
-    part = registry.load(ROOM, plan.loss.name)
-    loss: Loss = part.build(settings_of(_with_regions(plan), part.Settings, room=ROOM))
+    module = registry.load(PACKAGE, plan.loss.name)
+    loss: Loss = module.build(settings_of(_with_regions(plan), module.Settings, package=PACKAGE))
     return loss
 
 

@@ -36,7 +36,7 @@ class OverlapSums:
     log_truth : torch.Tensor
         Log-probability of what is true, 0 at ignored voxels; of shape (B, I, J, K), or
         (B, R, I, J, K) for regions.
-    decisions : torch.Tensor
+    count : torch.Tensor
         How many entries of `log_truth` count; a scalar, at least 1.
     """
 
@@ -44,10 +44,10 @@ class OverlapSums:
     predicted: Tensor
     true: Tensor
     log_truth: Tensor
-    decisions: Tensor
+    count: Tensor
 
     def sums(self, *, batch: bool, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Shared, predicted and true sums of the classes from `first` on.
+        """Shared, predicted and true sums of the classes from `first` on; shape (B, L) or (1, L).
 
         Parameters
         ----------
@@ -55,14 +55,10 @@ class OverlapSums:
             Whether to add up the patches of the batch; the sums then have shape (1, L).
         first : int, default 0
             1 leaves the background out.
-
-        Returns
-        -------
-        tuple of torch.Tensor, each of shape (B, L) or (1, L)
         """
-        every = (self.shared, self.predicted, self.true)
+        totals = (self.shared, self.predicted, self.true)
         shared, predicted, true = (
-            (one.sum(0, keepdim=True) if batch else one)[:, first:] for one in every
+            (total.sum(0, keepdim=True) if batch else total)[:, first:] for total in totals
         )
         return shared, predicted, true
 
@@ -80,10 +76,10 @@ class OverlapSums:
         torch.Tensor
             A scalar.
         """
-        surprise = -self.log_truth
+        nll = -self.log_truth
         if gamma:
-            surprise = surprise * (-self.log_truth.expm1()) ** gamma
-        return surprise.sum() / self.decisions
+            nll = nll * (-self.log_truth.expm1()) ** gamma
+        return nll.sum() / self.count
 
 
 def overlap_sums(
@@ -120,15 +116,7 @@ def first_structure(regions: Regions) -> int:
 
 
 def region_masks(labels_BIJK: Tensor, regions: Regions) -> Tensor:
-    """Where each region is, of shape (B, R, I, J, K), as bool.
-
-    Parameters
-    ----------
-    labels_BIJK : torch.Tensor
-        int64 class indices.
-    regions : tuple of tuple of int
-        Class indices each region is made of.
-    """
+    """Where each region is, of shape (B, R, I, J, K), as bool."""
     table = torch.zeros((IGNORE, len(regions)), dtype=torch.bool)
     for row, members in enumerate(regions):
         table[list(members), row] = True
@@ -153,7 +141,7 @@ def _of_regions(logits_BRIJK: Tensor, masks_BRIJK: Tensor, ignored_BIJK: Tensor)
         predicted=probability.sum(space),
         true=truth.sum(space),
         log_truth=log_truth,
-        decisions=(counts.sum() * masks_BRIJK.shape[1]).clamp_min(1),
+        count=(counts.sum() * masks_BRIJK.shape[1]).clamp_min(1),
     )
 
 
@@ -163,6 +151,8 @@ def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor)
     log_truth, predicted_BL = _SoftmaxSums.apply(  # type: ignore[no-untyped-call]
         logits_BLIJK, labels_BIJK, ignored_BIJK
     )
+    # One row for each class of each patch, and a last one for ignored voxels: a count and a sum by
+    # row stand for the one-hot maps. In float64, as float32 loses count in sums over millions.
     first_row = classes * torch.arange(batch, device=labels_BIJK.device)
     rows = labels_BIJK.flatten(1) + first_row[:, None]
     rows = rows.masked_fill(ignored_BIJK.flatten(1), batch * classes).flatten()
@@ -175,7 +165,7 @@ def _of_classes(logits_BLIJK: Tensor, labels_BIJK: Tensor, ignored_BIJK: Tensor)
         predicted=predicted_BL,
         true=true[:-1].view(batch, classes),
         log_truth=log_truth,
-        decisions=true[:-1].sum().clamp_min(1),
+        count=true[:-1].sum().clamp_min(1),
     )
 
 

@@ -1,6 +1,6 @@
 """Probability and truth of each structure as maps, and distances to their edges.
 
-Losses about shape need them; losses about overlap do with sums (`_agreement`).
+Losses about shape need them; losses about overlap do with sums (`_overlap_sums`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def structures(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Structures:
     labels = labels_BIJK.long()[:, None]
     counts = labels != IGNORE
     probability = logits_BLIJK.float().softmax(1)[:, 1:] * counts
-    every = torch.arange(1, logits_BLIJK.shape[1], device=labels.device)
-    truth = labels == every.view(-1, *(1,) * (labels.ndim - 2))
-    return Structures(probability, truth, (counts.sum() * len(every)).clamp_min(1))
+    classes = torch.arange(1, logits_BLIJK.shape[1], device=labels.device)
+    truth = labels == classes.view(-1, *(1,) * (labels.ndim - 2))
+    return Structures(probability, truth, (counts.sum() * len(classes)).clamp_min(1))
 
 
 def distance_outside(mask_BSIJK: Tensor, spacing: Spacing = ()) -> Tensor:
@@ -63,9 +63,9 @@ def distance_outside(mask_BSIJK: Tensor, spacing: Spacing = ()) -> Tensor:
     """
     masks = mask_BSIJK.cpu().numpy().astype(np.uint8)
     distances = np.zeros(masks.shape, np.float32)
-    for place in np.ndindex(masks.shape[:2]):
-        if masks[place].any():
-            distances[place] = _distance(masks[place], spacing)
+    for index in np.ndindex(masks.shape[:2]):
+        if masks[index].any():
+            distances[index] = _distance(masks[index], spacing)
     return torch.from_numpy(distances).to(mask_BSIJK.device)
 
 

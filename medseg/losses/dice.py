@@ -32,19 +32,19 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """One minus the mean soft Dice of all structures."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        sums = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         first = first_structure(settings.regions)
-        return dice_of(found, batch=settings.batch_dice, first=first).float()
+        return dice_of(sums, batch=settings.batch_dice, first=first).float()
 
     return loss
 
 
-def dice_of(found: OverlapSums, *, batch: bool, first: int = 1) -> Tensor:
+def dice_of(sums: OverlapSums, *, batch: bool, first: int = 1) -> Tensor:
     """One minus the mean soft Dice of the classes from `first` on.
 
     Parameters
     ----------
-    found : OverlapSums
+    sums : OverlapSums
     batch : bool
         Whether Dice is taken over the whole batch instead of patch by patch.
     first : int, default 1
@@ -61,5 +61,5 @@ def dice_of(found: OverlapSums, *, batch: bool, first: int = 1) -> Tensor:
     denominator, as in MONAI's `DiceLoss`. A structure that is absent counts 1 wherever the
     network gives it any volume.
     """
-    shared, predicted, true = found.sums(batch=batch, first=first)
+    shared, predicted, true = sums.sums(batch=batch, first=first)
     return (1 - (2 * shared + SMOOTH) / (predicted + true + SMOOTH)).mean()

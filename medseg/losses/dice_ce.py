@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 from torch import Tensor
 
-from medseg.losses._overlap_sums import Regions, first_structure, overlap_sums
-from medseg.losses.dice import dice_of
+from medseg.losses import dice
+from medseg.losses._overlap_sums import first_structure, overlap_sums
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(dice.Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a plan may choose.
 
     Parameters
     ----------
     dice_weight, cross_entropy_weight : float
-    batch_dice : bool
-        Whether Dice is taken over the whole batch instead of patch by patch.
-    regions : tuple of tuple of int
-        Class indices of each region when channels are overlapping regions (sigmoid); none for
-        classes that exclude each other (softmax).
     """
 
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0
-    batch_dice: bool = True
-    regions: Regions = ()
 
 
 def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
@@ -37,10 +29,10 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        sums = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
         first = first_structure(settings.regions)
-        dice = dice_of(found, batch=settings.batch_dice, first=first)
-        entropy = found.cross_entropy()
-        return (settings.dice_weight * dice + settings.cross_entropy_weight * entropy).float()
+        overlap = dice.dice_of(sums, batch=settings.batch_dice, first=first)
+        entropy = sums.cross_entropy()
+        return (settings.dice_weight * overlap + settings.cross_entropy_weight * entropy).float()
 
     return loss

@@ -32,8 +32,8 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """Mean over structures of ``(1 - Tversky index)^(1 / gamma)``."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
-        missing = 1 - tversky.index_of(found, settings)
+        sums = overlap_sums(logits_BLIJK, labels_BIJK, regions=settings.regions)
+        missing = 1 - tversky.index_of(sums, settings)
         powered = missing.clamp_min(LEAST) ** (1 / settings.gamma)
         return (powered * (missing > LEAST)).mean().float()
 

@@ -29,11 +29,11 @@ def build(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """One minus Dice of all classes together, each weighted by its size to the power of -2."""
 
     def loss(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
-        found = overlap_sums(logits_BLIJK, labels_BIJK)
-        shared, predicted, true = found.sums(batch=settings.batch_dice)
+        sums = overlap_sums(logits_BLIJK, labels_BIJK)
+        shared, predicted, true = sums.sums(batch=settings.batch_dice)
         weight = _weights(true.to(shared.dtype))
-        both = (weight * (predicted + true)).sum(1)
-        return (1 - (2 * (weight * shared).sum(1) + SMOOTH) / (both + SMOOTH)).mean().float()
+        sizes = (weight * (predicted + true)).sum(1)
+        return (1 - (2 * (weight * shared).sum(1) + SMOOTH) / (sizes + SMOOTH)).mean().float()
 
     return loss
 

@@ -94,12 +94,12 @@ def compare(
         When the two maps do not lie on the same grid.
     """
     check_same_grid(first, second)
-    one, other = leave_out_ignored(*matched(first, second))
-    shared = overlap(one, other)
+    prediction, reference = leave_out_ignored(*matched(first, second))
+    shared = overlap(prediction, reference)
     rows = []
-    for done, (label, box) in enumerate(_boxes(one, other)):
-        progress(done, len(other.table), f"measuring {label.name}")
-        surface, worst = _within(one, other, label, box, tolerance_mm)
+    for done, (label, box) in enumerate(_boxes(prediction, reference)):
+        progress(done, len(reference.table), f"measuring {label.name}")
+        surface, worst = _within(prediction, reference, label, box, tolerance_mm)
         scores = shared[label.name]
         rows.append(
             StructureComparison(
@@ -130,20 +130,20 @@ def matched(first: LabelMap, second: LabelMap) -> tuple[LabelMap, LabelMap]:
     tuple of LabelMap
         `first` keeps its values; structures that only `second` has get free ones.
     """
-    by_name = {_plain(label.name): label for label in first.table}
-    if not by_name.keys() & {_plain(label.name) for label in second.table}:
+    by_name = {_normalised_name(label.name): label for label in first.table}
+    if not by_name.keys() & {_normalised_name(label.name) for label in second.table}:
         by_name = {}
     by_value = {} if by_name else {label.value: label for label in first.table}
     rows = {label.value: label for label in first.table}
-    moved = {0: 0}
+    value_of = {0: 0}
     for label in second.table:
-        known = by_name.get(_plain(label.name)) or by_value.get(label.value)
-        own = known or _at_free_value(label, rows)
-        moved[label.value] = own.value
-        rows[own.value] = own
+        match = by_name.get(_normalised_name(label.name)) or by_value.get(label.value)
+        target = match or _at_free_value(label, rows)
+        value_of[label.value] = target.value
+        rows[target.value] = target
     table = LabelTable(tuple(rows[value] for value in sorted(rows)))
-    lookup = np.zeros(max(moved) + 1, np.uint16)
-    lookup[list(moved)] = list(moved.values())
+    lookup = np.zeros(max(value_of) + 1, np.uint16)
+    lookup[list(value_of)] = list(value_of.values())
     values = lookup[np.asarray(second.values)]
     return replace(first, table=table), replace(second, values=values, table=table)
 
@@ -167,16 +167,16 @@ def differences(first: LabelMap, second: LabelMap) -> LabelMap:
         When the two maps do not lie on the same grid.
     """
     check_same_grid(first, second)
-    one, other = leave_out_ignored(*matched(first, second))
-    mine, theirs = one.values, other.values
-    found = np.zeros(mine.shape, np.uint8)
-    found[(mine > 0) & (theirs == 0)] = 1
-    found[(mine == 0) & (theirs > 0)] = 2
-    found[(mine > 0) & (theirs > 0) & (mine != theirs)] = 3
-    return LabelMap(found, first.grid, DIFFERENCES, first.provenance)
+    prediction, reference = leave_out_ignored(*matched(first, second))
+    values_a, values_b = prediction.values, reference.values
+    marks = np.zeros(values_a.shape, np.uint8)
+    marks[(values_a > 0) & (values_b == 0)] = 1
+    marks[(values_a == 0) & (values_b > 0)] = 2
+    marks[(values_a > 0) & (values_b > 0) & (values_a != values_b)] = 3
+    return LabelMap(marks, first.grid, DIFFERENCES, first.provenance)
 
 
-def _plain(name: str) -> str:
+def _normalised_name(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
@@ -189,15 +189,15 @@ def _at_free_value(label: Label, rows: dict[int, Label]) -> Label:
 def _boxes(first: LabelMap, second: LabelMap) -> Iterator[tuple[Label, Box | None]]:
     """Each label with the box around it in both maps; None where neither has it."""
     largest = max(second.table.values, default=0)
-    found = [ndimage.find_objects(np.asarray(one.values), largest) for one in (first, second)]
+    objects = [ndimage.find_objects(np.asarray(item.values), largest) for item in (first, second)]
     for label in second.table:
-        boxes = [one[label.value - 1] for one in found if one[label.value - 1] is not None]
-        yield label, _around(boxes) if boxes else None
+        boxes = [item[label.value - 1] for item in objects if item[label.value - 1] is not None]
+        yield label, _union(boxes) if boxes else None
 
 
-def _around(boxes: list[tuple[slice, ...]]) -> Box:
+def _union(boxes: list[tuple[slice, ...]]) -> Box:
     i, j, k = (
-        slice(min(one.start for one in axis), max(one.stop for one in axis))
+        slice(min(span.start for span in axis), max(span.stop for span in axis))
         for axis in zip(*boxes, strict=True)
     )
     return i, j, k
@@ -208,28 +208,28 @@ def _within(
 ) -> tuple[SurfaceDistance, tuple[SliceDifference, SliceDifference, SliceDifference]]:
     """Surface distances and worst slices of one label, looked for in its box alone."""
     if box is None:
-        nothing = SliceDifference(index=0, area_mm2=0.0)
-        return SurfaceDistance(hd95_mm=None, nsd=None), (nothing, nothing, nothing)
-    one, other = (_alone(labels, label, box) for labels in (first, second))
-    surface = surface_distances(one, other, tolerance_mm=tolerance_mm)[label.name]
-    apart = one.values != other.values
-    i, j, k = (_worst(apart, box, axis, first.grid) for axis in range(3))
+        agreement = SliceDifference(index=0, area_mm2=0.0)
+        return SurfaceDistance(hd95_mm=None, nsd=None), (agreement, agreement, agreement)
+    prediction, reference = (_isolated(labels, label, box) for labels in (first, second))
+    surface = surface_distances(prediction, reference, tolerance_mm=tolerance_mm)[label.name]
+    differing = prediction.values != reference.values
+    i, j, k = (_worst(differing, box, axis, first.grid) for axis in range(3))
     return surface, (i, j, k)
 
 
-def _alone(labels: LabelMap, label: Label, box: Box) -> LabelMap:
+def _isolated(labels: LabelMap, label: Label, box: Box) -> LabelMap:
     """One label in a box of its map."""
     affine = labels.grid.affine.copy()
-    affine[:3, 3] = labels.grid.to_world([cut.start for cut in box])
+    affine[:3, 3] = labels.grid.to_world([span.start for span in box])
     inside = (labels.values[box] == label.value).astype(np.uint8)
-    alone = msgspec.structs.replace(label, value=1)
-    return LabelMap(inside, Grid(inside.shape, affine), LabelTable((alone,)))
+    isolated = msgspec.structs.replace(label, value=1)
+    return LabelMap(inside, Grid(inside.shape, affine), LabelTable((isolated,)))
 
 
-def _worst(apart: npt.NDArray[Any], box: Box, axis: int, grid: Grid) -> SliceDifference:
+def _worst(differing: npt.NDArray[Any], box: Box, axis: int, grid: Grid) -> SliceDifference:
     """The slice across `axis` with most differing voxels, the first among equals."""
     others = tuple(other for other in range(3) if other != axis)
-    counts = apart.sum(axis=others)
+    counts = differing.sum(axis=others)
     index = int(counts.argmax())
     edges = grid.affine[:3, others]
     voxel_mm2 = float(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1])))

@@ -27,13 +27,13 @@ def leave_out_ignored(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, 
     """
     if truth.table.ignored is None:
         return prediction, truth
-    left_out = truth.values == truth.table.ignored
-    judged = replace(truth, values=_blank(truth.values, left_out), table=truth.table.structures)
-    return replace(prediction, values=_blank(prediction.values, left_out)), judged
+    ignored = truth.values == truth.table.ignored
+    reference = replace(truth, values=_blank(truth.values, ignored), table=truth.table.structures)
+    return replace(prediction, values=_blank(prediction.values, ignored)), reference
 
 
-def _blank(values: npt.NDArray[Any], left_out: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """A copy in the same memory order, with background where `left_out`."""
+def _blank(values: npt.NDArray[Any], ignored: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """A copy in the same memory order, with background where `ignored`."""
     blanked = values.copy(order="K")
-    blanked[left_out] = 0
+    blanked[ignored] = 0
     return blanked

@@ -74,10 +74,10 @@ def overlap(prediction: LabelMap, truth: LabelMap) -> dict[str, LabelOverlap]:
 
 def _of_counts(shared: int, predicted: int, true: int, ml_per_voxel: float) -> LabelOverlap:
     """Scores from voxel counts."""
-    both = predicted + true
+    total = predicted + true
     return LabelOverlap(
-        dice=2 * shared / both if both else None,
-        iou=shared / (both - shared) if both else None,
+        dice=2 * shared / total if total else None,
+        iou=shared / (total - shared) if total else None,
         volume_ml=predicted * ml_per_voxel,
         reference_volume_ml=true * ml_per_voxel,
     )
@@ -115,9 +115,10 @@ def check_same_grid(prediction: LabelMap, truth: LabelMap) -> None:
             " bring both to one grid before measuring",
             code="GRIDS_DIFFER",
         )
-    apart = np.linalg.norm(prediction.grid.corners_mm() - truth.grid.corners_mm(), axis=1).max()
+    offsets = prediction.grid.corners_mm() - truth.grid.corners_mm()
     raise GeometryError(
-        f"prediction and truth, both {truth.grid.shape} voxels, lie up to {apart:.3g} mm apart;"
+        f"prediction and truth, both {truth.grid.shape} voxels, lie up to"
+        f" {np.linalg.norm(offsets, axis=1).max():.3g} mm apart;"
         " bring both to one grid before measuring",
         code="GRIDS_DIFFER",
     )

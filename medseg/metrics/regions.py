@@ -48,15 +48,15 @@ def by_region(
     if not regions:
         return measure(prediction, truth)
     check_same_grid(prediction, truth)
-    judged = leave_out_ignored(prediction, truth)
-    found: dict[str, Measured] = {}
+    maps = leave_out_ignored(prediction, truth)
+    scores: dict[str, Measured] = {}
     for name, values in regions.items():
-        alone = (_alone(one, name, values) for one in judged)
-        found |= measure(*alone)
-    return found
+        isolated = (_isolated(labels, name, values) for labels in maps)
+        scores |= measure(*isolated)
+    return scores
 
 
-def _alone(labels: LabelMap, name: str, values: Collection[int]) -> LabelMap:
+def _isolated(labels: LabelMap, name: str, values: Collection[int]) -> LabelMap:
     """A map of one region and background."""
     inside = np.isin(labels.values, list(values)).astype(np.uint8)
     return replace(labels, values=inside, table=LabelTable.of({1: name}))

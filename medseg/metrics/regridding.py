@@ -21,18 +21,18 @@ def labels_on(labels: LabelMap, grid: Grid) -> LabelMap:
     -------
     LabelMap
         Each label's mask is interpolated linearly and the largest wins; background where the old
-        grid does not reach. A note in the provenance tells it.
+        grid does not reach. A note in the provenance says so.
     """
     if labels.grid.same_as(grid):
         return labels
     step = np.linalg.inv(labels.grid.affine) @ grid.affine
 
-    def move(mask: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        moved: npt.NDArray[np.float32] = ndimage.affine_transform(
+    def transform(mask: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        transformed: npt.NDArray[np.float32] = ndimage.affine_transform(
             mask, step[:3, :3], step[:3, 3], output_shape=grid.shape, order=1
         )
-        return moved
+        return transformed
 
-    values = largest_mask(np.asarray(labels.values), grid.shape, move)
+    values = largest_mask(np.asarray(labels.values), grid.shape, transform)
     notes = (*labels.provenance.notes, NOTE)
     return LabelMap(values, grid, labels.table, replace(labels.provenance, notes=notes))

@@ -38,8 +38,8 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
     """
     scores = {
         case: {
-            name: _scores(one, (surfaces or {}).get(case, {}).get(name))
-            for name, one in labels.items()
+            name: _scores(row, (surfaces or {}).get(case, {}).get(name))
+            for name, row in labels.items()
         }
         for case, labels in cases.items()
     }
@@ -53,9 +53,9 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
     }
 
 
-def _scores(one: LabelOverlap, surface: SurfaceDistance | None) -> Scores:
+def _scores(row: LabelOverlap, surface: SurfaceDistance | None) -> Scores:
     """All numbers of a case's label."""
-    scores: Scores = msgspec.to_builtins(one)
+    scores: Scores = msgspec.to_builtins(row)
     return scores if surface is None else {**scores, **msgspec.to_builtins(surface)}
 
 
@@ -64,10 +64,10 @@ def _mean_of_label(
 ) -> Scores:
     """Mean of each measure over the cases that hold the label."""
     present = [labels[name] for labels in cases if name in labels]
-    return {key: _mean(one[key] for one in present) for key in measures}
+    return {key: _mean(row[key] for row in present) for key in measures}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are not None; None when there are none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None

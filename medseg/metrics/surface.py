@@ -66,29 +66,28 @@ def surface_distances(
     """
     check_same_grid(prediction, truth)
     maps = leave_out_ignored(prediction, truth)
-    boxes = [_boxes(one, maps[1].table) for one in maps]
-    found = {}
+    boxes = [_boxes(labels, maps[1].table) for labels in maps]
+    distances = {}
     for label in maps[1].table:
-        where = [one[label.value] for one in boxes]
         surfaces = [
-            _surface_mm(one, label.value, box)
-            for one, box in zip(maps, where, strict=True)
-            if box is not None
+            _surface_mm(labels, label.value, box)
+            for labels, boxes_of in zip(maps, boxes, strict=True)
+            if (box := boxes_of[label.value]) is not None
         ]
-        found[label.name] = _between(surfaces, tolerance_mm)
-    return found
+        distances[label.name] = _between(surfaces, tolerance_mm)
+    return distances
 
 
 def _between(surfaces: list[Points], tolerance_mm: float) -> SurfaceDistance:
     """Distances of two surfaces; there are fewer where a map is without the label."""
     if len(surfaces) < 2:
         return SurfaceDistance(hd95_mm=None, nsd=0.0 if surfaces else None)
-    trees = [KDTree(one, balanced_tree=False, compact_nodes=False) for one in surfaces]
-    there, back = trees[1].query(surfaces[0])[0], trees[0].query(surfaces[1])[0]
-    within = (there <= tolerance_mm).sum() + (back <= tolerance_mm).sum()
+    trees = [KDTree(points, balanced_tree=False, compact_nodes=False) for points in surfaces]
+    forward, backward = trees[1].query(surfaces[0])[0], trees[0].query(surfaces[1])[0]
+    within = (forward <= tolerance_mm).sum() + (backward <= tolerance_mm).sum()
     return SurfaceDistance(
-        hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),
-        nsd=float(within / (there.size + back.size)),
+        hd95_mm=float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
+        nsd=float(within / (forward.size + backward.size)),
     )
 
 
@@ -96,8 +95,8 @@ def _boxes(labels: LabelMap, table: LabelTable) -> dict[int, Box | None]:
     """The box around each label of a table; None where the map is without it."""
     if not table.values:
         return {}
-    found = ndimage.find_objects(labels.values, max(table.values))
-    return {value: found[value - 1] for value in table.values}
+    objects = ndimage.find_objects(labels.values, max(table.values))
+    return {value: objects[value - 1] for value in table.values}
 
 
 def _surface_mm(labels: LabelMap, value: int, box: Box) -> Points:
@@ -105,7 +104,7 @@ def _surface_mm(labels: LabelMap, value: int, box: Box) -> Points:
     mask = labels.values[box] == value
     faces = _faces(labels.grid.shape)
     inner = ndimage.binary_erosion(mask, faces)  # the box's border counts as outside, as it is
-    corner = np.array([one.start for one in box])
+    corner = np.array([span.start for span in box])
     return np.asarray((np.argwhere(mask & ~inner) + corner) * labels.grid.spacing_mm)
 
 

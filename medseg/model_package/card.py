@@ -6,13 +6,7 @@ from medseg.model_package.manifest import Manifest
 
 
 def card_text(manifest: Manifest) -> str:
-    """Markdown of the package's README.
-
-    Parameters
-    ----------
-    manifest : Manifest
-        All it says is taken from here.
-    """
+    """Markdown of the package's README."""
     card = manifest.card
     sections = [
         ("Data", card.data),

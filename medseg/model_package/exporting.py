@@ -101,14 +101,14 @@ def export_model(
         weight.data = weight.data.contiguous()
     progress(0, 3, "tracing the network")
     program = _traced(package, network)
-    with atomic(path, suffix=path.suffix) as fresh:
+    with atomic(path, suffix=path.suffix) as temporary:
         progress(1, 3, "writing the file")
-        with _telling(package, kind.NAME):
-            kind.write(program, fresh, facts=facts(package.manifest), opset=version)
+        with _as_input_error(package, kind.NAME):
+            kind.write(program, temporary, facts=facts(package.manifest), opset=version)
         difference = None
         if check:
             progress(2, 3, "checking the file")
-            difference = _difference(package, network, fresh)
+            difference = _difference(package, network, temporary)
     progress(3, 3, "checking the file")
     name = f"{kind.NAME}, opset {version}" if version else str(kind.NAME)
     return Exported(path, name, difference)
@@ -147,7 +147,7 @@ def _kind(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _telling(package: ModelPackage, name: str) -> Iterator[None]:
+def _as_input_error(package: ModelPackage, name: str) -> Iterator[None]:
     """Turn whatever another library's compiler raises into one sentence."""
     try:
         yield
@@ -168,7 +168,7 @@ def _traced(package: ModelPackage, network: nn.Module) -> ExportedProgram:
     from torch.export import Dim, export
 
     image = _image(package, count=TRACED)
-    with _telling(package, "a graph"), warnings.catch_warnings():
+    with _as_input_error(package, "a graph"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, on how other libraries keep their layers
         return export(network, (image,), dynamic_shapes=({0: Dim("batch")},))
 
@@ -180,19 +180,19 @@ def _difference(package: ModelPackage, network: nn.Module, path: Path) -> float:
     kind = _kind(path)
     image = _image(package, count=CHECKED)
     with torch.inference_mode():
-        wanted: Tensor = network(image)
-    with _telling(package, kind.NAME):
-        found: Tensor = kind.logits(path, image)
-    largest = float(wanted.abs().max())
-    apart = float((found - wanted).abs().max())
-    if not apart <= TOLERANCE * largest:
+        expected: Tensor = network(image)
+    with _as_input_error(package, kind.NAME):
+        exported: Tensor = kind.logits(path, image)
+    largest = float(expected.abs().max())
+    difference = float((exported - expected).abs().max())
+    if not difference <= TOLERANCE * largest:
         raise WriteError(
-            f"as {kind.NAME} the model '{package.manifest.name}' gives logits up to {apart:.2g}"
-            f" away from torch's, whose largest is {largest:.3g}, so nothing was written; try"
-            " another format or opset",
+            f"as {kind.NAME} the model '{package.manifest.name}' gives logits up to"
+            f" {difference:.2g} away from torch's, whose largest is {largest:.3g}, so nothing was"
+            " written; try another format or opset",
             code="EXPORT_DIFFERS",
         )
-    return apart / largest if largest else 0.0
+    return difference / largest if largest else 0.0
 
 
 def _image(package: ModelPackage, *, count: int) -> Tensor:
@@ -200,5 +200,5 @@ def _image(package: ModelPackage, *, count: int) -> Tensor:
     import torch
 
     plan = package.manifest.plan
-    dice = torch.Generator().manual_seed(count)
-    return torch.randn(count, len(plan.channels), *plan.patch, generator=dice)
+    generator = torch.Generator().manual_seed(count)
+    return torch.randn(count, len(plan.channels), *plan.patch, generator=generator)

@@ -15,15 +15,7 @@ SCHEMA_VERSION = 2
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The weights file of a package.
-
-    Parameters
-    ----------
-    file : str
-        Name inside the package folder.
-    sha256 : str
-        Hexadecimal digest of the file.
-    """
+    """The weights file of a package."""
 
     file: str
     sha256: str

@@ -30,12 +30,6 @@ WRITERS, READER = ("onnx", "onnxscript"), "onnxruntime"
 def prepare(opset: int | None, *, check: bool) -> int:
     """The version of ONNX's operators to write, once it is known that it can be written.
 
-    Parameters
-    ----------
-    opset : int or None
-    check : bool
-        Whether the file is to be read again.
-
     Raises
     ------
     InputError
@@ -78,11 +72,11 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
     """
     import torch
 
-    size = sum(one.numel() * one.element_size() for one in program.state_dict.values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
     if size >= LARGEST:
         raise InputError(f"{size / 2**30:.1f} GiB of weights do not fit into one file; use .pt2")
     with _quiet():
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=opset,
@@ -92,12 +86,12 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
             output_names=["logits"],
             dynamic_shapes=({0: "batch"},),
         )
-        if made is None or made.model.opset_imports.get("") != opset:
+        if exported is None or exported.model.opset_imports.get("") != opset:
             raise InputError(f"it needs operators that opset {opset} has not; try another opset")
         for name, fact in facts.items():
             text = fact if isinstance(fact, str) else json.dumps(fact)
-            made.model.metadata_props[name] = text
-        made.save(path, external_data=False)
+            exported.model.metadata_props[name] = text
+        exported.save(path, external_data=False)
 
 
 def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in the name
@@ -119,13 +113,13 @@ def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in t
 def _quiet() -> Iterator[None]:
     """Keep torch's and onnxscript's remarks on their own insides from the screen."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    before = [one.level for one in loggers]
+    before = [logger.level for logger in loggers]
     try:
-        for one in loggers:
-            one.setLevel(logging.CRITICAL)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -119,12 +119,12 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
-            fresh = Path(scratch) / "package"
-            fresh.mkdir()
-            _fill(fresh, manifest, network)
+            temporary = Path(scratch) / "package"
+            temporary.mkdir()
+            _fill(temporary, manifest, network)
             if folder.exists():
                 shutil.rmtree(folder)
-            os.replace(fresh, folder)  # noqa: PTH105 - the atomic call, by its name
+            os.replace(temporary, folder)  # noqa: PTH105 - the atomic call, by its name
     except OSError as error:
         raise WriteError(f"cannot write the model to '{folder}': {error.strerror}") from error
     return ModelPackage.open(folder)
@@ -145,7 +145,7 @@ def _stored(value: torch.Tensor) -> torch.Tensor:
     """float16 where that is exact enough (relative error below 1/2048), else as it is."""
     import torch
 
-    plain = value.detach().cpu().contiguous()
-    if not plain.is_floating_point() or (plain.numel() and plain.abs().max() > 6e4):
-        return plain
-    return plain.to(torch.float16)
+    tensor = value.detach().cpu().contiguous()
+    if not tensor.is_floating_point() or (tensor.numel() and tensor.abs().max() > 6e4):
+        return tensor
+    return tensor.to(torch.float16)

@@ -63,5 +63,5 @@ def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in t
     """
     import torch
 
-    found: Tensor = torch.export.load(path).module()(image_BCIJK)
-    return found
+    output: Tensor = torch.export.load(path).module()(image_BCIJK)
+    return output

@@ -37,9 +37,9 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     for candidate in (folder, folder / "model"):
         if (candidate / MANIFEST).is_file():
             return ModelPackage.open(candidate)
-    known = ", ".join(shipped) or "none"
+    listing = ", ".join(shipped) or "none"
     raise PackageError(
-        f"no model '{name_or_folder}': it is neither a shipped model ({known}) nor a folder with"
+        f"no model '{name_or_folder}': it is neither a shipped model ({listing}) nor a folder with"
         f" a {MANIFEST}",
         code="UNKNOWN_MODEL",
     )

@@ -15,12 +15,12 @@ from medseg.runtime import registry
 if TYPE_CHECKING:
     from torch import nn
 
-ROOM = "medseg.networks"
+PACKAGE = "medseg.networks"
 
 
 def names() -> tuple[str, ...]:
     """Names of the networks there are."""
-    return registry.names(ROOM)
+    return registry.names(PACKAGE)
 
 
 def suggestion(
@@ -31,7 +31,7 @@ def suggestion(
     Parameters
     ----------
     name : str
-        Of a file of this room.
+        Of a file of this package.
     changes : mapping, optional
         Settings a person wants otherwise; dots reach into structures (``"encoder.name"``).
 
@@ -45,15 +45,15 @@ def suggestion(
     PlanError
         When the name is unknown.
     """
-    part = registry.load(ROOM, name)
+    module = registry.load(PACKAGE, name)
 
     def choose(stages: Stages) -> Component:
-        settings = msgspec.json.decode(msgspec.json.encode(part.suggest(stages)))
+        settings = msgspec.json.decode(msgspec.json.encode(module.suggest(stages)))
         for key, value in (changes or {}).items():
             _change(settings, key, value)
-        choice = Component(name=name, settings=settings)
-        settings_of(choice, part.Settings, room=ROOM)
-        return choice
+        component = Component(name=name, settings=settings)
+        settings_of(component, module.Settings, package=PACKAGE)
+        return component
 
     return choose
 
@@ -74,7 +74,7 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
     Parameters
     ----------
     plan : Plan
-        Its ``network`` names a file of this room and that file's settings.
+        Its ``network`` names a file of this package and that file's settings.
     classes : int
 
     Returns
@@ -90,15 +90,15 @@ def build_network(plan: Plan, *, classes: int) -> nn.Module:
     """
     from medseg.networks.blocks.slice_wise import SliceWise
 
-    part = registry.load(ROOM, plan.network.name)
-    settings = settings_of(plan.network, part.Settings, room=ROOM)
-    network: nn.Module = part.build(
+    module = registry.load(PACKAGE, plan.network.name)
+    settings = settings_of(plan.network, module.Settings, package=PACKAGE)
+    network: nn.Module = module.build(
         settings,
         spatial_dims=plan.spatial_dims,
         in_channels=len(plan.channels),
         out_channels=classes,
     )
-    if hasattr(part, "check_patch"):
-        seen = (n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis)
-        part.check_patch(settings, tuple(seen))
+    if hasattr(module, "check_patch"):
+        sizes = (n for axis, n in enumerate(plan.patch) if axis != plan.slice_axis)
+        module.check_patch(settings, tuple(sizes))
     return network if plan.slice_axis is None else SliceWise(network, plan.slice_axis)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks.blocks.atrous import atrous_block, mixing_block
+from medseg.networks.blocks.atrous import atrous_block, pointwise_block
 from medseg.networks.blocks.factory import ConvFactory
 from medseg.networks.blocks.layers import Axes, crop, initialise, pad_to_nodes, pointwise, upsample
 from medseg.networks.blocks.planned_encoder import map_size, planned_encoder
@@ -109,13 +109,6 @@ def suggest(stages: Stages) -> Settings:
 class DeepLab(nn.Module):
     """Encoder, pyramid and, in version 3+, a decoder.
 
-    Parameters
-    ----------
-    encoder : Encoder
-    settings : Settings
-        Of the pyramid and the decoder.
-    out_channels : int
-
     Notes
     -----
     ``forward`` takes ``image_BCIJK`` of any size and gives ``logits_BLIJK`` of the same size.
@@ -124,13 +117,15 @@ class DeepLab(nn.Module):
     def __init__(self, encoder: Encoder, settings: Settings, out_channels: int) -> None:
         super().__init__()
         layout, width = encoder.layout, settings.features
-        kit = ConvFactory(layout.spatial_dims, 1.0, settings.encoder.norm)
+        factory = ConvFactory(layout.spatial_dims, 1.0, settings.encoder.norm)
         plus = settings.version == "v3plus"
         rates = settings.rates or published_rates(layout.reductions[-1])
         self.encoder = encoder
-        self.pyramid = ASPP(kit, encoder.channels[-1], width, rates, separable=settings.separable)
+        self.pyramid = ASPP(
+            factory, encoder.channels[-1], width, rates, separable=settings.separable
+        )
         self.low_level = (
-            mixing_block(kit, encoder.channels[LOW_LEVEL], settings.low_level_features)
+            pointwise_block(factory, encoder.channels[LOW_LEVEL], settings.low_level_features)
             if plus
             else None
         )
@@ -138,7 +133,9 @@ class DeepLab(nn.Module):
         channels = width + settings.low_level_features * plus
         self.decoder = nn.Sequential()
         for _ in range(count):
-            self.decoder.append(atrous_block(kit, channels, width, separable=settings.separable))
+            self.decoder.append(
+                atrous_block(factory, channels, width, separable=settings.separable)
+            )
             channels = width
         self.head = pointwise(channels, out_channels, layout.spatial_dims)
         initialise(self)
@@ -157,16 +154,6 @@ class DeepLab(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: one map seen at several reaches at once.
 
-    Parameters
-    ----------
-    kit : ConvFactory
-    channels, width : int
-        Channels in; channels of each branch and out.
-    rates : tuple of tuple of int
-        Dilation of each dilated branch along each axis.
-    separable : bool
-        Whether dilated convolutions are separable.
-
     Notes
     -----
     The branch that averages the whole map has a bias and no norm: over a single voxel a norm
@@ -175,7 +162,7 @@ class ASPP(nn.Module):
 
     def __init__(
         self,
-        kit: ConvFactory,
+        factory: ConvFactory,
         channels: int,
         width: int,
         rates: tuple[Axes, ...],
@@ -183,19 +170,19 @@ class ASPP(nn.Module):
         separable: bool,
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([mixing_block(kit, channels, width)])
+        self.branches = nn.ModuleList([pointwise_block(factory, channels, width)])
         for rate in rates:
             self.branches.append(
-                atrous_block(kit, channels, width, dilation=rate, separable=separable)
+                atrous_block(factory, channels, width, dilation=rate, separable=separable)
             )
-        self.whole = pointwise(channels, width, kit.spatial_dims)
-        self.project = mixing_block(kit, (len(self.branches) + 1) * width, width)
+        self.whole = pointwise(channels, width, factory.spatial_dims)
+        self.project = pointwise_block(factory, (len(self.branches) + 1) * width, width)
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         axes = tuple(range(2, x_BCIJK.ndim))
-        whole = torch.relu(self.whole(x_BCIJK.mean(axes, keepdim=True)))
+        pooled = torch.relu(self.whole(x_BCIJK.mean(axes, keepdim=True)))
         maps = [branch(x_BCIJK) for branch in self.branches]
-        maps.append(whole.expand(-1, -1, *x_BCIJK.shape[2:]))
+        maps.append(pooled.expand(-1, -1, *x_BCIJK.shape[2:]))
         joined: Tensor = self.project(torch.cat(maps, dim=1))
         return joined
 

@@ -67,13 +67,6 @@ def suggest(stages: Stages) -> Settings:
 class EncoderUNet(SkipNetwork):
     """A U-Net whose way down is an encoder.
 
-    Parameters
-    ----------
-    encoder : Encoder
-    settings : Settings
-    in_channels, out_channels : int
-        Channels of the image; classes including background.
-
     Notes
     -----
     Where the encoder's first level strides, a stage of convolutions sees the image at full

@@ -106,7 +106,7 @@ class FCN(nn.Module):
         coarse = reductions[-1]
         for level in self.skips:
             self.skip_scores.append(pointwise(encoder.channels[level], out_channels, dims))
-            factor = _ratio(coarse, reductions[level])
+            factor = tuple(a // b for a, b in zip(coarse, reductions[level], strict=True))
             learned = settings.upsampling == "learned" and set(factor) != {1}
             self.grow.append(LearnedUpsample(out_channels, factor) if learned else Upsample())
             coarse = reductions[level]
@@ -173,11 +173,6 @@ class LearnedUpsample(nn.Module):
         weight = self.conv.weight.zero_()
         for label in range(len(weight)):
             weight[label, label] = kernel
-
-
-def _ratio(coarse: Axes, fine: Axes) -> Axes:
-    """Steps from one level to another along each axis."""
-    return tuple(one // other for one, other in zip(coarse, fine, strict=True))
 
 
 def _head(channels: int, settings: Settings, dims: int) -> nn.Sequential:

@@ -90,10 +90,10 @@ def check_patch(settings: Settings, patch: Axes) -> None:
     reduction = plan_layout(settings.encoder, spatial_dims=len(patch)).reductions[-1]
     size = map_size(patch, reduction)
     if max(settings.bins) > max(size):
-        words = " x ".join(str(n) for n in size)
+        extent = " x ".join(str(n) for n in size)
         raise PlanError(
             f"a pyramid bin of {max(settings.bins)} cells is larger than the feature map of a patch"
-            f" ({words} voxels); choose smaller bins, a larger patch or a smaller output stride"
+            f" ({extent} voxels); choose smaller bins, a larger patch or a smaller output stride"
         )
 
 
@@ -109,15 +109,17 @@ class PSPNet(nn.Module):
     def __init__(self, encoder: Encoder, settings: Settings, out_channels: int) -> None:
         super().__init__()
         dims, channels = encoder.layout.spatial_dims, encoder.channels[-1]
-        kit = ConvFactory(dims, 1.0, settings.encoder.norm)
+        factory = ConvFactory(dims, 1.0, settings.encoder.norm)
         bins = settings.bins
         self.encoder = encoder
         branch = max(channels // len(bins), 1)
         self.branches = nn.ModuleList(PyramidPooling(channels, branch, n, dims) for n in bins)
-        self.join = atrous_block(kit, channels + len(bins) * branch, settings.features)
+        self.join = atrous_block(factory, channels + len(bins) * branch, settings.features)
         self.dropout = nn.Dropout(settings.dropout)
         self.head = pointwise(settings.features, out_channels, dims)
-        self.auxiliary = _auxiliary(kit, encoder.channels[AUXILIARY_LEVEL], settings, out_channels)
+        self.auxiliary = _auxiliary(
+            factory, encoder.channels[AUXILIARY_LEVEL], settings, out_channels
+        )
         initialise(self)
 
     def forward(self, image_BCIJK: Tensor) -> Tensor | list[Tensor]:
@@ -164,14 +166,14 @@ class PyramidPooling(nn.Module):
 
 
 def _auxiliary(
-    kit: ConvFactory, channels: int, settings: Settings, out_channels: int
+    factory: ConvFactory, channels: int, settings: Settings, out_channels: int
 ) -> nn.Sequential | None:
     """A 3-wide convolution and logits, or None."""
     width = settings.auxiliary_features
     if width == 0:
         return None
     return nn.Sequential(
-        atrous_block(kit, channels, width),
+        atrous_block(factory, channels, width),
         nn.Dropout(settings.dropout),
-        pointwise(width, out_channels, kit.spatial_dims),
+        pointwise(width, out_channels, factory.spatial_dims),
     )

@@ -64,16 +64,7 @@ def suggest(stages: Stages) -> Settings:
 
 
 class UNet(SkipNetwork):
-    """Encoder and decoder of a plain U-Net.
-
-    Parameters
-    ----------
-    settings : Settings
-    spatial_dims : int
-        2 or 3.
-    in_channels, out_channels : int
-        Channels of the image; classes including background.
-    """
+    """Encoder and decoder of a plain U-Net."""
 
     def __init__(
         self, settings: Settings, spatial_dims: int, in_channels: int, out_channels: int

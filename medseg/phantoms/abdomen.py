@@ -44,7 +44,7 @@ ABDOMEN_LABELS = LabelTable(
 )
 """The structures of the phantom, with SNOMED CT codes."""
 
-_DRAWN = ("stomach", "spleen", "liver", "left_kidney", "right_kidney", "aorta")
+_PAINT_ORDER = ("stomach", "spleen", "liver", "left_kidney", "right_kidney", "aorta")
 """From the one that gives way to the one that stays whole where two would overlap."""
 
 _EDGE_MM = 1.2
@@ -114,46 +114,50 @@ def abdominal_ct(
     random = np.random.default_rng([seed, *grid.shape])
     voxels += random.standard_normal(grid.shape, np.float32) * np.float32(noise_hu)
     hounsfield = np.clip(np.rint(voxels), -1024, 3071).astype(np.int16)
-    where = Provenance(format="phantom")
+    provenance = Provenance(format="phantom")
     return (
-        Scan(hounsfield[None], grid, "CT", where),
-        LabelMap(values, grid, ABDOMEN_LABELS, where),
+        Scan(hounsfield[None], grid, "CT", provenance),
+        LabelMap(values, grid, ABDOMEN_LABELS, provenance),
     )
 
 
 def make_anatomy(seed: int) -> Anatomy:
     """The `seed`-th patient: sizes, places, turns and brightness all vary, the sides never do."""
-    draw = _Draw(seed)
-    body_mm = (draw.near(158, 8), draw.near(106, 6))
+    random = _Variation(seed)
+    body_mm = (random.around(158, 8), random.around(106, 6))
     cavity = Column((0.0, 4.0), (body_mm[0] - 26, body_mm[1] - 26))
-    organs = _organs(draw, cavity)
+    organs = _organs(random, cavity)
     return Anatomy(
-        surroundings=(*_wall(body_mm), *_inside(draw, cavity), *_skeleton(draw, body_mm)),
+        surroundings=(
+            *_wall(body_mm),
+            *_lungs_and_bowel(random, cavity),
+            *_skeleton(random, body_mm),
+        ),
         organs=organs,
-        details=_details(draw, organs),
+        details=_details(random, organs),
         hu={
-            "liver": draw.near(98, 7),
-            "spleen": draw.near(138, 7),
-            "left_kidney": draw.near(195, 10),
-            "right_kidney": draw.near(195, 10),
-            "stomach": draw.near(45, 6),
-            "aorta": draw.near(260, 20),
+            "liver": random.around(98, 7),
+            "spleen": random.around(138, 7),
+            "left_kidney": random.around(195, 10),
+            "right_kidney": random.around(195, 10),
+            "stomach": random.around(45, 6),
+            "aorta": random.around(260, 20),
         },
         texture_seed=seed * 7919 + 17,
     )
 
 
-class _Draw:
-    """The dice of one patient."""
+class _Variation:
+    """Random numbers of one patient."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng([seed, 2024])
 
-    def near(self, middle: float, reach: float) -> float:
+    def around(self, middle: float, reach: float) -> float:
         """A number within `reach` of `middle`."""
         return float(middle + self._random.uniform(-reach, reach))
 
-    def egg(
+    def ellipsoid(
         self,
         centre_mm: tuple[float, float, float],
         radii_mm: tuple[float, float, float],
@@ -162,34 +166,38 @@ class _Draw:
         exponent: float = 2.0,
     ) -> Superellipsoid:
         """A superellipsoid of about this place (7 mm), size (10 %) and turn (10 degrees)."""
-        x, y, z = (self.near(value, 7) for value in centre_mm)
-        a, b, c = (value * self.near(1.0, 0.1) for value in radii_mm)
-        turned = rotation([self.near(value, 10) for value in turn])
-        return Superellipsoid((x, y, z), (a, b, c), turned, exponent)
+        x, y, z = (self.around(value, 7) for value in centre_mm)
+        a, b, c = (value * self.around(1.0, 0.1) for value in radii_mm)
+        matrix = rotation([self.around(value, 10) for value in turn])
+        return Superellipsoid((x, y, z), (a, b, c), matrix, exponent)
 
 
-def _organs(draw: _Draw, cavity: Solid) -> dict[str, Solid]:
+def _organs(random: _Variation, cavity: Solid) -> dict[str, Solid]:
     liver = Union(
         (
-            draw.egg((68, 6, 48), (66, 66, 56), turn=(0, 8, 20), exponent=2.4),
-            draw.egg((4, 44, 74), (50, 26, 26), turn=(0, 10, -8)),
+            random.ellipsoid((68, 6, 48), (66, 66, 56), turn=(0, 8, 20), exponent=2.4),
+            random.ellipsoid((4, 44, 74), (50, 26, 26), turn=(0, 10, -8)),
         )
     )
     return {
         "liver": Clipped(liver, cavity),
-        "spleen": Clipped(draw.egg((-96, -32, 56), (26, 42, 44), turn=(-14, 0, -18)), cavity),
-        "stomach": Clipped(
-            draw.egg((-52, 34, 40), (42, 34, 38), turn=(0, 20, 0), exponent=2.3), cavity
+        "spleen": Clipped(
+            random.ellipsoid((-96, -32, 56), (26, 42, 44), turn=(-14, 0, -18)), cavity
         ),
-        "left_kidney": draw.egg((-56, -44, -12), (25, 23, 50), turn=(8, -10, 25)),
-        "right_kidney": draw.egg((56, -44, -26), (25, 23, 50), turn=(8, 10, -25)),
+        "stomach": Clipped(
+            random.ellipsoid((-52, 34, 40), (42, 34, 38), turn=(0, 20, 0), exponent=2.3), cavity
+        ),
+        "left_kidney": random.ellipsoid((-56, -44, -12), (25, 23, 50), turn=(8, -10, 25)),
+        "right_kidney": random.ellipsoid((56, -44, -26), (25, 23, 50), turn=(8, 10, -25)),
         "aorta": Vessel(
-            (draw.near(-9, 3), draw.near(-34, 3)), draw.near(11.5, 1.5), phase=draw.near(0, 3)
+            (random.around(-9, 3), random.around(-34, 3)),
+            random.around(11.5, 1.5),
+            phase=random.around(0, 3),
         ),
     }
 
 
-def _details(draw: _Draw, organs: dict[str, Solid]) -> tuple[tuple[str, Solid, float], ...]:
+def _details(random: _Variation, organs: dict[str, Solid]) -> tuple[tuple[str, Solid, float], ...]:
     pelves = []
     for side, medial in (("left_kidney", 1.0), ("right_kidney", -1.0)):
         kidney = organs[side]
@@ -197,13 +205,13 @@ def _details(draw: _Draw, organs: dict[str, Solid]) -> tuple[tuple[str, Solid, f
         x, y, z = kidney.centre_mm
         middle = (x + medial * 10, y + 3, z)
         sinus = Superellipsoid(middle, (11, 8, 20), kidney.rotation)
-        pelves.append((side, sinus, draw.near(60, 10)))
-    level = draw.near(44, 6)
-    lumen = draw.egg((-52, 34, 40), (38, 30, 34))
+        pelves.append((side, sinus, random.around(60, 10)))
+    level = random.around(44, 6)
+    lumen = random.ellipsoid((-52, 34, 40), (38, 30, 34))
     gas = Superellipsoid((-52, level + 60, 40), (80, 60, 80), np.eye(3), 8.0)
     return (
         *pelves,
-        ("stomach", lumen, draw.near(15, 10)),
+        ("stomach", lumen, random.around(15, 10)),
         ("stomach", Clipped(lumen, gas), -900.0),
     )
 
@@ -217,21 +225,23 @@ def _wall(body_mm: tuple[float, float]) -> tuple[tuple[Solid, float], ...]:
     )
 
 
-def _inside(draw: _Draw, cavity: Solid) -> list[tuple[Solid, float]]:
+def _lungs_and_bowel(random: _Variation, cavity: Solid) -> list[tuple[Solid, float]]:
     """Lungs above and bowel below: things that look like organs and are not."""
-    lungs = [draw.egg((side * 74, -8, 128), (58, 66, 40), exponent=2.5) for side in (-1, 1)]
+    lungs = [random.ellipsoid((side * 74, -8, 128), (58, 66, 40), exponent=2.5) for side in (-1, 1)]
     tissue: list[tuple[Solid, float]] = [(Clipped(lung, cavity), -830.0) for lung in lungs]
     for _ in range(16):
-        middle = (draw.near(0, 95), draw.near(28, 34), draw.near(-72, 46))
-        loop = draw.egg(middle, (19, 17, 21), turn=(draw.near(0, 60), 0, draw.near(0, 60)))
-        tissue.append((Clipped(loop, cavity), draw.near(48, 28)))
-        if draw.near(0, 1) > 0.4:
+        middle = (random.around(0, 95), random.around(28, 34), random.around(-72, 46))
+        loop = random.ellipsoid(
+            middle, (19, 17, 21), turn=(random.around(0, 60), 0, random.around(0, 60))
+        )
+        tissue.append((Clipped(loop, cavity), random.around(48, 28)))
+        if random.around(0, 1) > 0.4:
             gas = Superellipsoid(loop.centre_mm, (9, 8, 10), loop.rotation)
             tissue.append((Clipped(gas, cavity), -700.0))
     return tissue
 
 
-def _skeleton(draw: _Draw, body_mm: tuple[float, float]) -> list[tuple[Solid, float]]:
+def _skeleton(random: _Variation, body_mm: tuple[float, float]) -> list[tuple[Solid, float]]:
     """Spine with discs, canal and processes, and oblique ribs in the wall."""
     bones: list[tuple[Solid, float]] = []
     for side in (-1.0, 1.0):
@@ -239,7 +249,7 @@ def _skeleton(draw: _Draw, body_mm: tuple[float, float]) -> list[tuple[Solid, fl
         bones.append((psoas, 58.0))
     back = -body_mm[1] + 36
     bones.append((Column((0.0, back), (19.0, 16.0)), 90.0))
-    start = draw.near(0, 17)
+    start = random.around(0, 17)
     for number in range(-5, 6):
         middle = start + number * 34.0
         bones.append((Superellipsoid((0, back, middle), (22, 18, 13.5), np.eye(3), 5.0), 230.0))
@@ -272,7 +282,7 @@ def _truth(anatomy: Anatomy, points: Points) -> npt.NDArray[np.uint8]:
     """Label values, shape (I, J, K): what contains the voxel's centre."""
     values = np.zeros(points[0].shape, np.uint8)
     value_of = {label.name: label.value for label in ABDOMEN_LABELS}
-    for name in _DRAWN:
+    for name in _PAINT_ORDER:
         values[anatomy.organs[name].distance_mm(points) <= 0] = value_of[name]
     return values
 
@@ -283,7 +293,7 @@ def _attenuation(anatomy: Anatomy, points: Points) -> Field:
     for solid, hu in anatomy.surroundings:
         _paint(image, solid.distance_mm(points), hu)
     texture = waves(points, count=6, wavelength_mm=22, amplitude=5, seed=anatomy.texture_seed)
-    for name in _DRAWN:
+    for name in _PAINT_ORDER:
         solid = anatomy.organs[name]
         distance = solid.distance_mm(points)
         _paint(image, distance, texture + np.float32(anatomy.hu[name]))

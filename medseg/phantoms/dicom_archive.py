@@ -72,19 +72,7 @@ class PatientRecipe:
 
 @dataclass(frozen=True)
 class ArchivedSeries:
-    """A series that was written.
-
-    Parameters
-    ----------
-    patient : str
-        Name of the patient's folder.
-    folder : Path
-        Where its files lie; other series may lie there too.
-    series_uid : str
-        SeriesInstanceUID.
-    truth : LabelMap
-        On the grid of the series.
-    """
+    """A series that was written."""
 
     patient: str
     folder: Path
@@ -101,10 +89,10 @@ class _Header:
     description: str
     image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "AXIAL")
 
-    def uid(self, *what: object) -> str:
-        """The UID of `what` in this study, the same on every run (PS3.5 B.2: 2.25 + UUID)."""
-        words = "/".join(str(part) for part in (self.patient, *what))
-        return f"2.25.{uuid.uuid5(_NAMESPACE, words).int}"
+    def uid(self, *parts: object) -> str:
+        """The UID of `parts` in this study, the same on every run (PS3.5 B.2: 2.25 + UUID)."""
+        text = "/".join(str(part) for part in (self.patient, *parts))
+        return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
 
     @property
     def series_uid(self) -> str:
@@ -156,13 +144,13 @@ def demo_patients(count: int = 9) -> tuple[PatientRecipe, ...]:
         PatientRecipe(number, (SeriesRecipe("Abdomen portal venous 5mm", _varied_grid(number)),))
         for number in range(1, count)
     ]
-    thick = ct_grid(shape=(120, 112, 46), spacing_mm=(3.0, 3.0, 5.0))
-    thin = ct_grid(shape=(112, 104, 60), spacing_mm=(3.2, 3.2, 3.75), turn_degrees=(0, 0, 4.0))
+    soft = ct_grid(shape=(120, 112, 46), spacing_mm=(3.0, 3.0, 5.0))
+    sharp = ct_grid(shape=(112, 104, 60), spacing_mm=(3.2, 3.2, 3.75), turn_degrees=(0, 0, 4.0))
     double = PatientRecipe(
         count,
         (
-            SeriesRecipe("Abdomen 5mm soft", thick),
-            SeriesRecipe("Abdomen 3.75mm sharp", thin, noise_hu=22.0),
+            SeriesRecipe("Abdomen 5mm soft", soft),
+            SeriesRecipe("Abdomen 3.75mm sharp", sharp, noise_hu=22.0),
         ),
         scout=True,
     )
@@ -288,14 +276,14 @@ def _write(scan: Scan, folder: Path, header: _Header) -> str:
 
 def _slice(grid: Grid, k: int, stored: npt.NDArray[np.uint16], header: _Header) -> FileDataset:
     """The `k`-th slice as a DICOM object; `stored` has shape (J, I)."""
-    dataset = _shell(header, k)
-    _say_patient_and_study(dataset, header)
-    _say_place(dataset, grid, k, header)
-    _say_pixels(dataset, stored)
+    dataset = _empty_slice(header, k)
+    _set_patient_and_study(dataset, header)
+    _set_geometry(dataset, grid, k, header)
+    _set_pixels(dataset, stored)
     return dataset
 
 
-def _shell(header: _Header, k: int) -> FileDataset:
+def _empty_slice(header: _Header, k: int) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = UID(header.uid("instance", header.number, k))
@@ -307,7 +295,7 @@ def _shell(header: _Header, k: int) -> FileDataset:
     return dataset
 
 
-def _say_patient_and_study(dataset: Dataset, header: _Header) -> None:
+def _set_patient_and_study(dataset: Dataset, header: _Header) -> None:
     fields: dict[str, Any] = {
         "PatientName": f"Phantom^{header.patient:02d}",
         "PatientID": f"PHANTOM{header.patient:02d}",
@@ -335,7 +323,7 @@ def _say_patient_and_study(dataset: Dataset, header: _Header) -> None:
         setattr(dataset, keyword, value)
 
 
-def _say_place(dataset: Dataset, grid: Grid, k: int, header: _Header) -> None:
+def _set_geometry(dataset: Dataset, grid: Grid, k: int, header: _Header) -> None:
     orientation, pixel_spacing, first, step = dicom_from_affine(grid.affine)
     dataset.FrameOfReferenceUID = header.uid("frame")
     dataset.PositionReferenceIndicator = ""
@@ -345,7 +333,7 @@ def _say_place(dataset: Dataset, grid: Grid, k: int, header: _Header) -> None:
     dataset.SliceThickness = _decimals(grid.spacing_mm[2:])[0]
 
 
-def _say_pixels(dataset: Dataset, stored: npt.NDArray[np.uint16]) -> None:
+def _set_pixels(dataset: Dataset, stored: npt.NDArray[np.uint16]) -> None:
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.Rows, dataset.Columns = stored.shape

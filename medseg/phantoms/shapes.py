@@ -64,15 +64,7 @@ class Superellipsoid:
 
 @dataclass(frozen=True)
 class Column:
-    """An elliptic column along the patient's length.
-
-    Parameters
-    ----------
-    centre_mm : tuple of float
-        x and y of its axis.
-    radii_mm : tuple of float
-        Half-axes along x and y.
-    """
+    """An elliptic column along the patient's length."""
 
     centre_mm: tuple[float, float]
     radii_mm: tuple[float, float]
@@ -143,11 +135,6 @@ class Clipped:
 
 def voxel_centres(grid: Grid) -> Points:
     """World position of every voxel centre of `grid`.
-
-    Parameters
-    ----------
-    grid : Grid
-        Any grid: oblique, anisotropic, sheared.
 
     Returns
     -------

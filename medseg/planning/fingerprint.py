@@ -90,12 +90,12 @@ def _foreground(scan: Scan, truth: LabelMap, rng: np.random.Generator) -> np.nda
     labelled = truth.values != 0
     if truth.table.ignored is not None:
         labelled &= truth.values != truth.table.ignored
-    places = np.flatnonzero(labelled)
-    if places.size == 0:
-        places = np.arange(truth.values.size)
-    chosen = rng.choice(places, min(SAMPLES_PER_CASE, places.size), replace=False)
-    picked: np.ndarray = scan.voxels.reshape(scan.channels, -1)[:, chosen].astype(np.float64)
-    return picked
+    labelled_voxels = np.flatnonzero(labelled)
+    if labelled_voxels.size == 0:
+        labelled_voxels = np.arange(truth.values.size)
+    sample = rng.choice(labelled_voxels, min(SAMPLES_PER_CASE, labelled_voxels.size), replace=False)
+    intensities: np.ndarray = scan.voxels.reshape(scan.channels, -1)[:, sample].astype(np.float64)
+    return intensities
 
 
 def _summarise(samples: np.ndarray) -> tuple[Intensities, ...]:

@@ -38,12 +38,12 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of a room by name, with its settings.
+    """A part of a package by name, with its settings.
 
     Parameters
     ----------
     name : str
-        File name in the room, such as ``"unet"``.
+        File name in the package, such as ``"unet"``.
     settings : dict
         Numbers and names; decoded strictly by the part's own `Settings`.
     """
@@ -144,7 +144,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Parameters
         ----------
         labels : LabelTable
-            What the network learns to tell.
+            What the network learns.
 
         Raises
         ------
@@ -190,14 +190,6 @@ def slice_axis(plane: Plane, *, orientation: str = "RAS") -> int:
 def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
     """Strictly decode JSON; an unknown key or a wrong type is an error that names its place.
 
-    Parameters
-    ----------
-    data : bytes
-    kind : type
-        What to decode it to.
-    where : str
-        File name for the message.
-
     Returns
     -------
     object
@@ -238,8 +230,8 @@ def encode(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def settings_of(choice: Component, kind: type[Kind], *, room: str) -> Kind:
-    """A choice's settings as the part's own strict structure.
+def settings_of(component: Component, kind: type[Kind], *, package: str) -> Kind:
+    """A component's settings as the part's own strict structure.
 
     Raises
     ------
@@ -247,6 +239,8 @@ def settings_of(choice: Component, kind: type[Kind], *, room: str) -> Kind:
         When a key is unknown or a value has the wrong type.
     """
     try:
-        return msgspec.convert(choice.settings, type=kind)
+        return msgspec.convert(component.settings, type=kind)
     except msgspec.ValidationError as error:
-        raise PlanError(f"settings of {room} '{choice.name}': {error}", code="DECODE") from error
+        raise PlanError(
+            f"settings of {package} '{component.name}': {error}", code="DECODE"
+        ) from error

@@ -90,13 +90,13 @@ def make_plan(
     spacing = _target_spacing(fingerprint)
     shape = _median_shape(fingerprint, spacing)
     plane = plane or _flat_plane(fingerprint)
-    seen = _axes_seen(shape, plane)
-    share = 2 if plane is None else 4
+    axes = _network_axes(shape, plane)
+    divisor = 2 if plane is None else 4
     stages = _fit_stages(
-        [shape[axis] for axis in seen], [spacing[axis] for axis in seen], budget, share=share
+        [shape[axis] for axis in axes], [spacing[axis] for axis in axes], budget, divisor=divisor
     )
     patch = [1, 1, 1]
-    for axis, voxels in zip(seen, stages.patch, strict=True):
+    for axis, voxels in zip(axes, stages.patch, strict=True):
         patch[axis] = voxels
     sides = labels is not None and _has_sides(labels)
     return Plan(
@@ -108,15 +108,15 @@ def make_plan(
         patch=(patch[0], patch[1], patch[2]),
         batch=_batch(budget, stages),
         network=network(stages),
-        mirror_axes=tuple(axis for axis in seen if not (sides and axis == LEFT_RIGHT)),
+        mirror_axes=tuple(axis for axis in axes if not (sides and axis == LEFT_RIGHT)),
         plane=plane,
     )
 
 
 def _batch(budget: Budget, stages: Stages) -> int:
     """Patches of a step: as many as the budget has room for, from 2 to 16."""
-    room = round(budget.filled * budget.voxels / math.prod(stages.patch))
-    return min(max(room, 2), MOST_PATCHES)
+    patches = round(budget.filled * budget.voxels / math.prod(stages.patch))
+    return min(max(patches, 2), MOST_PATCHES)
 
 
 def _flat_plane(fingerprint: Fingerprint) -> Plane | None:
@@ -128,17 +128,17 @@ def _flat_plane(fingerprint: Fingerprint) -> Plane | None:
     return planes[int(np.argmax(thin))]
 
 
-def _axes_seen(shape: Triple, plane: Plane | None) -> tuple[int, ...]:
+def _network_axes(shape: Triple, plane: Plane | None) -> tuple[int, ...]:
     """Axes of RAS voxels that the network convolves along."""
     if plane is None:
         return (0, 1, 2)
-    seen = tuple(axis for axis in range(3) if axis != slice_axis(plane))
-    if min(shape[axis] for axis in seen) < 2:
+    axes = tuple(axis for axis in range(3) if axis != slice_axis(plane))
+    if min(shape[axis] for axis in axes) < 2:
         raise PlanError(
             f"{plane} slices of these scans are one voxel wide ({shape} voxels); choose another"
             " plane"
         )
-    return seen
+    return axes
 
 
 def _has_sides(labels: LabelTable) -> bool:
@@ -146,8 +146,8 @@ def _has_sides(labels: LabelTable) -> bool:
     names = [name.lower() for name in labels.names]
     if any(side in name for name in names for side in ("left", "right")):
         return True
-    words = {word.lower() for name in labels.names for word in _WORD.findall(name)}
-    return not words.isdisjoint(_SIDES)
+    tokens = {token.lower() for name in labels.names for token in _WORD.findall(name)}
+    return not tokens.isdisjoint(_SIDES)
 
 
 def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
@@ -170,15 +170,15 @@ def _median_shape(fingerprint: Fingerprint, spacing_mm: tuple[float, ...]) -> Tr
 
 
 def _fit_stages(
-    shape: Sequence[int], spacing_mm: Sequence[float], budget: Budget, *, share: int
+    shape: Sequence[int], spacing_mm: Sequence[float], budget: Budget, *, divisor: int
 ) -> Stages:
-    """Stages of the largest patch of at most 1 / `share` of the budget, cut where longest in mm."""
+    """Stages of the largest patch within 1 / `divisor` of the budget; long axes are cut."""
     size = list(shape)
     while True:
         strides, kernels = _halvings(size, spacing_mm)
         multiple = np.prod(strides, axis=0)
         patch = [math.ceil(n / m) * int(m) for n, m in zip(size, multiple, strict=True)]
-        if math.prod(patch) <= budget.voxels // share or max(size) <= SMALLEST_EDGE:
+        if math.prod(patch) <= budget.voxels // divisor or max(size) <= SMALLEST_EDGE:
             break
         lengths = [
             n * mm if n > SMALLEST_EDGE else 0.0 for n, mm in zip(size, spacing_mm, strict=True)
@@ -186,8 +186,8 @@ def _fit_stages(
         widest = int(np.argmax(lengths))
         smaller = min(patch[widest] - int(multiple[widest]), size[widest] - 1)
         size[widest] = max(smaller, SMALLEST_EDGE)
-    most = budget.most_features * (1 if len(size) == 3 else 2)
-    features = tuple(min(budget.features * 2**stage, most) for stage in range(len(strides)))
+    max_features = budget.most_features * (1 if len(size) == 3 else 2)
+    features = tuple(min(budget.features * 2**stage, max_features) for stage in range(len(strides)))
     return Stages(
         patch=tuple(patch), features=features, strides=tuple(strides), kernels=tuple(kernels)
     )

@@ -1,4 +1,4 @@
-"""The resolutions a patch passes through: what the planner tells an architecture."""
+"""The resolutions a patch passes through: what the planner gives to an architecture."""
 
 from __future__ import annotations
 

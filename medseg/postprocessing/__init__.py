@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-ROOM = "medseg.postprocessing"
+PACKAGE = "medseg.postprocessing"
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,6 @@ class Postprocessing:
             What the network saw, on the same grid.
         spacing_mm : tuple of float
             Of the three axes, in mm.
-
-        Returns
-        -------
-        probabilities_LIJK : torch.Tensor
         """
         for step in self.on_probabilities:
             probabilities_LIJK = step(probabilities_LIJK, image_CIJK, spacing_mm=spacing_mm)
@@ -84,15 +80,15 @@ NO_POSTPROCESSING = Postprocessing()
 
 def names() -> tuple[str, ...]:
     """Names of the steps there are."""
-    return registry.names(ROOM)
+    return registry.names(PACKAGE)
 
 
-def build_postprocessing(choices: Iterable[Component]) -> Postprocessing:
+def build_postprocessing(components: Iterable[Component]) -> Postprocessing:
     """The steps that are asked for.
 
     Parameters
     ----------
-    choices : iterable of Component
+    components : iterable of Component
         Steps by name, in order; a name may come several times. Those on probabilities come before
         those on labels whatever the order here.
 
@@ -102,8 +98,8 @@ def build_postprocessing(choices: Iterable[Component]) -> Postprocessing:
         When a name or a setting is unknown.
     """
     steps: dict[str, list[Any]] = {"probabilities": [], "labels": []}
-    for choice in choices:
-        part = registry.load(ROOM, choice.name)
-        settings = settings_of(choice, part.Settings, room=ROOM)
-        steps[part.WORKS_ON].append(part.build(settings))
+    for component in components:
+        module = registry.load(PACKAGE, component.name)
+        settings = settings_of(component, module.Settings, package=PACKAGE)
+        steps[module.WORKS_ON].append(module.build(settings))
     return Postprocessing(tuple(steps["probabilities"]), tuple(steps["labels"]))

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.postprocessing.protocol import Three
+from medseg.volume.bounding_box import Box, bounding_box
 
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class ConnectedComponents:
     """Connected pieces of a mask.
 
     Parameters
@@ -31,7 +31,7 @@ class Pieces:
     volumes_mm3: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, mask_IJK: Mask, *, spacing_mm: Three, corners: bool) -> Pieces:
+    def of(cls, mask_IJK: Mask, *, spacing_mm: Three, corners: bool) -> ConnectedComponents:
         """Pieces whose voxels share a face, or also an edge or a corner."""
         import SimpleITK
 
@@ -41,23 +41,20 @@ class Pieces:
         voxels[0] = 0
         return cls(numbers, voxels * prod(spacing_mm))
 
-    def chosen(self, wanted: Mask) -> Mask:
-        """The voxels of the pieces for which `wanted`, by number, is true."""
-        mask: Mask = wanted[self.numbers]
+    def select(self, selected: Mask) -> Mask:
+        """The voxels of the pieces for which `selected`, by number, is true."""
+        mask: Mask = selected[self.numbers]
         return mask
 
 
 def classes_of(classes_IJK: npt.NDArray[Any], labels: tuple[int, ...]) -> list[int]:
     """The classes to work on that are there: `labels`, or all but the background."""
     present = np.flatnonzero(np.bincount(classes_IJK.ravel()))
-    return [int(one) for one in present if one and (not labels or one in labels)]
+    return [int(value) for value in present if value and (not labels or value in labels)]
 
 
 def box_of(mask_IJK: Mask) -> Box:
     """The smallest box that holds a mask (which must not be empty)."""
-    box = []
-    for axis in range(mask_IJK.ndim):
-        others = tuple(other for other in range(mask_IJK.ndim) if other != axis)
-        there = np.flatnonzero(mask_IJK.any(axis=others))
-        box.append(slice(int(there[0]), int(there[-1]) + 1))
-    return tuple(box)
+    box = bounding_box(mask_IJK)
+    assert box is not None
+    return box

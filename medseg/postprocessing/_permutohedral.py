@@ -73,6 +73,8 @@ class Lattice:
         The sum is right up to one factor, the same for all points.
         """
         directions = self.vertices.shape[1]
+        # splat, blur by (1/2, 1, 1/2) along every direction, slice; an embedding bag is a weighted
+        # sum of rows that never holds the N (d + 1) rows themselves
         values_VL = torch.nn.functional.embedding_bag(
             torch.div(self.order, directions, rounding_mode="floor"),
             values_NL,
@@ -80,10 +82,10 @@ class Lattice:
             mode="sum",
             per_sample_weights=self.shares.flatten()[self.order],
         )
-        nothing_1L = values_VL.new_zeros((1, values_VL.shape[1]))
-        for forth_V, back_V in self.neighbours:
-            padded = torch.cat((values_VL, nothing_1L))
-            beside_VL = padded.index_select(0, forth_V).add_(padded.index_select(0, back_V))
+        zero_1L = values_VL.new_zeros((1, values_VL.shape[1]))
+        for next_V, previous_V in self.neighbours:
+            padded = torch.cat((values_VL, zero_1L))
+            beside_VL = padded.index_select(0, next_V).add_(padded.index_select(0, previous_V))
             values_VL = values_VL.add_(beside_VL, alpha=0.5)
         return torch.nn.functional.embedding_bag(
             self.vertices, values_VL, mode="sum", per_sample_weights=self.shares
@@ -97,8 +99,8 @@ class Lattice:
         """
         directions = self.vertices.shape[1]
         steps = torch.arange(directions, device=self.shares.device)
-        apart = (steps[:, None] - steps[None]).abs().to(self.shares.dtype)
-        blurred = 0.5**apart + 0.5 ** (directions - apart)
+        steps_apart = (steps[:, None] - steps[None]).abs().to(self.shares.dtype)
+        blurred = 0.5**steps_apart + 0.5 ** (directions - steps_apart)
         own_N: Tensor = ((self.shares @ blurred) * self.shares).sum(1)
         return own_N
 
@@ -108,15 +110,18 @@ def _enclosing(features_Nd: Tensor) -> tuple[Tensor, Tensor]:
     dims = features_Nd.shape[1]
     directions = dims + 1
     lifted_ND = features_Nd @ _lift(dims).to(features_Nd)
+    # Nearest point of remainder 0: round every coordinate to a multiple of d + 1; where the sum is
+    # not zero then, those that were rounded the furthest move by one multiple more.
     nearest_ND = torch.round(lifted_ND / directions)
     rest_ND = lifted_ND / directions - nearest_ND
     rank_ND = rest_ND.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     rank_ND += nearest_ND.sum(dim=1, keepdim=True).long()
-    turn_ND = (rank_ND < 0).long() - (rank_ND >= directions).long()
-    nearest_ND += turn_ND
-    rest_ND -= turn_ND
-    rank_ND += directions * turn_ND
+    shift_ND = (rank_ND < 0).long() - (rank_ND >= directions).long()
+    nearest_ND += shift_ND
+    rest_ND -= shift_ND
+    rank_ND += directions * shift_ND
     share_ND = _barycentric(rest_ND, rank_ND)
+    # Corner k adds k to every coordinate and takes d + 1 from the k that are ranked last.
     corner_D = torch.arange(directions, device=rank_ND.device)
     wrapped_NdD = rank_ND[:, :dims, None] >= directions - corner_D
     return nearest_ND[:, :dims, None].long() - wrapped_NdD.long(), share_ND
@@ -146,6 +151,8 @@ def _barycentric(rest_ND: Tensor, rank_ND: Tensor) -> Tensor:
 def _keys(quotient_NdD: Tensor) -> tuple[Tensor, list[int]]:
     """One number for each corner, and what a step of each quotient adds to it."""
     _, dims, directions = quotient_NdD.shape
+    # Coordinate i of corner k is (d + 1) q_i + k and the last follows from the sum, so that
+    # (k, q_1 ... q_d) names a lattice point; the key is that tuple as one number, k its last digit.
     low_d = quotient_NdD.amin(dim=(0, 2)) - 1
     sizes = (quotient_NdD.amax(dim=(0, 2)) - low_d + 2).tolist()
     strides = [directions]
@@ -165,12 +172,14 @@ def _neighbours(points_V: Tensor, strides: list[int], directions: int) -> Tensor
     """Numbers (D, 2, V) of the points one step forth and back along each direction."""
     count = len(points_V)
     remainder_V = points_V % directions
+    # A step along direction i adds 1 to every coordinate and takes d + 1 from the i-th. In the key
+    # the first is k + 1, or k = 0 and every q + 1 where k was d already; the second is q_i - 1.
     every = torch.where(remainder_V < directions - 1, 1, sum(strides) - directions + 1)
-    found = points_V.new_full((directions, 2, count), count)
+    neighbours = points_V.new_full((directions, 2, count), count)
     for direction, stride in enumerate([*strides, 0]):
-        wanted_V = points_V + every - stride
-        place_V = torch.searchsorted(points_V, wanted_V).clamp_max(count - 1)
-        here_V = torch.nonzero(points_V[place_V] == wanted_V)[:, 0]
-        found[direction, 0, here_V] = place_V[here_V]
-        found[direction, 1, place_V[here_V]] = here_V
-    return found
+        target_V = points_V + every - stride
+        position_V = torch.searchsorted(points_V, target_V).clamp_max(count - 1)
+        present_V = torch.nonzero(points_V[position_V] == target_V)[:, 0]
+        neighbours[direction, 0, present_V] = position_V[present_V]
+        neighbours[direction, 1, position_V[present_V]] = present_V
+    return neighbours

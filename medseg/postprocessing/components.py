@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from medseg.postprocessing._components import Mask, Pieces, box_of, classes_of
+from medseg.postprocessing._components import ConnectedComponents, Mask, box_of, classes_of
 from medseg.postprocessing.protocol import LabelStep, Three
 
 WORKS_ON = "labels"
@@ -54,9 +54,9 @@ class _Components:
     def _dropped(self, mask_IJK: Mask, spacing_mm: Three) -> Mask:
         """Voxels of the pieces that are not among the largest; of equal ones, the first stays."""
         corners = self.settings.connected_by == "corners"
-        pieces = Pieces.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
-        falling = np.argsort(-pieces.volumes_mm3, kind="stable")
+        components = ConnectedComponents.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
+        falling = np.argsort(-components.volumes_mm3, kind="stable")
         dropped = np.ones(len(falling), np.bool_)
         dropped[falling[: self.settings.keep]] = False
         dropped[0] = False
-        return pieces.chosen(dropped)
+        return components.select(dropped)

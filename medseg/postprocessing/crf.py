@@ -99,18 +99,10 @@ class Kernel:
         return message_LIJK.sub_(self.own * belief_LIJK).clamp_min_(0)
 
 
-def appearance_kernel(image_CIJK: Tensor, spacing_mm: Three, chosen: Settings) -> Kernel:
-    """The kernel over place and intensity, on a permutohedral lattice.
-
-    Parameters
-    ----------
-    image_CIJK : torch.Tensor
-    spacing_mm : tuple of float
-        Of the three axes, in mm.
-    chosen : Settings
-    """
+def appearance_kernel(image_CIJK: Tensor, spacing_mm: Three, settings: Settings) -> Kernel:
+    """The kernel over place and intensity, on a permutohedral lattice."""
     shape = image_CIJK.shape[1:]
-    lattice = Lattice.of(_features(image_CIJK, spacing_mm, chosen))
+    lattice = Lattice.of(_features(image_CIJK, spacing_mm, settings))
 
     def filtered(values_LIJK: Tensor) -> Tensor:
         values_NL = values_LIJK.flatten(1).T.contiguous()
@@ -141,13 +133,11 @@ class MeanField:
         """Probabilities after the updates; see `protocol.ProbabilityStep`."""
         refined = torch.empty_like(probabilities_LIJK, dtype=torch.float32)
         image = image_CIJK.to(probabilities_LIJK.device, torch.float32)
-        for around, inner, target in _slabs(image.shape[1:], spacing_mm, self._margin_mm()):
+        margin_mm = _MARGIN * max(self.settings.appearance_mm, self.settings.smoothness_mm)
+        for around, inner, target in _slabs(image.shape[1:], spacing_mm, margin_mm):
             slab = probabilities_LIJK[around].float()
             refined[target] = self._mean_field(slab, image[around], spacing_mm)[inner]
         return refined
-
-    def _margin_mm(self) -> float:
-        return _MARGIN * max(self.settings.appearance_mm, self.settings.smoothness_mm)
 
     def _mean_field(
         self, probabilities_LIJK: Tensor, image_CIJK: Tensor, spacing_mm: Three
@@ -165,17 +155,17 @@ class MeanField:
 
     def _kernels(self, image_CIJK: Tensor, spacing_mm: Three) -> Iterator[tuple[float, Kernel]]:
         """The kernels whose weight is not zero."""
-        chosen = self.settings
-        if chosen.appearance_weight:
-            yield chosen.appearance_weight, self.appearance(image_CIJK, spacing_mm, chosen)
-        if chosen.smoothness_weight:
+        settings = self.settings
+        if settings.appearance_weight:
+            yield settings.appearance_weight, self.appearance(image_CIJK, spacing_mm, settings)
+        if settings.smoothness_weight:
             yield (
-                chosen.smoothness_weight,
-                _smoothness(image_CIJK[:1], spacing_mm, chosen.smoothness_mm),
+                settings.smoothness_weight,
+                _smoothness(image_CIJK[:1], spacing_mm, settings.smoothness_mm),
             )
 
 
-def _features(image_CIJK: Tensor, spacing_mm: Three, chosen: Settings) -> Tensor:
+def _features(image_CIJK: Tensor, spacing_mm: Three, settings: Settings) -> Tensor:
     """Place and intensity of each voxel in standard deviations; shape (N, d).
 
     An axis of one voxel is left out.
@@ -184,11 +174,13 @@ def _features(image_CIJK: Tensor, spacing_mm: Three, chosen: Settings) -> Tensor
     columns = []
     for axis, (size, step) in enumerate(zip(shape, spacing_mm, strict=True)):
         if size > 1:
-            along = torch.arange(size, device=image_CIJK.device) * (step / chosen.appearance_mm)
-            sides = [-1 if other == axis else 1 for other in range(3)]
-            columns.append((along - along.mean()).view(sides).expand(shape).flatten())
-    seen = (image_CIJK - image_CIJK.mean((1, 2, 3), keepdim=True)) / chosen.intensity
-    columns.extend(seen.flatten(1))
+            positions = torch.arange(size, device=image_CIJK.device) * (
+                step / settings.appearance_mm
+            )
+            view = [-1 if other == axis else 1 for other in range(3)]
+            columns.append((positions - positions.mean()).view(view).expand(shape).flatten())
+    intensities = (image_CIJK - image_CIJK.mean((1, 2, 3), keepdim=True)) / settings.intensity
+    columns.extend(intensities.flatten(1))
     return torch.stack(columns, dim=1)
 
 
@@ -202,9 +194,9 @@ def _smoothness(ones_like_1IJK: Tensor, spacing_mm: Three, deviation_mm: float) 
 
     def filtered(values_LIJK: Tensor) -> Tensor:
         for axis, profile in profiles.items():
-            turned = values_LIJK.transpose(axis, -1)
-            summed = turned.reshape(-1, turned.shape[-1]) @ profile
-            values_LIJK = summed.view(turned.shape).transpose(axis, -1)
+            transposed = values_LIJK.transpose(axis, -1)
+            summed = transposed.reshape(-1, transposed.shape[-1]) @ profile
+            values_LIJK = summed.view(transposed.shape).transpose(axis, -1)
         return values_LIJK
 
     ones_1IJK = torch.ones_like(ones_like_1IJK)
@@ -213,8 +205,8 @@ def _smoothness(ones_like_1IJK: Tensor, spacing_mm: Three, deviation_mm: float) 
 
 def _profile(size: int, step: float, like: Tensor) -> Tensor:
     """Gaussian weights (size, size) between the voxels of a line, `step` deviations apart."""
-    place = torch.arange(size, device=like.device, dtype=like.dtype) * step
-    weights = torch.exp(-0.5 * (place[:, None] - place[None]) ** 2)
+    position = torch.arange(size, device=like.device, dtype=like.dtype) * step
+    weights = torch.exp(-0.5 * (position[:, None] - position[None]) ** 2)
     return weights.masked_fill(weights < _NOTHING, 0)  # smaller numbers make processors slow
 
 
@@ -222,21 +214,21 @@ def _slabs(
     shape: tuple[int, ...], spacing_mm: Three, margin_mm: float
 ) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], tuple[slice, ...]]]:
     """Slabs across the longest axis: with margin, inside that, and inside the whole."""
-    axis = max(range(3), key=lambda one: shape[one])
-    thick = max(1, VOXELS_AT_ONCE * shape[axis] // prod(shape))
-    margin = ceil(margin_mm / spacing_mm[axis]) if thick < shape[axis] else 0
-    for start in range(0, shape[axis], thick):
-        stop = min(start + thick, shape[axis])
+    axis = max(range(3), key=lambda n: shape[n])
+    thickness = max(1, VOXELS_AT_ONCE * shape[axis] // prod(shape))
+    margin = ceil(margin_mm / spacing_mm[axis]) if thickness < shape[axis] else 0
+    for start in range(0, shape[axis], thickness):
+        stop = min(start + thickness, shape[axis])
         low, high = max(0, start - margin), min(shape[axis], stop + margin)
         inner = slice(start - low, stop - low)
         yield (
-            _across(axis, slice(low, high)),
-            _across(axis, inner),
-            _across(axis, slice(start, stop)),
+            _index_along(axis, slice(low, high)),
+            _index_along(axis, inner),
+            _index_along(axis, slice(start, stop)),
         )
 
 
-def _across(axis: int, part: slice) -> tuple[slice, ...]:
+def _index_along(axis: int, part: slice) -> tuple[slice, ...]:
     """The index (L or C, I, J, K) of a part of one axis."""
     index = [slice(None)] * 4
     index[axis + 1] = part

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from medseg.postprocessing._components import Box, Mask, Pieces, box_of, classes_of
+from medseg.postprocessing._components import ConnectedComponents, Mask, box_of, classes_of
 from medseg.postprocessing.protocol import LabelStep, Three
 
 WORKS_ON = "labels"
@@ -49,7 +49,10 @@ class _Holes:
         refined = classes_IJK.copy()
         labels = classes_of(classes_IJK, self.settings.labels)
         boxes = {label: box_of(classes_IJK == label) for label in labels}
-        for label in sorted(labels, key=lambda one: _volume(boxes[one])):
+        volumes = {
+            label: prod(span.stop - span.start for span in box) for label, box in boxes.items()
+        }
+        for label in sorted(labels, key=lambda item: volumes[item]):  # inner before outer
             mask_IJK = refined == label
             if not mask_IJK.any():
                 continue
@@ -62,16 +65,12 @@ class _Holes:
 
     def _holes(self, mask_IJK: Mask, box: tuple[slice, ...], spacing_mm: Three) -> Mask:
         """Voxels in the box from which no way over faces leads out of it."""
-        pieces = Pieces.of(~mask_IJK[box], spacing_mm=spacing_mm, corners=False)
-        wanted = np.ones(len(pieces.volumes_mm3), np.bool_)
+        components = ConnectedComponents.of(~mask_IJK[box], spacing_mm=spacing_mm, corners=False)
+        enclosed = np.ones(len(components.volumes_mm3), np.bool_)
         for axis, size in enumerate(mask_IJK.shape):
             if size > 1:
-                wanted[np.take(pieces.numbers, (0, -1), axis=axis)] = False
-        wanted[0] = False
+                enclosed[np.take(components.numbers, (0, -1), axis=axis)] = False
+        enclosed[0] = False
         if self.settings.largest_mm3 is not None:
-            wanted &= pieces.volumes_mm3 <= self.settings.largest_mm3
-        return pieces.chosen(wanted)
-
-
-def _volume(box: Box) -> int:
-    return prod(one.stop - one.start for one in box)
+            enclosed &= components.volumes_mm3 <= self.settings.largest_mm3
+        return components.select(enclosed)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from medseg.postprocessing._components import Pieces, box_of, classes_of
+from medseg.postprocessing._components import ConnectedComponents, box_of, classes_of
 from medseg.postprocessing.protocol import LabelStep, Three
 
 WORKS_ON = "labels"
@@ -49,8 +49,8 @@ class _MinimumVolume:
         for label in classes_of(classes_IJK, self.settings.labels):
             box = box_of(classes_IJK == label)
             mask_IJK = classes_IJK[box] == label
-            pieces = Pieces.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
-            small = pieces.volumes_mm3 < self.settings.smallest_mm3 * (1 - 1e-9)
+            components = ConnectedComponents.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
+            small = components.volumes_mm3 < self.settings.smallest_mm3 * (1 - 1e-9)
             small[0] = False
-            refined[box][pieces.chosen(np.asarray(small))] = 0
+            refined[box][components.select(np.asarray(small))] = 0
         return refined

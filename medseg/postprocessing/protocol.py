@@ -1,4 +1,4 @@
-"""What a file of this room offers; the contract suite checks it."""
+"""What a file of this package offers; the contract suite checks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a scan to network input, with the ticket home."""
+"""From a scan to network input, with the inverse transform."""
 
 from medseg.preprocessing.pipeline import preparation, prepare_image, prepare_labels
 from medseg.preprocessing.placement import Placement

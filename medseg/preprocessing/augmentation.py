@@ -40,24 +40,24 @@ class Augmentation:
         i, j, k = (n + 2 * math.ceil(MARGIN * n) if n > 1 else 1 for n in plan.patch)
         self.region = (i, j, k)
         self.slice_axis = plan.slice_axis
-        seen = [axis for axis in range(3) if axis != plan.slice_axis]
-        spacing = [plan.spacing_mm[axis] for axis in seen]
-        both = ["image", "label"]
+        spatial_axes = [axis for axis in range(3) if axis != plan.slice_axis]
+        spacing = [plan.spacing_mm[axis] for axis in spatial_axes]
+        keys = ["image", "label"]
         self.compose = Compose(
             [
                 RandAffined(
-                    both,
+                    keys,
                     prob=0.5,
-                    spatial_size=[plan.patch[axis] for axis in seen],
-                    rotate_range=_turns(spacing),
-                    scale_range=(0.15,) * len(seen),
+                    spatial_size=[plan.patch[axis] for axis in spatial_axes],
+                    rotate_range=_rotation_ranges(spacing),
+                    scale_range=(0.15,) * len(spatial_axes),
                     mode=("bilinear", "nearest"),
                     padding_mode="zeros",
                 ),
                 *(
-                    RandFlipd(both, prob=0.5, spatial_axis=seen.index(axis))
+                    RandFlipd(keys, prob=0.5, spatial_axis=spatial_axes.index(axis))
                     for axis in plan.mirror_axes
-                    if axis in seen
+                    if axis in spatial_axes
                 ),
                 RandGaussianNoised("image", prob=0.1, std=0.1),
                 RandGaussianSmoothd(
@@ -68,7 +68,7 @@ class Augmentation:
                     "image",
                     prob=0.1,
                     zoom_range=(0.5, 1.0),
-                    upsample_mode="trilinear" if len(seen) == 3 else "bilinear",
+                    upsample_mode="trilinear" if len(spatial_axes) == 3 else "bilinear",
                 ),
                 RandAdjustContrastd("image", prob=0.2, gamma=(0.7, 1.5), retain_stats=True),
             ]
@@ -103,14 +103,14 @@ class Augmentation:
         return image, label[0].round().long()
 
 
-def _turns(spacing_mm: Sequence[float]) -> tuple[float, ...]:
+def _rotation_ranges(spacing_mm: Sequence[float]) -> tuple[float, ...]:
     """Largest angle about each axis; small where it would mix axes of unlike spacing."""
     if len(spacing_mm) == 2:
-        return (_turn(spacing_mm),)
-    others = ([mm for other, mm in enumerate(spacing_mm) if other != axis] for axis in range(3))
-    return tuple(_turn(pair) for pair in others)
+        return (_rotation_range(spacing_mm),)
+    pairs = ([mm for other, mm in enumerate(spacing_mm) if other != axis] for axis in range(3))
+    return tuple(_rotation_range(pair) for pair in pairs)
 
 
-def _turn(pair_mm: Sequence[float]) -> float:
+def _rotation_range(pair_mm: Sequence[float]) -> float:
     """Largest angle in a plane of two spacings."""
     return TURN if max(pair_mm) < 1.5 * min(pair_mm) else SMALL_TURN

@@ -38,7 +38,7 @@ def preparation(plan: Plan, *, labels: bool = False) -> Compose:
 
 
 def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
-    """Network input of a scan, and its ticket home.
+    """Network input of a scan, and how to bring labels back (the inverse transform).
 
     Returns
     -------
@@ -66,7 +66,7 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     if placement.straightening is not None:
         voxels = placement.straightening.apply(voxels)
     image = preparation(plan)(_meta(voxels, placement.reorientation.source))
-    _check_place(image, placement)
+    _check_grid(image, placement)
     return image.as_tensor(), placement
 
 
@@ -76,22 +76,22 @@ def prepare_labels(labels: LabelMap, plan: Plan) -> npt.NDArray[Any]:
     values = labels.values
     if placement.straightening is not None:
         values = placement.straightening.apply_labels(values)
-    placed = preparation(plan, labels=True)(_meta(values[None], placement.reorientation.source))
-    _check_place(placed, placement)
-    return cast("npt.NDArray[Any]", placed.as_tensor().numpy()[0])
+    prepared = preparation(plan, labels=True)(_meta(values[None], placement.reorientation.source))
+    _check_grid(prepared, placement)
+    return cast("npt.NDArray[Any]", prepared.as_tensor().numpy()[0])
 
 
 def _meta(voxels: npt.NDArray[Any], grid: Grid) -> MetaTensor:
     """`voxels` as a MetaTensor; types torch has not become the next wider one."""
     if voxels.dtype == np.uint16:
         voxels = voxels.astype(np.int32)
-    plain = np.ascontiguousarray(voxels, dtype=voxels.dtype.newbyteorder("="))
-    tensor = torch.from_numpy(plain if plain.flags.writeable else plain.copy())
+    array = np.ascontiguousarray(voxels, dtype=voxels.dtype.newbyteorder("="))
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     return MetaTensor(tensor, affine=torch.from_numpy(grid.affine.copy()))
 
 
-def _check_place(prepared: MetaTensor, placement: Placement) -> None:
-    """Two independent roads to the same grid: MONAI's trace and our ticket must agree."""
+def _check_grid(prepared: MetaTensor, placement: Placement) -> None:
+    """Two independent ways to the same grid: MONAI's trace and our placement must agree."""
     traced = Grid(tuple(prepared.shape[1:]), np.asarray(prepared.affine, np.float64))
     if not traced.same_as(placement.prepared, tolerance_mm=0.01):
         raise GeometryError(

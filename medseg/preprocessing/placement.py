@@ -1,4 +1,4 @@
-"""The ticket home: how a prepared array maps back to the scan's own grid."""
+"""The inverse transform: how a prepared array maps back to the scan's own grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medseg.errors import GeometryError
 from medseg.planning.plan import Plan
 from medseg.volume.conventions import Reorientation
 from medseg.volume.grid import Grid
-from medseg.volume.resampling import shape_at, stretched
+from medseg.volume.resampling import resized, shape_for_spacing
 from medseg.volume.straightening import Straightening, straightening_of
 
 
@@ -45,9 +45,9 @@ class Placement:
         """
         straightening = straightening_of(grid)
         straight = straightening.target if straightening else grid
-        turned = Reorientation.towards(straight, plan.orientation)
-        shape = shape_at(turned.target, plan.spacing_mm)
-        return cls(straightening, turned, stretched(turned.target, shape))
+        reoriented = Reorientation.towards(straight, plan.orientation)
+        shape = shape_for_spacing(reoriented.target, plan.spacing_mm)
+        return cls(straightening, reoriented, resized(reoriented.target, shape))
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -61,14 +61,10 @@ class Placement:
         ----------
         values : ndarray, shape `native_shape`
             Labels at the (straightened) scan's voxels in the plan's axis order.
-
-        Returns
-        -------
-        ndarray, shape of the scan's grid
         """
         if values.shape != self.native_shape:
             raise GeometryError(f"labels of shape {values.shape}, expected {self.native_shape}")
-        turned_back = self.reorientation.undo(values)
+        restored = self.reorientation.undo(values)
         if self.straightening is None:
-            return turned_back
-        return self.straightening.undo_labels(turned_back)
+            return restored
+        return self.straightening.undo_labels(restored)

@@ -11,7 +11,7 @@ from monai.transforms import Transform
 
 from medseg.planning.plan import Normalisation
 from medseg.volume.grid import Grid
-from medseg.volume.resampling import resample, resample_labels, shape_at, stretched
+from medseg.volume.resampling import resample, resample_labels, resized, shape_for_spacing
 
 
 class SeparableSpacing(Transform):  # type: ignore[misc]
@@ -33,8 +33,8 @@ class SeparableSpacing(Transform):  # type: ignore[misc]
     def __call__(self, data: MetaTensor) -> MetaTensor:
         """Resample ``data`` of shape (C, I, J, K)."""
         before = Grid(tuple(data.shape[1:]), np.asarray(data.affine, np.float64))
-        shape = shape_at(before, self.spacing_mm)
-        after = stretched(before, shape)
+        shape = shape_for_spacing(before, self.spacing_mm)
+        after = resized(before, shape)
         array = np.asarray(data)
         if self.labels:
             values = np.stack([resample_labels(channel, shape) for channel in array])

@@ -81,12 +81,12 @@ def read_scan(
     GeometryError
         When the voxels cannot be placed in the patient (uneven or missing slices, no position).
     """
-    place = _existing(path)
-    reader = cast(ScanReader, _reader(place, "read"))
+    source = _existing(path)
+    reader = cast(ScanReader, _reader(source, "read"))
     if policies != REFUSE and hasattr(reader, "read_by_policy"):
         repairing = cast(RepairingReader, reader)
-        return repairing.read_by_policy(place, series=series, policies=policies, progress=progress)
-    return reader.read(place, series=series, progress=progress)
+        return repairing.read_by_policy(source, series=series, policies=policies, progress=progress)
+    return reader.read(source, series=series, progress=progress)
 
 
 def read_labels(
@@ -116,7 +116,7 @@ def read_labels(
     overlaps : {"refuse", "first", "last"}, optional
         What a voxel becomes that several segments of a DICOM SEG or RT Structure Set hold: the
         first or last of them, in the order of `segments` or else of the file. A note in the
-        provenance tells what overlapped.
+        provenance says what overlapped.
 
     Returns
     -------
@@ -133,26 +133,26 @@ def read_labels(
     GeometryError
         When labels do not lie on the voxels of `like`.
     """
-    place = _existing(path)
+    source = _existing(path)
     choice = SegmentSelection(segments=tuple(segments), overlaps=overlaps)
-    reader = _reader(place, "read_labels")
+    reader = _reader(source, "read_labels")
     if like is not None and hasattr(reader, "read_labels_on"):
-        drawn = cast(DrawnLabelReader, reader)
-        return drawn.read_labels_on(place, scan=like, table=table, choice=choice)
-    labels = _chosen(reader, place, table, choice)
+        contour_reader = cast(DrawnLabelReader, reader)
+        return contour_reader.read_labels_on(source, scan=like, table=table, choice=choice)
+    labels = _selected(reader, source, table, choice)
     if like is None:
         return labels
-    with in_file(place):
+    with in_file(source):
         return align(labels, like)
 
 
-def _chosen(
+def _selected(
     reader: Recogniser, path: Path, table: LabelTable | None, choice: SegmentSelection
 ) -> LabelMap:
-    """The wanted labels, chosen while reading where they may overlap, else afterwards."""
+    """The selected labels: selected while reading where they may overlap, else afterwards."""
     if hasattr(reader, "read_labels_by_choice"):
-        choosing = cast(ChoosingLabelReader, reader)
-        return choosing.read_labels_by_choice(path, table=table, choice=choice)
+        selecting = cast(ChoosingLabelReader, reader)
+        return selecting.read_labels_by_choice(path, table=table, choice=choice)
     labels = cast(LabelReader, reader).read_labels(path, table=table)
     with in_file(path):
         return select(labels, choice)
@@ -160,10 +160,10 @@ def _chosen(
 
 def _existing(path: str | Path) -> Path:
     """`path` as a Path, or `ReadError` when nothing is there."""
-    place = Path(path)
-    if not place.exists():
-        raise ReadError(f"'{place}' does not exist; check the path", code="NOT_FOUND")
-    return place
+    existing = Path(path)
+    if not existing.exists():
+        raise ReadError(f"'{existing}' does not exist; check the path", code="NOT_FOUND")
+    return existing
 
 
 def _reader(path: Path, function: str) -> Recogniser:
@@ -172,9 +172,9 @@ def _reader(path: Path, function: str) -> Recogniser:
         module = importlib.import_module(f"{__name__}.{name}")
         if hasattr(module, function) and module.recognises(path):
             return cast(Recogniser, module)
-    what = "a scan" if function == "read" else "a label map"
+    content = "a scan" if function == "read" else "a label map"
     raise ReadError(
-        f"'{path}' is not recognised as {what}; known are NIfTI (.nii, .nii.gz), NRRD (.nrrd),"
+        f"'{path}' is not recognised as {content}; known are NIfTI (.nii, .nii.gz), NRRD (.nrrd),"
         " MetaImage (.mha, .mhd), GIPL, pictures (.png, .jpg, .tif), DICOM and .zip of DICOM",
         code="UNKNOWN_FORMAT",
     )

@@ -33,9 +33,9 @@ def stored_labels(metadata: Mapping[str, str]) -> tuple[Label, ...]:
         if name in {label.name for label in labels.values()}:
             name = f"{name} {value}"
         color = _color(metadata.get(f"{prefix}Color", ""), number)
-        kind, what = _codes(metadata.get(f"{prefix}Tags", ""))
+        category, type_code = _codes(metadata.get(f"{prefix}Tags", ""))
         if 1 <= value <= 65535 and value not in labels:
-            labels[value] = Label.coded(value, name, color, kind=kind, what=what)
+            labels[value] = Label.coded(value, name, color, category=category, type_code=type_code)
     return tuple(labels[value] for value in sorted(labels))
 
 
@@ -45,14 +45,14 @@ def _codes(tags: str) -> tuple[Code, Code]:
     Its words are context, category, type, type modifier and three about the region; each code is
     scheme, value and meaning.
     """
-    entries = (one.partition(":") for one in tags.split("|"))
+    entries = (tag.partition(":") for tag in tags.split("|"))
     entry = next((text for key, _, text in entries if key.strip() == "TerminologyEntry"), "")
-    kind, what = [*map(_code, entry.split("~")), _NO_CODE, _NO_CODE, _NO_CODE][1:3]
-    return (kind, what) if what.value else (_NO_CODE, _NO_CODE)
+    category, type_code = [*map(_code, entry.split("~")), _NO_CODE, _NO_CODE, _NO_CODE][1:3]
+    return (category, type_code) if type_code.value else (_NO_CODE, _NO_CODE)
 
 
-def _code(word: str) -> Code:
-    parts = word.split("^")
+def _code(text: str) -> Code:
+    parts = text.split("^")
     if len(parts) != 3 or not all(parts[:2]):
         return _NO_CODE
     scheme, value, meaning = parts
@@ -62,7 +62,9 @@ def _code(word: str) -> Code:
 def _color(text: str, row: int) -> tuple[int, int, int]:
     """Three fractions as 0 to 255; a default colour when they are not that."""
     try:
-        red, green, blue = (min(255, max(0, round(float(one) * 255))) for one in text.split())
+        red, green, blue = (
+            min(255, max(0, round(float(fraction) * 255))) for fraction in text.split()
+        )
     except (ValueError, OverflowError):
         return default_color(row)
     return red, green, blue

@@ -9,6 +9,7 @@ import numpy as np
 from medseg.errors import GeometryError
 from medseg.volume import LabelMap, Scan
 from medseg.volume.conventions import Reorientation, orientation_letters
+from medseg.volume.grid import CORNERS
 
 _OFF_VOXEL = 0.01  # voxels; how far from whole steps two grids may lie apart to share voxels
 
@@ -27,25 +28,24 @@ def align(labels: LabelMap, scan: Scan) -> LabelMap:
         Code ``GRIDS_DIFFER`` when voxels of the two do not coincide, ``OUTSIDE_IMAGE`` when labels
         lie beyond the scan.
     """
-    turn = Reorientation.towards(labels.grid, orientation_letters(scan.grid))
-    index = scan.grid.to_index(turn.target.corners_mm())
+    reorientation = Reorientation.towards(labels.grid, orientation_letters(scan.grid))
+    index = scan.grid.to_index(reorientation.target.corners_mm())
     first = np.round(index[0])
-    steps = (np.arange(8)[:, None] >> np.arange(3)) & 1
-    expected = first + steps * (np.asarray(turn.target.shape) - 1)
-    off = float(np.abs(index - expected).max())
-    if off > _OFF_VOXEL:
+    expected = first + CORNERS * (np.asarray(reorientation.target.shape) - 1)
+    deviation = float(np.abs(index - expected).max())
+    if deviation > _OFF_VOXEL:
         raise GeometryError(
-            f"the labels' voxels lie up to {off:.2g} voxels away from the scan's; give the scan"
-            " that was labelled",
+            f"the labels' voxels lie up to {deviation:.2g} voxels away from the scan's; give the"
+            " scan that was labelled",
             code="GRIDS_DIFFER",
         )
     values = np.zeros(scan.grid.shape, labels.values.dtype)
-    held = np.argwhere(turned := turn.apply(labels.values))
-    place = held + first.astype(int)
-    if ((place < 0) | (place >= scan.grid.shape)).any():
+    labelled = np.argwhere(reoriented := reorientation.apply(labels.values))
+    targets = labelled + first.astype(int)
+    if ((targets < 0) | (targets >= scan.grid.shape)).any():
         raise GeometryError(
             "labels lie beyond the scan; give the scan that was labelled", code="OUTSIDE_IMAGE"
         )
-    values[tuple(place.T)] = turned[tuple(held.T)]
+    values[tuple(targets.T)] = reoriented[tuple(labelled.T)]
     notes = (*scan.provenance.notes, *labels.provenance.notes)
     return LabelMap(values, scan.grid, labels.table, replace(scan.provenance, notes=notes))

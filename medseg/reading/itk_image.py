@@ -26,14 +26,14 @@ from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import affine_from_itk, from_kji
 from medseg.volume.label_map import as_label_values
 
-_PLAIN = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")
+_UNZIPPED = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")
 _GIPL_HEADER_BYTES = 256
 _ZIPPED = (".mha.gz", ".gipl.gz", ".nrrd.gz")
 
 
 def recognises(path: Path) -> bool:
     """Whether `path` has an ending of NRRD, MetaImage or GIPL."""
-    return path.is_file() and path.name.lower().endswith((*_PLAIN, *_ZIPPED))
+    return path.is_file() and path.name.lower().endswith((*_UNZIPPED, *_ZIPPED))
 
 
 def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
@@ -64,21 +64,21 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     voxels, affine, metadata = _load(path)
     with in_file(path):
         values = as_label_values(single_channel(voxels))
-        known = table or completed(stored_labels(metadata), values)
-        return LabelMap(values, Grid(values.shape, affine), known, _provenance(path, voxels))
+        label_table = table or completed(stored_labels(metadata), values)
+        return LabelMap(values, Grid(values.shape, affine), label_table, _provenance(path, voxels))
 
 
 def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str]]:
     """Voxels (C, I, J, K), RAS+ affine and the header's text fields."""
     import SimpleITK
 
-    with _unzipped(path) as plain:
+    with _unzipped(path) as unzipped:
         try:
             SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
             reader = SimpleITK.ImageFileReader()
-            reader.SetFileName(str(plain))
+            reader.SetFileName(str(unzipped))
             reader.ReadImageInformation()
-            _check_promise(plain, reader)
+            _check_stated_size(unzipped, reader)
             image = reader.Execute()
         except (RuntimeError, MemoryError, ValueError) as error:
             raise ReadError(
@@ -88,12 +88,12 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str
         with in_file(path):
             voxels = _channels_first(image)
             if _format(path) == "gipl":
-                _check_gipl_length(plain, voxels)
+                _check_gipl_length(unzipped, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return voxels, _affine(image), metadata
 
 
-def _check_promise(path: Path, reader: Any) -> None:
+def _check_stated_size(path: Path, reader: Any) -> None:
     """Raise `ReadError` before ITK allocates what a lying header asks for."""
     if path.suffix in (".mhd", ".nhdr"):  # the voxels are in other files
         return
@@ -133,11 +133,11 @@ def _affine(image: Any) -> npt.NDArray[Any]:
     dimension = image.GetDimension()
     spacing, origin = np.ones(3), np.zeros(3)
     direction = np.eye(3)
-    used = min(dimension, 3)
-    spacing[:used] = image.GetSpacing()[:used]
-    origin[:used] = image.GetOrigin()[:used]
+    axes = min(dimension, 3)
+    spacing[:axes] = image.GetSpacing()[:axes]
+    origin[:axes] = image.GetOrigin()[:axes]
     cosines = np.asarray(image.GetDirection()).reshape(dimension, dimension)
-    direction[:used, :used] = cosines[:used, :used]
+    direction[:axes, :axes] = cosines[:axes, :axes]
     return affine_from_itk(spacing, origin, direction)
 
 
@@ -169,9 +169,9 @@ def _unzipped(path: Path) -> Iterator[Path]:
 
     faults: Any = (OSError, EOFError, isal_zlib.error)
     with tempfile.TemporaryDirectory(prefix="medseg-") as folder:
-        plain = Path(folder, "image" + Path(path.name[:-3]).suffix.lower())
+        unzipped = Path(folder, "image" + Path(path.name[:-3]).suffix.lower())
         try:
-            with igzip.open(path, "rb") as source, plain.open("wb") as target:
+            with igzip.open(path, "rb") as source, unzipped.open("wb") as target:
                 while chunk := source.read(1 << 20):
                     target.write(chunk)
                     check_growth(path, target.tell())
@@ -179,4 +179,4 @@ def _unzipped(path: Path) -> Iterator[Path]:
             raise ReadError(
                 f"{path.name} cannot be gunzipped: it is truncated or damaged; copy it again"
             ) from error
-        yield plain
+        yield unzipped

@@ -49,16 +49,16 @@ def single_channel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return channel
 
 
-def completed(known: tuple[Label, ...], values: npt.NDArray[Any]) -> LabelTable:
-    """A table of the `known` labels, plus "label n" for every other value that is present.
+def completed(named: tuple[Label, ...], values: npt.NDArray[Any]) -> LabelTable:
+    """A table of the `named` labels, plus "label n" for every other value that is present.
 
     Raises
     ------
     LabelError
         When more than a thousand values have no name: nobody draws so many structures.
     """
-    rows = {label.value: label for label in known}
-    taken = {label.name for label in known}
+    rows = {label.value: label for label in named}
+    names = {label.name for label in named}
     unnamed = [value for value in present_values(values) if value and value not in rows]
     if len(unnamed) > _MOST_UNNAMED:
         raise LabelError(
@@ -67,7 +67,7 @@ def completed(known: tuple[Label, ...], values: npt.NDArray[Any]) -> LabelTable:
         )
     for value in unnamed:
         name = f"label {value}"
-        while name in taken:
+        while name in names:
             name += "'"
         rows[value] = Label(value=value, name=name, color=default_color(value - 1))
     return LabelTable(tuple(rows[value] for value in sorted(rows)))

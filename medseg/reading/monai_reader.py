@@ -1,4 +1,4 @@
-"""MONAI's door to our readers: ``LoadImaged(keys, reader=MedsegReader)``.
+"""Our readers as a MONAI `ImageReader`: ``LoadImaged(keys, reader=MedsegReader)``.
 
 MONAI's own DICOM readers merge series, sort by InstanceNumber or drop the shear of a tilted
 gantry. This one gives a `MetaTensor` whose affine places every voxel where its slice's header says,
@@ -37,25 +37,15 @@ class MedsegReader(ImageReader):  # type: ignore[misc]
         self.policies = policies or Policies()
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether to try this reader; it says itself what is wrong with a file.
-
-        Parameters
-        ----------
-        filename : path or sequence of path
-            Of one image or several.
-        """
-        return all(Path(one).exists() for one in _each(filename))
+        """Whether to try this reader; it says itself what is wrong with a file."""
+        return all(Path(path).exists() for path in _as_sequence(filename))
 
     def read(self, data: Sequence[Any] | Any, **_: Any) -> list[Scan]:
-        """Read one scan per path.
-
-        Parameters
-        ----------
-        data : path or sequence of path
-        **_
-            MONAI's options for other readers, not used.
-        """
-        return [read_scan(path, series=self.series, policies=self.policies) for path in _each(data)]
+        """Read one scan per path."""
+        return [
+            read_scan(path, series=self.series, policies=self.policies)
+            for path in _as_sequence(data)
+        ]
 
     def get_data(self, img: Sequence[Scan]) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Voxels and the metadata that MONAI makes a MetaTensor of.
@@ -80,19 +70,19 @@ class MedsegReader(ImageReader):  # type: ignore[misc]
         if not all(first.grid.same_as(other.grid) for other in img):
             raise GeometryError("scans that become channels of one image lie on different grids")
         voxels = np.concatenate([scan.voxels for scan in img])
-        one = len(voxels) == 1
+        single = len(voxels) == 1
         meta = {
             MetaKeys.AFFINE: np.array(first.grid.affine),
             MetaKeys.ORIGINAL_AFFINE: np.array(first.grid.affine),
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.SPATIAL_SHAPE: np.array(first.grid.shape),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if one else 0,
+            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if single else 0,
             "modality": first.modality,
             "notes": list(first.provenance.notes),
         }
-        return (voxels[0] if one else voxels), meta
+        return (voxels[0] if single else voxels), meta
 
 
-def _each(paths: Sequence[Any] | Any) -> Sequence[Any]:
+def _as_sequence(paths: Sequence[Any] | Any) -> Sequence[Any]:
     """One path or several, as several."""
     return [paths] if isinstance(paths, str | Path) else list(paths)

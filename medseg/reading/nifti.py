@@ -24,6 +24,7 @@ from medseg.reading.limits import (
 )
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Label, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.grid import CORNERS
 from medseg.volume.label_map import as_label_values
 
 _COMMENT = 6  # ecode of a NIfTI header extension that holds text
@@ -80,8 +81,8 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
         grid = Grid(values.shape, image.affine)
-        known = table or completed(_stored_names(image.header), values)
-        return LabelMap(values, grid, known, _provenance(path, image.header, grid, notes))
+        label_table = table or completed(_stored_names(image.header), values)
+        return LabelMap(values, grid, label_table, _provenance(path, image.header, grid, notes))
 
 
 def time_step_s(header: Any) -> float:
@@ -102,8 +103,8 @@ def time_step_s(header: Any) -> float:
     intent = int(header["intent_code"])
     factor = _SECONDS.get(int(header["xyzt_units"]) & _TIME_UNITS, 0.0)
     step = float(header["pixdim"][4]) * factor
-    plain = sizes[0] > 1 and math.prod(sizes[1:]) == 1 and intent in _OF_TIME
-    return max(step, 0.0) if plain and math.isfinite(step) else 0.0
+    is_time_axis = sizes[0] > 1 and math.prod(sizes[1:]) == 1 and intent in _OF_TIME
+    return max(step, 0.0) if is_time_axis and math.isfinite(step) else 0.0
 
 
 def fourth_axis(path: Path) -> tuple[int, float] | None:
@@ -115,7 +116,7 @@ def fourth_axis(path: Path) -> tuple[int, float] | None:
         As :func:`time_step_s` has it; None for one volume, and for what cannot be read.
     """
     try:
-        with _damage_told(path), _opened(path) as stream:
+        with _as_read_error(path), _opened(path) as stream:
             kind = _image_class(stream).header_class
             header = kind(stream.read(kind.template_dtype.itemsize), check=False)
             count = math.prod(header.get_data_shape()[3:])
@@ -128,11 +129,11 @@ def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:
     """The nibabel image and its stored numbers before scaling, shape as in the header."""
     import nibabel as nib
 
-    with _damage_told(path), _opened(path) as stream:
+    with _as_read_error(path), _opened(path) as stream:
         holder = nib.fileholders.FileHolder(fileobj=stream)
         image = _image_class(stream).from_file_map({"header": holder, "image": holder}, mmap=False)
-        promised = math.prod(image.header.get_data_shape()) * image.get_data_dtype().itemsize
-        check_growth(path, promised)
+        stated_bytes = math.prod(image.header.get_data_shape()) * image.get_data_dtype().itemsize
+        check_growth(path, stated_bytes)
         raw = np.asarray(image.dataobj.get_unscaled())
         while stream.read(1 << 20):  # the checksum of a gzip file stands at its very end
             pass
@@ -165,7 +166,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _as_read_error(path: Path) -> Iterator[None]:
     """Turn what nibabel and gzip raise about a damaged file into one `ReadError`."""
     from isal import isal_zlib
     from nibabel.filebasedimages import ImageFileError
@@ -257,8 +258,7 @@ def _is_near_half_turn(header: Any) -> bool:
 def _corner_distance_mm(grid: Grid, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float:
     """Largest distance in mm between corner voxels under two affines."""
     last = np.asarray(grid.shape) - 1
-    corners = ((np.arange(8)[:, None] >> np.arange(3)) & 1) * last
-    offsets = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
+    offsets = (CORNERS * last) @ (first - second)[:3, :3].T + (first - second)[:3, 3]
     return float(np.linalg.norm(offsets, axis=1).max())
 
 

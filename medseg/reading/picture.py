@@ -128,9 +128,9 @@ def _check_end(path: Path, kind: str) -> None:
 
 def _check_size(path: Path, size: tuple[int, ...], components: int) -> None:
     if math.prod(size) * components > _MOST_PIXELS:
-        words = " x ".join(str(count) for count in size)
+        extent = " x ".join(str(count) for count in size)
         raise ReadError(
-            f"{path.name} has {words} pixels, more than fit into memory; cut it into pieces",
+            f"{path.name} has {extent} pixels, more than fit into memory; cut it into pieces",
             code="TOO_LARGE",
         )
 

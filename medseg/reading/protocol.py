@@ -1,7 +1,7 @@
 """What a file format must offer to be read: a file in this folder with these functions.
 
 A module may offer `read`, `read_labels` or both; `recognises` is always needed. The file name is
-the public name of the format, and the room finds it without a registry.
+the public name of the format.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ class SegmentSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     overlaps: Overlaps = "refuse"
 
     def __post_init__(self) -> None:
-        known = get_args(Overlaps)
-        if self.overlaps not in known:
-            raise InputError(f"overlaps is '{self.overlaps}'; known are {', '.join(known)}")
+        options = get_args(Overlaps)
+        if self.overlaps not in options:
+            raise InputError(f"overlaps is '{self.overlaps}'; known are {', '.join(options)}")
 
     def numbers(self, names: Mapping[int, str]) -> tuple[int, ...]:
         """Numbers of the segments to take.
@@ -57,8 +57,8 @@ class SegmentSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         LabelError
             Code ``UNKNOWN_LABEL``, when there is no such segment; those that there are are listed.
         """
-        wanted = (_number(one, names) for one in self.segments or names)
-        return tuple(dict.fromkeys(wanted))
+        numbers = (_number(segment, names) for segment in self.segments or names)
+        return tuple(dict.fromkeys(numbers))
 
 
 EVERYTHING = SegmentSelection()
@@ -81,22 +81,22 @@ def select(labels: LabelMap, choice: SegmentSelection) -> LabelMap:
     """
     if not choice.segments:
         return labels
-    wanted = choice.numbers({label.value: label.name for label in labels.table})
-    rows = tuple(label for label in labels.table if label.value in wanted)
-    values = np.where(np.isin(labels.values, wanted), labels.values, 0)
+    selected = choice.numbers({label.value: label.name for label in labels.table})
+    rows = tuple(label for label in labels.table if label.value in selected)
+    values = np.where(np.isin(labels.values, selected), labels.values, 0)
     return LabelMap(values, labels.grid, LabelTable(rows), labels.provenance)
 
 
-def _number(wanted: int | str, names: Mapping[int, str]) -> int:
+def _number(segment: int | str, names: Mapping[int, str]) -> int:
     """The number of the segment with this label or number."""
     by_name = {name: number for number, name in names.items()}
-    if wanted in by_name:
-        return by_name[str(wanted)]
-    text = str(wanted).strip()
+    if segment in by_name:
+        return by_name[str(segment)]
+    text = str(segment).strip()
     if text.isdecimal() and int(text) in names:
         return int(text)
-    known = ", ".join(f"{number} ({name})" for number, name in names.items())
+    listing = ", ".join(f"{number} ({name})" for number, name in names.items())
     raise LabelError(
-        f"there is no segment or label '{wanted}'; there are: {known or 'none'}",
+        f"there is no segment or label '{segment}'; there are: {listing or 'none'}",
         code="UNKNOWN_LABEL",
     )

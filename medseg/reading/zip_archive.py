@@ -62,7 +62,7 @@ def read_by_policy(
     The form is that of :class:`medseg.reading.protocol.RepairingReader`.
     """
     with unpacked(path, progress=progress) as folder:
-        stack, more = choose(list_stacks(folder, progress=progress), series, path)
+        stack, selection_notes = choose(list_stacks(folder, progress=progress), series, path)
         scan = read_stack(stack, policies=policies, progress=progress)
     note = "read from a zip archive: to write DICOM SEG, unpack it and give the folder"
     source = dataclasses.replace(
@@ -70,7 +70,7 @@ def read_by_policy(
         files=(path,),
         instance_uids=(),
         native=None,
-        notes=(*scan.provenance.notes, *more, note),
+        notes=(*scan.provenance.notes, *selection_notes, note),
     )
     return dataclasses.replace(scan, provenance=source)
 
@@ -92,13 +92,13 @@ def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="medseg-") as name:
         folder = Path(name, path.stem)  # named in messages
         folder.mkdir()
-        with in_file(path), _damage_told():
+        with in_file(path), _as_read_error():
             _unpack_all(path, folder, progress)
         yield folder
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _as_read_error() -> Iterator[None]:
     """Turn what zipfile raises into one `ReadError`."""
     try:
         yield
@@ -115,9 +115,9 @@ def _unpack_all(path: Path, folder: Path, progress: Progress) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         _check_entries(entries, size)
-        left = _allowance(size)
+        budget = _allowance(size)
         for number, entry in enumerate(entries):
-            left -= _unpack(archive, entry, folder / f"{number:05d}", left)
+            budget -= _unpack(archive, entry, folder / f"{number:05d}", budget)
             progress(number + 1, len(entries), "unpacking")
 
 
@@ -136,10 +136,10 @@ def _check_directory(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
         tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
+    record = tail.rfind(b"PK\x05\x06")
+    if record < 0 or len(tail) < record + 22:
         raise zipfile.BadZipFile
-    entries, length = struct.unpack("<HI", tail[at + 10 : at + 16])
+    entries, length = struct.unpack("<HI", tail[record + 10 : record + 16])
     if length > _MOST_DIRECTORY or entries > _MOST_ENTRIES:
         raise _too_large()
 
@@ -160,13 +160,13 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
         raise _too_large()
 
 
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budget: int) -> int:
     """Write one entry; its true size in bytes."""
     written = 0
     with archive.open(entry) as source, target.open("wb") as file:
         while chunk := source.read(_CHUNK):
             written += len(chunk)
-            if written > left:
+            if written > budget:
                 raise _too_large()
             file.write(chunk)
     return written

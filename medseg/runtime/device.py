@@ -1,4 +1,4 @@
-"""Which device to compute on, told in plain words, and its fast number format."""
+"""Which device to compute on, its description for a person, and its fast number format."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def choose_device(name: str = "auto") -> Device:
         return _cuda(name)
     if kind == "mps" and torch.backends.mps.is_available():
         return Device(torch.device("mps"), None, "Apple GPU (mps), float32")
-    there = "cpu" + (", cuda" if torch.cuda.is_available() else "")
+    devices = "cpu" + (", cuda" if torch.cuda.is_available() else "")
     raise InputError(
-        f"device '{name}' is not available on this machine; use one of: auto, {there}",
+        f"device '{name}' is not available on this machine; use one of: auto, {devices}",
         code="NO_DEVICE",
     )
 
@@ -74,9 +74,9 @@ def _cuda(name: str) -> Device:
         raise InputError(f"device '{name}' does not exist; this machine has {count} CUDA device(s)")
     half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     free, total = torch.cuda.mem_get_info(index)
-    words = f"{torch.cuda.get_device_name(index)} ({name}), {free / 2**30:.0f} of "
-    words += f"{total / 2**30:.0f} GiB free, {str(half).removeprefix('torch.')}"
-    return Device(device, half, words)
+    description = f"{torch.cuda.get_device_name(index)} ({name}), {free / 2**30:.0f} of "
+    description += f"{total / 2**30:.0f} GiB free, {str(half).removeprefix('torch.')}"
+    return Device(device, half, description)
 
 
 @functools.cache
@@ -85,8 +85,8 @@ def _cpu() -> Device:
     half = torch.bfloat16 if _cpu_has_fast_bfloat16() else None
     count = torch.get_num_threads()
     threads = "1 thread" if count == 1 else f"{count} threads"
-    words = f"CPU, {threads}, {'bfloat16' if half else 'float32'}"
-    return Device(torch.device("cpu"), half, words)
+    description = f"CPU, {threads}, {'bfloat16' if half else 'float32'}"
+    return Device(torch.device("cpu"), half, description)
 
 
 def _cpu_has_fast_bfloat16() -> bool:

@@ -1,4 +1,4 @@
-"""Progress and cancel: one small callable that long work calls and a door passes in."""
+"""Progress and cancel: one small callable that long work calls and the caller passes in."""
 
 from __future__ import annotations
 

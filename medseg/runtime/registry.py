@@ -8,42 +8,32 @@ from types import ModuleType
 
 from medseg.errors import PlanError
 
-_CONTRACT = "protocol"  # what every part of a room offers; no part itself
+_CONTRACT = "protocol"  # what every module of such a package offers; none of them itself
 
 
-def names(room: str) -> tuple[str, ...]:
-    """Names of the parts in a package: its public modules but ``protocol``, sorted.
-
-    Parameters
-    ----------
-    room : str
-        Dotted package name, such as ``"medseg.networks"``.
-    """
-    package = importlib.import_module(room)
+def names(package: str) -> tuple[str, ...]:
+    """Names of the parts in a package (``"medseg.networks"``): its public modules, sorted."""
+    path = importlib.import_module(package).__path__
     return tuple(
         sorted(
             module.name
-            for module in pkgutil.iter_modules(package.__path__)
+            for module in pkgutil.iter_modules(path)
             if not module.ispkg and module.name != _CONTRACT and module.name[0] != "_"
         )
     )
 
 
-def load(room: str, name: str) -> ModuleType:
-    """The part called `name`.
-
-    Parameters
-    ----------
-    room : str
-    name : str
-        A name that :func:`names` lists.
+def load(package: str, name: str) -> ModuleType:
+    """The part of a package called `name`.
 
     Raises
     ------
     PlanError
         When there is no such part; the message lists those there are.
     """
-    known = names(room)
-    if name not in known:
-        raise PlanError(f"no '{name}' in {room}; it holds: {', '.join(known)}", code="UNKNOWN_NAME")
-    return importlib.import_module(f"{room}.{name}")
+    parts = names(package)
+    if name not in parts:
+        raise PlanError(
+            f"no '{name}' in {package}; it holds: {', '.join(parts)}", code="UNKNOWN_NAME"
+        )
+    return importlib.import_module(f"{package}.{name}")

@@ -55,12 +55,14 @@ def mean_uncertainty(
 
     from medseg.inference import Options
 
-    found = predictor.run(scan, Options(uncertainty=True), progress=progress)
-    inside = found.labels.values > 0
+    prediction = predictor.run(scan, Options(uncertainty=True), progress=progress)
+    inside = prediction.labels.values > 0
     around = ndimage.binary_dilation(inside, iterations=BORDER_VOXELS)
-    if found.uncertainty is None:
+    if prediction.uncertainty is None:
         raise AssertionError("an uncertainty map was asked for")
-    doubts = found.uncertainty.voxels[0][around] if around.any() else found.uncertainty.voxels
+    doubts = (
+        prediction.uncertainty.voxels[0][around] if around.any() else prediction.uncertainty.voxels
+    )
     return Uncertainty(
         mean_percent=float(np.mean(doubts, dtype=np.float64)),
         found_ml=int(inside.sum()) * scan.grid.voxel_volume_mm3 / 1000.0,

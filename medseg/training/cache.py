@@ -17,7 +17,8 @@ from medseg.preprocessing import prepare_image, prepare_labels
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
 
-PLACES_PER_LABEL = 5_000
+VOXELS_PER_CLASS = 5_000
+"""At most so many voxels of a class are remembered as centres of patches."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Prepared:
     labels : ndarray of uint8, shape (I, J, K)
         Class indices (0, 1, 2... in the order of the label table), or `IGNORE` where nobody
         judged; mapped from disk.
-    places : tuple of ndarray, each of shape (n, 3)
+    foreground_voxels : tuple of ndarray, each of shape (n, 3)
         For each class but the background some of its voxels; empty when it is absent.
     """
 
     image: npt.NDArray[np.float32]
     labels: npt.NDArray[np.uint8]
-    places: tuple[npt.NDArray[Any], ...]
+    foreground_voxels: tuple[npt.NDArray[Any], ...]
 
 
 def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prepared:
@@ -57,13 +58,13 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
         image, _ = prepare_image(scan, plan)
         classes = class_indices(prepare_labels(truth, plan), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)
-        _save(image_file, image.numpy())
-        _save(label_file, classes)
+        save_array(image_file, image.numpy())
+        save_array(label_file, classes)
     labels = np.load(label_file, mmap_mode="r")
     return Prepared(
         image=np.load(image_file, mmap_mode="r"),
         labels=labels,
-        places=_places(labels, len(dataset.labels)),
+        foreground_voxels=_foreground_voxels(labels, len(dataset.labels)),
     )
 
 
@@ -87,17 +88,19 @@ def class_indices(values: npt.NDArray[Any], table: LabelTable) -> npt.NDArray[np
     LabelError
         When there are more structures than class indices.
     """
-    known = table.structures.values
-    if len(known) >= IGNORE:
-        raise LabelError(f"{len(known)} labels are too many; a network learns {IGNORE - 1} at most")
+    structures = table.structures.values
+    if len(structures) >= IGNORE:
+        raise LabelError(
+            f"{len(structures)} labels are too many; a network learns {IGNORE - 1} at most"
+        )
     lookup = np.zeros(max(table.values) + 1, np.uint8)
-    lookup[list(known)] = np.arange(1, len(known) + 1)
+    lookup[list(structures)] = np.arange(1, len(structures) + 1)
     if table.ignored is not None:
         lookup[table.ignored] = IGNORE
     return np.asarray(lookup[values])
 
 
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array so that `path` is whole or absent."""
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     with scratch.open("wb") as stream:
@@ -105,11 +108,11 @@ def _save(path: Path, array: npt.NDArray[Any]) -> None:
     scratch.replace(path)
 
 
-def _places(labels: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray[Any], ...]:
-    """Up to `PLACES_PER_LABEL` evenly spread voxels of each class."""
-    found = []
+def _foreground_voxels(labels: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray[Any], ...]:
+    """Evenly spread voxels of each class."""
+    of_classes = []
     for index in range(1, classes + 1):
-        places = np.argwhere(labels == index)
-        step = max(1, len(places) // PLACES_PER_LABEL)
-        found.append(places[::step].astype(np.int32))
-    return tuple(found)
+        voxels = np.argwhere(labels == index)
+        step = max(1, len(voxels) // VOXELS_PER_CLASS)
+        of_classes.append(voxels[::step].astype(np.int32))
+    return tuple(of_classes)

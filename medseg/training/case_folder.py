@@ -25,7 +25,7 @@ from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.writing import atomic, write_labels, write_scan
 
 SIDECAR = "cases.json"
-LABELS, ABOUT = "labels.json", "dataset.json"
+LABELS, DATASET = "labels.json", "dataset.json"
 Status = Literal["raw", "draft", "reviewed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 """From "nobody looked" to "may be learnt from"."""
@@ -129,7 +129,7 @@ class CaseFolder:
         _make(self.path)
         with FileLock(self.path / ".cases.lock", timeout=60):
             record = self._record(scan, status, name)
-            self._write_about(scan)
+            self._write_dataset_json(scan)
             self._write_case(scan, labels, record.name)
             self._write_records([*self._others(record.name), record])
         return record
@@ -143,10 +143,10 @@ class CaseFolder:
             When there is no such case.
         """
         with FileLock(self.path / ".cases.lock", timeout=60):
-            known = [record for record in self.records() if record.name == name]
-            if not known:
+            records = [record for record in self.records() if record.name == name]
+            if not records:
                 raise InputError(f"'{self.path}' holds no case '{name}'; add it first")
-            changed = msgspec.structs.replace(known[0], status=status)
+            changed = msgspec.structs.replace(records[0], status=status)
             self._write_records([*self._others(name), changed])
 
     def files(self, name: str) -> tuple[Path, Path]:
@@ -161,26 +161,26 @@ class CaseFolder:
         for record in self.records():
             if record.digest == digest:
                 return msgspec.structs.replace(record, status=status)
-        chosen = name.strip() or f"case-{digest[:_DIGITS]}"
-        if not _NAME.fullmatch(chosen):
+        name = name.strip() or f"case-{digest[:_DIGITS]}"
+        if not _NAME.fullmatch(name):
             raise InputError(
-                f"a case cannot be called '{chosen}': use up to 64 letters, digits, '.', '-', '_'"
+                f"a case cannot be called '{name}': use up to 64 letters, digits, '.', '-', '_'"
             )
-        if any(file.exists() for file in self.files(chosen)) and self._is_taken(chosen):
-            raise InputError(f"another scan is called '{chosen}' already; choose another name")
-        return CaseRecord(name=chosen, digest=digest, status=status)
+        if any(file.exists() for file in self.files(name)) and self._is_taken(name):
+            raise InputError(f"another scan is called '{name}' already; choose another name")
+        return CaseRecord(name=name, digest=digest, status=status)
 
     def _is_taken(self, name: str) -> bool:
         """Whether a case of that name is complete; half of one is what a crash left."""
         return all(file.exists() for file in self.files(name))
 
-    def _write_about(self, scan: Scan) -> None:
+    def _write_dataset_json(self, scan: Scan) -> None:
         """dataset.json with the first case; later ones must be of its kind."""
-        file = self.path / ABOUT
+        file = self.path / DATASET
         channels = read_json(file).get("channel_names")
         if not isinstance(channels, dict):
-            word = scan.modality or "unknown"
-            names = {str(number): word for number in range(scan.channels)}
+            modality = scan.modality or "unknown"
+            names = {str(number): modality for number in range(scan.channels)}
             about = {"name": self.path.resolve().name, "channel_names": names}
             _write_text(file, json.dumps(about, indent=2) + "\n")
             return
@@ -189,10 +189,10 @@ class CaseFolder:
                 f"the scan has {scan.channels} channel(s) and those of '{self.path.name}' have"
                 f" {len(channels)}; keep scans of another kind in another folder"
             )
-        known = str(channels.get("0", ""))
-        if scan.modality and known not in (scan.modality, "unknown"):
+        modality = str(channels.get("0", ""))
+        if scan.modality and modality not in (scan.modality, "unknown"):
             raise InputError(
-                f"the scan is {scan.modality} and those of '{self.path.name}' are {known}; keep"
+                f"the scan is {scan.modality} and those of '{self.path.name}' are {modality}; keep"
                 " scans of another kind in another folder"
             )
 
@@ -218,15 +218,15 @@ def scan_digest(scan: Scan) -> str:
     str
         64 hexadecimal digits.
     """
-    whole = hashlib.sha256()
-    known = scan.provenance
-    if known.series_uid:
-        whole.update("\n".join((known.series_uid, *known.instance_uids)).encode())
-        return whole.hexdigest()
-    whole.update(np.array([*scan.voxels.shape, *scan.grid.affine.ravel()], np.float64).tobytes())
+    digest = hashlib.sha256()
+    source = scan.provenance
+    if source.series_uid:
+        digest.update("\n".join((source.series_uid, *source.instance_uids)).encode())
+        return digest.hexdigest()
+    digest.update(np.array([*scan.voxels.shape, *scan.grid.affine.ravel()], np.float64).tobytes())
     for channel in scan.voxels:
-        whole.update(np.ascontiguousarray(channel).data)
-    return whole.hexdigest()
+        digest.update(np.ascontiguousarray(channel).data)
+    return digest.hexdigest()
 
 
 def numbered_as(labels: LabelMap, table: LabelTable) -> LabelMap:

@@ -16,12 +16,16 @@ from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
 from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, read_folds
+from medseg.training.stored_names import table_in_files
 from medseg.volume import LabelMap, LabelTable, Scan
-from medseg.volume.label_map import present_values
 
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+CROPPED = (".seg.nrrd", ".dcm")
+"""Segmentations that may leave out what lies around the structures, as 3D Slicer's do."""
+VOLUMES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Taken only where no label map is a volume: beside volumes they are previews."""
+NO_VOLUMES = (".sr.dcm", ".rtstruct.dcm")
+"""What medseg writes beside a DICOM SEG."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Dataset:
         first = scans[0]
         for path, scan in zip(case.images[1:], scans[1:], strict=True):
             _check_same(first, scan.grid, f"channel '{path.name}'")
-        truth = self._truth(case)
+        truth = self._truth(case, first)
         _check_same(first, truth.grid, f"label map '{case.label.name}'")
         voxels = np.concatenate([scan.voxels for scan in scans]) if scans[1:] else first.voxels
         scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
@@ -144,18 +148,22 @@ class Dataset:
             )
         return replace(self, annotated=table, stored=self.annotated)
 
-    def _truth(self, case: Case) -> LabelMap:
+    def _truth(self, case: Case, scan: Scan) -> LabelMap:
         """The label map of a case; values of regions become that of the innermost one."""
+        table = self.stored or self.annotated
+        if self.regions:
+            table = value_table(self.regions, self.annotated)
+        like = scan if case.label.name.endswith(CROPPED) else None
+        labels = read_labels(case.label, table=table, like=like)
         if self.stored is not None:
-            return numbered_as(read_labels(case.label, table=self.stored), self.annotated)
+            return numbered_as(labels, self.annotated)
         if not self.regions:
-            return read_labels(case.label, table=self.annotated)
-        found = read_labels(case.label, table=value_table(self.regions, self.annotated))
+            return labels
         parts = part_of_value(self.regions)
-        lookup = np.arange(int(found.values.max(initial=0)) + 1, dtype=found.values.dtype)
+        lookup = np.arange(int(labels.values.max(initial=0)) + 1, dtype=labels.values.dtype)
         for value in set(parts) & set(range(len(lookup))):
             lookup[value] = parts[value]
-        return replace(found, values=lookup[found.values], table=self.annotated)
+        return replace(labels, values=lookup[labels.values], table=self.annotated)
 
 
 def open_dataset(
@@ -172,8 +180,8 @@ def open_dataset(
     ----------
     path : str or Path
         A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw or MSD, with
-        ``dataset.json``), or with ``images/`` and ``labels/`` (``dataset.json`` or
-        ``labels.json`` optional).
+        ``dataset.json``), or with ``images/`` and ``labels/``. Where neither ``dataset.json`` nor
+        ``labels.json`` says what the labels mean, names stored in the label maps do.
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
@@ -188,6 +196,8 @@ def open_dataset(
     ------
     InputError
         When the folder is no dataset, or images and labels do not pair up.
+    LabelError
+        When label maps that name their labels themselves contradict one another.
     """
     root = Path(path)
     images, truths = _folders(root)
@@ -209,17 +219,17 @@ def open_dataset(
 
 def _checked(root: Path, cases: tuple[Case, ...], status: Status) -> tuple[Case, ...]:
     """The cases that were checked far enough; all in a folder that keeps no list."""
-    known = names_from(root, status)
-    if known is None:
+    names = names_from(root, status)
+    if names is None:
         return cases
-    kept = tuple(case for case in cases if case.name in known)
-    if not kept:
+    checked = tuple(case for case in cases if case.name in names)
+    if not checked:
         raise InputError(
             f"'{root}' holds {len(cases)} case(s) but none that is {status}; mark cases as {status}"
             " first, or take those of a lower status (--cases draft)",
             code="NONE_REVIEWED",
         )
-    return kept
+    return checked
 
 
 def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:
@@ -245,67 +255,62 @@ def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
     """File name without its image suffix, folder name for a DICOM folder, None for others."""
     if path.is_dir():
         return path.name
-    for suffix in suffixes:
-        if path.name.endswith(suffix) and not path.name.startswith("."):
-            return path.name.removesuffix(suffix)
-    return None
+    if path.name.startswith(".") or path.name.endswith(NO_VOLUMES):
+        return None
+    return next(
+        (path.name.removesuffix(suffix) for suffix in suffixes if path.name.endswith(suffix)), None
+    )
 
 
 def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
     """Match images to labels by name; nnU-Net's ``_0000`` counts channels."""
     suffixes = VOLUMES if any(_stem(path, VOLUMES) for path in labels.iterdir()) else PICTURES
-    found = _by_stem(images, suffixes, channels=nnunet)
+    scans = _by_stem(images, suffixes, channels=nnunet)
     truths = _by_stem(labels, suffixes, channels=False)
-    lonely = sorted(set(found) ^ set(truths))
-    if lonely:
+    unpaired = sorted(set(scans) ^ set(truths))
+    if unpaired:
         raise InputError(
-            f"{len(lonely)} case(s) have an image or a label but not both, such as '{lonely[0]}',"
-            f" in '{images.parent}'; add the missing files or move these away"
+            f"{len(unpaired)} case(s) have an image or a label but not both, such as"
+            f" '{unpaired[0]}', in '{images.parent}'; add the missing files or move these away"
         )
-    if not found:
+    if not scans:
         raise InputError(f"no images ({', '.join(VOLUMES + PICTURES)}) in '{images}'")
-    return tuple(Case(name, tuple(found[name]), truths[name][0]) for name in sorted(found))
+    return tuple(Case(name, tuple(scans[name]), truths[name][0]) for name in sorted(scans))
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...], *, channels: bool) -> dict[str, list[Path]]:
     """Files of each case; several only where they are channels."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         stem = _stem(path, suffixes)
         if stem is None:
             continue
-        paths = found.setdefault(stem[:-5] if channels else stem, [])
+        paths = files.setdefault(stem[:-5] if channels else stem, [])
         paths.append(path)
         if len(paths) > 1 and not channels:
             raise InputError(
                 f"'{paths[0].name}' and '{path.name}' in '{folder}' would be one case; keep one of"
                 " them"
             )
-    return found
+    return files
 
 
 def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
-    """Labels from labels.json or dataset.json, else from the values of every label map."""
+    """Labels from labels.json or dataset.json, else from every label map."""
     if plain := read_json(root / "labels.json"):
         return meaning_of(plain, where=root / "labels.json")
     if isinstance(about.get("labels"), dict):
         return meaning_of(about, where=root / "dataset.json")
-    values: set[int] = set()
-    for case in cases:
-        values |= set(read_labels(case.label).table.values) & set(
-            present_values(read_labels(case.label).values)
-        )
-    return Meaning(LabelTable.of({value: f"label {value}" for value in values if value > 0}))
+    return Meaning(table_in_files(case.label for case in cases))
 
 
 def _modality(about: Json) -> str:
     """CT or MR when the first channel's name says so."""
     channels = about.get("channel_names") or about.get("modality") or {}
-    first = str(channels.get("0", "")) if isinstance(channels, dict) else ""
-    word = first.upper()
-    if word.startswith("CT"):
+    first = str(channels.get("0", "")).upper() if isinstance(channels, dict) else ""
+    if first.startswith("CT"):
         return "CT"
-    return "MR" if word.startswith(("MR", "T1", "T2", "FLAIR")) else ""
+    return "MR" if first.startswith(("MR", "T1", "T2", "FLAIR")) else ""
 
 
 def _check_same(scan: Scan, grid: Any, what: str) -> None:

@@ -26,13 +26,13 @@ class Finding:
     ----------
     severity : {"error", "warning"}
         With an error the training would stop.
-    words : str
+    message : str
     case : str
         Name of the case it is about, or ``""`` for the whole dataset.
     """
 
     severity: Severity
-    words: str
+    message: str
     case: str = ""
 
 
@@ -73,7 +73,7 @@ class DatasetReport:
         """Whether nothing was found that would stop a training."""
         return all(finding.severity != "error" for finding in self.findings)
 
-    def present(self, structure: str) -> int:
+    def case_count(self, structure: str) -> int:
         """In how many cases a structure is."""
         return sum(case.volumes_ml.get(structure, 0.0) > 0 for case in self.cases)
 
@@ -92,8 +92,9 @@ def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> DatasetRe
         progress(done, len(dataset.cases), "checking")
         cases.append(_facts(dataset, case))
     own = [finding for case in cases for finding in case.findings]
-    found = [*own, *_about_all(dataset, cases)]
-    return DatasetReport(tuple(cases), tuple(sorted(found, key=lambda one: one.severity)))
+    findings = [*own, *_about_all(dataset, cases)]
+    findings.sort(key=lambda finding: finding.severity)
+    return DatasetReport(tuple(cases), tuple(findings))
 
 
 def _facts(dataset: Dataset, case: Case) -> CaseFacts:
@@ -108,8 +109,8 @@ def _facts(dataset: Dataset, case: Case) -> CaseFacts:
     held = {name: volumes.get(name, 0.0) for name in dataset.labels.names}
     if any(held.values()):
         return CaseFacts(case.name, held)
-    words = f"{case.name}: its label map is empty; correct it, or leave it out"
-    return CaseFacts(case.name, held, (Finding("warning", words, case.name),))
+    message = f"{case.name}: its label map is empty; correct it, or leave it out"
+    return CaseFacts(case.name, held, (Finding("warning", message, case.name),))
 
 
 def _about_all(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Finding]:
@@ -122,5 +123,5 @@ def _about_all(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Finding
     for name in dataset.labels.names:
         count = sum(case.volumes_ml.get(name, 0.0) > 0 for case in cases)
         if count < RARE_CASES:
-            words = "no case" if count == 0 else "one case only"
-            yield Finding("warning", f"'{name}' is in {words}, so it can hardly be learnt")
+            where = "no case" if count == 0 else "one case only"
+            yield Finding("warning", f"'{name}' is in {where}, so it can hardly be learnt")

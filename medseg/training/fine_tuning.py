@@ -87,7 +87,7 @@ def plan_of(package: ModelPackage, plan: Plan | None) -> Plan:
 def save_parent(run: Path, package: ModelPackage) -> None:
     """Write down, in the run, what it starts from."""
     manifest = package.manifest
-    start = ParentModel(
+    parent = ParentModel(
         name=manifest.name,
         version=manifest.version,
         sha256=manifest.weights.sha256,
@@ -96,16 +96,16 @@ def save_parent(run: Path, package: ModelPackage) -> None:
         modality=manifest.card.modality,
         labels=manifest.labels,
     )
-    (run / FILE).write_bytes(encode(start))
+    (run / FILE).write_bytes(encode(parent))
 
 
-def read_start(run: Path) -> ParentModel | None:
+def read_parent(run: Path) -> ParentModel | None:
     """What a run started from; None when it started from random weights."""
     file = run / FILE
     return decode(file.read_bytes(), ParentModel, where=str(file)) if file.is_file() else None
 
 
-def take_weights(network: nn.Module, package: ModelPackage, start: ParentModel) -> None:
+def load_parent_weights(network: nn.Module, package: ModelPackage, parent: ParentModel) -> None:
     """Give `network` the weights of the model the run started from.
 
     Raises
@@ -115,10 +115,10 @@ def take_weights(network: nn.Module, package: ModelPackage, start: ParentModel) 
     InputError
         When the package holds another model than the run started from.
     """
-    if package.manifest.weights.sha256 != start.sha256:
+    if package.manifest.weights.sha256 != parent.sha256:
         raise InputError(
-            f"'{package.folder}' holds another model than the '{start.name}' this run started from;"
-            " put that one back or start a new run"
+            f"'{package.folder}' holds another model than the '{parent.name}' this run started"
+            " from; put that one back or start a new run"
         )
     network.load_state_dict(package.load_network().state_dict())
 
@@ -131,19 +131,19 @@ def score_before(run: Path) -> dict[str, float]:
 
 def with_parent(manifest: Manifest, run: Path) -> Manifest:
     """The manifest with what the run started from, and the licence that comes with it."""
-    start = read_start(run)
-    if start is None:
+    parent = read_parent(run)
+    if parent is None:
         return manifest
-    told = {"started from": f"{start.name} {start.version}", "its weights": start.sha256}
+    facts = {"started from": f"{parent.name} {parent.version}", "its weights": parent.sha256}
     before = score_before(run).get("foreground")
     if before is not None:
-        told["its mean Dice on the same cases"] = f"{before:.4f}"
-    summary = f"{manifest.card.summary.rstrip('.')}, starting from {start.name}."
+        facts["its mean Dice on the same cases"] = f"{before:.4f}"
+    summary = f"{manifest.card.summary.rstrip('.')}, starting from {parent.name}."
     card = structs.replace(
         manifest.card,
         summary=summary,
-        licence=start.licence,
-        attribution=start.attribution,
-        modality=manifest.card.modality or start.modality,
+        licence=parent.licence,
+        attribution=parent.attribution,
+        modality=manifest.card.modality or parent.modality,
     )
-    return structs.replace(manifest, card=card, provenance={**manifest.provenance, **told})
+    return structs.replace(manifest, card=card, provenance={**manifest.provenance, **facts})

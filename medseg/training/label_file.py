@@ -127,7 +127,7 @@ def _ignored(names: Json, regions: tuple[Region, ...], where: Path) -> int | Non
     value = names.get(IGNORE)
     if value is None:
         return None
-    taken = {one for region in regions for one in region.values}
+    taken = {number for region in regions for number in region.values}
     if not isinstance(value, int) or value in taken:
         raise LabelError(
             f"label '{IGNORE}' of '{where}' has the value {value}; give one whole number that no"

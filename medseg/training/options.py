@@ -94,5 +94,5 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     @property
     def peak_rate(self) -> float:
         """The learning rate at its peak."""
-        usual = LEARNING_RATE if self.start is None else FINE_TUNING_RATE
-        return self.learning_rate or usual
+        default = LEARNING_RATE if self.start is None else FINE_TUNING_RATE
+        return self.learning_rate or default

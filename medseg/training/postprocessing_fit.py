@@ -123,9 +123,9 @@ def fit(
     InputError
         When no example holds a label, neither truly nor by the network.
     """
-    classes = max((len(one.probabilities_LIJK) for one in examples), default=1)
+    classes = max((len(example.probabilities_LIJK) for example in examples), default=1)
     search = _Search(examples, range(1, classes), {}, least_gain, progress)
-    start = search.scored((), [_classes(one.probabilities_LIJK) for one in examples])
+    start = search.scored((), [_classes(example.probabilities_LIJK) for example in examples])
     best = search.label_steps(_CrfSearch(examples, search).best(start))
     return Fitting(postprocessing=best.choices, dice_without=start.dice, dice_with=best.dice)
 
@@ -162,10 +162,10 @@ def fit_label_steps(
     InputError
         When no example holds a region, neither truly nor by the model.
     """
-    labels = sorted(one[0] for one in regions)
-    named = {str(one[0]): one for one in regions}
+    labels = sorted(classes[0] for classes in regions)
+    named = {str(classes[0]): classes for classes in regions}
     search = _Search(examples, labels, named, least_gain, progress)
-    start = search.scored((), [one.classes_IJK for one in examples])
+    start = search.scored((), [example.classes_IJK for example in examples])
     best = search.label_steps(start)
     return Fitting(postprocessing=best.choices, dice_without=start.dice, dice_with=best.dice)
 
@@ -199,8 +199,8 @@ class _Search:
                 for label in self.labels
                 if self._with_step(best, step, (label,)).dice > best.dice
             ]
-            found = self._with_step(best, step, tuple(labels)) if labels else best
-            best = found if found.dice - best.dice >= self.least_gain else best
+            trial = self._with_step(best, step, tuple(labels)) if labels else best
+            best = trial if trial.dice - best.dice >= self.least_gain else best
         return best
 
     def scored(self, choices: tuple[Component, ...], maps: list[npt.NDArray[Any]]) -> _State:
@@ -208,12 +208,11 @@ class _Search:
         names = {label: str(label) for label in self.labels}
         table = LabelTable.of({**names, IGNORED_CLASS: IGNORE})
         rows = {}
-        for number, (one, found) in enumerate(zip(self.examples, maps, strict=True)):
-            grid = Grid(found.shape, np.diag((*one.spacing_mm, 1.0)))
-            truth = LabelMap(one.truth_IJK, grid, table)
-            rows[str(number)] = by_region(
-                overlap, LabelMap(found, grid, table), truth, self.regions
-            )
+        for number, (example, classes_IJK) in enumerate(zip(self.examples, maps, strict=True)):
+            grid = Grid(classes_IJK.shape, np.diag((*example.spacing_mm, 1.0)))
+            truth = LabelMap(example.truth_IJK, grid, table)
+            predicted = LabelMap(classes_IJK, grid, table)
+            rows[str(number)] = by_region(overlap, predicted, truth, self.regions)
         dice = summarise(rows)["mean"]["foreground"]["dice"] if rows else None
         if dice is None:
             raise InputError("no example holds a label, so no step can be chosen; give others")
@@ -223,8 +222,8 @@ class _Search:
         choice = Component(name=step.name, settings={**step.settings, "labels": list(labels)})
         postprocessing = build_postprocessing((choice,))
         maps = [
-            postprocessing.labels(found, spacing_mm=one.spacing_mm)
-            for one, found in zip(self.examples, state.maps, strict=True)
+            postprocessing.labels(classes_IJK, spacing_mm=example.spacing_mm)
+            for example, classes_IJK in zip(self.examples, state.maps, strict=True)
         ]
         return self.scored((*state.choices, choice), maps)
 
@@ -262,10 +261,10 @@ class _CrfSearch:
 
     def _postprocessed(self, choice: Component) -> Iterator[npt.NDArray[Any]]:
         postprocessing = build_postprocessing((choice,))
-        for one in self.examples:
+        for example in self.examples:
             yield _classes(
                 postprocessing.probabilities(
-                    one.probabilities_LIJK, one.image_CIJK, spacing_mm=one.spacing_mm
+                    example.probabilities_LIJK, example.image_CIJK, spacing_mm=example.spacing_mm
                 )
             )
 

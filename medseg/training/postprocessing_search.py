@@ -16,8 +16,9 @@ from medseg.postprocessing.protocol import Three
 from medseg.preprocessing import prepare_labels
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import class_indices
-from medseg.training.dataset import Case, Dataset
+from medseg.training.held_out import HeldOutCase
 from medseg.training.postprocessing_fit import Example, LabelExample, fit, fit_label_steps
+from medseg.training.regions import Region
 from medseg.training.validation import mean_dice
 
 MOST_CASES = 16
@@ -41,7 +42,11 @@ class PostprocessingChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
 
 def choose_postprocessing(
-    predictor: Predictor, dataset: Dataset, cases: Sequence[Case], *, progress: Progress = silent
+    predictor: Predictor,
+    cases: Sequence[HeldOutCase],
+    *,
+    regions: Sequence[Region] = (),
+    progress: Progress = silent,
 ) -> PostprocessingChoice:
     """Choose steps on every other held-out case; keep them if the rest do not suffer.
 
@@ -51,39 +56,45 @@ def choose_postprocessing(
     ----------
     predictor : Predictor
         The model, without steps.
-    dataset : Dataset
-    cases : sequence of Case
-        Held-out cases; at least one.
+    cases : sequence of HeldOutCase
+        At least one.
+    regions : sequence of Region
+        Of the dataset.
     progress : Progress, optional
         Called on the way; may raise `Cancelled`.
     """
-    chosen_on, others = cases[::2][:MOST_CASES], cases[1::2]
-    postprocessing = _fitted(predictor, dataset, chosen_on, progress)
+    fitted_on, others = cases[::2][:MOST_CASES], cases[1::2]
+    postprocessing = _fitted(predictor, fitted_on, progress)
     if not postprocessing or not others:
         return PostprocessingChoice(postprocessing=postprocessing)
-    refined = replace(predictor, postprocessing=build_postprocessing(postprocessing))
-    without = mean_dice(predictor, dataset, others, progress=progress).get("foreground")
-    with_steps = mean_dice(refined, dataset, others, progress=progress).get("foreground")
+    postprocessed = replace(predictor, postprocessing=build_postprocessing(postprocessing))
+    without, with_steps = (
+        mean_dice(model, others, regions=regions, progress=progress).get("foreground")
+        for model in (predictor, postprocessed)
+    )
     if without is None or with_steps is None:
         return PostprocessingChoice(postprocessing=postprocessing)
-    kept = postprocessing if with_steps >= without else ()
-    return PostprocessingChoice(postprocessing=kept, dice_without=without, dice_with=with_steps)
+    return PostprocessingChoice(
+        postprocessing=postprocessing if with_steps >= without else (),
+        dice_without=without,
+        dice_with=with_steps,
+    )
 
 
 def _fitted(
-    predictor: Predictor, dataset: Dataset, cases: Sequence[Case], progress: Progress
+    predictor: Predictor, cases: Sequence[HeldOutCase], progress: Progress
 ) -> tuple[Component, ...]:
     """Steps that help on some cases; none when the truth holds nothing to measure by."""
     regions = predictor.plan.regions
     if regions:
-        examples = [_labelled(predictor, dataset, case) for case in cases]
-        if not any(_is_labelled(one) for one in examples):
+        predicted = [_label_example(predictor, case) for case in cases]
+        if not any(map(_is_labelled, predicted)):
             return ()
-        return fit_label_steps(examples, regions=regions, progress=progress).postprocessing
-    seen = [held_out_example(predictor, dataset, case) for case in cases]
-    if not any(_is_labelled(one) for one in seen):
+        return fit_label_steps(predicted, regions=regions, progress=progress).postprocessing
+    examples = [held_out_example(predictor, case) for case in cases]
+    if not any(map(_is_labelled, examples)):
         return ()
-    return fit(seen, progress=progress).postprocessing
+    return fit(examples, progress=progress).postprocessing
 
 
 def _is_labelled(example: Example | LabelExample) -> bool:
@@ -91,29 +102,28 @@ def _is_labelled(example: Example | LabelExample) -> bool:
     return bool(((example.truth_IJK > 0) & (example.truth_IJK != IGNORE)).any())
 
 
-def _labelled(predictor: Predictor, dataset: Dataset, case: Case) -> LabelExample:
+def _label_example(predictor: Predictor, case: HeldOutCase) -> LabelExample:
     """Predicted and true classes of a case on its own grid, where steps on labels work."""
-    scan, truth = dataset.read(case)
-    found = predictor.predict(scan)
+    labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
     return LabelExample(
-        class_indices(found.values, found.table),
-        class_indices(truth.values, dataset.annotated),
-        truth.grid.spacing_mm,
+        class_indices(labels.values, labels.table),
+        class_indices(case.truth.values, case.truth.table),
+        case.truth.grid.spacing_mm,
     )
 
 
-def held_out_example(predictor: Predictor, dataset: Dataset, case: Case) -> Example:
+def held_out_example(predictor: Predictor, case: HeldOutCase) -> Example:
     """Probabilities, image and truth of a case on the grid the network sees."""
-    scan, truth = dataset.read(case)
-    seen = _Recorder()
-    replace(predictor, postprocessing=Postprocessing((seen,))).predict(scan)
-    classes = class_indices(prepare_labels(truth, predictor.plan), dataset.annotated)
-    return Example(seen.probabilities_LIJK, seen.image_CIJK, classes, seen.spacing_mm)
+    recorder = _Recorder()
+    recording = replace(predictor, postprocessing=Postprocessing((recorder,)))
+    recording.predict_prepared(case.image_CIJK, case.truth.grid)
+    classes = class_indices(prepare_labels(case.truth, predictor.plan), case.truth.table)
+    return Example(recorder.probabilities_LIJK, recorder.image_CIJK, classes, recorder.spacing_mm)
 
 
 @dataclass
 class _Recorder:
-    """A step that changes nothing and remembers what went through."""
+    """A step that changes nothing and keeps what it was given."""
 
     probabilities_LIJK: Tensor = field(init=False)  # noqa: N815 - axes in the name, as everywhere
     image_CIJK: Tensor = field(init=False)  # noqa: N815

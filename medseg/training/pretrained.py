@@ -22,7 +22,7 @@ from medseg.networks.encoders.protocol import Encoder
 CLASSIFIERS = ("fc.", "classifier.", "aux_classifier.", "conv_seg.")
 STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 COUNTER = ".num_batches_tracked"
-LEAST_LIKENESS = 0.75
+MIN_MATCH = 0.75
 """ResNet-152 resembles ResNet-101 by 0.67; MedicalNet's ResNet-18 ours, which learns its shortcuts
 where that one has none, by 0.85."""
 
@@ -45,7 +45,7 @@ class PretrainedReport(msgspec.Struct, frozen=True, kw_only=True):
         Keys of the file that the encoder has not.
     wrong_shape : tuple of str
         Keys of both whose shapes differ: they keep what they had.
-    homeless : tuple of str
+    dropped_norm : tuple of str
         Running statistics in the file of norms that have none (instance norm).
     ignored : tuple of str
         Keys of the file that belong to its classifier.
@@ -56,7 +56,7 @@ class PretrainedReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     wrong_shape: tuple[str, ...]
-    homeless: tuple[str, ...]
+    dropped_norm: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
@@ -92,15 +92,15 @@ def load_pretrained(
     """
     path = Path(path)
     stored = _read(path)
-    kept = {key: tensor for key, tensor in stored.items() if not key.startswith(CLASSIFIERS)}
-    _check_finite(kept, path)
-    _check_architecture(encoder, kept, path)
-    _check_axes(encoder, kept, path, inflate=inflate)
+    weights = {key: tensor for key, tensor in stored.items() if not key.startswith(CLASSIFIERS)}
+    _check_finite(weights, path)
+    _check_architecture(encoder, weights, path)
+    _check_axes(encoder, weights, path, inflate=inflate)
     own = encoder.state_dict()
     stem = _stem(encoder)
     fitted = {
         key: _fit(tensor, own[key].shape, stem=key == stem)
-        for key, tensor in kept.items()
+        for key, tensor in weights.items()
         if key in own
     }
     report = _report(own, stored, fitted)
@@ -112,15 +112,15 @@ def load_pretrained(
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, by key."""
-    found = _open(path)
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not found:
+    content = _open(path)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
         raise PackageError(f"{path} holds no state dict; give a file of weights by name")
-    odd = next((key for key, value in found.items() if not isinstance(value, Tensor)), None)
+    odd = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
     if odd is not None:
         raise PackageError(f"'{odd}' in {path} is no tensor; give a file of weights by name")
-    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
 
 
 def _open(path: Path) -> object:
@@ -144,18 +144,20 @@ def _open(path: Path) -> object:
         raise PackageError(f"cannot read the weights in {path}: {reason}") from error
 
 
-def _check_finite(kept: Mapping[str, Tensor], path: Path) -> None:
-    for key, tensor in kept.items():
+def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise PackageError(
                 f"'{key}' in {path} holds a number that is not finite; fetch the file again"
             )
 
 
-def _check_axes(encoder: Encoder, kept: Mapping[str, Tensor], path: Path, *, inflate: bool) -> None:
+def _check_axes(
+    encoder: Encoder, weights: Mapping[str, Tensor], path: Path, *, inflate: bool
+) -> None:
     """Refuse weights of 2 axes for 3 (unless inflated) and of 3 for 2."""
     dims = encoder.layout.spatial_dims
-    stored = max((tensor.ndim - 2 for tensor in kept.values()), default=dims)
+    stored = max((tensor.ndim - 2 for tensor in weights.values()), default=dims)
     if stored == dims or (inflate and stored < dims):
         return
     advice = "allow it with inflate" if stored < dims else "build the encoder with 3 axes"
@@ -164,15 +166,15 @@ def _check_axes(encoder: Encoder, kept: Mapping[str, Tensor], path: Path, *, inf
     )
 
 
-def _check_architecture(encoder: Encoder, kept: Mapping[str, Tensor], path: Path) -> None:
+def _check_architecture(encoder: Encoder, weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights that resemble the encoder too little, or another one more."""
-    own, file = _signature(encoder.state_dict()), _signature(kept)
-    likeness = _match_score(own, file)
-    if likeness == 1:
+    own, file = _signature(encoder.state_dict()), _signature(weights)
+    match = _match_score(own, file)
+    if match == 1:
         return
     others = {name: _match_score(_published(name), file) for name in names()}
     best = max(others, key=lambda name: others[name])
-    if likeness >= max(LEAST_LIKENESS, others[best]):
+    if match >= max(MIN_MATCH, others[best]):
         return
     odd = _other_width(own, file)
     if odd is not None:
@@ -180,8 +182,8 @@ def _check_architecture(encoder: Encoder, kept: Mapping[str, Tensor], path: Path
             f"'{odd}' has {file[odd]} channels in {path} and {own[odd]} in the encoder; published"
             " weights fit only their own architecture at a width of 1"
         )
-    known = others[best] >= LEAST_LIKENESS
-    guess = f"it looks like {best}" if known else f"it is none of: {', '.join(names())}"
+    is_similar = others[best] >= MIN_MATCH
+    guess = f"it looks like {best}" if is_similar else f"it is none of: {', '.join(names())}"
     raise PackageError(f"the weights in {path} are not of this encoder's architecture; {guess}")
 
 
@@ -208,9 +210,9 @@ def _published(name: str) -> Signature:
     return _signature(encoder.state_dict())
 
 
-def _match_score(one: Signature, other: Signature) -> float:
+def _match_score(own: Signature, other: Signature) -> float:
     """What two have in common over what either has (Jaccard 1912)."""
-    return len(one.items() & other.items()) / max(len(one.items() | other.items()), 1)
+    return len(own.items() & other.items()) / max(len(own.items() | other.items()), 1)
 
 
 def _stem(encoder: Encoder) -> str:
@@ -242,18 +244,18 @@ def _report(
     loaded = [key for key, tensor in fitted.items() if tensor.shape == own[key].shape]
     ignored = [key for key in stored if key.startswith(CLASSIFIERS)]
     strange = [key for key in stored if key not in own and key not in ignored]
-    homeless = [key for key in strange if _is_homeless(key, own)]
+    dropped_norm = [key for key in strange if _lacks_statistics(key, own)]
     return PretrainedReport(
         loaded=tuple(loaded),
         adapted=tuple(key for key in loaded if fitted[key] is not stored[key]),
         missing=tuple(key for key in own if key not in stored and not key.endswith(COUNTER)),
-        unexpected=tuple(key for key in strange if key not in homeless),
+        unexpected=tuple(key for key in strange if key not in dropped_norm),
         wrong_shape=tuple(key for key in fitted if key not in loaded),
-        homeless=tuple(homeless),
+        dropped_norm=tuple(dropped_norm),
         ignored=tuple(ignored),
     )
 
 
-def _is_homeless(key: str, own: Mapping[str, Tensor]) -> bool:
+def _lacks_statistics(key: str, own: Mapping[str, Tensor]) -> bool:
     """Whether this is a running statistic of a norm that the encoder has, but without."""
     return key.endswith(STATISTICS) and f"{key.rpartition('.')[0]}.weight" in own

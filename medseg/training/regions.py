@@ -59,7 +59,7 @@ def read_regions(labels: Mapping[str, Any], order: Any, *, where: str) -> tuple[
         holding the other.
     """
     members = {name: _values(name, value, where) for name, value in labels.items()}
-    members = {name: one for name, one in members.items() if name != IGNORE and one != {0}}
+    members = {name: values for name, values in members.items() if name != IGNORE and values != {0}}
     if not isinstance(order, list) or len(order) != len(members):
         raise LabelError(
             f"'{where}' names {len(members)} regions and '{ORDER}' is {order}; give a list of one"
@@ -75,7 +75,7 @@ def read_regions(labels: Mapping[str, Any], order: Any, *, where: str) -> tuple[
 def _values(name: str, value: Any, where: str) -> frozenset[int]:
     """Values of one region; 0 only alone, as the background."""
     values = value if isinstance(value, list) else [value]
-    whole = all(isinstance(one, int) and one >= 0 for one in values)
+    whole = all(isinstance(number, int) and number >= 0 for number in values)
     if not whole or not values or (0 in values and len(values) > 1):
         raise LabelError(
             f"region '{name}' of '{where}' has the value(s) {value}; give whole numbers from 1 on"
@@ -149,7 +149,9 @@ def _name_of_part(part: Region, later: Sequence[Region]) -> str:
 def _names_inside(region: Region, later: Sequence[Region]) -> list[str]:
     """Names of the regions directly inside one, in their order."""
     inner = [other for other in later if other.values <= region.values]
-    return [one.name for one in inner if not any(one.values < other.values for other in inner)]
+    return [
+        region.name for region in inner if not any(region.values < other.values for other in inner)
+    ]
 
 
 def regions_of_classes(classes: Regions, parts: LabelTable) -> tuple[Region, ...]:
@@ -177,9 +179,10 @@ def regions_of_classes(classes: Regions, parts: LabelTable) -> tuple[Region, ...
 
 def value_table(regions: Sequence[Region], parts: LabelTable) -> LabelTable:
     """The table of `parts` and every value besides that a region is made of."""
-    known = set(parts.values)
-    more = sorted({value for region in regions for value in region.values} - known)
-    extra = [Label(value=one, name=f"value {one}", color=default_color(one)) for one in more]
+    unnamed = {value for region in regions for value in region.values} - set(parts.values)
+    extra = [
+        Label(value=value, name=f"value {value}", color=default_color(value)) for value in unnamed
+    ]
     return LabelTable(tuple(sorted((*parts, *extra), key=lambda label: label.value)))
 
 
@@ -207,4 +210,4 @@ def class_regions(regions: Sequence[Region]) -> Regions:
         [region.written, *sorted(set(ranked) & region.values - {region.written})]
         for region in regions
     )
-    return tuple(tuple(ranked.index(value) + 1 for value in one) for one in inside)
+    return tuple(tuple(ranked.index(value) + 1 for value in values) for values in inside)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,13 +27,14 @@ from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset
 from medseg.training.fine_tuning import (
     check_fit,
+    load_parent_weights,
     plan_of,
-    read_start,
+    read_parent,
     save_parent,
     score_before,
-    take_weights,
     with_parent,
 )
+from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
 from medseg.training.postprocessing_search import PostprocessingChoice, choose_postprocessing
@@ -39,8 +42,9 @@ from medseg.training.regions import class_regions
 from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, run_lock
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
+from medseg.volume import LabelMap, Scan
 
-PLAN = "plan.json"
+PLAN, CACHE = "plan.json", "cache"
 PRETRAINED = "pretrained.json"
 VALIDATION_CASES = 8
 """Held-out cases looked at while training; all of them at the end."""
@@ -101,36 +105,40 @@ def train(
 
 def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Progress) -> Path:
     """Everything after the run's folder and options are there."""
-    start = read_start(run)
-    dataset = dataset if start is None else dataset.numbered(start.labels)
-    training, held_out = dataset.fold(options.fold)
+    parent = read_parent(run)
+    dataset = dataset if parent is None else dataset.numbered(parent.labels)
+    training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, device, progress)
     torch.manual_seed(options.seed)
     network = build_network(plan, classes=plan.outputs(dataset.labels))
     if options.pretrained and not (run / CHECKPOINT).is_file():
-        _start_from(network, Path(options.pretrained), run, inflate=options.inflate)
+        _load_encoder(network, Path(options.pretrained), run, inflate=options.inflate)
     predictor = Predictor(network.to(device.torch_device), plan, dataset.labels, device)
-    if start is not None and not (run / CHECKPOINT).is_file():
-        take_weights(network, find_package(str(options.start)), start)
-        network.eval()
-        _measure_before(predictor, dataset, held_out, run, progress)
     prepared = _prepare(dataset, training, plan, run, progress)
+    held_out = prepare_held_out(dataset, held_out_cases, plan, run / CACHE, progress=progress)
+    measure = functools.partial(mean_dice, predictor, regions=dataset.regions)
+    if parent is not None and not (run / CHECKPOINT).is_file():
+        load_parent_weights(network, find_package(str(options.start)), parent)
+        network.eval()
+        _measure_before(measure, held_out, run, progress)
 
     def validate_quick() -> dict[str, float]:
-        return mean_dice(predictor, dataset, held_out[:VALIDATION_CASES])
+        return measure(held_out[:VALIDATION_CASES])
 
     trainer = Trainer(network, plan, options, device, run, validate_quick)
     trainer.resume()
     trainer.fit(prepared, progress=progress)
     network.eval()
-    scores = mean_dice(predictor, dataset, held_out, progress=progress)
+    scores = measure(held_out, progress=progress)
     manifest = with_parent(
         _manifest(dataset, plan, options, scores, trainer.state.step, len(training)), run
     )
     package = save_package(run / "model", manifest, network)
     if options.postprocess:
-        choice = choose_postprocessing(predictor, dataset, held_out, progress=progress)
+        choice = choose_postprocessing(
+            predictor, held_out, regions=dataset.regions, progress=progress
+        )
         package = save_package(run / "model", _postprocessed(manifest, choice), network)
     return package.folder
 
@@ -160,12 +168,15 @@ def _create_run_folder(
 
 
 def _measure_before(
-    predictor: Predictor, dataset: Dataset, cases: tuple[Case, ...], run: Path, progress: Progress
+    measure: Callable[..., dict[str, float]],
+    cases: tuple[HeldOutCase, ...],
+    run: Path,
+    progress: Progress,
 ) -> None:
     """Score the model a run starts from on its held-out cases, once, as its step 0."""
     if not cases or score_before(run):
         return
-    dice = mean_dice(predictor, dataset, cases, progress=progress)
+    dice = measure(cases, progress=progress)
     with History(run) as history:
         history.add({"step": 0, "seconds": 0.0, "dice": dice})
 
@@ -194,11 +205,12 @@ def _plan(
     if stored.is_file():
         return read_plan(stored)
 
-    def look(case: Case, done: int) -> tuple:  # type: ignore[type-arg]
-        progress(done, len(cases), "looking at the scans")
-        return dataset.read(case)
+    def read_all() -> Iterator[tuple[Scan, LabelMap]]:
+        for done, case in enumerate(cases):
+            progress(done, len(cases), "looking at the scans")
+            yield dataset.read(case)
 
-    fingerprint: Fingerprint = take_fingerprint(look(case, n) for n, case in enumerate(cases))
+    fingerprint: Fingerprint = take_fingerprint(read_all())
     budget = CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET
     plan = make_plan(
         fingerprint,
@@ -214,7 +226,7 @@ def _plan(
     return plan
 
 
-def _start_from(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
+def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
     """Give the network's encoder the weights of a file; what did and did not fit is kept."""
     from medseg.training.pretrained import load_pretrained
 
@@ -235,21 +247,21 @@ def _prepare(
     prepared = []
     for done, case in enumerate(cases):
         progress(done, len(cases), "preparing")
-        prepared.append(prepare_case(dataset, case, plan, run / "cache"))
+        prepared.append(prepare_case(dataset, case, plan, run / CACHE))
     return prepared
 
 
 def _postprocessed(manifest: Manifest, choice: PostprocessingChoice) -> Manifest:
     """The manifest with the steps that were chosen, and what they did."""
-    told = {
+    facts = {
         "postprocessing": ", ".join(step.name for step in choice.postprocessing) or "no step helped"
     }
     if choice.dice_without is not None and choice.dice_with is not None:
-        told["postprocessing on other cases"] = (
+        facts["postprocessing on other cases"] = (
             f"Dice {choice.dice_without:.4f} without, {choice.dice_with:.4f} with"
         )
     return structs.replace(
-        manifest, postprocessing=choice.postprocessing, provenance={**manifest.provenance, **told}
+        manifest, postprocessing=choice.postprocessing, provenance={**manifest.provenance, **facts}
     )
 
 

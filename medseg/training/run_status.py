@@ -25,7 +25,7 @@ from medseg.training.state import read_state
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
-PATIENCE_S = 2.0
+STOP_TIMEOUT_S = 2.0
 """How long a starting run waits for somebody who only looks at the lock."""
 
 Kind = TypeVar("Kind")
@@ -105,7 +105,7 @@ def run_status(run: Path) -> RunStatus:
         When a file of it does not decode.
     """
     records = read_history(run)
-    losses = tuple((one["step"], one["loss"]) for one in records if "loss" in one)
+    losses = tuple((record["step"], record["loss"]) for record in records if "loss" in record)
     last: dict[str, Any] = records[-1] if records else {"step": 0, "seconds": 0.0}
     state = read_state(run / CHECKPOINT)
     options = _read(run / OPTIONS, ChosenOptions) or ChosenOptions()
@@ -117,7 +117,7 @@ def run_status(run: Path) -> RunStatus:
         total_steps=total or options.steps or 0,
         seconds=last["seconds"],
         losses=losses,
-        dice=tuple((one["step"], one["dice"]) for one in records if "dice" in one),
+        dice=tuple((record["step"], record["dice"]) for record in records if "dice" in record),
         options=options,
         source=_read(run / SOURCE, DatasetSource),
     )
@@ -164,7 +164,7 @@ def run_lock(run: Path) -> Iterator[None]:
     InputError
         When another process holds it.
     """
-    lock = FileLock(run / LOCK, timeout=PATIENCE_S)
+    lock = FileLock(run / LOCK, timeout=STOP_TIMEOUT_S)
     try:
         lock.acquire()
     except Timeout as error:

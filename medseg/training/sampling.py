@@ -1,4 +1,4 @@
-"""Which patch is seen at which step: a pure function of (seed, step, place in the batch).
+"""Which patch is seen at which step: a pure function of (seed, step, number in the batch).
 
 Nothing is remembered between steps, so a resumed run sees exactly what an undisturbed one would.
 """
@@ -42,10 +42,10 @@ def draw_batch(
         int64 class indices, or `medseg.losses.IGNORE`; what lies outside the scan is background.
     """
     images, labels = [], []
-    for place in range(plan.batch):
-        rng = np.random.default_rng((seed, step, place))
+    for number in range(plan.batch):
+        rng = np.random.default_rng((seed, step, number))
         case = cases[int(rng.integers(len(cases)))]
-        wants_foreground = place < round(FOREGROUND_SHARE * plan.batch)
+        wants_foreground = number < round(FOREGROUND_SHARE * plan.batch)
         centre = _centre(case, plan.patch, rng, foreground=wants_foreground)
         image, label = _cut(case, centre, augment.region)
         image, label = augment(image, label, seed=int(rng.integers(2**31)))
@@ -60,10 +60,10 @@ def _centre(
     """Centre voxel of a patch: on a random label's voxel, or anywhere the patch fits."""
     size = np.asarray(case.labels.shape)
     half = np.asarray(patch) // 2
-    present = [places for places in case.places if len(places)]
+    present = [voxels for voxels in case.foreground_voxels if len(voxels)]
     if foreground and present:
-        places = present[rng.integers(len(present))]
-        wanted = places[rng.integers(len(places))]
+        voxels = present[rng.integers(len(present))]
+        wanted = voxels[rng.integers(len(voxels))]
     else:
         wanted = rng.integers(0, size)
     low, high = half, size - (np.asarray(patch) - half)

@@ -10,7 +10,7 @@ from medseg.networks import build_network
 from medseg.planning import read_plan
 from medseg.runtime.device import choose_device
 from medseg.training.checkpoint import load_network
-from medseg.training.fine_tuning import read_start
+from medseg.training.fine_tuning import read_parent
 from medseg.training.run import PLAN
 from medseg.training.run_status import CHECKPOINT
 from medseg.volume import LabelTable
@@ -52,8 +52,8 @@ def predictor_of_checkpoint(
             " training"
         )
     plan = read_plan(folder / PLAN)
-    start, chosen = read_start(folder), choose_device(device)
-    known = labels if start is None else start.labels
-    network = build_network(plan, classes=plan.outputs(known))
+    parent, where = read_parent(folder), choose_device(device)
+    table = labels if parent is None else parent.labels
+    network = build_network(plan, classes=plan.outputs(table))
     state = load_network(path, network)
-    return Predictor(network.eval().to(chosen.torch_device), plan, known, chosen), state.step
+    return Predictor(network.eval().to(where.torch_device), plan, table, where), state.step

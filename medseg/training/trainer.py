@@ -182,7 +182,9 @@ class Trainer:
 
     def _guess(self, step: int, clock: _Clock) -> int:
         """Total steps as far as one can tell before they are known."""
-        return max(step + 1, int(step * (self.options.minutes or 1) * 60 / clock.seconds))
+        return max(
+            step + 1, int(step * (self.options.minutes or 1) * 60 / max(clock.seconds, 1e-3))
+        )
 
     def _calibrate(self, step: int, clock: _Clock) -> int:
         """Total steps that fit in the minutes asked for; 0 while that is not known yet."""

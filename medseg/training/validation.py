@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from medseg.inference import Predictor
 from medseg.metrics import by_region, overlap, summarise
 from medseg.runtime.progress import Progress, silent
-from medseg.training.dataset import Case, Dataset
+from medseg.training.held_out import HeldOutCase
+from medseg.training.regions import Region
 
 
 def mean_dice(
     predictor: Predictor,
-    dataset: Dataset,
-    cases: Iterable[Case],
+    cases: Sequence[HeldOutCase],
     *,
+    regions: Sequence[Region] = (),
     progress: Progress = silent,
 ) -> dict[str, float]:
     """Mean Dice by label or region, and ``"foreground"``, over cases on their own grids.
@@ -24,12 +25,11 @@ def mean_dice(
     dict of str to float
         Labels that no case holds are left out. A region counts with all that lies inside it.
     """
-    chosen = tuple(cases)
-    regions = {region.name: region.values for region in dataset.regions}
+    members = {region.name: region.values for region in regions}
     rows = {}
-    for done, case in enumerate(chosen):
-        progress(done, len(chosen), "validating")
-        scan, truth = dataset.read(case)
-        rows[case.name] = by_region(overlap, predictor.predict(scan), truth, regions)
+    for done, case in enumerate(cases):
+        progress(done, len(cases), "validating")
+        labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
+        rows[case.name] = by_region(overlap, labels, case.truth, members)
     means = summarise(rows)["mean"]
     return {name: row["dice"] for name, row in means.items() if row["dice"] is not None}

@@ -1,4 +1,4 @@
-"""Where voxels lie and what they mean: the nouns every other room speaks in."""
+"""Where voxels lie and what they mean: the types that every other package works with."""
 
 from medseg.volume.grid import Grid
 from medseg.volume.label_map import Creator, LabelMap

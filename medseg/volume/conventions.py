@@ -1,6 +1,8 @@
-"""The one door between conventions: LPS and RAS, array orders, anatomical orders.
+"""Conversions between conventions: LPS and RAS, array orders, anatomical orders.
 
-Every sign and every transpose that stands for a convention is written here and nowhere else.
+Every sign and every transpose that stands for a convention is written here and nowhere else
+(a test looks for others): a sign that is flipped twice, or nowhere, swaps left and right in a
+result that looks right.
 """
 
 from __future__ import annotations
@@ -20,22 +22,20 @@ RAS = "RAS"
 IPL = "IPL"
 """Axes growing to inferior, posterior, left: the order napari shows right way round."""
 
+# DICOM (PS3.3 C.7.6.2.1.1) and ITK count x towards the patient's left and y towards posterior,
+# NIfTI and networks trained on it towards right and anterior; z grows to superior in both.
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _AXIS_OF = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 def flip_lps_ras(affine: npt.ArrayLike) -> FloatArray:
-    """Carry an affine from LPS+ world to RAS+ world, or back; it is its own inverse.
+    """Carry an affine from LPS+ world to RAS+ world, or back; it is its own inverse; shape (4, 4).
 
     Parameters
     ----------
     affine : array_like, shape (4, 4)
         Index to world mm.
-
-    Returns
-    -------
-    ndarray, shape (4, 4)
     """
     flipped: FloatArray = _LPS_TO_RAS @ np.asarray(affine, np.float64)
     return flipped
@@ -50,7 +50,7 @@ def flip_lps_ras_points(points_mm: npt.ArrayLike) -> FloatArray:
 def affine_from_itk(
     spacing_mm: npt.ArrayLike, origin_mm: npt.ArrayLike, direction: npt.ArrayLike
 ) -> FloatArray:
-    """RAS+ affine of an ITK image (LPS+ origin and direction cosines).
+    """RAS+ affine of an ITK image (LPS+ origin and direction cosines); shape (4, 4).
 
     Parameters
     ----------
@@ -58,10 +58,6 @@ def affine_from_itk(
         As ITK gives them, for x, y, z.
     direction : array_like, shape (9,) or (3, 3)
         Row-major direction cosines, axes as columns.
-
-    Returns
-    -------
-    ndarray, shape (4, 4)
     """
     affine = np.eye(4)
     cosines = np.asarray(direction, np.float64).reshape(3, 3)
@@ -194,13 +190,13 @@ class Reorientation:
         letters : str
             One of R/L, A/P, S/I for each target axis, such as ``"RAS"`` or ``"IPL"``.
         """
-        wanted = [_AXIS_OF[letter] for letter in letters]
-        if sorted(world for world, _ in wanted) != [0, 1, 2]:
+        directions = [_AXIS_OF[letter] for letter in letters]
+        if sorted(world for world, _ in directions) != [0, 1, 2]:
             raise GeometryError(f"'{letters}' does not name three different anatomical axes")
         axes = _closest_axes(grid)
         worlds = [world for world, _ in axes]
-        order = [worlds.index(world) for world, _ in wanted]
-        flips = [axes[axis][1] != sign for axis, (_, sign) in zip(order, wanted, strict=True)]
+        order = [worlds.index(world) for world, _ in directions]
+        flips = [axes[axis][1] != sign for axis, (_, sign) in zip(order, directions, strict=True)]
         return cls((order[0], order[1], order[2]), (flips[0], flips[1], flips[2]), grid)
 
     @property
@@ -217,8 +213,8 @@ class Reorientation:
     def apply(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """View of `array`, shape (..., I, J, K) on the source grid, in the target order."""
         lead = array.ndim - 3
-        turned = array.transpose(*range(lead), *(lead + axis for axis in self.order))
-        view: npt.NDArray[Any] = turned[self._slices()]
+        transposed = array.transpose(*range(lead), *(lead + axis for axis in self.order))
+        view: npt.NDArray[Any] = transposed[self._slices()]
         return view
 
     def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -233,7 +229,11 @@ class Reorientation:
 
 
 def _closest_axes(grid: Grid) -> list[tuple[int, int]]:
-    """For each voxel axis its closest world axis and sign; every world axis is used once."""
+    """For each voxel axis its closest world axis and sign; every world axis is used once.
+
+    Taking the largest cosine first keeps the result a permutation for oblique grids, where the
+    largest of each row alone may name one world axis twice.
+    """
     cosines = np.abs(grid.direction)
     axes: list[tuple[int, int]] = [(0, 1)] * 3
     for _ in range(3):
@@ -277,10 +277,10 @@ def grid_from_ipl(
     spacing_mm, first_mm : array_like, shape (3,)
     """
     inferior, posterior, left = np.asarray(first_mm, np.float64)
-    along = np.asarray(spacing_mm, np.float64)
+    steps = np.asarray(spacing_mm, np.float64)
     lps = np.zeros((4, 4))
-    lps[[2, 1, 0], [0, 1, 2]] = along
-    lps[2, 0] = -along[0]
+    lps[[2, 1, 0], [0, 1, 2]] = steps
+    lps[2, 0] = -steps[0]
     lps[:3, 3] = left, posterior, -inferior
     lps[3, 3] = 1.0
     return Grid(shape, flip_lps_ras(lps))

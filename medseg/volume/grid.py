@@ -11,6 +11,9 @@ from medseg.errors import GeometryError
 
 FloatArray = npt.NDArray[np.float64]
 
+CORNERS = (np.arange(8)[:, None] >> np.arange(3)) & 1
+"""The eight corners of the unit cube; shape (8, 3)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -33,7 +36,7 @@ class Grid:
     Notes
     -----
     RAS+ (as in NIfTI): x grows to the patient's right, y to anterior, z to superior. DICOM and
-    ITK use LPS+; :mod:`medseg.volume.conventions` is the only door between the two.
+    ITK use LPS+; :mod:`medseg.volume.conventions` is the only place that converts.
 
     Two grids are compared by intent, with :meth:`same_as`; ``==`` is identity.
     """
@@ -115,8 +118,7 @@ class Grid:
     def corners_mm(self) -> FloatArray:
         """World positions of the eight corner voxels' centres; shape (8, 3), RAS+ mm."""
         last = np.asarray(self.shape) - 1
-        bits = (np.arange(8)[:, None] >> np.arange(3)) & 1
-        return self.to_world(bits * last)
+        return self.to_world(CORNERS * last)
 
     def same_as(self, other: Grid, *, tolerance_mm: float = 0.01) -> bool:
         """Whether both grids have the same voxels at the same places.
@@ -130,8 +132,8 @@ class Grid:
         """
         if self.shape != other.shape:
             return False
-        apart = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1)
-        return bool(apart.max() <= tolerance_mm)
+        distances_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1)
+        return bool(distances_mm.max() <= tolerance_mm)
 
 
 def _check_affine(affine: FloatArray) -> None:

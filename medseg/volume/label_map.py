@@ -23,7 +23,7 @@ class Creator:
     kind : {"automatic", "semiautomatic", "manual"}
         A program alone, a person with a program, or a person.
     name, version : str
-        Of the program; not told of manual labels.
+        Of the program; empty for manual labels.
     """
 
     kind: Literal["automatic", "semiautomatic", "manual"] = "automatic"
@@ -45,7 +45,7 @@ class LabelMap:
         Every value other than 0 must be in it.
     provenance : Provenance
         Of the scan that was labelled (the DICOM writers need its slices).
-    maker : Creator or None
+    creator : Creator or None
         Who drew it; None stands for medseg itself.
 
     Raises
@@ -60,7 +60,7 @@ class LabelMap:
     grid: Grid
     table: LabelTable
     provenance: Provenance = field(default_factory=Provenance)
-    maker: Creator | None = None
+    creator: Creator | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != self.grid.shape:
@@ -124,9 +124,9 @@ def voxel_counts(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         By value.
     """
     counts = np.zeros(65536, np.int64)
-    flat = values.ndim < 2
-    planes = values[None] if flat else np.moveaxis(values, int(np.argmax(values.strides)), 0)
+    is_flat = values.ndim < 2
+    planes = values[None] if is_flat else np.moveaxis(values, int(np.argmax(values.strides)), 0)
     for plane in planes:
-        found = np.bincount(plane.ravel(order="K"))
-        counts[: found.size] += found
+        plane_counts = np.bincount(plane.ravel(order="K"))
+        counts[: plane_counts.size] += plane_counts
     return counts

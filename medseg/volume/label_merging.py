@@ -47,47 +47,49 @@ def merge_tables(table: LabelTable, other: LabelTable) -> MergedTable:
         A label that is new to `table` keeps its value when that is free, else it gets the next
         free one.
     """
-    known = {label.name: label.value for label in table}
-    taken = set(table.values)
-    new = [label for label in other if label.name not in known]
-    for label in sorted(new, key=lambda label: label.value in taken):
-        known[label.name] = _free(label.value, known.values())
-    rows = [*table, *(msgspec.structs.replace(label, value=known[label.name]) for label in new)]
+    value_of = {label.name: label.value for label in table}
+    used = set(table.values)
+    new = [label for label in other if label.name not in value_of]
+    for label in sorted(new, key=lambda label: label.value in used):
+        value_of[label.name] = _free(label.value, value_of.values())
+    rows = [*table, *(msgspec.structs.replace(label, value=value_of[label.name]) for label in new)]
     rows.sort(key=lambda row: row.value)
-    return MergedTable(LabelTable(tuple(rows)), {label.value: known[label.name] for label in other})
+    return MergedTable(
+        LabelTable(tuple(rows)), {label.value: value_of[label.name] for label in other}
+    )
 
 
-def renumber(found: Values, values: dict[int, int]) -> Values:
+def renumber(labels: Values, values: dict[int, int]) -> Values:
     """Labels with other values.
 
     Parameters
     ----------
-    found : ndarray of unsigned int
+    labels : ndarray of unsigned int
     values : dict of int to int
         From each of their values to the new one; 0 stays.
     """
     lookup = np.zeros(max(values, default=0) + 1, np.uint16)
     for old, new in values.items():
         lookup[old] = new
-    renumbered: Values = lookup[found]
+    renumbered: Values = lookup[labels]
     return renumbered
 
 
 def merge_values(
-    before: Values,
-    found: Values,
+    current: Values,
+    incoming: Values,
     *,
     rule: Rule,
     own: Iterable[int],
     locked: Iterable[int] = (),
     edited: Values | None = None,
 ) -> Values:
-    """Labels after new ones were merged in.
+    """Labels after new ones were merged in; shape and type as `current`.
 
     Parameters
     ----------
-    before : ndarray of int
-    found : ndarray of int, same shape
+    current : ndarray of int
+    incoming : ndarray of int, same shape
         What is new, in the same values.
     rule : {"overwrite", "only_empty", "keep_others", "keep_edits"}
         ``overwrite``: found labels go everywhere, and the own labels go where they are no longer
@@ -99,28 +101,24 @@ def merge_values(
         Values that neither lose nor gain a voxel.
     edited : ndarray of bool, optional
         Voxels that ``keep_edits`` leaves alone.
-
-    Returns
-    -------
-    ndarray, same shape and type as `before`
     """
-    shut = list(locked)
-    found = np.where(np.isin(found, shut), 0, found) if shut else found
+    protected = list(locked)
+    incoming = np.where(np.isin(incoming, protected), 0, incoming) if protected else incoming
     if rule == "only_empty":
-        merged = np.where(before == 0, found, before)
+        merged = np.where(current == 0, incoming, current)
     else:
-        theirs = (before != 0) & ~np.isin(before, list(own))
-        merged = np.where(theirs & ((found == 0) | (rule == "keep_others")), before, found)
+        foreign = (current != 0) & ~np.isin(current, list(own))
+        merged = np.where(foreign & ((incoming == 0) | (rule == "keep_others")), current, incoming)
     if rule == "keep_edits" and edited is not None:
-        merged = np.where(edited, before, merged)
-    if shut:
-        merged = np.where(np.isin(before, shut), before, merged)
-    return merged.astype(before.dtype)
+        merged = np.where(edited, current, merged)
+    if protected:
+        merged = np.where(np.isin(current, protected), current, merged)
+    return merged.astype(current.dtype)
 
 
-def _free(wanted: int, taken: Iterable[int]) -> int:
-    """`wanted`, or the smallest value that is not taken."""
-    values = set(taken)
+def _free(preferred: int, used: Iterable[int]) -> int:
+    """`preferred`, or the smallest value that is not taken."""
+    values = set(used)
     return next(
-        value for value in itertools.chain((wanted,), itertools.count(1)) if value not in values
+        value for value in itertools.chain((preferred,), itertools.count(1)) if value not in values
     )

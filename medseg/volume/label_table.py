@@ -38,7 +38,8 @@ STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 TISSUE = Code("85756007", "SCT", "Tissue")
 """Category and type of a label without either."""
 
-_FORMER = {
+# Retired codes of the same concepts (DICOM PS3.16 CID 7150), which older writers still use.
+_LEGACY_CODES = {
     ("91723000", "SCT"): STRUCTURE,
     ("T-D000A", "SRT"): STRUCTURE,
     ("T-D0050", "SRT"): TISSUE,
@@ -71,29 +72,32 @@ class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def property_category(self) -> Code:
-        """The category that DICOM and 3D Slicer are told."""
+        """The category in DICOM and 3D Slicer files."""
         return self.category or (STRUCTURE if self.code else TISSUE)
 
     @property
     def property_type(self) -> Code:
-        """The type that DICOM and 3D Slicer are told."""
+        """The type in DICOM and 3D Slicer files."""
         return self.code or TISSUE
 
     @classmethod
     def coded(
-        cls, value: int, name: str, color: tuple[int, int, int], *, kind: Code, what: Code
+        cls, value: int, name: str, color: tuple[int, int, int], *, category: Code, type_code: Code
     ) -> Label:
-        """A label of the category and type that a file names; the usual ones are left out."""
-        kind, what = (_FORMER.get((one.value, one.scheme), one) for one in (kind, what))
-        code = what if what.value and not _same(what, TISSUE) else None
-        known = cls(value=value, name=name, color=color, code=code)
-        usual = not kind.value or _same(kind, known.property_category)
-        return known if usual else msgspec.structs.replace(known, category=kind)
+        """A label of the category and type that a file names; default ones are left out."""
+        category, type_code = (
+            _LEGACY_CODES.get((concept.value, concept.scheme), concept)
+            for concept in (category, type_code)
+        )
+        code = type_code if type_code.value and not _same(type_code, TISSUE) else None
+        label = cls(value=value, name=name, color=color, code=code)
+        is_default = not category.value or _same(category, label.property_category)
+        return label if is_default else msgspec.structs.replace(label, category=category)
 
 
-def _same(one: Code, other: Code) -> bool:
-    """Whether two codes are equal, whatever words they go by."""
-    return (one.value, one.scheme) == (other.value, other.scheme)
+def _same(first: Code, second: Code) -> bool:
+    """Whether two codes are equal, whatever their meanings say."""
+    return (first.value, first.scheme) == (second.value, second.scheme)
 
 
 class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,10 +173,10 @@ class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Raise `LabelError` when a value is neither background nor in the table."""
         unknown = sorted(set(values) - set(self.values) - {0})
         if unknown:
-            known = ", ".join(f"{label.value}={label.name}" for label in self.labels)
+            listing = ", ".join(f"{label.value}={label.name}" for label in self.labels)
             raise LabelError(
                 f"{where} holds the value(s) {unknown[:10]}, which its label table does not know"
-                f" ({known}); add them to the table or correct the map",
+                f" ({listing}); add them to the table or correct the map",
                 code="UNKNOWN_LABEL",
             )
 

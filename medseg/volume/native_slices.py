@@ -39,9 +39,9 @@ class NativeSlices:
     ) -> NativeSlices:
         """The slices of an even stack."""
         columns, rows, count = grid.shape
-        places = np.repeat(grid.affine[None], count, axis=0)
-        places[:, :3, 3] += np.arange(count)[:, None] * grid.affine[:3, 2]
-        grids = tuple(Grid((columns, rows, 1), affine) for affine in places)
+        affines = np.repeat(grid.affine[None], count, axis=0)
+        affines[:, :3, 3] += np.arange(count)[:, None] * grid.affine[:3, 2]
+        grids = tuple(Grid((columns, rows, 1), affine) for affine in affines)
         return cls(grids, files, instance_uids)
 
     @property
@@ -62,7 +62,7 @@ class NativeSlices:
         origins, normals = self._planes
         return int(np.abs(((np.asarray(point_mm) - origins) * normals).sum(axis=1)).argmin())
 
-    def carried(self, values: Array, grid: Grid) -> Array:
+    def sample_labels(self, values: Array, grid: Grid) -> Array:
         """Labels of a volume at the pixels of every slice.
 
         Each pixel takes the voxel that holds it: the nearest along each of the volume's own axes,
@@ -81,8 +81,8 @@ class NativeSlices:
         """
         out = np.zeros(self.shape, values.dtype)
         inverse = np.linalg.inv(grid.affine)
-        for k, own in enumerate(self.grids):
-            out[:, :, k] = _sampled(values, inverse @ own.affine, out.shape[:2])
+        for k, slice_grid in enumerate(self.grids):
+            out[:, :, k] = _sampled(values, inverse @ slice_grid.affine, out.shape[:2])
         return out
 
 
@@ -90,10 +90,10 @@ def _sampled(values: Array, to_index: FloatArray, shape: tuple[int, ...]) -> Arr
     """`values` at the voxels that hold pixels (i, j, 0), whose indices are ``to_index @ pixel``."""
     i, j = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
     within = np.ones(shape, bool)
-    places = []
+    indices = []
     for (along_i, along_j, _, start), count in zip(to_index[:3], values.shape, strict=True):
-        place = np.floor(i * along_i + j * along_j + (start + 0.5)).astype(np.intp)
-        within &= (place >= 0) & (place < count)
-        places.append(np.clip(place, 0, count - 1))
-    sampled: Array = np.where(within, values[tuple(places)], values.dtype.type(0))
+        index = np.floor(i * along_i + j * along_j + (start + 0.5)).astype(np.intp)
+        within &= (index >= 0) & (index < count)
+        indices.append(np.clip(index, 0, count - 1))
+    sampled: Array = np.where(within, values[tuple(indices)], values.dtype.type(0))
     return sampled

@@ -21,7 +21,7 @@ Order = Literal[0, 1, 3]
 Array = npt.NDArray[Any]
 
 
-def stretched(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+def resized(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     """The grid with `shape` voxels that covers the same box as `grid`, edge to edge.
 
     Parameters
@@ -37,11 +37,11 @@ def stretched(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     return Grid(shape, grid.affine @ step)
 
 
-def shape_at(grid: Grid, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+def shape_for_spacing(grid: Grid, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
     """Voxel counts that bring `grid` closest to a spacing in mm; at least 1 along each axis."""
     counts = [
-        max(1, round(n * have / want))
-        for n, have, want in zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
+        max(1, round(n * mm / target_mm))
+        for n, mm, target_mm in zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
     ]
     return counts[0], counts[1], counts[2]
 
@@ -90,7 +90,7 @@ def resample_labels(values: Array, shape: tuple[int, int, int]) -> Array:
 
 
 def largest_mask(
-    values: Array, shape: tuple[int, int, int], move: Callable[[Array], Array]
+    values: Array, shape: tuple[int, int, int], transform: Callable[[Array], Array]
 ) -> Array:
     """Labels after a move that interpolates: at each voxel the label whose moved mask is largest.
 
@@ -98,8 +98,8 @@ def largest_mask(
     ----------
     values : ndarray of unsigned int
     shape : tuple of int
-        Shape that `move` gives.
-    move : callable
+        Shape that `transform` gives.
+    transform : callable
         Takes one label's mask (float32, 0 to 1) to `shape`.
 
     Returns
@@ -107,13 +107,14 @@ def largest_mask(
     ndarray, shape `shape`
         Same dtype as `values`; 0 where no mask reaches.
     """
+    # one mask at a time with a running maximum: memory for two, however many labels there are
     best = np.zeros(shape, np.float32)
     labels = np.zeros(shape, values.dtype)
     for value in np.unique(values):
-        mass = move((values == value).astype(np.float32))
-        wins = mass > best
+        weight = transform((values == value).astype(np.float32))
+        wins = weight > best
         labels[wins] = value
-        best[wins] = mass[wins]
+        best[wins] = weight[wins]
     return labels
 
 
@@ -143,6 +144,8 @@ def axis_weights(n_in: int, n_out: int, order: Order) -> npt.NDArray[np.float32]
     elif order == 1:
         weights = _basis(positions, n_in, _hat, reach=1)
     else:
+        # Weights of B-splines are not the samples: the spline has to pass through these, so its
+        # coefficients solve at_samples @ c = samples (Unser's prefilter, here as a small inverse).
         at_samples = _basis(np.arange(n_in, dtype=float), n_in, _cubic, reach=2)
         weights = _basis(positions, n_in, _cubic, reach=2) @ np.linalg.inv(at_samples)
         weights[np.abs(weights) < 1e-9] = 0.0  # subnormal numbers make a matrix product 10x slower
@@ -155,6 +158,7 @@ def _basis(positions: Array, n_in: int, kernel: Any, *, reach: int) -> Array:
     rows = np.arange(len(positions))
     for offset in range(1 - reach, 1 + reach):
         node = np.floor(positions).astype(int) + offset
+        # mirrored about the outermost centres (..., 2, 1, 0, 1, 2, ...), so borders stay flat
         period = max(2 * (n_in - 1), 1)
         folded = np.abs(node) % period
         folded = np.where(folded >= n_in, period - folded, folded)

@@ -66,6 +66,8 @@ class Straightening:
         (i0, i1), (j0, j1) = self.padding
         matrix = self.source.affine[:3, :3].copy()
         planes = matrix[:, :2]
+        # what the step from slice to slice has within the plane goes; its part along the normal,
+        # and with it the slice distance, stays (Gram-Schmidt)
         matrix[:, 2] -= planes @ (planes.T @ matrix[:, 2] / (planes * planes).sum(axis=0))
         affine = np.eye(4)
         affine[:3, :3] = matrix
@@ -74,17 +76,13 @@ class Straightening:
         return Grid((i + i0 + i1, j + j0 + j1, k), affine)
 
     def apply(self, voxels: Array, *, fill: float | None = None) -> npt.NDArray[np.float32]:
-        """Intensities on `target`, interpolated linearly in-plane.
+        """Intensities on `target`, interpolated linearly in-plane; shape (C, *target.shape).
 
         Parameters
         ----------
         voxels : ndarray, shape (C, I, J, K)
         fill : float, optional
             What lies outside the scan; by default the smallest intensity of each channel.
-
-        Returns
-        -------
-        ndarray of float32, shape (C, *target.shape)
         """
         out = np.empty((voxels.shape[0], *self.target.shape), np.float32)
         out[:] = voxels.min(axis=(1, 2, 3), keepdims=True) if fill is None else fill
@@ -144,21 +142,23 @@ def _shifted_into(canvas: Array, plane: Array, offset: tuple[float, float]) -> A
 
     A fractional shift covers one voxel more along its axis; the outermost ones hold the border.
     """
-    known = np.pad(plane, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    whole = [math.floor(start + ROUNDING) for start in offset]
-    parts = [max(start - begin, 0.0) for start, begin in zip(offset, whole, strict=True)]
-    size = [n + (part > ROUNDING) for n, part in zip(plane.shape[1:], parts, strict=True)]
-    moved = _window(known, (1 - parts[0], 1 - parts[1]), tuple(size))
-    canvas[:, whole[0] : whole[0] + size[0], whole[1] : whole[1] + size[1]] = moved
+    padded = np.pad(plane, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    first = [math.floor(start + ROUNDING) for start in offset]
+    fractions = [max(start - begin, 0.0) for start, begin in zip(offset, first, strict=True)]
+    size = [
+        n + (fraction > ROUNDING) for n, fraction in zip(plane.shape[1:], fractions, strict=True)
+    ]
+    shifted = _window(padded, (1 - fractions[0], 1 - fractions[1]), tuple(size))
+    canvas[:, first[0] : first[0] + size[0], first[1] : first[1] + size[1]] = shifted
     return canvas
 
 
 def _window(plane: Array, offset: tuple[float, float], size: tuple[int, ...]) -> Array:
     """`size` voxels of ``plane``, shape (..., I, J), from a fractional `offset` on, linearly."""
     for axis, (start, count) in enumerate(zip(offset, size, strict=True), start=-2):
-        whole = math.floor(start + ROUNDING)
-        share = np.float32(max(start - whole, 0.0))
-        near = np.take(plane, range(whole, whole + count), axis=axis, mode="clip")
-        far = np.take(plane, range(whole + 1, whole + 1 + count), axis=axis, mode="clip")
-        plane = near if share < ROUNDING else near * (1 - share) + far * share
+        first = math.floor(start + ROUNDING)
+        fraction = np.float32(max(start - first, 0.0))
+        near = np.take(plane, range(first, first + count), axis=axis, mode="clip")
+        far = np.take(plane, range(first + 1, first + 1 + count), axis=axis, mode="clip")
+        plane = near if fraction < ROUNDING else near * (1 - fraction) + far * fraction
     return plane

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from medseg.volume.bounding_box import bounding_box
 from medseg.writing._native_labels import NativeLabels
 
 Ring = npt.NDArray[np.float64]
@@ -21,12 +22,6 @@ def outlines(labels: NativeLabels, value: int) -> Iterator[tuple[int, Ring]]:
     A ring passes halfway between the centres of neighbouring pixels of which one belongs to the
     structure, so that it holds exactly the centres of the structure's pixels. A hole hangs on the
     ring around it by a keyhole: a path there and back that encloses nothing.
-
-    Parameters
-    ----------
-    labels : NativeLabels
-        Whose slices are outlined, one by one.
-    value : int
 
     Yields
     ------
@@ -49,8 +44,10 @@ def _rings(mask: npt.NDArray[np.bool_]) -> Iterator[Ring]:
     """Rings around the pieces of a mask (I, J), holes joined to them."""
     from contourpy import FillType, contour_generator
 
-    first, last = _extent(mask)
-    padded = np.pad(mask[first[0] : last[0], first[1] : last[1]], 1)
+    box = bounding_box(mask)
+    assert box is not None
+    first = np.array([span.start for span in box])
+    padded = np.pad(mask[box], 1)
     generator = contour_generator(z=padded.T.astype(np.float64), fill_type=FillType.OuterOffset)
     pieces, offsets = cast(Any, generator.filled(0.5, 2.0))
     for points, starts in zip(pieces, offsets, strict=True):
@@ -59,13 +56,6 @@ def _rings(mask: npt.NDArray[np.bool_]) -> Iterator[Ring]:
             for start, end in itertools.pairwise(starts)
         ]
         yield _keyholed(rings) + (first - 1)
-
-
-def _extent(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First and one after the last index of the mask's pixels along I and J."""
-    held = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    first = np.array([one[0] for one in held])
-    return first, np.array([one[-1] + 1 for one in held])
 
 
 def _without_straight_points(ring: Ring) -> Ring:
@@ -78,10 +68,10 @@ def _without_straight_points(ring: Ring) -> Ring:
 
 def _keyholed(rings: Sequence[Ring]) -> Ring:
     """One ring from an outer one and its holes, each hung on the nearest point so far."""
-    whole = rings[0]
+    outline = rings[0]
     for hole in rings[1:]:
         start = int(hole[:, 0].argmin())
-        turned = np.roll(hole, -start, axis=0)
-        near = int(((whole - turned[0]) ** 2).sum(axis=1).argmin())
-        whole = np.concatenate([whole[: near + 1], turned, turned[:1], whole[near:]])
-    return whole
+        rotated = np.roll(hole, -start, axis=0)
+        nearest = int(((outline - rotated[0]) ** 2).sum(axis=1).argmin())
+        outline = np.concatenate([outline[: nearest + 1], rotated, rotated[:1], outline[nearest:]])
+    return outline

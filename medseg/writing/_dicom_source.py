@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import WriteError
-from medseg.volume import Grid
+from medseg.volume import Code, Grid
 from medseg.volume.conventions import dicom_from_affine
 from medseg.writing._native_labels import NativeLabels
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _NAMESPACE = uuid.UUID("6f1d9c0e-6d0b-5c0a-9d0e-2f8a4b7c1e35")
+LONG_STRING = 64
+"""Characters in DICOM's value representation LO."""
+
 _TYPE_2 = (
     "PatientName",
     "PatientID",
@@ -38,6 +41,13 @@ def stable_uid(*parts: str) -> str:
     DICOM PS3.5 B.2.
     """
     return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
+
+
+def coded_concept(code: Code) -> Any:
+    """A code as highdicom's concept, its meaning cut to what DICOM holds."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning[:LONG_STRING])
 
 
 def source_headers(labels: NativeLabels) -> list[Dataset]:
@@ -92,14 +102,14 @@ def _header(path: Path, uid: str) -> Dataset:
 
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
-        same = str(header.get("SOPInstanceUID", "")) == uid
+        is_same = str(header.get("SOPInstanceUID", "")) == uid
     except (OSError, InvalidDicomError) as error:
         raise WriteError(
             f"the source slice {path.name} cannot be read any more; a DICOM result needs it,"
             " write .nii.gz instead",
             code="SOURCE_MISSING",
         ) from error
-    if not same or not header.get("SOPClassUID"):
+    if not is_same or not header.get("SOPClassUID"):
         raise WriteError(
             f"the source slice {path.name} has no SOPClassUID or is another image than the one"
             " that was segmented; segment again, or write .nii.gz",
@@ -124,7 +134,7 @@ def _complete(header: Dataset) -> None:
 def _complete_geometry(header: Dataset, grid: Grid) -> None:
     """Fill in slice thickness, and the shared groups of a multi-frame header that has them apart.
 
-    They are only what the library that writes the result insists on finding: the result's own
+    They are only what the library that writes the result requires: the result's own
     geometry comes from the slices' positions, or from `grid`.
     """
     if "PerFrameFunctionalGroupsSequence" not in header:

@@ -28,7 +28,7 @@ class NativeLabels:
         SeriesInstanceUID.
     carried : bool
         Whether the labels were made on other slices, those of a repaired scan.
-    maker : Creator or None
+    creator : Creator or None
         Who drew them; None stands for medseg itself.
     """
 
@@ -37,7 +37,7 @@ class NativeLabels:
     table: LabelTable
     series_uid: str
     carried: bool = False
-    maker: Creator | None = None
+    creator: Creator | None = None
 
 
 def dicom_obstacle(subject: Scan | LabelMap) -> Obstacle | None:
@@ -102,7 +102,7 @@ def on_native_slices(labels: LabelMap) -> NativeLabels:
     if obstacle:
         raise WriteError(f"a DICOM result {obstacle.reason}", code=obstacle.code)
     slices = native or NativeSlices.of(labels.grid, source.files, source.instance_uids)
-    values = native.carried(labels.values, labels.grid) if native else labels.values
+    values = native.sample_labels(labels.values, labels.grid) if native else labels.values
     return NativeLabels(
-        values, slices, labels.table, source.series_uid, native is not None, labels.maker
+        values, slices, labels.table, source.series_uid, native is not None, labels.creator
     )

@@ -22,26 +22,14 @@ _OFF_PLANE = 0.01  # of the distance between slices
 
 
 def check_structures(path: Path, labels: NativeLabels) -> None:
-    """Raise `WriteError` unless the contours hold the labels' pixels and no others.
-
-    Parameters
-    ----------
-    path : Path
-    labels : NativeLabels
-        What it was made from.
-
-    Raises
-    ------
-    WriteError
-        Code ``SELF_CHECK``.
-    """
+    """Raise `WriteError` (``SELF_CHECK``) unless contours hold the labels' pixels and no others."""
     from pydicom import dcmread
 
     voxels, first = np.zeros_like(labels.values), labels.slices.grids[0]
     for region in dcmread(path).ROIContourSequence:
         for contour in region.get("ContourSequence") or []:
-            k, index = _placed(flip_lps_ras_points(_points(contour)), labels.slices)
-            plane, ring = _around(voxels[:, :, k], index[:, :2])
+            k, index = _slice_and_index(flip_lps_ras_points(_points(contour)), labels.slices)
+            plane, ring = _spanned(voxels[:, :, k], index[:, :2])
             plane[_inside(ring, plane.shape)] += voxels.dtype.type(region.ReferencedROINumber)
     check_read_back(labels.values, voxels, first, first.affine)
 
@@ -55,7 +43,7 @@ def _points(contour: Dataset) -> FloatArray:
     return points
 
 
-def _placed(points_mm: FloatArray, slices: NativeSlices) -> tuple[int, FloatArray]:
+def _slice_and_index(points_mm: FloatArray, slices: NativeSlices) -> tuple[int, FloatArray]:
     """The slice that all points of a ring (RAS+ mm) lie on, and their indices in it."""
     k = slices.nearest(points_mm.mean(axis=0))
     index = slices.grids[k].to_index(points_mm)
@@ -67,7 +55,7 @@ def _placed(points_mm: FloatArray, slices: NativeSlices) -> tuple[int, FloatArra
     return k, index
 
 
-def _around(
+def _spanned(
     plane: npt.NDArray[np.unsignedinteger], ring: FloatArray
 ) -> tuple[npt.NDArray[np.unsignedinteger], FloatArray]:
     """The part of a plane (I, J) that a ring spans, and the ring in its indices."""
@@ -91,10 +79,10 @@ def _inside(ring: FloatArray, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     edge = np.repeat(np.arange(len(ring)), counts)
     j = low[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
     slope = (end - start)[edge]
-    at = start[edge, 0] + (j - start[edge, 1]) / slope[:, 1] * slope[:, 0]
+    crossing = start[edge, 0] + (j - start[edge, 1]) / slope[:, 1] * slope[:, 0]
     crossed = np.zeros((shape[0] + 1, shape[1]), np.uint16)
     within = (j >= 0) & (j < shape[1])
-    first = np.clip(np.ceil(at), 0, shape[0]).astype(int)
+    first = np.clip(np.ceil(crossing), 0, shape[0]).astype(int)
     np.add.at(crossed, (first[within], j[within]), 1)
     odd: npt.NDArray[np.bool_] = np.bitwise_xor.accumulate(crossed[:-1] & 1, axis=0) == 1
     return odd

@@ -22,7 +22,7 @@ _TOLERANCE_MM = 0.1
 
 
 def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) -> None:
-    """Raise `WriteError` unless the file holds the labels at their places.
+    """Raise `WriteError` (``SELF_CHECK``) unless the file holds the labels at their places.
 
     Every frame is put where its own plane position says, and must refer to the source slice that
     lies there.
@@ -35,11 +35,6 @@ def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) 
         What it was made from.
     values : sequence of int
         The label value of segment 1, 2, 3...
-
-    Raises
-    ------
-    WriteError
-        Code ``SELF_CHECK``.
     """
     from pydicom import dcmread
 
@@ -62,17 +57,17 @@ def check_segmentation(path: Path, labels: NativeLabels, values: Sequence[int]) 
 def _segment_of(frame: Dataset, dataset: Dataset) -> int:
     """Segment number of a frame; what all frames share stands once, in the shared groups."""
     groups = (frame, dataset.SharedFunctionalGroupsSequence[0])
-    own = next(group for group in groups if "SegmentIdentificationSequence" in group)
-    return int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    owner = next(group for group in groups if "SegmentIdentificationSequence" in group)
+    return int(owner.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
 def _slice_of(frame: Dataset, dataset: Dataset, labels: NativeLabels) -> int:
     """Number of the slice at a frame's position, which the frame must refer to."""
     position, slices = frame.PlanePositionSequence[0].ImagePositionPatient, labels.slices
-    place = _affine(dataset, position, slices.grids[0])
-    k = slices.nearest(place[:3, 3])
-    own = slices.grids[k]
-    if not own.same_as(Grid(own.shape, place), tolerance_mm=_TOLERANCE_MM) or not _refers_to(
+    affine = _affine(dataset, position, slices.grids[0])
+    k = slices.nearest(affine[:3, 3])
+    grid = slices.grids[k]
+    if not grid.same_as(Grid(grid.shape, affine), tolerance_mm=_TOLERANCE_MM) or not _refers_to(
         frame, slices.instance_uids[k]
     ):
         raise WriteError(

@@ -24,11 +24,6 @@ _MOST_BINARY_SEGMENTS = 8  # of "auto"; above it a binary SEG grows into hundred
 def segments_of(labels: NativeLabels) -> list[Label]:
     """Labels that some voxel holds; of a map without any, those of the table that fit.
 
-    Parameters
-    ----------
-    labels : NativeLabels
-        Of which a SEG is made.
-
     Returns
     -------
     list of Label
@@ -40,16 +35,16 @@ def segments_of(labels: NativeLabels) -> list[Label]:
         When the table is empty.
     """
     present = set(present_values(labels.values))
-    held = [label for label in labels.table if label.value in present]
-    if held:
-        return held
+    present_labels = [label for label in labels.table if label.value in present]
+    if present_labels:
+        return present_labels
     if not labels.table.labels:
         raise WriteError("a DICOM SEG needs at least one label in the table; name one")
-    most = max(1, WITH_EMPTY_FRAMES_BYTES * 8 // labels.values.size)
-    return list(labels.table)[:most]
+    limit = max(1, WITH_EMPTY_FRAMES_BYTES * 8 // labels.values.size)
+    return list(labels.table)[:limit]
 
 
-def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
+def resolve_encoding(encoding: str, segments: Sequence[Label]) -> str:
     """Binary or labelmap; "auto" goes by the number of segments."""
     if encoding != "auto":
         return encoding
@@ -59,13 +54,13 @@ def chosen_encoding(encoding: str, segments: Sequence[Label]) -> str:
 def seg_uids(labels: NativeLabels) -> tuple[str, ...]:
     """What makes two results the same: source slices, voxels, names, and who drew them."""
     voxels = hashlib.sha256(np.ascontiguousarray(labels.values).data).hexdigest()
-    drawn = (str(labels.maker),) if labels.maker else ()
+    creator = (str(labels.creator),) if labels.creator else ()
     return (
         labels.series_uid,
         *labels.slices.instance_uids,
         voxels,
         *map(str, labels.table),
-        *drawn,
+        *creator,
     )
 
 
@@ -74,10 +69,10 @@ def object_uids(key: Sequence[str], encoding: str) -> tuple[str, str]:
     return stable_uid("instance", encoding, *key), stable_uid("series", encoding, *key)
 
 
-def maker_of(labels: NativeLabels) -> Creator:
-    """Who drew the labels; medseg when that is not told."""
-    maker = labels.maker or Creator()
-    return maker if maker.version else replace(maker, version=__version__)
+def creator_of(labels: NativeLabels) -> Creator:
+    """Who drew the labels; medseg when the map does not say."""
+    creator = labels.creator or Creator()
+    return creator if creator.version else replace(creator, version=__version__)
 
 
 def tracking_uid(label: Label, key: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ _TOLERANCE_MM = 0.01
 def check_read_back(
     written: npt.NDArray[Any], read: npt.NDArray[Any], grid: Grid, affine: npt.NDArray[Any]
 ) -> None:
-    """Raise `WriteError` unless voxels and world corners came back from the file.
+    """Raise `WriteError` (``SELF_CHECK``) unless voxels and world corners came back from the file.
 
     Parameters
     ----------
@@ -26,13 +26,9 @@ def check_read_back(
         Where it was to lie.
     affine : ndarray, shape (4, 4)
         Where the file says it lies, in RAS+ mm.
-
-    Raises
-    ------
-    WriteError
-        Code ``SELF_CHECK``.
     """
-    if read.shape != written.shape or not np.array_equal(read, written, equal_nan=_floats(read)):
+    floats = bool(np.issubdtype(read.dtype, np.floating))
+    if read.shape != written.shape or not np.array_equal(read, written, equal_nan=floats):
         raise WriteError(
             "the file did not read back with equal voxels and was removed; the disk or a library"
             " may be faulty, try another folder or format",
@@ -48,7 +44,3 @@ def check_read_back(
             " was removed; try another format",
             code="SELF_CHECK",
         )
-
-
-def _floats(array: npt.NDArray[Any]) -> bool:
-    return bool(np.issubdtype(array.dtype, np.floating))

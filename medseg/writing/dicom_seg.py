@@ -11,17 +11,22 @@ import numpy as np
 
 from medseg._version import __version__
 from medseg.errors import WriteError
-from medseg.volume import Code, Creator, Label, LabelMap
+from medseg.volume import Creator, Label, LabelMap
 from medseg.volume.conventions import dicom_from_affine, from_kji
 from medseg.writing._atomic import atomic
-from medseg.writing._dicom_source import common_charset, source_headers
+from medseg.writing._dicom_source import (
+    LONG_STRING,
+    coded_concept,
+    common_charset,
+    source_headers,
+)
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_readback import check_segmentation
 from medseg.writing._seg_uids import (
     WITH_EMPTY_FRAMES_BYTES,
-    chosen_encoding,
-    maker_of,
+    creator_of,
     object_uids,
+    resolve_encoding,
     seg_uids,
     segments_of,
     tracking_id,
@@ -37,7 +42,6 @@ obstacle = dicom_obstacle
 
 _NAME = "medseg"
 _CARRIED = ", carried from a repaired volume"
-_LONG_STRING = 64  # characters in DICOM's value representation LO
 _BYTE = 8  # one-bit pixels
 
 
@@ -64,7 +68,7 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     Notes
     -----
     Labels of a repaired scan are carried to the slices of the files: each pixel takes the voxel
-    that holds it, see :meth:`medseg.volume.NativeSlices.carried`. ContentDescription says so.
+    that holds it, see :meth:`medseg.volume.NativeSlices.sample_labels`. ContentDescription says so.
 
     All UIDs follow from the source series, the voxels and the names: writing the same result
     again gives the same object. Empty frames are written too, as older viewers need them, unless
@@ -72,7 +76,7 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     """
     native = on_native_slices(labels)
     segments = segments_of(native)
-    encoding = chosen_encoding(encoding, segments)
+    encoding = resolve_encoding(encoding, segments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
         dataset = _segmentation(native, segments, source_headers(native), encoding)
@@ -87,15 +91,15 @@ def _segmentation(
     """The SEG object, not yet saved."""
     from highdicom.seg import Segmentation
 
-    key, maker = seg_uids(labels), maker_of(labels)
+    key, creator = seg_uids(labels), creator_of(labels)
     instance_uid, series_uid = object_uids(key, encoding)
-    charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
+    charset = common_charset(headers, (f"{label.name}{label.code}" for label in segments))
     try:
         dataset = Segmentation(
             source_images=headers,
-            pixel_array=_numbered(labels, segments),
+            pixel_array=_segment_numbers(labels, segments),
             segment_descriptions=[
-                _described(n, one, key, maker) for n, one in enumerate(segments, 1)
+                _segment_description(n, label, key, creator) for n, label in enumerate(segments, 1)
             ],
             series_instance_uid=series_uid,
             series_number=300,
@@ -106,10 +110,10 @@ def _segmentation(
             software_versions=__version__,
             device_serial_number="0",
             content_label="SEGMENTATION",
-            content_description=f"{maker.kind.capitalize()} segmentation"
+            content_description=f"{creator.kind.capitalize()} segmentation"
             + _CARRIED * labels.carried,
             series_description="Segmentation",
-            **_encoded(encoding, labels.values.size * len(segments) // 8),
+            **_encoding_options(encoding, labels.values.size * len(segments) // 8),
             **_planes(labels, headers),
         )
     except (AttributeError, KeyError, ValueError, TypeError) as error:
@@ -149,7 +153,7 @@ def _pack_bits(dataset: Dataset) -> None:
     dataset.PixelData = packed + bytes(len(packed) % 2)
 
 
-def _encoded(encoding: str, binary_bytes: int) -> dict[str, Any]:
+def _encoding_options(encoding: str, binary_bytes: int) -> dict[str, Any]:
     """Segmentation type, and whether empty frames are left out."""
     from highdicom.seg import SegmentationTypeValues
 
@@ -161,14 +165,14 @@ def _encoded(encoding: str, binary_bytes: int) -> dict[str, Any]:
     }
 
 
-def _numbered(labels: NativeLabels, segments: Sequence[Label]) -> Any:
+def _segment_numbers(labels: NativeLabels, segments: Sequence[Label]) -> Any:
     """Segment numbers 1, 2, 3... in place of label values; shape (K, J, I)."""
     number_of_value = np.zeros(65536, np.uint8 if len(segments) < 256 else np.uint16)
     number_of_value[[label.value for label in segments]] = np.arange(1, len(segments) + 1)
     return np.ascontiguousarray(from_kji(number_of_value[labels.values]))
 
 
-def _described(number: int, label: Label, key: tuple[str, ...], maker: Creator) -> Any:
+def _segment_description(number: int, label: Label, key: tuple[str, ...], creator: Creator) -> Any:
     """Segment description; the tracking ID keeps the label value, which segments do not have."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
@@ -177,27 +181,21 @@ def _described(number: int, label: Label, key: tuple[str, ...], maker: Creator) 
 
     return SegmentDescription(
         segment_number=number,
-        segment_label=label.name[:_LONG_STRING],
-        segmented_property_category=_coded(label.property_category),
-        segmented_property_type=_coded(label.property_type),
-        algorithm_type=SegmentAlgorithmTypeValues(maker.kind.upper()),
+        segment_label=label.name[:LONG_STRING],
+        segmented_property_category=coded_concept(label.property_category),
+        segmented_property_type=coded_concept(label.property_type),
+        algorithm_type=SegmentAlgorithmTypeValues(creator.kind.upper()),
         algorithm_identification=None
-        if maker.kind == "manual"
+        if creator.kind == "manual"
         else AlgorithmIdentificationSequence(
-            name=maker.name[:_LONG_STRING],
+            name=creator.name[:LONG_STRING],
             family=codes.cid7162.ArtificialIntelligence,
-            version=maker.version[:_LONG_STRING],
+            version=creator.version[:LONG_STRING],
         ),
         tracking_uid=tracking_uid(label, key),
         tracking_id=tracking_id(label),
         display_color=CIELabColor.from_rgb(*label.color),
     )
-
-
-def _coded(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning[:_LONG_STRING])
 
 
 def _planes(labels: NativeLabels, headers: list[Dataset]) -> dict[str, Any]:
@@ -209,12 +207,12 @@ def _planes(labels: NativeLabels, headers: list[Dataset]) -> dict[str, Any]:
         return {}
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 
-    places = [dicom_from_affine(grid.affine) for grid in labels.slices.grids]
-    orientation, spacing, _, step = places[0]
+    placements = [dicom_from_affine(grid.affine) for grid in labels.slices.grids]
+    orientation, spacing, _, step = placements[0]
     depth = float(np.linalg.norm(step))
     return {
         "plane_positions": [
-            PlanePositionSequence("PATIENT", position) for _, _, position, _ in places
+            PlanePositionSequence("PATIENT", position) for _, _, position, _ in placements
         ],
         "plane_orientation": PlaneOrientationSequence("PATIENT", orientation),
         "pixel_measures": PixelMeasuresSequence(

@@ -14,12 +14,17 @@ from medseg._version import __version__
 from medseg.errors import WriteError
 from medseg.volume import Code, Creator, Label, LabelMap
 from medseg.writing._atomic import atomic
-from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
+from medseg.writing._dicom_source import (
+    coded_concept,
+    common_charset,
+    source_headers,
+    stable_uid,
+)
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_uids import (
-    chosen_encoding,
-    maker_of,
+    creator_of,
     object_uids,
+    resolve_encoding,
     seg_uids,
     segments_of,
     tracking_id,
@@ -34,7 +39,6 @@ encodings = ("binary", "labelmap", "auto")
 obstacle = dicom_obstacle
 
 _NAME = "medseg"
-_LONG_STRING = 64  # characters in DICOM's value representation LO
 _LABEL_MAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pydicom's list of names
 _PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 _VOLUME = Code("118565006", "SCT", "Volume")
@@ -68,7 +72,7 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     volumes = _volumes_ml(labels, segments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
-        encoding = chosen_encoding(encoding, segments)
+        encoding = resolve_encoding(encoding, segments)
         report = _report(native, segments, volumes, encoding)
         with atomic(path, suffix=".dcm") as temporary:
             report.save_as(temporary, enforce_file_format=True)
@@ -89,16 +93,16 @@ def _report(
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
 
     headers = source_headers(labels)
-    charset = common_charset(headers, (f"{one.name}{one.code}" for one in segments))
+    charset = common_charset(headers, (f"{segment.name}{segment.code}" for segment in segments))
     key = seg_uids(labels)
-    seg = _stand_in(headers[0], key, encoding)
+    seg = _seg_reference(headers[0], key, encoding)
     groups = [
-        _group((number, label, volume), seg, key, maker_of(labels))
+        _group((number, label, volume), seg, key, creator_of(labels))
         for number, (label, volume) in enumerate(zip(segments, volumes_ml, strict=True), start=1)
     ]
     content = MeasurementReport(
         observation_context=_observer(),
-        procedure_reported=_coded(_PROCEDURE),
+        procedure_reported=coded_concept(_PROCEDURE),
         imaging_measurements=groups,
     )
     try:
@@ -126,7 +130,7 @@ def _report(
     return report
 
 
-def _stand_in(header: Dataset, key: tuple[str, ...], encoding: str) -> Dataset:
+def _seg_reference(header: Dataset, key: tuple[str, ...], encoding: str) -> Dataset:
     """A header of the SEG that is referred to, as far as a reference needs one."""
     from pydicom.uid import SegmentationStorage
 
@@ -147,7 +151,7 @@ def _series(uid: str) -> Dataset:
 
 
 def _group(
-    segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], maker: Creator
+    segment: tuple[int, Label, float], seg: Dataset, key: tuple[str, ...], creator: Creator
 ) -> Any:
     """Measurements of one segment: its number, label and millilitres."""
     from highdicom.sr import (
@@ -166,12 +170,12 @@ def _group(
         referenced_segment=ReferencedSegment(
             seg.SOPClassUID, seg.SOPInstanceUID, number, source_series=source
         ),
-        finding_category=_coded(label.property_category),
-        finding_type=_coded(label.property_type),
+        finding_category=coded_concept(label.property_category),
+        finding_type=coded_concept(label.property_type),
         algorithm_id=None
-        if maker.kind == "manual"
-        else AlgorithmIdentification(name=maker.name, version=maker.version),
-        measurements=[Measurement(_coded(_VOLUME), volume_ml, _coded(_MILLILITRE))],
+        if creator.kind == "manual"
+        else AlgorithmIdentification(name=creator.name, version=creator.version),
+        measurements=[Measurement(coded_concept(_VOLUME), volume_ml, coded_concept(_MILLILITRE))],
     )
 
 
@@ -194,12 +198,6 @@ def _observer() -> Any:
     )
 
 
-def _coded(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning[:_LONG_STRING])
-
-
 def _check(path: Path, volumes_ml: Sequence[float]) -> None:
     """Raise `WriteError` unless the file gives the volumes back."""
     from pydicom import dcmread
@@ -215,7 +213,7 @@ def _check(path: Path, volumes_ml: Sequence[float]) -> None:
 
 def _numbers(item: Dataset) -> Iterator[float]:
     """Every number in a content tree, in its order."""
-    for one in item.get("ContentSequence") or []:
-        for measured in one.get("MeasuredValueSequence") or []:
+    for child in item.get("ContentSequence") or []:
+        for measured in child.get("MeasuredValueSequence") or []:
             yield float(measured.NumericValue)
-        yield from _numbers(one)
+        yield from _numbers(child)

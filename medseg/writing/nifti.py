@@ -39,17 +39,15 @@ def write_scan(scan: Scan, path: Path) -> None:
     The form is that of :class:`medseg.writing.protocol.ScanWriter`. float64 and float16 are stored
     as float32.
     """
-    voxels = scan.voxels if scan.voxels.dtype.name in _WRITABLE else _storable(scan.voxels)
+    voxels = scan.voxels
+    if voxels.dtype.name not in _WRITABLE:
+        voxels = voxels.astype(np.uint8 if voxels.dtype == bool else np.float32)
     array = voxels[0] if scan.channels == 1 else np.moveaxis(voxels, 0, 3)
     image = _image(array, scan.grid)
     if scan.channels > 1 and scan.time_step_s > 0:
         image.header.set_xyzt_units(xyz="mm", t="sec")
         image.header["pixdim"][4] = scan.time_step_s
     _write(image, path, array, scan.grid)
-
-
-def _storable(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return voxels.astype(np.uint8 if voxels.dtype == bool else np.float32)
 
 
 def _image(array: npt.NDArray[Any], grid: Grid) -> Any:
@@ -81,7 +79,7 @@ def _write(image: Any, path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
     zipped = path.name.lower().endswith(".gz")
     with atomic(path, suffix=".nii.gz" if zipped else ".nii") as temporary:
         _store(image, temporary, zipped=zipped)
-        voxels, affine = _stored(type(image), temporary, zipped=zipped)
+        voxels, affine = _read_back(type(image), temporary, zipped=zipped)
         check_read_back(array, voxels, grid, affine)
 
 
@@ -98,7 +96,7 @@ def _store(image: Any, path: Path, *, zipped: bool) -> None:
             image.to_file_map({"image": nib.FileHolder(fileobj=gz)})
 
 
-def _stored(kind: Any, path: Path, *, zipped: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _read_back(kind: Any, path: Path, *, zipped: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Voxels and affine as the file gives them back."""
     import nibabel as nib
     from isal import igzip

@@ -15,10 +15,15 @@ from medseg.volume import Label, LabelMap
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.writing._atomic import atomic
 from medseg.writing._contours import Ring, outlines
-from medseg.writing._dicom_source import common_charset, source_headers, stable_uid
+from medseg.writing._dicom_source import (
+    LONG_STRING,
+    common_charset,
+    source_headers,
+    stable_uid,
+)
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
-from medseg.writing._seg_uids import maker_of, seg_uids
+from medseg.writing._seg_uids import creator_of, seg_uids
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -27,7 +32,6 @@ suffixes = (".rtstruct.dcm",)
 obstacle = dicom_obstacle
 
 _NAME = "medseg"
-_LONG_STRING = 64  # characters in DICOM's value representation LO
 _STUDY = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management (retired): pydicom has no name
 _REPEATED = (
     "PatientName",
@@ -69,7 +73,7 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
     """The whole object, not yet saved."""
     charset = common_charset(headers, (f"{label.name}{label.code}" for label in labels.table))
-    dataset, source, now = _begun(), headers[0], dt.datetime.now().astimezone()
+    dataset, source, now = _template(), headers[0], dt.datetime.now().astimezone()
     for keyword in _REPEATED:
         setattr(dataset, keyword, source.get(keyword))
     if charset:
@@ -87,7 +91,7 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(headers)]
     frame_uid = str(source.FrameOfReferenceUID)
     images = _references(labels, headers)
-    kind = maker_of(labels).kind
+    kind = creator_of(labels).kind
     dataset.StructureSetName = f"{kind.capitalize()} segmentation"
     dataset.StructureSetROISequence = [_region(label, frame_uid, kind) for label in labels.table]
     dataset.ROIContourSequence = [_contours(labels, label, images) for label in labels.table]
@@ -97,7 +101,7 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
     return dataset
 
 
-def _begun() -> Dataset:
+def _template() -> Dataset:
     """What is the same in every structure set; implicit VR, as contours may exceed 64 kB."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
@@ -154,7 +158,7 @@ def _region(label: Label, frame_uid: str, kind: str) -> Dataset:
     return _item(
         ROINumber=label.value,
         ReferencedFrameOfReferenceUID=frame_uid,
-        ROIName=label.name.replace("\\", "/")[:_LONG_STRING],
+        ROIName=label.name.replace("\\", "/")[:LONG_STRING],
         ROIGenerationAlgorithm=kind.upper(),
     )
 
@@ -171,7 +175,7 @@ def _observation(number: int, label: Label) -> Dataset:
         code = _item(
             CodeValue=label.code.value,
             CodingSchemeDesignator=label.code.scheme,
-            CodeMeaning=label.code.meaning[:_LONG_STRING],
+            CodeMeaning=label.code.meaning[:LONG_STRING],
         )
         item.RTROIIdentificationCodeSequence = [code]
     return item

@@ -10,23 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import WriteError
-from medseg.volume import Grid, Label, LabelMap
+from medseg.volume import Label, LabelMap
+from medseg.volume.bounding_box import bounding_box
 from medseg.volume.conventions import flip_lps_ras_points
-from medseg.volume.grid import FloatArray
+from medseg.volume.grid import CORNERS, FloatArray
 from medseg.volume.label_map import present_values
 from medseg.writing._atomic import atomic
 
 suffixes = (".stl", ".ply", ".obj")
 
-_CORNERS = (np.arange(8)[:, None] >> np.arange(3)) & 1
 _EDGES = tuple(
-    (one, two)
-    for one in range(8)
-    for two in range(one + 1, 8)
-    if np.abs(_CORNERS[one] - _CORNERS[two]).sum() == 1
+    (first, second)
+    for first in range(8)
+    for second in range(first + 1, 8)
+    if np.abs(CORNERS[first] - CORNERS[second]).sum() == 1
 )
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-_POINT = np.dtype([("place", "<f4", 3), ("color", "u1", 3)])
+_POINT = np.dtype([("position", "<f4", 3), ("color", "u1", 3)])
 _FACE = np.dtype([("count", "u1"), ("points", "<i4", 3)])
 
 
@@ -73,26 +73,23 @@ def _surface(labels: LabelMap, label: Label) -> _Surface:
     cells, rows = _cut_cells(padded)
     index = cells + _centres(padded, cells) + (first - 1)
     triangles = _triangles(padded, rows)
-    if _mirrored(labels.grid):
+    if np.linalg.det(labels.grid.affine[:3, :3]) < 0:  # I, J, K are a left-handed frame
         triangles = triangles[:, ::-1]
     return _Surface(flip_lps_ras_points(labels.grid.to_world(index)), triangles, label)
 
 
 def _cropped(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """First index of the mask's extent, and the mask within it."""
-    spans = []
-    for axis in range(3):
-        others = tuple(one for one in range(3) if one != axis)
-        held = np.flatnonzero(mask.any(axis=others))
-        spans.append(slice(held[0], held[-1] + 1))
-    return np.array([span.start for span in spans]), mask[tuple(spans)]
+    box = bounding_box(mask)
+    assert box is not None
+    return np.array([span.start for span in box]), mask[box]
 
 
 def _cut_cells(padded: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Cells of eight neighbours, some in and some out: their indices (N, 3), and rows by cell."""
     shape = tuple(count - 1 for count in padded.shape)
     inside = np.zeros(shape, np.uint8)
-    for i, j, k in _CORNERS:
+    for i, j, k in CORNERS:
         inside += padded[i : i + shape[0], j : j + shape[1], k : k + shape[2]]
     cut = (inside > 0) & (inside < 8)
     rows = np.full(shape, -1, np.intp)
@@ -102,11 +99,11 @@ def _cut_cells(padded: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt
 
 def _centres(padded: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]) -> FloatArray:
     """Mean of the middles of the edges that the surface cuts, from each cell's first corner."""
-    held = np.stack([padded[tuple((cells + corner).T)] for corner in _CORNERS], axis=1)
+    inside = np.stack([padded[tuple((cells + corner).T)] for corner in CORNERS], axis=1)
     total, count = np.zeros((len(cells), 3)), np.zeros((len(cells), 1))
-    for one, two in _EDGES:
-        cut = (held[:, one] != held[:, two])[:, None]
-        total += cut * (_CORNERS[one] + _CORNERS[two]) / 2
+    for first, second in _EDGES:
+        cut = (inside[:, first] != inside[:, second])[:, None]
+        total += cut * (CORNERS[first] + CORNERS[second]) / 2
         count += cut
     centres: FloatArray = total / count
     return centres
@@ -114,36 +111,31 @@ def _centres(padded: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]) -> Floa
 
 def _triangles(padded: npt.NDArray[np.bool_], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Two triangles for every pair of neighbours in and out, outwards where I, J, K are right."""
-    found = []
+    triangles = []
     for axis in range(3):
-        here = np.moveaxis(padded, axis, 0)
-        step = here[1:].astype(np.int8) - here[:-1]
-        one, two = np.eye(3, dtype=np.intp)[[(axis + 1) % 3, (axis + 2) % 3]]
+        mask = np.moveaxis(padded, axis, 0)
+        step = mask[1:].astype(np.int8) - mask[:-1]
+        first, second = np.eye(3, dtype=np.intp)[[(axis + 1) % 3, (axis + 2) % 3]]
         for leaving in (True, False):
             voxels = np.argwhere(np.moveaxis(step, 0, axis) == (-1 if leaving else 1))
-            around = [voxels - one - two, voxels - two, voxels, voxels - one]
-            quad = np.stack([rows[tuple(cell.T)] for cell in around], axis=1)
+            ring = [voxels - first - second, voxels - second, voxels, voxels - first]
+            quad = np.stack([rows[tuple(cell.T)] for cell in ring], axis=1)
             quad = quad if leaving else quad[:, ::-1]
-            found += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
-    return np.concatenate(found)
-
-
-def _mirrored(grid: Grid) -> bool:
-    """Whether I, J, K are a left-handed frame (RAS+ and LPS+ agree on hands)."""
-    return bool(np.linalg.det(grid.affine[:3, :3]) < 0)
+            triangles += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
+    return np.concatenate(triangles)
 
 
 def _stl(surfaces: list[_Surface]) -> bytes:
     """A binary STL file."""
     corners = [surface.points[surface.triangles] for surface in surfaces]
-    places = np.concatenate(corners) if corners else np.zeros((0, 3, 3))
-    stored: npt.NDArray[Any] = np.zeros(len(places), _TRIANGLE)
-    across = np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0])
-    length = np.linalg.norm(across, axis=1, keepdims=True)
-    stored["normal"] = across / np.where(length > 0, length, 1.0)
-    stored["corners"] = places
+    triangles = np.concatenate(corners) if corners else np.zeros((0, 3, 3))
+    stored: npt.NDArray[Any] = np.zeros(len(triangles), _TRIANGLE)
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    stored["normal"] = normals / np.where(length > 0, length, 1.0)
+    stored["corners"] = triangles
     header = b"medseg SPACE=LPS UNIT=mm".ljust(80)
-    return header + len(places).to_bytes(4, "little") + stored.tobytes()
+    return header + len(triangles).to_bytes(4, "little") + stored.tobytes()
 
 
 def _ply(surfaces: list[_Surface]) -> bytes:
@@ -152,11 +144,11 @@ def _ply(surfaces: list[_Surface]) -> bytes:
     faces = np.zeros(sum(len(surface.triangles) for surface in surfaces), _FACE)
     faces["count"] = 3
     point = face = 0
-    for one in surfaces:
-        points["place"][point : point + len(one.points)] = one.points
-        points["color"][point : point + len(one.points)] = one.label.color
-        faces["points"][face : face + len(one.triangles)] = one.triangles + point
-        point, face = point + len(one.points), face + len(one.triangles)
+    for part in surfaces:
+        points["position"][point : point + len(part.points)] = part.points
+        points["color"][point : point + len(part.points)] = part.label.color
+        faces["points"][face : face + len(part.triangles)] = part.triangles + point
+        point, face = point + len(part.points), face + len(part.triangles)
     lines = [
         "ply",
         "format binary_little_endian 1.0",
@@ -177,9 +169,9 @@ def _ply(surfaces: list[_Surface]) -> bytes:
 def _obj(surfaces: list[_Surface]) -> bytes:
     """A Wavefront OBJ file; its points count from 1, through all objects."""
     lines, first = ["# medseg SPACE=LPS UNIT=mm"], 1
-    for one in surfaces:
-        lines.append("o " + "_".join(one.label.name.split()))
-        lines += [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in one.points.tolist()]
-        lines += [f"f {a} {b} {c}" for a, b, c in (one.triangles + first).tolist()]
-        first += len(one.points)
+    for surface in surfaces:
+        lines.append("o " + "_".join(surface.label.name.split()))
+        lines += [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in surface.points.tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in (surface.triangles + first).tolist()]
+        first += len(surface.points)
     return "".join(f"{line}\n" for line in lines).encode("utf-8")

@@ -27,38 +27,31 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def setting(section: str, name: str) -> Any:
-    """A choice of the person, or its default.
-
-    Parameters
-    ----------
-    section : str
-        Heading in the preferences: display, inference, autosave, files or privacy.
-    name : str
-    """
-    chosen = _section(section)
+    """A choice of the person, or its default."""
+    settings = _section(section)
     default = DEFAULTS[section][name]
-    return default if chosen is None else getattr(chosen, name, default)
+    return default if settings is None else getattr(settings, name, default)
 
 
 def choose(section: str, name: str, value: object) -> None:
     """Make a choice for the person, which napari keeps; without a page of settings do nothing."""
-    chosen = _section(section)
-    if chosen is not None:
-        setattr(chosen, name, value)
+    settings = _section(section)
+    if settings is not None:
+        setattr(settings, name, value)
 
 
 def on_change(section: str, callback: Callable[[Any], None]) -> None:
     """Hear of every choice that is made under a heading."""
-    chosen = _section(section)
-    if chosen is not None:
-        chosen.events.connect(callback)
+    settings = _section(section)
+    if settings is not None:
+        settings.events.connect(callback)
 
 
 def off_change(section: str, callback: Callable[[Any], None]) -> None:
     """Hear no more of what :func:`on_change` told."""
-    chosen = _section(section)
-    if chosen is not None:
-        chosen.events.disconnect(callback)
+    settings = _section(section)
+    if settings is not None:
+        settings.events.disconnect(callback)
 
 
 def _section(section: str) -> Any:

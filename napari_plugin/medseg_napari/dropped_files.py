@@ -8,29 +8,12 @@ knows only all folders or a single one, and most folders are not DICOM.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medseg_napari.display_settings import choose, on_change, setting
+from medseg_napari.display_settings import on_change, setting
 from medseg_napari.layers import KEY
 
-if TYPE_CHECKING:
-    from napari.viewer import Viewer
-
 PATTERNS = ("*.dcm", "*.nii", "*.nii.gz", "*.nrrd", "*.mha")
-
-
-def switch(viewer: Viewer) -> None:
-    """Open dropped medical files with medseg from now on, or let napari ask again."""
-    from napari.utils.notifications import show_info
-
-    from medseg_napari.display import setup
-
-    setup.install(viewer)
-    taken = not setting("files", "take_dropped")
-    choose("files", "take_dropped", taken)
-    apply_setting()
-    words = "open with medseg" if taken else "are asked about again"
-    show_info(f"dropped {', '.join(one[1:] for one in PATTERNS)} files {words}")
 
 
 def install() -> None:

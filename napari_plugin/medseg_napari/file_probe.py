@@ -46,16 +46,8 @@ def is_label_file(path: Path) -> bool:
 def looks_like_labels(scan: Scan) -> bool:
     """Whether the voxels behave like labels: small whole numbers that seldom change.
 
-    Parameters
-    ----------
-    scan : Scan
-        Of a file whose header says nothing.
-
-    Returns
-    -------
-    bool
-        True when every value is a whole number from 0 to 1023 and two thirds of the voxels that
-        are not 0 equal their next neighbour; noise keeps a scan far below that.
+    Every value is a whole number from 0 to 1023, and two thirds of the voxels that are not 0 equal
+    their next neighbour; noise keeps a scan far below that.
     """
     if scan.channels != 1:
         return False

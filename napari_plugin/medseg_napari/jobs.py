@@ -66,6 +66,11 @@ class Failed:
 Event = Progress | Alive | Partial | Done | Stopped | Failed
 
 
+def is_last(event: Event) -> bool:
+    """Whether no event of the job comes after this one."""
+    return isinstance(event, Done | Stopped | Failed)
+
+
 @dataclass(frozen=True)
 class Job:
     """Work that reports progress and can be stopped.
@@ -95,7 +100,7 @@ class Job:
             while thread.is_alive() or not inbox.empty():
                 event = self._next(inbox)
                 yield event
-                if isinstance(event, Done | Stopped | Failed):
+                if is_last(event):
                     return
         finally:
             self.cancel.set()
@@ -137,13 +142,7 @@ def _last(result: Any, report: Callable[[Event], None]) -> Any:
 
 
 def explain(error: BaseException) -> str:
-    """One sentence for the person at the screen, with what to try.
-
-    Parameters
-    ----------
-    error : BaseException
-        Errors of medseg already are such a sentence.
-    """
+    """One sentence for the screen, with what to try; medseg's errors already are one."""
     if isinstance(error, MedsegError):
         return str(error)
     said = str(error).lower()

@@ -14,13 +14,10 @@ _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
 def features_of(labels: LabelMap) -> Any:
-    """One row per label: `index` (the value), `name` and `volume_ml` (none for background).
+    """A data frame of `index` (the value), `name` and `volume_ml`, one row per label.
 
-    Returns
-    -------
-    pandas.DataFrame
-        napari shows the row of the label under the pointer in its status bar, and all of them in
-        its features table.
+    napari shows the row of the label under the pointer in its status bar, and all of them in its
+    features table.
     """
     import pandas as pd  # type: ignore[import-untyped]
 
@@ -47,15 +44,7 @@ def colormap_of(table: LabelTable) -> Any:
 
 
 def complete_table(table: LabelTable, values: Iterable[int]) -> LabelTable:
-    """`table` with a row for each painted value it does not name, such as ``"label 7"``.
-
-    Parameters
-    ----------
-    table : LabelTable
-        The names known so far.
-    values : iterable of int
-        The values in use; 0 is background.
-    """
+    """`table` with a row for each painted value it does not name, such as ``"label 7"``."""
     unnamed = sorted(set(values) - set(table.values) - {0})
     extra = [
         Label(value=value, name=f"label {value}", color=default_color(len(table) + row))

@@ -12,7 +12,7 @@ What the display cannot hold (the source grid, the slices a series came from) tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -33,6 +33,9 @@ from medseg_napari.display_settings import setting
 from medseg_napari.label_features import colormap_of, complete_table, features_of
 
 KEY = "medseg"
+MAP_KEY = "medseg_map"
+"""Stands in the metadata of layers that show probabilities, which are no scans."""
+
 AXES = ("I", "P", "L")
 SHOWN_OBLIQUE_DEGREES = 1.0
 
@@ -77,7 +80,7 @@ class Source(TypedDict):
 def layer_from_scan(
     scan: Scan, name: str, *, window: tuple[float, float] | None = None
 ) -> LayerTuple:
-    """An Image layer of `scan`.
+    """An Image layer of `scan`, as napari takes layers.
 
     Parameters
     ----------
@@ -85,14 +88,9 @@ def layer_from_scan(
         One channel gives a layer of axes I, P, L; more give C, I, P, L, or T, I, P, L where they
         are points of time. A picture in colour is shown in its colours.
     name : str
-        What the layer is called; oblique and tilted scans and pictures get a badge.
+        Oblique and tilted scans and pictures get a badge.
     window : tuple of float, optional
         Black and white level that the file asks for.
-
-    Returns
-    -------
-    tuple
-        Data, attributes and ``"image"``, as napari takes them.
     """
     limits = window or contrast_limits(scan)
     source = _source(scan.grid, scan.provenance, modality=scan.modality)
@@ -116,19 +114,7 @@ def layer_from_scan(
 
 
 def layer_from_labels(labels: LabelMap, name: str) -> LayerTuple:
-    """A Labels layer of `labels`, with names, colours and volumes.
-
-    Parameters
-    ----------
-    labels : LabelMap
-    name : str
-        What the layer is called.
-
-    Returns
-    -------
-    tuple
-        Data (a writable copy, for painting), attributes and ``"labels"``.
-    """
+    """A Labels layer with names, colours and volumes; its data is a copy, for painting."""
     source = _source(labels.grid, labels.provenance, table=labels.table)
     attributes = _attributes(source, name)
     values = np.array(_turn(labels.grid).apply(labels.values), order="C")
@@ -139,19 +125,7 @@ def layer_from_labels(labels: LabelMap, name: str) -> LayerTuple:
 
 
 def scan_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Scan:
-    """The scan that an Image layer shows.
-
-    Parameters
-    ----------
-    data : ndarray, shape (I, P, L) or (C, I, P, L)
-    attributes : mapping
-        The layer's attributes, as ``layer.as_layer_data_tuple()`` gives them.
-
-    Returns
-    -------
-    Scan
-        On the source grid when medseg made the layer (see :func:`is_ours`), else on the grid its
-        scale and translate describe.
+    """The scan of an Image layer (I, P, L) or (C, I, P, L), on its source grid where that is known.
 
     Raises
     ------
@@ -168,19 +142,9 @@ def scan_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Sc
 
 
 def labels_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> LabelMap:
-    """The label map that a Labels layer shows.
+    """The label map of a Labels layer (I, P, L), on its source grid where that is known.
 
-    Parameters
-    ----------
-    data : ndarray of int, shape (I, P, L)
-    attributes : mapping
-        The layer's attributes, as ``layer.as_layer_data_tuple()`` gives them.
-
-    Returns
-    -------
-    LabelMap
-        On the source grid when medseg made the layer. Values painted without a name are added
-        to the table as ``"label 7"``.
+    Values painted without a name are added to the table as ``"label 7"``.
 
     Raises
     ------
@@ -190,8 +154,8 @@ def labels_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> 
     _check_volume(data, attributes, allowed=(3,))
     values = as_label_values(np.asarray(data))
     source = source_of(data, attributes)
-    known = source["table"] if source else None
-    table = complete_table(known or LabelTable(()), present_values(values))
+    named = source["table"] if source else None
+    table = complete_table(named or LabelTable(()), present_values(values))
     if source is None:
         return LabelMap(values, foreign_grid(data, attributes), table)
     turned = _turn(source["grid"]).undo(values)
@@ -224,16 +188,7 @@ def same_place(
     other_shape: Sequence[int],
     other: Mapping[str, Any],
 ) -> bool:
-    """Whether two layers have the same voxels, each at the same place.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        Of the data, without colours; the last three axes count.
-    attributes : mapping
-    other_shape, other : sequence of int and mapping
-        The same of the other layer.
-    """
+    """Whether two layers have the same voxels along the last three axes, at the same place."""
     if tuple(shape[-3:]) != tuple(other_shape[-3:]):
         return False
     keys = ("scale", "translate")
@@ -241,14 +196,26 @@ def same_place(
     return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
 
 
+def adopt(
+    data: npt.NDArray[Any],
+    attributes: Mapping[str, Any],
+    layers: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """Attributes with the source of that one of `layers` which has the same voxels and place.
+
+    Labels drawn by hand in napari's own new layer so come back on the scan's grid. Unchanged when
+    no layer fits.
+    """
+    for other_data, other in layers:
+        source = source_of(other_data, other)
+        if source is None or not same_place(data.shape, attributes, other_data.shape, other):
+            continue
+        return {**attributes, "metadata": {**attributes.get("metadata", {}), KEY: source}}
+    return dict(attributes)
+
+
 def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
     """The grid of a layer that medseg did not make: its axes taken as I, P, L, its units as mm.
-
-    Parameters
-    ----------
-    data : ndarray
-        The layer's data; its last three axes are space.
-    attributes : mapping
 
     Raises
     ------

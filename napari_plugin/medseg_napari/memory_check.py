@@ -24,13 +24,7 @@ def least_bytes(entry: SeriesEntry) -> int:
 
 
 def check_room(entry: SeriesEntry) -> None:
-    """Refuse to read what cannot fit.
-
-    Raises
-    ------
-    InputError
-        When it needs more memory than there is, with both amounts and what to try.
-    """
+    """Refuse (`InputError`) what needs more memory than is free, with both amounts."""
     import psutil  # type: ignore[import-untyped]
 
     needed, free = least_bytes(entry), int(psutil.virtual_memory().available)

@@ -30,27 +30,13 @@ def dicom_reader(path: str | list[str]) -> ReadLayers | None:
 
 
 def read_layers(path: str | list[str]) -> list[LayerTuple]:
-    """The layers of each path.
+    """The layers of each path, as napari takes them.
 
-    Parameters
-    ----------
-    path : str or list of str
-        Scans give Image layers; label maps (by their header, or by how their voxels behave) give
-        Labels layers.
-
-    Returns
-    -------
-    list of tuple
-        Data, attributes and layer type, as napari takes them.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence that napari shows.
+    Label maps, by their header or by how their voxels behave, give Labels layers.
     """
     from medseg_napari.display.setup import install_in_current_viewer
 
-    layers = [layer for one in _paths(path) for layer in layers_of_path(one)]
+    layers = [layer for file in _paths(path) for layer in layers_of_path(file)]
     install_in_current_viewer()
     return layers
 
@@ -106,4 +92,4 @@ def _window(scan: Scan) -> tuple[float, float] | None:
 
 
 def _paths(path: str | list[str]) -> list[Path]:
-    return [Path(one) for one in ([path] if isinstance(path, str) else path)]
+    return [Path(part) for part in ([path] if isinstance(path, str) else path)]

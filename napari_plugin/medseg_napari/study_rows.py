@@ -57,7 +57,7 @@ class Opening:
 
     Parameters
     ----------
-    words : str
+    text : str
         For the person who chooses.
     policies : Policies
     straighten : bool
@@ -66,7 +66,7 @@ class Opening:
         Which label a voxel gets that several segments hold.
     """
 
-    words: str
+    text: str
     policies: Policies = dataclasses.field(default_factory=Policies)
     straighten: bool = False
     overlaps: Literal["refuse", "first", "last"] = "refuse"
@@ -84,14 +84,8 @@ _LABEL_OPENINGS = (
 )
 
 
-def entries_of(path: str | Path, progress: Progress) -> tuple[SeriesEntry, ...]:
-    """Every series and file at `path`; see :func:`medseg.discovery.series_list.list_series`.
-
-    Raises
-    ------
-    InputError
-        When nothing is there, or nothing of it is a scan.
-    """
+def list_entries(path: str | Path, progress: Progress) -> tuple[SeriesEntry, ...]:
+    """Every series and file at `path`; see :func:`medseg.discovery.series_list.list_series`."""
     from medseg.discovery.series_list import list_series
     from medseg.errors import InputError
 
@@ -107,10 +101,7 @@ def entries_of(path: str | Path, progress: Progress) -> tuple[SeriesEntry, ...]:
 def row_of(entry: SeriesEntry) -> Row:
     """What the table says of a series.
 
-    Returns
-    -------
-    Row
-        Its texts are for the screen only: descriptions may hold what identifies a patient.
+    For the screen only: descriptions may hold what identifies a patient.
     """
     report = entry.report
     spacing = TIMES.join(f"{mm:.2f}".rstrip("0").rstrip(".") for mm in report.spacing_mm)
@@ -127,7 +118,7 @@ def row_of(entry: SeriesEntry) -> Row:
     )
 
 
-def sentence_of(entry: SeriesEntry) -> str:
+def description_text(entry: SeriesEntry) -> str:
     """All that is to be known of a series before it is opened, as sentences for a person."""
     report = entry.report
     why = report.verdict.why
@@ -144,8 +135,8 @@ def sentence_of(entry: SeriesEntry) -> str:
             f"the slices lean by {report.tilt_degrees:.1f}°; distances across slices are true, the"
             " display shows them upright"
         )
-    told = [part[0].upper() + part[1:].rstrip(".") + "." for part in parts if part]
-    return " ".join(told)
+    sentences = [part[0].upper() + part[1:].rstrip(".") + "." for part in parts if part]
+    return " ".join(sentences)
 
 
 def is_refused(entry: SeriesEntry) -> bool:
@@ -168,25 +159,7 @@ def openings_of(entry: SeriesEntry) -> tuple[Opening, ...]:
 
 
 def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list[LayerTuple]:
-    """Read a series and lay it out as layers.
-
-    Parameters
-    ----------
-    entry : SeriesEntry
-    opening : Opening
-    progress : Progress
-        Called as reading goes on.
-
-    Returns
-    -------
-    list of tuple
-        Data, attributes and layer type, as napari takes them.
-
-    Raises
-    ------
-    InputError
-        With one sentence for the person.
-    """
+    """Read a series and lay it out as layers, as napari takes them."""
     from medseg.discovery.series_list import read_volumes
     from medseg_napari.memory_check import check_room
     from medseg_napari.reader import layers_of_path
@@ -220,15 +193,7 @@ def open_again(paths: Sequence[str], progress: Progress) -> list[LayerTuple]:
 def straightened(scan: Scan) -> Scan:
     """A scan with leaning slices as a right-angled one, whose results go back to its own slices.
 
-    Parameters
-    ----------
-    scan : Scan
-        Any; one that does not lean comes back as it is.
-
-    Returns
-    -------
-    Scan
-        Interpolated within slices; its provenance says so.
+    Interpolated within slices, which its provenance says; one that does not lean stays as it is.
     """
     from medseg.volume.native_slices import NativeSlices
     from medseg.volume.straightening import straightening_of
@@ -249,43 +214,48 @@ def straightened(scan: Scan) -> Scan:
 
 def foreign_layers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
     """Image and Labels layers that another reader opened, each with its file if that is there."""
-    found = []
+    foreign = []
     for layer in layers:
         path = str(layer.source.path or "")
-        foreign = KEY not in layer.metadata and layer.source.reader_plugin != KEY
-        if foreign and type(layer).__name__ in ("Image", "Labels") and Path(path).exists() and path:
-            found.append((layer, path))
-    return found
+        is_foreign = KEY not in layer.metadata and layer.source.reader_plugin != KEY
+        if (
+            is_foreign
+            and type(layer).__name__ in ("Image", "Labels")
+            and Path(path).exists()
+            and path
+        ):
+            foreign.append((layer, path))
+    return foreign
 
 
 def _verdict(entry: SeriesEntry) -> str:
     report = entry.report
     verdict = report.verdict
     if verdict.outcome == "refused":
-        words = _REFUSED_SHORTLY.get(verdict.code, "cannot be opened")
+        text = _REFUSED_SHORTLY.get(verdict.code, "cannot be opened")
         if verdict.code == "MISSING_SLICE" and report.missing:
-            words = f"{report.missing} slice{'s' * (report.missing > 1)} missing"
-        return f"{words}: choose how" if verdict.code in _REPAIRS else words
-    words = "ready" if verdict.outcome == "ok" else "ready, repaired"
+            text = f"{report.missing} slice{'s' * (report.missing > 1)} missing"
+        return f"{text}: choose how" if verdict.code in _REPAIRS else text
+    text = "ready" if verdict.outcome == "ok" else "ready, repaired"
     if report.modality in _LABEL_KINDS:
         return "ready, labels"
     if not report.has_physical_size:
-        return f"{words}, no size in mm"
+        return f"{text}, no size in mm"
     if report.tilt_degrees >= _SHOWN_DEGREES:
-        return f"{words}, tilted {report.tilt_degrees:.1f}°"
+        return f"{text}, tilted {report.tilt_degrees:.1f}°"
     if report.oblique_degrees >= _SHOWN_DEGREES:
-        return f"{words}, oblique {report.oblique_degrees:.0f}°"
-    return words
+        return f"{text}, oblique {report.oblique_degrees:.0f}°"
+    return text
 
 
 def _fourth_axis(entry: SeriesEntry) -> list[str]:
     """What the fourth axis of a NIfTI file is taken for."""
     from medseg.reading.nifti import fourth_axis
 
-    found = fourth_axis(entry.path) if entry.report.format == "nifti" else None
-    if found is None:
+    count_and_step = fourth_axis(entry.path) if entry.report.format == "nifti" else None
+    if count_and_step is None:
         return []
-    count, step_s = found
+    count, step_s = count_and_step
     kind, axis = f"{count} channels (the header gives no time between them)", "C"
     if step_s:
         kind, axis = f"{count} time points, {step_s:g} s apart", "T"

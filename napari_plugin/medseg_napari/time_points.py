@@ -19,19 +19,7 @@ def layer_from_volumes(
 ) -> LayerTuple:
     """An Image layer of time points (or phases) that share a grid, with axes T, I, P, L.
 
-    Parameters
-    ----------
-    scans : sequence of Scan
-        In the order of time; one alone gives what :func:`layer_from_scan` does.
-    name : str
-        What the layer is called.
-    window : tuple of float, optional
-        Black and white level that the file asks for.
-
-    Returns
-    -------
-    tuple
-        Data, attributes and ``"image"``, as napari takes them.
+    One alone gives what :func:`layer_from_scan` does.
 
     Raises
     ------
@@ -41,31 +29,18 @@ def layer_from_volumes(
     first = scans[0]
     if len(scans) == 1:
         return layer_from_scan(first, name, window=window)
-    if any(one.channels > 1 or not one.grid.same_as(first.grid) for one in scans):
+    if any(scan.channels > 1 or not scan.grid.same_as(first.grid) for scan in scans):
         raise GeometryError(
             f"the {len(scans)} volumes of '{name}' do not share one grid; open them one by one"
         )
     _, attributes, kind = layer_from_scan(first, name, window=window)
     lead_with(attributes, "T")
-    data = np.stack([Reorientation.towards(one.grid, IPL).apply(one.voxels)[0] for one in scans])
+    data = np.stack([Reorientation.towards(scan.grid, IPL).apply(scan.voxels)[0] for scan in scans])
     return data, attributes, kind
 
 
 def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: int) -> LayerTuple:
-    """One volume of a layer with an axis T, as a layer of its own.
-
-    Parameters
-    ----------
-    data : ndarray, shape (T, I, P, L)
-    attributes : mapping
-    number : int
-        Which time point, from 0.
-
-    Returns
-    -------
-    tuple
-        Data, attributes and ``"image"``, as napari takes them.
-    """
+    """Volume `number` (from 0) of a layer of axes T, I, P, L, as a layer of its own."""
     source = {**attributes["metadata"][KEY], "lead": "", "time_step_s": 0.0}
     spatial = ("scale", "translate", "units", "axis_labels")
     taken: dict[str, Any] = {key: tuple(attributes[key])[1:] for key in spatial}
@@ -75,15 +50,7 @@ def time_point(data: npt.NDArray[Any], attributes: Mapping[str, Any], number: in
 
 
 def shown_number(layer: Any, point: Sequence[float]) -> int:
-    """Which time point of a layer shows, from 0; a step may be any number of seconds.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        With axes T, I, P, L.
-    point : sequence of float
-        World coordinates of the sliders.
-    """
+    """Which time point shows, from 0, by the world coordinates of the sliders."""
     step = round((float(point[-4]) - float(layer.translate[0])) / float(layer.scale[0]))
     return int(min(max(step, 0), layer.data.shape[0] - 1))
 
@@ -91,15 +58,7 @@ def shown_number(layer: Any, point: Sequence[float]) -> int:
 def series_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Scan | None:
     """All time points of a layer as the channels of one scan, for a file that can say so.
 
-    Parameters
-    ----------
-    data : ndarray, shape (T, I, P, L)
-    attributes : mapping
-
-    Returns
-    -------
-    Scan or None
-        None when the layer has no axis T, or no time between its points is known.
+    None when the layer has no axis T, or no time between its points is known.
     """
     source = source_of(data, attributes)
     step_s = source.get("time_step_s", 0.0) if source else 0.0

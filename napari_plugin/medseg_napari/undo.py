@@ -14,21 +14,15 @@ Values = npt.NDArray[Any]
 
 
 def put_values(layer: Labels, values: Values, *, where: tuple[slice, ...] | None = None) -> int:
-    """Give voxels of a layer new values, as one step that can be undone.
+    """Give voxels of a layer new values, as one step that can be undone; how many changed.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        Of any shape.
     values : ndarray of int
-        What the voxels shall be; of the layer's shape, or of the shape of `where`.
+        Of the layer's shape, or of the shape of `where`.
     where : tuple of slice, optional
         The part of the layer that `values` covers, one slice with a start for each axis.
-
-    Returns
-    -------
-    int
-        How many voxels changed; with none there is no step to undo.
 
     Raises
     ------
@@ -46,6 +40,6 @@ def put_values(layer: Labels, values: Values, *, where: tuple[slice, ...] | None
     if not changed[0].size:
         return 0
     starts = (cut.start or 0 for cut in part)
-    place = tuple(index + start for index, start in zip(changed, starts, strict=True))
-    layer.data_setitem(place, values[changed].astype(layer.data.dtype))
+    index = tuple(axis_index + start for axis_index, start in zip(changed, starts, strict=True))
+    layer.data_setitem(index, values[changed].astype(layer.data.dtype))
     return int(changed[0].size)

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from medseg_napari.editing.saved_layers import mark_saved
-from medseg_napari.layers import KEY, labels_from_layer, same_place, scan_from_layer, source_of
+from medseg_napari.layers import adopt, labels_from_layer, scan_from_layer, source_of
 from medseg_napari.time_points import series_from_layer
 
 
 def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
-    """Write one Labels layer in the format that the suffix of `path` names.
-
-    Parameters
-    ----------
-    path : str
-        Ends in one of the endings of :func:`medseg.writing.write_labels`.
-    data : ndarray of int
-    attributes : dict
-
-    Returns
-    -------
-    list of str
-        The path written.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence that napari shows; nothing is left behind.
-    """
+    """Write one Labels layer in the format that the suffix of `path` names; the path written."""
     from medseg.writing import write_labels
 
     placed = attributes
@@ -45,60 +27,11 @@ def write_labels_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, 
 
 
 def write_image_layer(path: str, data: npt.NDArray[Any], attributes: dict[str, Any]) -> list[str]:
-    """Write one Image layer as NIfTI, on the grid it was read from.
-
-    Parameters
-    ----------
-    path : str
-        Ends in ``.nii.gz`` or ``.nii``.
-    data : ndarray
-    attributes : dict
-
-    Returns
-    -------
-    list of str
-        The path written.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence that napari shows; nothing is left behind.
-    """
+    """Write one Image layer as NIfTI, on the grid it was read from; the path written."""
     from medseg.writing import write_scan
 
     scan = series_from_layer(data, attributes) or scan_from_layer(data, attributes)
     return [str(write_scan(scan, Path(path)))]
-
-
-def adopt(
-    data: npt.NDArray[Any],
-    attributes: Mapping[str, Any],
-    layers: Iterable[tuple[npt.NDArray[Any], Mapping[str, Any]]],
-) -> dict[str, Any]:
-    """Attributes with the source of a layer that has the same voxels in the same place.
-
-    Labels drawn by hand in napari's own new layer so come back on the scan's grid.
-
-    Parameters
-    ----------
-    data : ndarray
-        Of the layer to be written.
-    attributes : mapping
-        Of the layer to be written.
-    layers : iterable of (ndarray, mapping)
-        Data and attributes of the layers it may belong to.
-
-    Returns
-    -------
-    dict
-        Unchanged when no layer fits.
-    """
-    for other_data, other in layers:
-        source = source_of(other_data, other)
-        if source is None or not same_place(data.shape, attributes, other_data.shape, other):
-            continue
-        return {**attributes, "metadata": {**attributes.get("metadata", {}), KEY: source}}
-    return dict(attributes)
 
 
 def _shown_layers() -> list[tuple[npt.NDArray[Any], Mapping[str, Any]]]:

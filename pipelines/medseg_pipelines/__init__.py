@@ -1,1 +1,1 @@
-"""Journeys at the command line: scans in, label maps, models and scores out."""
+"""Workflows at the command line: scans in, label maps, models and scores out."""

@@ -1,4 +1,4 @@
-"""The command line's door to batches: run one, see how it stands, try again, explain a case.
+"""Commands of batches: run one, show its status, retry cases, explain a case.
 
 Only click is imported here, so that help is instant.
 """
@@ -17,9 +17,9 @@ from medseg_pipelines.cli_options import (
     encoding_option,
     file_path,
     model_option,
+    open_console,
     policy_options,
     postprocess_option,
-    showing,
     tta_option,
 )
 
@@ -50,10 +50,10 @@ class _Batch(click.Group):
         self.format_commands(ctx, formatter)
 
 
-def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int]:
     """Which share, of how many."""
     if text is None:
-        return None
+        return 1, 1
     match = _SHARD.fullmatch(text)
     share, shares = map(int, match.groups()) if match else (0, 0)
     if not 1 <= share <= shares:
@@ -89,7 +89,7 @@ def batch() -> None:
     "--where",
     multiple=True,
     metavar="CONDITION",
-    help="Take only scans with this, such as 'Modality == \"CT\" and SliceThickness <= 3'.",
+    help="Take only scans with this: FACT=VALUE, FACT>=N, FACT<=N or FACT~PATTERN.",
 )
 @click.option("--rules", "rules_file", type=file_path, help="A TOML file of rules.")
 @click.option(
@@ -152,18 +152,32 @@ def batch() -> None:
 @device_option
 @click.pass_context
 def run(
-    ctx: click.Context, /, *, root: Path, model: str, output: Path, view: View | None, **chosen: Any
+    ctx: click.Context,
+    /,
+    *,
+    root: Path,
+    model: str,
+    output: Path,
+    view: View | None,
+    **arguments: Any,
 ) -> None:
     """Segment every scan below ROOT."""
-    from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
+    from medseg_pipelines.batch.archive_run import Display, options_of, segment_archive
     from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING
 
-    if chosen["deidentify"]:
+    if arguments["deidentify"]:
         click.echo(PIXEL_WARNING, err=True)
-    wishes = BatchRequest(**chosen, view=view or "auto", command=tuple(sys.argv[1:]))
-    with showing() as console:
-        good = segment_archive(root, model=model, output=output, wishes=wishes, console=console)
-    ctx.exit(0 if good else 1)
+    display = Display(view=view or "auto", paths=arguments["paths"], command=tuple(sys.argv[1:]))
+    with open_console() as console:
+        succeeded = segment_archive(
+            root,
+            model=model,
+            output=output,
+            options=options_of(arguments),
+            display=display,
+            console=console,
+        )
+    ctx.exit(0 if succeeded else 1)
 
 
 _output = click.argument("output", metavar="DIR", type=file_path)
@@ -182,7 +196,7 @@ def status(output: Path, *, cases: bool, paths: bool, as_json: bool) -> None:
     """Show how the batch in DIR stands."""
     from medseg_pipelines.batch.reports.status import show_status
 
-    with showing() as console:
+    with open_console() as console:
         show_status(output, cases=cases, paths=paths, as_json=as_json, console=console)
 
 
@@ -199,7 +213,7 @@ def retry(output: Path, *, failed: bool, refused: bool, codes: tuple[str, ...]) 
 
     if not (failed or refused):
         raise click.UsageError("say which cases: --failed, or --failed --refused")
-    with showing() as console:
+    with open_console() as console:
         retry_cases(output, codes=codes, refused=refused, console=console)
 
 
@@ -212,5 +226,5 @@ def explain(output: Path, case: str, *, paths: bool, as_json: bool) -> None:
     """Tell everything about CASE: the beginning of its name, its folder, or where the scan lies."""
     from medseg_pipelines.batch.reports.status import explain_case
 
-    with showing() as console:
+    with open_console() as console:
         explain_case(output, case, paths=paths, as_json=as_json, console=console)

@@ -1,6 +1,6 @@
-"""The command line's door: what each command is asked, and how it ends.
+"""The command line: options of each command, and how it ends.
 
-Only click is imported here, so that help is instant; each command imports its journey when it runs.
+Only click is imported here, so that help is instant; a command imports its workflow when it runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from medseg_pipelines.cli_options import (
     encoding_option,
     file_path,
     model_option,
+    open_console,
     policy_options,
     postprocess_option,
     settings_of,
-    showing,
     tta_option,
 )
 from medseg_pipelines.models_cli import models, networks
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from medseg.training.case_folder import Status
 
 
-class _Ending(click.ClickException):
+class _Failure(click.ClickException):
     """One sentence on stderr and exit code 2."""
 
     exit_code = 2
@@ -44,14 +44,14 @@ class _Ending(click.ClickException):
         click.echo(f"medseg: {self.word}: {self.message}", file=file, err=True)
 
 
-class _Stop(_Ending):
-    """The same for a journey that the person stopped: exit code 130."""
+class _Stop(_Failure):
+    """The same for a command that the person stopped: exit code 130."""
 
     exit_code = 130
     word = "stopped"
 
 
-class _Door(click.Group):
+class _Group(click.Group):
     """A group whose errors are sentences: exit code 2 for medseg's own, 130 when stopped."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -63,7 +63,7 @@ class _Door(click.Group):
         except KeyboardInterrupt as stop:
             raise _Stop("nothing half-written was left behind") from stop
         except MedsegError as error:
-            raise _Ending(str(error)) from error
+            raise _Failure(str(error)) from error
 
 
 def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
@@ -75,7 +75,7 @@ def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
     return None
 
 
-@click.group(cls=_Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="medseg")
 def medseg() -> None:
     """Medical-image segmentation: scans in, trustworthy label maps out."""
@@ -93,14 +93,14 @@ def medseg() -> None:
 @tta_option
 @policy_options
 @device_option
-def segment(*, scan: Path, irregular: Irregular, missing: Missing, **chosen: Any) -> None:
+def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: Any) -> None:
     """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
     from medseg.reading import Policies
     from medseg_pipelines.segment import segment_scan
 
     policies = Policies(irregular=irregular, missing=missing)
-    with showing() as console:
-        segment_scan(scan, policies=policies, console=console, **chosen)
+    with open_console() as console:
+        segment_scan(scan, policies=policies, console=console, **options)
 
 
 @medseg.command()
@@ -177,17 +177,17 @@ def train(
     plan: Path | None,
     status: Status,
     resume: bool,
-    **chosen: Any,
+    **options: Any,
 ) -> None:
     """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import train_model
 
-    with showing() as console:
+    with open_console() as console:
         train_model(
             dataset,
             run=run,
-            options=TrainingOptions(**chosen),
+            options=TrainingOptions(**options),
             splits=splits,
             labels=labels,
             modality=modality,
@@ -234,12 +234,12 @@ def evaluate(
     by_region: bool,
     surface: bool,
     tolerance: float,
-    **chosen: Any,
+    **options: Any,
 ) -> None:
     """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
     from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
 
-    with showing() as console:
+    with open_console() as console:
         evaluate_maps(
             predictions,
             truth,
@@ -247,7 +247,7 @@ def evaluate(
             regions=named_regions(labels, model=model) if by_region else (),
             tolerance_mm=tolerance if surface else None,
             console=console,
-            **chosen,
+            **options,
         )
 
 
@@ -264,7 +264,7 @@ def inspect(
     from medseg_pipelines.inspect import inspect_scans
 
     policies = Policies(irregular=irregular, missing=missing)
-    with showing() as console:
+    with open_console() as console:
         inspect_scans(path, policies=policies, pixels=pixels, as_json=as_json, console=console)
 
 
@@ -299,15 +299,15 @@ def inspect(
     help="Which segment wins where several overlap.",
 )
 def convert(
-    *, path: Path, output: Path, segments: tuple[str, ...], overlaps: Overlaps, **chosen: Any
+    *, path: Path, output: Path, segments: tuple[str, ...], overlaps: Overlaps, **options: Any
 ) -> None:
     """Convert IN, a label map or a scan, to the format that the ending of OUT names."""
     from medseg.reading import SegmentSelection
     from medseg_pipelines.convert import convert_file
 
     choice = SegmentSelection(segments=segments, overlaps=overlaps)
-    with showing() as console:
-        convert_file(path, output, choice=choice, console=console, **chosen)
+    with open_console() as console:
+        convert_file(path, output, choice=choice, console=console, **options)
 
 
 @medseg.command()
@@ -326,9 +326,9 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
     """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
     from medseg_pipelines.demo import run_demo
 
-    with showing() as console:
-        good = run_demo(output, minutes=minutes, view=view, device=device, console=console)
-    ctx.exit(0 if good else 1)
+    with open_console() as console:
+        succeeded = run_demo(output, minutes=minutes, view=view, device=device, console=console)
+    ctx.exit(0 if succeeded else 1)
 
 
 medseg.add_command(batch)

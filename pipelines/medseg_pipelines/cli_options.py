@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medseg_pipelines.console import Console
 
 
-def showing() -> AbstractContextManager[Console]:
+def open_console() -> AbstractContextManager[Console]:
     """The screen of a command, which listens to Ctrl-C."""
     from medseg_pipelines.console import Console
 

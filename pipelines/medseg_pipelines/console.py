@@ -1,4 +1,4 @@
-"""What a person sees of a journey, and how they stop it: lines, tables, progress, Ctrl-C."""
+"""What a person sees of a command, and how they stop it: lines, tables, progress, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDE = 160
 
 
 class Console:
-    """Where journeys show what they do; the first Ctrl-C or SIGTERM stops them cleanly.
+    """Where commands show what they do; the first Ctrl-C or SIGTERM stops them cleanly.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ class Console:
         self.rich.print(table)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress]:
+    def progress(self, title: str) -> Iterator[Progress]:
         """A bar with an estimate of the time left, or a line now and then when it is no terminal.
 
         Parameters
         ----------
-        what : str
+        title : str
             What is being done; a message given with each step replaces it.
 
         Yields
@@ -60,7 +60,7 @@ class Console:
             Raises `Cancelled` once the person has asked to stop.
         """
         if not self.rich.is_terminal:
-            yield _Lines(self, what)
+            yield _Lines(self, title)
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -69,7 +69,7 @@ class Console:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self.rich, transient=True) as bars:
-            yield _Bar(self, bars, what)
+            yield _Bar(self, bars, title)
 
     @contextmanager
     def listening(self) -> Iterator[Console]:
@@ -101,14 +101,14 @@ class Console:
 class _Bar:
     """Progress on a terminal; a new kind of work starts a new estimate."""
 
-    def __init__(self, console: Console, bars: Bars, what: str) -> None:
-        self._console, self._bars, self._what = console, bars, what
-        self._task = bars.add_task(what, total=None)
+    def __init__(self, console: Console, bars: Bars, title: str) -> None:
+        self._console, self._bars, self._title = console, bars, title
+        self._task = bars.add_task(title, total=None)
         self._phase = ""
 
     def __call__(self, done: int, total: int, message: str, /) -> None:
         """Move the bar."""
-        text = message or self._what
+        text = message or self._title
         if _phase(text) != self._phase:
             self._phase = _phase(text)
             self._bars.reset(self._task)
@@ -119,21 +119,21 @@ class _Bar:
 class _Lines:
     """Progress in a log: one line every ten seconds."""
 
-    def __init__(self, console: Console, what: str) -> None:
-        self._console, self._what = console, what
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
         self._phase, self._first = "", 0
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int, message: str, /) -> None:
         """Print a line when the last one is old enough."""
         now = time.monotonic()
-        text = message or self._what
+        text = message or self._title
         if _phase(text) != self._phase:
             self._phase, self._first, self._start = _phase(text), done, now
         if now - self._last >= _QUIET_SECONDS:
             self._last = now
-            made = done - self._first
-            left = (now - self._start) * (total - done) / made if made else 0.0
+            steps = done - self._first
+            left = (now - self._start) * (total - done) / steps if steps else 0.0
             eta = f", about {duration(left)} left" if left else ""
             self._console.print(f"  {text}: {done}/{total}{eta}")
         self._console.check()

@@ -1,4 +1,4 @@
-"""Journey: the main job end to end on made-up patients; no download, GPU or display needed."""
+"""The main job end to end on made-up patients; no download, GPU or display needed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.workflows.outputs import check_folder
 from medseg.writing import write_labels, write_scan, write_text
-from medseg_pipelines.batch.archive_run import BatchRequest, segment_archive
+from medseg_pipelines.batch.archive_run import segment_archive
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.messages import Settings
+from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.console import Console, duration
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report
 from medseg_pipelines.train import train_on
-from medseg_pipelines.view import show_in_napari, why_not
+from medseg_pipelines.view import show_in_napari, unavailable_reason
 
 EXPECTED_DICE = 0.90
 PATIENTS = 11
@@ -61,7 +63,7 @@ class Segmented:
 
 
 @dataclass(frozen=True)
-class Places:
+class DemoPaths:
     """Where the demo keeps what it makes."""
 
     root: Path
@@ -150,83 +152,87 @@ def run_demo(
         When the person stopped it.
     """
     start = time.monotonic()
-    places = Places(output)
-    _clear(places)
+    paths = DemoPaths(output)
+    _clear(paths)
     try:
-        found, scores, good = _work(places, minutes, device, console)
+        segmented, scores, succeeded = _work(paths, minutes, device, console)
     except Cancelled as stop:
         raise Cancelled(
             f"what is finished is in '{output}'; run the demo again to start over"
         ) from stop
-    _tell(places, scores, time.monotonic() - start, console)
+    _print_summary(paths, scores, time.monotonic() - start, console)
     if view:
-        _view(found, console)
-    return good
+        _view(segmented, console)
+    return succeeded
 
 
 def _work(
-    places: Places, minutes: float, device: str, console: Console
+    paths: DemoPaths, minutes: float, device: str, console: Console
 ) -> tuple[list[Segmented], dict[str, Any], bool]:
     """Archive, training, segmentation, evaluation, report; whether nothing failed."""
     patients = demo_patients(PATIENTS)
     console.print(f"1. A DICOM archive of {len(patients)} made-up CT patients", style="bold")
     with console.progress("writing the archive") as progress:
-        seen = write_archive(places.archive / "training", patients[:-HELD_OUT], progress=progress)
-        new = write_archive(places.archive / "held-out", patients[-HELD_OUT:], progress=progress)
-    console.print(f"2. Training on {len(seen)} of them", style="bold")
-    _make_dataset(places.dataset, seen, console)
-    data = open_dataset(places.dataset, labels=ABDOMEN_LABELS)
+        training_series = write_archive(
+            paths.archive / "training", patients[:-HELD_OUT], progress=progress
+        )
+        held_out = write_archive(
+            paths.archive / "held-out", patients[-HELD_OUT:], progress=progress
+        )
+    console.print(f"2. Training on {len(training_series)} of them", style="bold")
+    _make_dataset(paths.dataset, training_series, console)
+    data = open_dataset(paths.dataset, labels=ABDOMEN_LABELS)
     options = TrainingOptions(
         minutes=minutes, fold=0, device=device, validations=6, learning_rate=1e-2
     )
     plan = _plan(data, options)
-    package = train_on(data, run=places.run, options=options, plan=plan, console=console)
+    package = train_on(data, run=paths.run, options=options, plan=plan, console=console)
     console.print("3. Segmenting the DICOM folder of the held-out patients", style="bold")
-    wishes = BatchRequest(formats=("nifti", "dicom-seg", "preview"), device=device)
-    good = segment_archive(
-        places.archive / "held-out",
+    settings = Settings(formats=("nifti", "dicom-seg", "preview"))
+    succeeded = segment_archive(
+        paths.archive / "held-out",
         model=package.folder,
-        output=places.results,
-        wishes=wishes,
+        output=paths.results,
+        options=BatchOptions(settings=settings, device=device),
         console=console,
     )
     console.print("4. Comparing with the truth", style="bold")
-    found = _found(places, new)
+    segmented = _collect(paths, held_out)
     scores = evaluate_maps(
-        places.compared, places.truth, output=places.scores, table=ABDOMEN_LABELS, console=console
+        paths.compared, paths.truth, output=paths.scores, table=ABDOMEN_LABELS, console=console
     )
     console.print("5. Report", style="bold")
-    _report(places, found, scores)
-    return found, scores, good
+    _report(paths, segmented, scores)
+    return segmented, scores, succeeded
 
 
-def _found(places: Places, series: Sequence[ArchivedSeries]) -> list[Segmented]:
+def _collect(paths: DemoPaths, series: Sequence[ArchivedSeries]) -> list[Segmented]:
     """What was found in the series, laid beside the truth under the same names."""
-    for folder in (places.compared, places.truth):
+    for folder in (paths.compared, paths.truth):
         folder.mkdir(parents=True, exist_ok=True)
-    known = {
-        one.series_uid: (f"{one.patient}-{number}", one)
-        for number, one in enumerate(series, start=1)
+    by_uid = {
+        archived.series_uid: (f"{archived.patient}-{number}", archived)
+        for number, archived in enumerate(series, start=1)
     }
-    found = []
-    with Ledger.of(places.results) as ledger:
+    segmented = []
+    with Ledger.of(paths.results) as ledger:
         rows = ledger.rows(states=["done"])
     for row in rows:
-        folder = places.results / row.folder
+        folder = paths.results / row.folder
         record = read_record(folder)
-        if record is None or record.source.series not in known:
+        if record is None or record.source.series not in by_uid:
             continue
-        name, one = known[record.source.series]
+        name, archived = by_uid[record.source.series]
         labels = folder / FILES["nifti"]
-        shutil.copyfile(labels, places.compared / f"{name}.nii.gz")
-        write_labels(one.truth, places.truth / f"{name}.nii.gz")
-        found.append(Segmented(name, one, labels, sum(row.seconds.values())))
-    return found
+        shutil.copyfile(labels, paths.compared / f"{name}.nii.gz")
+        write_labels(archived.truth, paths.truth / f"{name}.nii.gz")
+        segmented.append(Segmented(name, archived, labels, sum(row.seconds.values())))
+    return segmented
 
 
-def _clear(places: Places) -> None:
+def _clear(paths: DemoPaths) -> None:
     """Make the folder; an earlier demo in it is removed, anything else is refused."""
-    root = places.root
+    root = paths.root
     check_folder(root)
     if root.exists() and any(root.iterdir()):
         if not (root / _MARK).is_file():
@@ -242,19 +248,19 @@ def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], console: Conso
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with console.progress("reading DICOM") as progress:
-        for number, one in enumerate(series):
+        for number, archived in enumerate(series):
             progress(number, len(series), "reading DICOM")
-            scan = read_scan(one.folder, series=one.series_uid)
-            write_scan(scan, folder / "images" / f"{one.patient}.nii.gz")
-            write_labels(one.truth, folder / "labels" / f"{one.patient}.nii.gz")
-    names = [one.patient for one in series]
-    about = {
+            scan = read_scan(archived.folder, series=archived.series_uid)
+            write_scan(scan, folder / "images" / f"{archived.patient}.nii.gz")
+            write_labels(archived.truth, folder / "labels" / f"{archived.patient}.nii.gz")
+    names = [archived.patient for archived in series]
+    description = {
         "name": "phantom-abdomen",
         "channel_names": {"0": "CT"},
         "labels": {label.name: label.value for label in ABDOMEN_LABELS},
         "file_ending": ".nii.gz",
     }
-    write_text(folder / "dataset.json", json.dumps(about, indent=1) + "\n")
+    write_text(folder / "dataset.json", json.dumps(description, indent=1) + "\n")
     folds = [{"train": names[:-1], "val": names[-1:]}]
     write_text(folder / "splits.json", json.dumps({"folds": folds}, indent=1) + "\n")
 
@@ -262,7 +268,7 @@ def _make_dataset(folder: Path, series: Sequence[ArchivedSeries], console: Conso
 def _plan(data: Dataset, options: TrainingOptions) -> Plan:
     """A plan for minutes on two cores: the whole abdomen, coarsely, at once."""
     training, _ = data.fold(options.fold)
-    usual = make_plan(
+    plan = make_plan(
         take_fingerprint(data.read(case) for case in training),
         budget=CPU_BUDGET,
         network=suggestion(options.network),
@@ -275,7 +281,7 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
         "kernels": [[3, 3, 3]] * stages,
     }
     return msgspec.structs.replace(
-        usual,
+        plan,
         spacing_mm=(6.0, 6.0, 6.0),
         patch=(64, 40, 40),
         batch=1,
@@ -285,18 +291,18 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
     )
 
 
-def _report(places: Places, found: Sequence[Segmented], scores: Mapping[str, Any]) -> None:
+def _report(paths: DemoPaths, segmented: Sequence[Segmented], scores: Mapping[str, Any]) -> None:
     cases = []
-    for one in found:
-        scan = read_scan(one.series.folder, series=one.series.series_uid)
-        labels = read_labels(one.labels, table=ABDOMEN_LABELS)
-        cases.append(ReportCase(one.name, scan, labels, one.series.truth))
-    history = read_history(places.run)
+    for case in segmented:
+        scan = read_scan(case.series.folder, series=case.series.series_uid)
+        labels = read_labels(case.labels, table=ABDOMEN_LABELS)
+        cases.append(ReportCase(case.name, scan, labels, case.series.truth))
+    history = read_history(paths.run)
     facts = {
         "patients": f"{PATIENTS} phantoms, {HELD_OUT} of them never seen in training",
         "network": "3-D U-Net, Dice and cross-entropy loss",
         "training": f"{history[-1]['step']} steps in {duration(history[-1]['seconds'])}",
-        "segmentation": ", ".join(f"{one.name} {one.seconds:.1f} s" for one in found),
+        "segmentation": ", ".join(f"{case.name} {case.seconds:.1f} s" for case in segmented),
     }
     report = Report(
         title="medseg demo: abdominal organs in CT",
@@ -305,9 +311,9 @@ def _report(places: Places, found: Sequence[Segmented], scores: Mapping[str, Any
         scores=scores,
         history=history,
         facts=facts,
-        places={name: path for name, path in places.by_name().items() if path != places.report},
+        places={name: path for name, path in paths.by_name().items() if path != paths.report},
     )
-    write_report(report, places.report)
+    write_report(report, paths.report)
 
 
 def _verdict(scores: Mapping[str, Any]) -> str:
@@ -318,21 +324,23 @@ def _verdict(scores: Mapping[str, Any]) -> str:
     return f"{measured}, BELOW the {EXPECTED_DICE:.2f} expected; train for more --minutes."
 
 
-def _tell(places: Places, scores: Mapping[str, Any], seconds: float, console: Console) -> None:
+def _print_summary(
+    paths: DemoPaths, scores: Mapping[str, Any], seconds: float, console: Console
+) -> None:
     console.print("")
     console.print(_verdict(scores), style="bold")
     console.print(f"All of it took {duration(seconds)} and is here:")
-    for name, path in places.by_name().items():
+    for name, path in paths.by_name().items():
         console.print(f"  {name + ':':24} {path}")
 
 
-def _view(found: Sequence[Segmented], console: Console) -> None:
+def _view(segmented: Sequence[Segmented], console: Console) -> None:
     """Open one result in napari, or say in one line why not."""
-    obstacle = why_not() or ("" if found else "nothing was segmented")
+    obstacle = unavailable_reason() or ("" if segmented else "nothing was segmented")
     if obstacle:
         console.print(f"napari was not opened: {obstacle}.")
         return
-    first = found[0]
+    first = segmented[0]
     console.print(f"Opening {first.name} in napari; close its window to end the demo.")
     if not show_in_napari([first.series.folder, first.labels]):
         console.print("napari could not show it here; the report does.")

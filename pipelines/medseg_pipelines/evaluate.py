@@ -1,4 +1,4 @@
-"""Journey: label maps and the truth in, scores out."""
+"""Label maps and the truth in, scores out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text
-from medseg_pipelines.batch.reports.results import is_batch, label_maps
+from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
 
 Pair = tuple[Path, Path]
@@ -175,8 +175,8 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("mean", justify="right")
     for row in summary["cases"]:
         values = [row["labels"].get(name, {}).get("dice") for name in labels]
-        known = [value for value in values if value is not None]
-        mean = sum(known) / len(known) if known else None
+        defined = [value for value in values if value is not None]
+        mean = sum(defined) / len(defined) if defined else None
         table.add_row(row["case"], *(_number(value) for value in (*values, mean)))
     table.add_section()
     means = [summary["mean"][name]["dice"] for name in (*labels, "foreground")]
@@ -206,8 +206,8 @@ def _score(
 
 def _with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:
     """The truth with a table that also knows labels which only the prediction holds."""
-    known = set(truth.table.values)
-    extra = [label for label in prediction.table if label.value not in known]
+    values = set(truth.table.values)
+    extra = [label for label in prediction.table if label.value not in values]
     if not extra:
         return truth
     rows = sorted([*truth.table, *extra], key=lambda label: label.value)

@@ -1,4 +1,4 @@
-"""Journey: a model in, a file for other programs out."""
+"""A model in, a file for other programs out."""
 
 from __future__ import annotations
 
@@ -46,17 +46,21 @@ def export_file(
     plan = package.manifest.plan
     try:
         with console.progress("exporting") as progress:
-            made = export_model(package, output, opset=opset, check=check, progress=progress)
+            exported = export_model(package, output, opset=opset, check=check, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     patch = " x ".join(str(n) for n in plan.patch)
-    console.print(f"Model:  {package.manifest.name}, network {plan.network.name}, as {made.format}")
+    console.print(
+        f"Model:  {package.manifest.name}, network {plan.network.name}, as {exported.format}"
+    )
     console.print(
         f"Input:  any number of patches of {len(plan.channels)} x {patch} voxels, no others"
     )
-    if made.difference is None:
+    if exported.difference is None:
         console.print("Check:  none, as asked")
     else:
-        console.print(f"Check:  logits differ from torch's by {made.difference:.1e} of the largest")
-    console.print(f"Wrote {made.path} in {duration(time.monotonic() - start)}.")
-    return made
+        console.print(
+            f"Check:  logits differ from torch's by {exported.difference:.1e} of the largest"
+        )
+    console.print(f"Wrote {exported.path} in {duration(time.monotonic() - start)}.")
+    return exported

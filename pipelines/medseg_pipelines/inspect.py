@@ -1,4 +1,4 @@
-"""Journey: what scans are in a file or folder, and whether they can be trusted."""
+"""What scans are in a file or folder, and whether they can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journey: what models are here and what they are."""
+"""What models are here and what they are."""
 
 from __future__ import annotations
 

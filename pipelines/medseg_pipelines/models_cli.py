@@ -1,6 +1,6 @@
-"""The command line's door to models and networks: show them, hand them on.
+"""Commands of models and networks: list, describe, export.
 
-Only click is imported here; each command imports its journey when it runs.
+Only click is imported here; each command imports its workflow when it runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from medseg_pipelines.cli_options import file_path, showing
+from medseg_pipelines.cli_options import file_path, open_console
 
 
 @click.group()
@@ -22,7 +22,7 @@ def list_models() -> None:
     """List the shipped models."""
     from medseg_pipelines.models import show_models
 
-    with showing() as console:
+    with open_console() as console:
         show_models(console=console)
 
 
@@ -32,7 +32,7 @@ def model_info(name_or_folder: str) -> None:
     """Show what a model is, what it was trained on and how well it did."""
     from medseg_pipelines.models import show_model
 
-    with showing() as console:
+    with open_console() as console:
         show_model(name_or_folder, console=console)
 
 
@@ -52,7 +52,7 @@ def export_model(name_or_folder: str, *, output: Path, opset: int | None, check:
     """Write a model's network as one file for other programs."""
     from medseg_pipelines.export import export_file
 
-    with showing() as console:
+    with open_console() as console:
         export_file(name_or_folder, output=output, opset=opset, check=check, console=console)
 
 
@@ -66,5 +66,5 @@ def list_networks() -> None:
     """List networks and encoders with their sizes."""
     from medseg_pipelines.networks import show_networks
 
-    with showing() as console:
+    with open_console() as console:
         show_networks(console=console)

@@ -1,4 +1,4 @@
-"""Journey: which architectures can be trained, and how large they are."""
+"""Which architectures can be trained, and how large they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 
 from rich.table import Table
 
-from medseg.networks import ROOM, encoders, names
+from medseg.networks import PACKAGE, encoders, names
 from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Stages
 from medseg.runtime import registry
@@ -26,7 +26,7 @@ def show_networks(*, console: Console) -> None:
         table.add_column(f"{dims}-D: M parameters", justify="right")
         table.add_column(f"GFLOP for {size}", justify="right")
     for name in names():
-        part = registry.load(ROOM, name)
+        part = registry.load(PACKAGE, name)
         table.add_row(name, _first_line(part.__doc__), *_costs(name))
     console.show(table)
     console.print("Encoders (--set encoder.name=...): " + ", ".join(encoders.names()))
@@ -38,7 +38,7 @@ def _first_line(text: str | None) -> str:
 
 def _costs(name: str) -> list[str]:
     """Parameters and operations, in 2-D and in 3-D; counted on shapes alone."""
-    part = registry.load(ROOM, name)
+    part = registry.load(PACKAGE, name)
     cells = []
     for dims, patch in _PATCHES.items():
         settings = part.suggest(_stages(patch))

@@ -2,66 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from medseg import __version__
 from medseg.metrics import volumes_ml
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.workflows.figures import curves, overlay
 from medseg.writing import write_text
-
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
+from medseg_pipelines.html_report import data_uri, render
 
 
 @dataclass(frozen=True)
 class ReportCase:
-    """One segmented scan.
-
-    Parameters
-    ----------
-    name : str
-    scan : Scan
-    labels : LabelMap
-    truth : LabelMap or None
-        What is true, when that is known.
-    """
+    """One segmented scan."""
 
     name: str
     scan: Scan
     labels: LabelMap
-    truth: LabelMap | None = None
+    truth: LabelMap | None = None  # what is true, when that is known
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows.
-
-    Parameters
-    ----------
-    title : str
-    verdict : str
-    cases : sequence of ReportCase
-        Each becomes a picture and a row of volumes.
-    scores : dict or None
-    history : sequence of dict
-    facts : dict of str to str
-        What was done, by name.
-    places : dict of str to Path
-        What was written where; shown as links from the report's folder.
-    """
+    """All that a report shows."""
 
     title: str
     verdict: str
-    cases: Sequence[ReportCase]
+    cases: Sequence[ReportCase]  # each becomes a picture and a row of volumes
     scores: Mapping[str, Any] | None = None
     history: Sequence[Mapping[str, Any]] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)  # what was done, by name
+    # what was written where; shown as links from the report's folder
     places: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -75,27 +48,18 @@ def write_report(report: Report, path: Path) -> Path:
     path : Path
         The file; it appears whole or not at all.
 
-    Returns
-    -------
-    Path
-        `path`.
-
     Raises
     ------
     WriteError
         When it cannot be written.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     table = report.cases[0].labels.table
-    html = template.render(
+    html = render(
+        "report.html.j2",
         report=report,
-        version=__version__,
         legend=_legend(table),
         cases=[_shown(case) for case in report.cases],
-        curves=_data_uri(curves(report.history)) if report.history else "",
+        curves=data_uri(curves(report.history)) if report.history else "",
         scores=_score_rows(report.scores),
         places={
             name: place.relative_to(path.parent).as_posix() for name, place in report.places.items()
@@ -115,7 +79,7 @@ def _shown(case: ReportCase) -> dict[str, Any]:
     true = volumes_ml(case.truth) if case.truth is not None else {}
     return {
         "name": case.name,
-        "picture": _data_uri(overlay(case.scan, case.labels, truth=case.truth)),
+        "picture": data_uri(overlay(case.scan, case.labels, truth=case.truth)),
         "voxels": " x ".join(str(count) for count in case.scan.grid.shape),
         "spacing": " x ".join(f"{mm:.3g}" for mm in case.scan.grid.spacing_mm),
         "volumes": [
@@ -150,7 +114,3 @@ def _dice(value: float | None) -> str:
 
 def _ml(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,4 +1,4 @@
-"""Journey: a dataset in, a model package out."""
+"""A dataset in, a model package out."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def train_model(
     """
     _check_run(run, resume=resume)
     data = open_dataset(dataset, splits=splits, labels=labels, modality=modality, status=status)
-    chosen = read_plan(plan) if plan else None
-    return train_on(data, run=run, options=options, plan=chosen, resume=resume, console=console)
+    given_plan = read_plan(plan) if plan else None
+    return train_on(data, run=run, options=options, plan=given_plan, resume=resume, console=console)
 
 
 def train_on(
@@ -97,7 +97,7 @@ def train_on(
             f"the checkpoint is in '{run}'; run the same command with --resume to continue"
         ) from stop
     package = find_package(folder)
-    _say_pretrained(run, options, console)
+    _print_pretrained(run, options, console)
     if package.manifest.scores:
         console.show(score_table(package, before=score_before(run)))
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
@@ -105,7 +105,7 @@ def train_on(
     return package
 
 
-def _say_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:
+def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:
     """Tell how many weights of the file found a place, and which did not."""
     if options.pretrained is None:
         return
@@ -114,15 +114,15 @@ def _say_pretrained(run: Path, options: TrainingOptions, console: Console) -> No
     console.print(
         f"Of {Path(options.pretrained).name}, {len(report.loaded)} weights were taken over."
     )
-    for words, keys in (
+    for heading, keys in (
         ("Not in the file", report.missing),
         ("Not in the encoder", report.unexpected),
         ("Of another shape", report.wrong_shape),
-        ("Without a place under instance norm", report.homeless),
+        ("Without a place under instance norm", report.dropped_norm),
     ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            console.print(f"{words}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
+            console.print(f"{heading}: {', '.join(keys[:3])}{more} (all in {PRETRAINED})")
 
 
 def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = None) -> Table:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def why_not() -> str:
+def unavailable_reason() -> str:
     """Why napari cannot be opened here, for a person; empty when it can."""
     on_screen = sys.platform in {"darwin", "win32"}
     if not on_screen and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

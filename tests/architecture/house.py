@@ -17,9 +17,9 @@ PACKAGES = (LIBRARY, PIPELINES, PLUGIN)
 
 @functools.cache
 def files() -> tuple[Path, ...]:
-    """Every file that is tracked, or would be with the next commit."""
+    """Every file that git tracks: a log or a scan that a person left here is no part of it."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "ls-files", "-z", "--cached"],
         cwd=ROOT,
         capture_output=True,
         text=True,

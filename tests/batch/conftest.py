@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from batch_stand_ins import Diary, InlineCrew
+from batch_stand_ins import Diary, InlinePool
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
@@ -58,7 +58,7 @@ def go(archive, model, output):
 
     def run(*, to=None, by=None, events=None, **more):
         diary = events or Diary()
-        options = BatchOptions(**{"crew": InlineCrew, **more})
+        options = BatchOptions(**{"pool": InlinePool, **more})
         run_batch(archive, model=by or model, output=to or output, options=options, events=diary)
         return diary
 

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of Linux")
 KILLS = int(os.environ.get("MEDSEG_TEST_KILLS", "20"))
@@ -24,18 +23,19 @@ _RUN = """
 import sys
 from pathlib import Path
 from medseg.errors import Cancelled
-from medseg_pipelines.batch.events import Silent
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.console import Screen
+from medseg_pipelines.console import Console
 
-archive, model, output = map(Path, sys.argv[1:])
-screen = Screen()
+archive, model, output = map(Path, sys.argv[1:4])
+k, n = map(int, sys.argv[4].split("/"))
+console = Console()
 
 
-class Events(Silent):
+class Events(NullEvents):
     begun = False
 
     def case_progress(self, *_):
@@ -44,12 +44,12 @@ class Events(Silent):
             print("begun", flush=True)
 
     def check(self):
-        screen.check()
+        console.check()
 
 
 settings = Settings(formats=("nifti", "nrrd"))
-options = BatchOptions(settings=settings, device="cpu", attempts=99)
-with screen.listening():
+options = BatchOptions(settings=settings, device="cpu", attempts=99, shard=(k, n))
+with console.listening():
     try:
         tally = run_batch(archive, model=model, output=output, options=options, events=Events())
         print(tally.done + tally.refused, tally.failed)
@@ -63,9 +63,10 @@ def start(archive, model, output):
     """Start a run in a process of its own."""
     started = []
 
-    def begin(to=output):
-        command = [sys.executable, "-c", _RUN, str(archive), str(model), str(to)]
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def begin(to=output, shard="1/1"):
+        command = [sys.executable, "-c", _RUN, str(archive), str(model), str(to), shard]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        run = subprocess.Popen(command, **pipes, text=True)
         started.append(run)
         return run
 
@@ -74,6 +75,7 @@ def start(archive, model, output):
         run.kill()
         run.wait()
         run.stdout.close()
+        run.stderr.close()
 
 
 @pytest.fixture
@@ -95,11 +97,9 @@ def workers(run):
 
 
 def nothing_is_left(output):
-    """Whether no folder for work in progress, nor a record of a run, is left."""
+    """Whether no folder for work in progress is left."""
     places = Places(output)
-    with sqlite3.connect(places.ledger) as db:
-        (owners,) = db.execute("SELECT count(*) FROM owners").fetchone()
-    return not owners and not [*places.staging.iterdir(), *places.scratch.glob("*")]
+    return not [*places.staging.iterdir(), *places.scratch.glob("*")]
 
 
 def whole_or_absent(output):
@@ -109,11 +109,11 @@ def whole_or_absent(output):
 
 
 def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
-    crews = []
+    pools = []
 
-    def crew():
-        crews.append(LocalCrew())
-        return crews[-1]
+    def pool():
+        pools.append(LocalPool())
+        return pools[-1]
 
     class Murderous(Diary):
         """Ends the worker whenever it comes to segment one of the cases."""
@@ -125,9 +125,9 @@ def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
                 return
             self.victim = self.victim or case
             if case == self.victim:
-                os.kill(crews[0].processes[0], signal.SIGKILL)
+                os.kill(pools[0].processes[0], signal.SIGKILL)
 
-    diary = go(crew=crew, attempts=2, events=Murderous())
+    diary = go(pool=pool, attempts=2, events=Murderous())
     (failed,) = [row for row in rows(output) if row.state == "failed"]
     assert (failed.case, failed.code, failed.attempts) == (
         diary.victim,
@@ -139,8 +139,19 @@ def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
     assert nothing_is_left(output)
 
 
-def test_two_runs_at_once_share_the_work(start, output, undisturbed):
-    both = [start(), start()]
+def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(start, output):
+    first = start()
+    assert first.stdout.readline() == "begun\n"
+    for shard in ("1/1", "1/2"):
+        second = start(shard=shard)
+        assert "another run is at work on" in second.communicate(timeout=100)[1]
+        assert second.returncode
+    assert first.communicate(timeout=500)[0].split()[-2:] == ["5", "0"]
+    assert nothing_is_left(output)
+
+
+def test_shares_of_one_archive_run_side_by_side(start, output, undisturbed):
+    both = [start(shard="1/2"), start(shard="2/2")]
     said = [run.communicate(timeout=500)[0].split() for run in both]
     assert [run.returncode for run in both] == [0, 0]
     assert sum(int(words[-2]) for words in said) == 5

@@ -12,7 +12,7 @@ from batch.conftest import SMALL
 from batch_stand_ins import World, files_below, found, rows, table, without_times
 from medseg.phantoms import abdominal_ct
 from medseg.writing import write_scan
-from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.archive.rules import make_rules
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
@@ -112,10 +112,10 @@ def test_a_second_run_starts_no_worker_and_changes_nothing(go, output):
     with Ledger.of(output) as ledger:
         cases = table(ledger)
 
-    def no_crew():
+    def no_pool():
         raise AssertionError("there is nothing to do")
 
-    diary = go(crew=no_crew)
+    diary = go(pool=no_pool)
     assert (diary.plan.kept, diary.plan.refused, diary.plan.todo) == (4, {"UNREADABLE": 1}, 0)
     assert (files_below(output), _stamps(output)) == (before, stamps)
     with Ledger.of(output) as ledger:
@@ -161,7 +161,7 @@ def test_touched_files_are_read_and_nothing_is_written(go, output, archive):
     diary = go()
     assert (diary.plan.again, diary.tally.done, diary.tally.refused) == (5, 4, 1)
     assert files_below(output) == before
-    assert go(crew=None).plan.todo == 0
+    assert go(pool=None).plan.todo == 0
 
 
 def test_a_new_file_is_picked_up(go, archive):
@@ -189,7 +189,7 @@ def test_a_late_slice_gives_a_new_result_that_names_the_former(go, output, archi
     with Ledger.of(output) as ledger:
         assert ledger.row(small.case).superseded_by == grown.case
         assert len(ledger.rows()) == 5
-    assert go(crew=None).plan.todo == 0
+    assert go(pool=None).plan.todo == 0
 
 
 def test_a_changed_file_gives_a_new_result_and_a_damaged_one_none(go, output, archive):
@@ -236,14 +236,14 @@ def test_shares_are_done_apart_and_together_are_everything(go, output):
         assert diary.tally.left == 0
         cases += [row.case for row in diary.rows]
     assert len(cases) == len(set(cases)) == 5
-    assert go(crew=None).plan.todo == 0
+    assert go(pool=None).plan.todo == 0
 
 
 def test_rules_and_short_stacks_are_refused_before_anything_is_read(go, output):
-    diary = go(rules=make_rules(where=['Modality == "CT"']), min_slices=8)
+    diary = go(rules=make_rules(where=["Modality=CT"]), min_slices=8)
     assert diary.plan.refused == {"RULE": 3}
     assert diary.tally.done == 2
-    diary = go(rules=make_rules(where=['Modality == "CT"']), min_slices=9)
+    diary = go(rules=make_rules(where=["Modality=CT"]), min_slices=9)
     assert diary.plan.kept == 2
     assert go().tally.done == 2
 

@@ -3,20 +3,16 @@
 import os
 import shutil
 import subprocess
-import threading
-import time
 from contextlib import suppress
 
 import msgspec
 import pytest
 from pydicom import dcmread
 
-from batch_stand_ins import Diary, InlineCrew, Stopping, files_below, rows, without_times
+from batch_stand_ins import Diary, InlinePool, Stopping, files_below, rows, without_times
 from medseg.errors import Cancelled, InputError, PackageError, WriteError
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.leases import Leases
-from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.run_lock import run_lock
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.batch.workers import case
@@ -63,7 +59,7 @@ def test_a_model_that_changes_under_the_run_stops_it_and_no_case_is_blamed(go, o
         tiny_model(mine, name="another")
 
     with pytest.raises(PackageError, match="another one"):
-        go(by=mine, crew=lambda: InlineCrew(spoil))
+        go(by=mine, pool=lambda: InlinePool(spoil))
     assert "waiting" in {row.state for row in rows(output)} <= {"waiting", "refused"}
     assert {row.attempts for row in rows(output)} == {0}
 
@@ -108,7 +104,7 @@ def test_files_that_go_while_the_run_is_on_its_way_are_no_refusal(go, archive):
         shutil.rmtree(archive / "p3", ignore_errors=True)
         (archive / "scan-1.nii.gz").unlink(missing_ok=True)
 
-    diary = go(crew=lambda: InlineCrew(remove), attempts=1)
+    diary = go(pool=lambda: InlinePool(remove), attempts=1)
     assert diary.tally.codes == {"VANISHED": 2, "UNREADABLE": 1}
 
 
@@ -155,25 +151,14 @@ def test_a_stopped_run_leaves_no_trace_of_cases_in_hand_and_goes_on_later(go, ou
     assert without_times(files_below(output)) == without_times(files_below(tmp_path / "other"))
 
 
-def test_a_run_waits_for_cases_in_the_hands_of_another_and_takes_over_what_it_leaves(go, output):
-    with pytest.raises(Cancelled):
-        go(events=Stopping())
-    with Ledger.of(output) as theirs:
-        row = theirs.rows()[0]
-        other = Leases(theirs, lease_s=1e6)
-        held = other.take(RunConfig(row.model, row.settings), 2)
-        diary = Diary()
-        run = threading.Thread(target=lambda: go(events=diary))
-        run.start()
-        end = time.monotonic() + 60
-        while not any("in hand in other runs" in one for one in diary.words):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        assert (diary.plan.elsewhere, len(diary.rows)) == (2, 3)
-        other.end()
-        run.join(60)
-    assert {one.case for one in held} <= {one.case for one in diary.rows}
-    assert diary.tally.left == 0
+def test_a_second_run_is_refused_and_changes_nothing(go, output):
+    go()
+    before = files_below(output)
+    with run_lock(Places(output), (1, 1)), pytest.raises(InputError, match="another run") as raised:
+        go(only="all")
+    assert raised.value.code == "IN_USE"
+    assert files_below(output) == before
+    assert go(only="all").tally.done == 4
 
 
 def test_a_full_disk_is_waited_for_and_costs_no_case_an_attempt(go, output, monkeypatch):
@@ -188,8 +173,8 @@ def test_a_full_disk_is_waited_for_and_costs_no_case_an_attempt(go, output, monk
     diary = go()
     assert diary.tally.done == 4
     assert {row.attempts for row in rows(output)} == {0}
-    assert sum("disk is full" in one for one in diary.words) == 1
-    assert sum("room on the disk again" in one for one in diary.words) == 1
+    assert sum("disk is full" in one for one in diary.messages) == 1
+    assert sum("room on the disk again" in one for one in diary.messages) == 1
 
 
 def test_a_disk_that_stays_full_ends_the_run_in_order(go, output, monkeypatch):
@@ -239,7 +224,7 @@ def test_a_disk_that_is_full_for_true_loses_nothing(go, small_disk, tmp_path):
             fill(ballast)
 
     with pytest.raises(WriteError) as raised:
-        go(to=output, crew=lambda: InlineCrew(filling), disk_wait_s=1.0, lease_s=2.0)
+        go(to=output, pool=lambda: InlinePool(filling), disk_wait_s=1.0, heartbeat_timeout_s=2.0)
     assert raised.value.code == "DISK_FULL"
     assert not list(output.rglob("case.json"))
     ballast.unlink()
@@ -247,20 +232,20 @@ def test_a_disk_that_is_full_for_true_loses_nothing(go, small_disk, tmp_path):
     class Making(Diary):
         """Makes room when the run waits for it."""
 
-        def told(self, message):
-            super().told(message)
+        def on_message(self, message):
+            super().on_message(message)
             if "the disk is full" in message:
                 ballast.unlink()
 
     def filling_once(task):
-        if not diary.words:
+        if not diary.messages:
             filling(task)
 
     diary = Making()
-    go(to=output, crew=lambda: InlineCrew(filling_once), lease_s=2.0, events=diary)
+    go(to=output, pool=lambda: InlinePool(filling_once), heartbeat_timeout_s=2.0, events=diary)
     assert (diary.tally.failed, diary.tally.left) == (0, 0)
     assert {row.state for row in rows(output)} == {"done", "refused"}
     assert {row.attempts for row in rows(output)} == {0}
-    assert "room on the disk again" in " ".join(diary.words)
+    assert "room on the disk again" in " ".join(diary.messages)
     go(to=tmp_path / "other")
     assert without_times(files_below(output)) == without_times(files_below(tmp_path / "other"))

@@ -4,8 +4,7 @@ import threading
 import pytest
 
 from batch_stand_ins import (
-    RECIPE,
-    Clock,
+    RUN_CONFIG,
     World,
     changed,
     failure,
@@ -15,9 +14,8 @@ from batch_stand_ins import (
     table,
 )
 from medseg.errors import InputError, MedsegError, WriteError
-from medseg_pipelines.batch.ledger import sqlite_errors
+from medseg_pipelines.batch.ledger import storage_errors
 from medseg_pipelines.batch.ledger.enqueue import once_each, planned
-from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault
@@ -39,14 +37,14 @@ def ledger(world):
 
 
 def take(ledger, count=1):
-    return leases(ledger, Clock()).take(RECIPE, count)
+    return leases(ledger).take(count)
 
 
 def finish(world, ledger, scan, **more):
     """Queue and finish a scan."""
     world.queue(ledger).enqueue([(scan, None)])
     (row,) = take(ledger)
-    return world.settlement(ledger).settle(world.stage(row, **more))
+    return world.committer(ledger).settle(world.stage(row, **more))
 
 
 def action(world, ledger, scan, fault=None, **more):
@@ -61,32 +59,22 @@ def action(world, ledger, scan, fault=None, **more):
 # ------------------------------------------------------------------------- the file
 
 
-def test_a_ledger_keeps_each_commit_on_the_disk_in_a_write_ahead_log(ledger):
+def test_a_ledger_keeps_each_commit_on_the_disk_and_needs_no_shared_memory(ledger):
     with ledger.reading() as db:
-        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
-def test_where_several_machines_write_there_is_no_shared_memory_and_no_write_ahead_log(tmp_path):
-    mounts = tmp_path / "mountinfo"
-    lines = [
-        "22 1 8:1 / / rw - ext4 /dev/sda rw",
-        f"23 22 0:9 / {tmp_path}/net\\040work rw - nfs4 server:/x rw",
-        f"24 23 0:9 / {tmp_path}/net\\040work/ram rw - tmpfs tmpfs rw",
-    ]
-    mounts.write_text("\n".join(lines))
-    assert is_of_this_machine(tmp_path, mounts)
-    assert not is_of_this_machine(tmp_path / "net work" / "out", mounts)
-    assert is_of_this_machine(tmp_path / "net work" / "ram", mounts)
-    assert is_of_this_machine(tmp_path, tmp_path / "none")
-
-
-def test_a_ledger_without_a_write_ahead_log_works_too(world, monkeypatch):
-    monkeypatch.setattr("medseg_pipelines.batch.ledger.ledger.is_of_this_machine", lambda _: False)
+def test_a_ledger_of_the_first_version_is_read_on(world):
     with world.ledger() as ledger:
         assert finish(world, ledger, found(1)).state == "done"
+    with sqlite3.connect(world.places.ledger) as db:
+        db.execute("CREATE TABLE owners (owner TEXT)")
+        db.execute("PRAGMA user_version = 1")
+    with world.ledger() as ledger:
+        assert ledger.counts()["done"] == 1
         with ledger.reading() as db:
-            assert db.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+            assert not db.execute("SELECT * FROM sqlite_master WHERE name = 'owners'").fetchall()
 
 
 def test_several_may_make_it_at_once(world):
@@ -146,19 +134,21 @@ def test_who_waits_too_long_for_another_hears_of_it(world, ledger, monkeypatch):
 def test_a_full_disk_has_its_own_code(world):
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    assert sqlite_errors.sentence(error, world.places.ledger).code == "DISK_FULL"
+    assert storage_errors.sqlite_error(error, world.places.ledger).code == "DISK_FULL"
 
 
-def test_an_exception_undoes_a_transaction(ledger):
+def test_an_exception_undoes_a_transaction(world, ledger):
+    world.queue(ledger).enqueue([(found(1), None)])
+
     def break_off():
         with ledger.writing() as db:
-            db.execute("INSERT INTO owners VALUES ('a', '', 1, 1, 1, 1, 1)")
+            db.execute("UPDATE cases SET state = 'done'")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         break_off()
     with ledger.reading() as db:
-        assert not db.execute("SELECT * FROM owners").fetchall()
+        assert not db.execute("SELECT * FROM cases WHERE state = 'done'").fetchall()
 
 
 # ------------------------------------------------------------------------- what becomes of a scan
@@ -169,7 +159,7 @@ def test_a_new_scan_waits_and_is_left_as_it_is_by_the_next_run(world, ledger):
     before = table(ledger)
     assert action(world, ledger, found(1)) == "left"
     assert table(ledger) == before
-    assert ledger.row(RECIPE.case(found(1).key)).found == found(1)
+    assert ledger.row(RUN_CONFIG.case(found(1).key)).found == found(1)
 
 
 def test_a_finished_scan_costs_nothing_and_changes_nothing(world, ledger):
@@ -206,8 +196,8 @@ def test_all_means_anew(world, ledger):
 
 def test_another_model_makes_another_case_of_the_same_scan(world, ledger):
     finish(world, ledger, found(1))
-    assert action(world, ledger, found(1), recipe=RunConfig("n" * 64, "s" * 64)) == "new"
-    assert ledger.counts(recipe=RECIPE)["done"] == 1
+    assert action(world, ledger, found(1), run_config=RunConfig("n" * 64, "s" * 64)) == "new"
+    assert ledger.counts(run_config=RUN_CONFIG)["done"] == 1
 
 
 @pytest.mark.parametrize("fault", [RULE, HEADERS, FEW])
@@ -230,7 +220,7 @@ def test_a_waiting_scan_that_is_no_longer_wanted_is_refused(world, ledger):
 def test_what_a_worker_refused_stays_refused_until_its_files_change(world, ledger):
     action(world, ledger, found(1))
     (row,) = take(ledger)
-    assert world.settlement(ledger).settle(refusal(row)).state == "refused"
+    assert world.committer(ledger).settle(refusal(row)).state == "refused"
     before = table(ledger)
     assert action(world, ledger, found(1)) == "refused"
     assert table(ledger) == before
@@ -240,7 +230,7 @@ def test_what_a_worker_refused_stays_refused_until_its_files_change(world, ledge
 def test_too_few_slices_are_enough_when_fewer_are_asked_for(world, ledger):
     action(world, ledger, found(1), min_slices=4)
     (row,) = take(ledger)
-    world.settlement(ledger).settle(refusal(row, "FEW_SLICES"))
+    world.committer(ledger).settle(refusal(row, "FEW_SLICES"))
     assert action(world, ledger, found(1), min_slices=5) == "refused"
     assert action(world, ledger, found(1), min_slices=3) == "again"
 
@@ -248,12 +238,14 @@ def test_too_few_slices_are_enough_when_fewer_are_asked_for(world, ledger):
 def test_a_failed_case_is_left_until_it_is_retried_or_its_files_change(world, ledger):
     action(world, ledger, found(1))
     (row,) = take(ledger)
-    assert world.settlement(ledger, attempts=1).settle(failure(row)).state == "failed"
+    assert world.committer(ledger, attempts=1).settle(failure(row)).state == "failed"
     assert action(world, ledger, found(1)) == "failed"
     assert ledger.retry(codes=["OTHER"]) == 0
     assert ledger.retry(codes=["BROKEN"]) == 1
     assert take(ledger)[0].attempts == 0
-    assert action(world, ledger, found(1)) == "elsewhere"
+    before = table(ledger)
+    assert action(world, ledger, found(1)) == "left"
+    assert table(ledger) == before
 
 
 def test_a_late_slice_makes_the_row_of_the_smaller_series_obsolete(world, ledger):
@@ -262,7 +254,7 @@ def test_a_late_slice_makes_the_row_of_the_smaller_series_obsolete(world, ledger
     assert action(world, ledger, grown) == "new"
     (row,) = take(ledger, 2)
     assert row.key == "grown"
-    assert ledger.row(RECIPE.case(small.key)).superseded_by == row.case
+    assert ledger.row(RUN_CONFIG.case(small.key)).superseded_by == row.case
     assert [one.key for one in ledger.rows()] == ["grown"]
     assert len(ledger.rows(superseded=True)) == 2
     assert action(world, ledger, small) == "again"
@@ -274,7 +266,7 @@ def test_a_late_slice_leaves_the_smaller_result_until_there_is_a_better_one(worl
     assert action(world, ledger, grown) == "new"
     assert ledger.counts() == {"waiting": 1, "leased": 0, "done": 1, "refused": 0, "failed": 0}
     (row,) = take(ledger)
-    world.settlement(ledger).settle(world.stage(row, content="c2"))
+    world.committer(ledger).settle(world.stage(row, content="c2"))
     assert ledger.counts()["done"] == 1
     assert ledger.superseded() == 1
 
@@ -292,7 +284,7 @@ def test_a_series_that_lies_there_twice_is_done_once_and_the_larger_one(world, l
     ]
     world.queue(ledger).enqueue(scans)
     (row,) = take(ledger, 3)
-    world.settlement(ledger).settle(world.stage(row))
+    world.committer(ledger).settle(world.stage(row))
     before = table(ledger)
     plan = planned(world.queue(ledger).enqueue(scans))
     assert (plan.kept, plan.refused) == (1, {"PART_OF_ANOTHER": 1, "RULE": 1})
@@ -316,7 +308,7 @@ def test_a_plan_counts_what_there_is_to_do(world, ledger):
 
 def test_a_case_is_found_by_the_beginning_of_its_name_key_or_folder(world, ledger):
     world.queue(ledger).enqueue([(found(1), None), (changed(found(2), folder="a%b/c_d"), None)])
-    first = ledger.row(RECIPE.case(found(1).key))
+    first = ledger.row(RUN_CONFIG.case(found(1).key))
     for name in (first.case[:9], first.key[:9], first.folder):
         assert ledger.find(name) == [first]
     assert [row.folder for row in ledger.find("a%")] == ["a%b/c_d"]
@@ -329,7 +321,7 @@ def test_refusals_and_failures_are_counted_by_code(world, ledger):
     world.queue(ledger).enqueue([(found(1), RULE), (found(2), RULE), (found(3), HEADERS)])
     world.queue(ledger).enqueue([(found(4), None)])
     (row,) = take(ledger)
-    world.settlement(ledger, attempts=1).settle(failure(row))
+    world.committer(ledger, attempts=1).settle(failure(row))
     assert ledger.codes() == {
         "refused": {"RULE": 2, "MISSING_SLICE": 1},
         "failed": {"BROKEN": 1},

@@ -3,11 +3,12 @@ import re
 
 import pytest
 
-from batch_stand_ins import RECIPE, Clock, World, changed, failure, found, leases, refusal
+from batch_stand_ins import RUN_CONFIG, World, changed, failure, found, leases, refusal
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.batch.ledger import provenance, publish
+from medseg_pipelines.batch.ledger import publish
+from medseg_pipelines.batch.ledger.enqueue import slot
 from medseg_pipelines.batch.ledger.provenance import read_record
-from medseg_pipelines.batch.ledger.recover import repair
+from medseg_pipelines.batch.ledger.recover import recover
 from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result
 
@@ -25,14 +26,14 @@ def ledger(world):
         yield ledger
 
 
-def take(ledger, count=1, recipe=RECIPE):
-    return leases(ledger, Clock()).take(recipe, count)
+def take(ledger, count=1, run_config=RUN_CONFIG):
+    return leases(ledger, run_config=run_config).take(count)
 
 
-def finish(world, ledger, scan, recipe=RECIPE, **more):
-    world.queue(ledger, recipe=recipe).enqueue([(scan, None)])
-    (row,) = take(ledger, recipe=recipe)
-    return world.settlement(ledger).settle(world.stage(row, **more))
+def finish(world, ledger, scan, run_config=RUN_CONFIG, **more):
+    world.queue(ledger, run_config=run_config).enqueue([(scan, None)])
+    (row,) = take(ledger, run_config=run_config)
+    return world.committer(ledger).settle(world.stage(row, **more))
 
 
 def visible(world):
@@ -63,7 +64,7 @@ def test_results_that_are_not_there_are_no_results(world, ledger, spoil):
     (row,) = take(ledger)
     result = world.stage(row)
     spoil(world.places.staged(row.token))
-    settled = world.settlement(ledger).settle(result)
+    settled = world.committer(ledger).settle(result)
     assert (settled.state, settled.code, settled.attempts) == ("waiting", "INCOMPLETE", 1)
     assert not world.places.final(row.folder).exists()
 
@@ -93,7 +94,7 @@ def test_a_grown_series_supersedes_the_smaller_one(world, ledger):
 def test_another_model_supersedes_and_may_be_superseded_in_turn(world, ledger):
     other = RunConfig("n" * 64, "s" * 64)
     first = finish(world, ledger, found(1), text=b"first")
-    second = finish(world, ledger, found(1), recipe=other, text=b"second")
+    second = finish(world, ledger, found(1), run_config=other, text=b"second")
     assert ledger.row(first.case).superseded_by == second.case
     third = finish(world, ledger, found(1), text=b"third")
     assert third.case == first.case
@@ -118,7 +119,7 @@ def test_the_same_bytes_change_nothing(world, ledger):
     final = world.places.final(row.folder)
     stamp = (final / "case.json").stat().st_mtime_ns
     result = Result(case=row.case, token=row.token, state="done", content="c1", unchanged=True)
-    after = world.settlement(ledger).settle(result)
+    after = world.committer(ledger).settle(result)
     assert (after.state, after.signature) == ("done", "touched")
     assert (after.content, after.volumes_ml) == (before.content, before.volumes_ml)
     assert (final / "case.json").stat().st_mtime_ns == stamp
@@ -130,7 +131,7 @@ def test_a_refusal_of_changed_files_takes_the_result_of_the_former_ones_away(wor
     finish(world, ledger, scan)
     world.queue(ledger).enqueue([(changed(scan, signature="damaged"), None)])
     (row,) = take(ledger)
-    assert world.settlement(ledger).settle(refusal(row)).state == "refused"
+    assert world.committer(ledger).settle(refusal(row)).state == "refused"
     assert list(visible(world)) == [f"{row.folder.rpartition('/')[2]}.superseded-{row.case[:8]}"]
 
 
@@ -139,7 +140,7 @@ def test_a_failure_leaves_the_former_result_in_its_place(world, ledger):
     finish(world, ledger, scan)
     world.queue(ledger).enqueue([(changed(scan, signature="2"), None)])
     (row,) = take(ledger)
-    assert world.settlement(ledger, attempts=1).settle(failure(row)).state == "failed"
+    assert world.committer(ledger, attempts=1).settle(failure(row)).state == "failed"
     assert list(visible(world)) == [row.folder.rpartition("/")[2]]
 
 
@@ -148,7 +149,7 @@ def test_a_case_may_fail_as_often_as_allowed(world, ledger):
     states = []
     for _ in range(3):
         (row,) = take(ledger)
-        settled = world.settlement(ledger, attempts=3).settle(failure(row))
+        settled = world.committer(ledger, attempts=3).settle(failure(row))
         states.append((settled.state, settled.code, settled.attempts))
     assert states == [("waiting", "BROKEN", 1), ("waiting", "BROKEN", 2), ("failed", "BROKEN", 3)]
     assert not take(ledger)
@@ -158,7 +159,7 @@ def test_of_several_cases_in_a_dead_worker_none_is_blamed_and_each_is_tried_alon
     world.queue(ledger).enqueue([(found(number), None) for number in range(4)])
     rows = take(ledger, 3)
     pairs = [(row.case, row.token) for row in rows]
-    settled = world.settlement(ledger).settle_death(pairs, DIED)
+    settled = world.committer(ledger).settle_death(pairs, DIED)
     assert [(one.state, one.attempts, one.alone) for one in settled] == [("waiting", 0, True)] * 3
     order = [row.alone for row in take(ledger, 4)]
     assert order == [False, True, True, True]
@@ -168,7 +169,7 @@ def test_the_only_case_in_a_dead_worker_is_blamed(world, ledger):
     world.queue(ledger).enqueue([(found(1), None)])
     for number in (1, 2):
         (row,) = take(ledger)
-        (settled,) = world.settlement(ledger, 2).settle_death([(row.case, row.token)], DIED)
+        (settled,) = world.committer(ledger, 2).settle_death([(row.case, row.token)], DIED)
         assert (settled.attempts, settled.code) == (number, "KILLED_BY_SIGNAL_9")
     assert settled.state == "failed"
 
@@ -190,7 +191,6 @@ STEPS = [
     (os, "rename"),
     (publish, "sync_folder"),
     (publish, "write_record"),
-    (provenance, "sync_folder"),
 ]
 
 
@@ -201,20 +201,17 @@ def test_a_run_that_dies_at_any_step_is_repaired(world, ledger, monkeypatch, ste
     scan = found(1)
     finish(world, ledger, scan, text=b"old")
     world.queue(ledger).enqueue([(changed(scan, signature="2"), None)])
-    clock = Clock()
-    dying = leases(ledger, clock, 1)
-    (row,) = dying.take(RECIPE, 1)
+    (row,) = take(ledger)
     result = world.stage(row, text=b"new", content="c2")
     done = _die_at(monkeypatch, step, when)
     died = False
     try:
-        world.settlement(ledger).settle(result)
+        world.committer(ledger).settle(result)
     except Killed:
         died = True
     monkeypatch.undo()
     assert died == (len(done) > step)
-    clock.now += 61
-    repair(world.settlement(ledger), leases(ledger, clock, 2))
+    recover(world.committer(ledger), leases(ledger))
     after = ledger.row(row.case)
     name = row.folder.rpartition("/")[2]
     former = f"{name}.superseded-{row.case[:8]}"
@@ -254,7 +251,7 @@ def test_the_steps_that_are_tried_are_all_there_are(world, ledger, monkeypatch):
     (row,) = take(ledger)
     result = world.stage(row)
     done = _die_at(monkeypatch, 99, "after")
-    world.settlement(ledger).settle(result)
+    world.committer(ledger).settle(result)
     assert 4 <= len(done) <= 12
 
 
@@ -269,26 +266,24 @@ def test_the_steps_that_are_tried_are_all_there_are(world, ledger, monkeypatch):
 )
 def test_results_that_a_dead_run_left_unfinished_are_made_again(world, ledger, spoil):
     world.queue(ledger).enqueue([(found(1), None)])
-    clock = Clock()
-    (row,) = leases(ledger, clock, 1).take(RECIPE, 1)
+    (row,) = take(ledger)
     world.stage(row)
     spoil(world.places.staged(row.token))
-    clock.now += 61
-    assert repair(world.settlement(ledger), leases(ledger, clock, 2)) == []
+    assert recover(world.committer(ledger), leases(ledger)) == []
     assert (ledger.row(row.case).state, ledger.row(row.case).attempts) == ("waiting", 0)
     assert not list(world.places.staging.iterdir())
     assert not world.places.final(row.folder).exists()
 
 
-def test_staging_folders_of_living_runs_are_left_alone(world, ledger):
+def test_staging_folders_of_other_shares_are_left_alone(world, ledger):
     world.queue(ledger).enqueue([(found(1), None)])
-    clock = Clock()
-    (row,) = leases(ledger, clock, 1).take(RECIPE, 1)
+    share = slot(found(1)) % 2 + 1
+    (row,) = leases(ledger, shard=(share, 2)).take(1)
     world.stage(row)
     (world.places.staging / f"{row.token}.begun").write_bytes(b"")
     (world.places.staging / "stray").mkdir()
     (world.places.staging / "stray.begun").write_bytes(b"")
-    repair(world.settlement(ledger), leases(ledger, clock, 2))
+    recover(world.committer(ledger), leases(ledger, shard=(3 - share, 2)))
     left = sorted(path.name for path in world.places.staging.iterdir())
     assert left == [row.token, f"{row.token}.begun"]
 
@@ -305,8 +300,8 @@ def test_what_the_disk_says_while_publishing_is_a_sentence_and_the_case_stays_le
 
     monkeypatch.setattr(os, "rename", full)
     with pytest.raises(WriteError, match=re.escape(str(world.places.output))) as raised:
-        world.settlement(ledger).settle(result)
+        world.committer(ledger).settle(result)
     assert raised.value.code == "DISK_FULL"
     monkeypatch.undo()
     assert ledger.row(row.case).state == "leased"
-    assert world.settlement(ledger).settle(result).state == "done"
+    assert world.committer(ledger).settle(result).state == "done"

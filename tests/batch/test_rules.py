@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-
 import msgspec
 import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.errors import InputError, ReadError
-from medseg_pipelines.batch.archive.conditions import conditions_of
-from medseg_pipelines.batch.archive.rules import choose, explain, select
-from medseg_pipelines.batch.archive.rules_file import make_rules
+from medseg_pipelines.batch.archive.rules import (
+    Rule,
+    Rules,
+    RuleText,
+    decide,
+    make_rules,
+    select,
+)
 from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 
@@ -41,31 +43,37 @@ def verdict(where, **facts):
     return fault.message if fault else ""
 
 
+def rule_of(text):
+    """The rule with this table of conditions."""
+    return Rules(rules=(Rule.of(msgspec.toml.decode(f"[where]\n{text}", type=RuleText)),))
+
+
 @pytest.mark.parametrize(
     "where",
     [
-        'Modality == "CT" and SliceThickness <= 5',
-        'Modality in ["CT", "MR"]',
-        'Modality in ("CT", "PT")',
-        '"CHEST" in BodyPartExamined',
-        '"AXIAL" in ImageType',
-        '"LOCALIZER" not in ImageType',
-        "1 < SliceThickness < 6",
-        "spacing_mm[2] * slices >= 100",
-        "max(PixelSpacing) < 1",
-        "min(PixelSpacing) == 0.4",
-        'lower(Modality) == "ct"',
-        "len(ImageType) == 3",
-        "not tilt_degrees",
-        "KVP is None",
-        "KVP == None",
-        'Modality is not None and Modality != "MR"',
-        "StudyYear >= 2020 or slices > 100",
-        "abs(-SliceThickness) == 5",
-        "slices / 2 == 20",
-        "SliceThickness - 1 + 2 == 6",
-        'upper("ct") == Modality',
-        "KVP is None or KVP > 100",
+        "Modality=CT",
+        "Modality == CT",
+        'Modality == "CT"',
+        "Modality!=MR",
+        "SliceThickness<=5",
+        "SliceThickness >= 4.5",
+        "SliceThickness=5.0",
+        "BodyPartExamined~chest",
+        "BodyPartExamined ~ *EST",
+        "Modality~/^(CT|MR)$/",
+        "Modality!~/MR|PT/",
+        "ImageType=AXIAL",
+        "ImageType!=LOCALIZER",
+        "ImageType!~*LOC*",
+        "PixelSpacing<=0.7",
+        "PixelSpacing=0.4",
+        "spacing_mm>=0.4",
+        "StudyYear>=2020",
+        "tilt_degrees=0",
+        "plane=axial",
+        "slices>=40",
+        "KVP!=120",
+        "Laterality!~*L*",
     ],
 )
 def test_what_holds(where):
@@ -73,29 +81,40 @@ def test_what_holds(where):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'Modality = "CT"',
+        'Modality = { one_of = ["MR", "CT"] }',
+        'Modality = { none_of = ["MR", "PT"], pattern = "C?" }',
+        "SliceThickness = { min = 1, max = 6 }",
+        "SliceThickness = 5",
+        "KVP = { known = false }",
+        "Modality = { known = true }",
+        'BodyPartExamined = { pattern = ["*lung*", "chest"] }',
+        'ImageType = { not_pattern = "/LOCALIZER|SCOUT/" }',
+        'StudyYear = { none_of = [2020], min = 2021 }\nplane = { equals = "axial" }',
+        "",
+    ],
+)
+def test_tables_that_hold(text):
+    assert select(scan(), rule_of(text)) is None
+
+
+@pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("SliceThickness <= 3", "SliceThickness <= 3: it is 5"),
-        ('Modality == "CT" and SliceThickness <= 3', "SliceThickness <= 3: it is 5"),
-        ('Modality == "MR" and SliceThickness <= 3', 'Modality == "MR": it is "CT"'),
-        ('"LUNG" in BodyPartExamined', '"LUNG" in BodyPartExamined: it is "CHEST"'),
-        ("max(PixelSpacing) < 0.5", "max(PixelSpacing) < 0.5: it is [0.7, 0.4]"),
-        (
-            "slices > 50 or tilt_degrees > 0",
-            "slices > 50 or tilt_degrees > 0: slices is 40, tilt_degrees is 0",
-        ),
-        ("KVP > 100", "KVP > 100: it is not known"),
-        (
-            "slices < Modality",
-            'slices < Modality: slices is 40, Modality is "CT", which cannot be evaluated',
-        ),
-        ("Modality + 1 == 2", 'Modality + 1 == 2: it is "CT", which cannot be evaluated'),
-        ("1 == 2", "1 == 2: it never holds"),
-        ("PixelSpacing[7] > 1", "PixelSpacing[7] > 1: it is [0.7, 0.4], which cannot be evaluated"),
-        (
-            "slices / tilt_degrees > 1",
-            "slices / tilt_degrees > 1: slices is 40, tilt_degrees is 0, which cannot be evaluated",
-        ),
+        ("SliceThickness<=3", "SliceThickness <= 3: it is 5"),
+        ("Modality=MR", 'Modality = MR: it is "CT"'),
+        ("Modality!=CT", 'Modality != CT: it is "CT"'),
+        ("BodyPartExamined~*lung*", 'BodyPartExamined like *lung*: it is "CHEST"'),
+        ("BodyPartExamined!~*est", 'BodyPartExamined not like *est: it is "CHEST"'),
+        ("PixelSpacing<=0.5", "PixelSpacing <= 0.5: it is [0.7, 0.4]"),
+        ("ImageType!=AXIAL", 'ImageType != AXIAL: it is ["ORIGINAL", "PRIMARY", "AXIAL"]'),
+        ("KVP>=100", "KVP >= 100: it is not known"),
+        ("KVP=100", "KVP = 100: it is not known"),
+        ("Laterality~*L*", "Laterality like *L*: it is not known"),
+        ("Modality>=3", 'Modality >= 3: it is "CT"'),
+        ("slices=CT", "slices = CT: it is 40"),
     ],
 )
 def test_what_does_not_hold_is_told_with_its_value(where, message):
@@ -105,61 +124,40 @@ def test_what_does_not_hold_is_told_with_its_value(where, message):
 
 
 @pytest.mark.parametrize(
-    "where",
+    ("text", "message"),
     [
-        "KVP < 100",
-        "KVP > 100",
-        "KVP == 100",
-        "KVP != 100",
-        "KVP <= 100",
-        "KVP >= 100",
-        "100 > KVP",
-        'KVP in ["a"]',
-        'KVP not in ["a"]',
-        '"a" in Laterality',
-        '"a" not in Laterality',
-        "KVP + 1 > 0",
-        "abs(KVP) >= 0",
-        "KVP is not None",
-        "KVP != None",
-        "EchoTime < KVP",
-        "Laterality[0] == 'L'",
-        "len(Laterality) >= 0",
+        ('Modality = { one_of = ["MR", "PT"] }', '1: Modality = MR or PT: it is "CT"'),
+        ("SliceThickness = { min = 1, max = 3 }", "1: SliceThickness <= 3: it is 5"),
+        ("KVP = { known = true }", "1: KVP is known: it is not known"),
+        ("slices = { known = false }", "1: slices is not known: it is 40"),
     ],
 )
-def test_a_comparison_with_a_missing_field_is_false(where):
-    assert "not known" in verdict(where) or "cannot be evaluated" in verdict(where)
+def test_tables_that_do_not_hold_are_told(tmp_path, text, message):
+    path = tmp_path / "rules.toml"
+    path.write_text(f"[[rule]]\n[rule.where]\n{text}\n")
+    assert select(scan(), make_rules(rules_file=path)).message == message
 
 
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("SliceThicknes <= 3", "asks for SliceThicknes, .*did you mean SliceThickness"),
-        ('modality == "CT"', "did you mean Modality"),
-        ("slice > 3", "did you mean slices"),
-        ("Xyzzy == 1", "known are Modality, .*PatientAge"),
-        ('Modality = "CT"', "from '= \"CT\"' on; write == to compare"),
-        ('Modality == "CT', "is not understood from"),
-        ("Modality ==", "ends too early"),
-        ("", "has 0 characters"),
-        ("   ", "has 0 characters"),
-        ("slices > " + "1" * 600, "has 609 characters"),
-        ("(" * 300 + "1" + ")" * 300, "characters|not understood"),
-        ("Modality.lower() == 'ct'", "calls something else than abs, len"),
-        ("__import__('os').system('x')", "calls something else"),
-        ("open('/etc/passwd')", "calls something else"),
-        ("len(Modality, key=1)", "calls something else"),
-        ("Modality.__class__", "holds 'Modality.__class__'"),
-        ("[x for x in Modality]", "more than a comparison"),
-        ("(lambda: 1)()", "calls something else"),
-        ("9 ** 9 ** 9", "holds '?9 ?\\*\\*|Pow"),
-        ("1 if slices else 2", "more than a comparison"),
-        ("f'{Modality}'", "more than a comparison"),
-        ("(slices := 3)", "more than a comparison"),
-        ("{1: 2}", "more than a comparison"),
-        ("slices > 1; slices", "is not understood"),
-        ("import os", "is not understood"),
-        ("slices\0 > 1", "is not understood"),
+        ("SliceThicknes<=3", "'SliceThicknes' is no fact .*did you mean SliceThickness"),
+        ("modality=CT", "did you mean Modality"),
+        ("slice>=3", "did you mean slices"),
+        ("Xyzzy=1", "known are Modality, .*PatientAge"),
+        ('Modality == "CT" and slices >= 3', "is not understood; write one comparison"),
+        ("Modality=CT or Modality=MR", "is not understood"),
+        ("slices > 3", "is not understood.*SliceThickness<=3"),
+        ("1 < slices", "is not understood"),
+        ("Modality=", "is not understood"),
+        ("Modality", "is not understood"),
+        ("", "is not understood"),
+        ("max(PixelSpacing)<=1", "is not understood"),
+        ("__import__('os').system('x')", "is not understood"),
+        ("slices>=many", "'many' is no number"),
+        ("slices>=" + "1=" * 600, "is not understood"),
+        ("SeriesDescription~/(/", "no regular expression"),
+        ("SeriesDescription~" + "x" * 300, "has 300 characters"),
     ],
 )
 def test_what_is_no_rule_is_told_before_anything_runs(where, words):
@@ -167,46 +165,35 @@ def test_what_is_no_rule_is_told_before_anything_runs(where, words):
         make_rules(where=[where])
     assert caught.value.code == "RULE_SYNTAX"
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("where", ['"a" * 999999 == "a"', "[1] * 999999 == 1", "slices << 9 == 1"])
-def test_nothing_grows(where):
-    started = time.process_time()
-    with suppress(InputError):
-        assert verdict(where)
-    assert time.process_time() - started < 0.5
-
-
-def test_parts_joined_by_and_are_conditions_of_their_own():
-    parts = conditions_of('Modality == "CT"  and (slices>3 and KVP > 1)')
-    assert [part.text for part in parts] == ['Modality == "CT"', "slices>3 and KVP > 1"]
+    assert len(str(caught.value)) < 1000
 
 
 def test_all_options_must_hold():
-    rules = make_rules(where=["slices > 3", "KVP is None"], orientation=["axial"], min_slices=40)
+    rules = make_rules(where=["slices>=3", "KVP!=80"], orientation=["axial"])
     assert select(scan(), rules) is None
-    assert select(scan(slices=39), rules).message == "at least 40 slices: it has 39"
-    assert select(scan(slices=None), rules).message == "slices > 3: it is not known"
-    assert select(scan(plane="coronal"), rules).message == "orientation axial: it is coronal"
-    assert select(scan(plane=None), rules).message == "orientation axial: it is not known"
+    assert select(scan(slices=2), rules).message == "slices >= 3: it is 2"
+    assert select(scan(slices=None), rules).message == "slices >= 3: it is not known"
+    assert select(scan(plane="coronal"), rules).message == 'plane = axial: it is "coronal"'
+    assert select(scan(plane=None), rules).message == "plane = axial: it is not known"
     assert select(scan(), make_rules()) is None
 
 
 FILE = """
 [[rule]]
 name = "chest"
-where = ['Modality == "CT"', "SliceThickness <= 3"]
+where = { Modality = "CT", SliceThickness = { max = 3 } }
 orientation = ["axial"]
 min_slices = 30
 model = "lungs"
 
 [[rule]]
 name = "thick"
-where = ['Modality == "CT"']
 model = "body"
+[rule.where]
+Modality = "CT"
 
 [[rule]]
-where = ['Modality == "MR"']
+where.Modality = "MR"
 """
 
 
@@ -218,42 +205,42 @@ def file(tmp_path):
 
 
 def test_the_first_rule_that_takes_a_scan_decides(file):
-    rules = make_rules(file=file)
+    rules = make_rules(rules_file=file)
     assert rules.models == ("lungs", "body")
-    thin = choose(scan(SliceThickness=2), rules)
+    thin = decide(scan(SliceThickness=2), rules)
     assert (thin.rule, thin.model, thin.fault) == ("chest", "lungs", None)
-    assert choose(scan(), rules).model == "body"
-    other = choose(scan(Modality="MR"), rules)
+    assert decide(scan(), rules).model == "body"
+    other = decide(scan(Modality="MR"), rules)
     assert (other.rule, other.model, other.fault) == ("3", "", None)
 
 
 def test_when_no_rule_takes_a_scan_each_says_why(file):
-    fault = select(scan(Modality="PT"), make_rules(file=file))
+    fault = select(scan(Modality="PT"), make_rules(rules_file=file))
     assert fault.code == "RULE"
     assert fault.message == (
-        'chest: Modality == "CT": it is "PT"; thick: Modality == "CT": it is "PT";'
-        ' 3: Modality == "MR": it is "PT"'
+        'chest: Modality = CT: it is "PT"; thick: Modality = CT: it is "PT";'
+        ' 3: Modality = MR: it is "PT"'
     )
 
 
 def test_many_rules_are_told_in_short(tmp_path):
     path = tmp_path / "many.toml"
-    path.write_text("\n".join(f"[[rule]]\nwhere = ['slices > {n}']" for n in range(40, 50)))
-    assert select(scan(), make_rules(file=path)).message.endswith(
-        "slices > 42: it is 40; and 7 more"
+    path.write_text("\n".join(f"[[rule]]\nmin_slices = {n}" for n in range(41, 51)))
+    assert select(scan(), make_rules(rules_file=path)).message.endswith(
+        "3: slices >= 43: it is 40; and 7 more"
     )
 
 
 def test_only_the_scans_of_one_model_are_wanted(file):
-    rules = make_rules(file=file).only("lungs")
+    rules = make_rules(rules_file=file).only("lungs")
     assert select(scan(SliceThickness=2), rules) is None
     assert select(scan(), rules).message == "rule thick gives it to the model body"
     assert select(scan(Modality="MR"), rules) is None  # that rule leaves the model to who runs
 
 
 def test_options_and_file_must_both_hold(file):
-    rules = make_rules(where=["slices > 50"], file=file)
-    assert select(scan(), rules).message == "slices > 50: it is 40"
+    rules = make_rules(where=["slices>=50"], rules_file=file)
+    assert select(scan(), rules).message == "slices >= 50: it is 40"
     assert select(scan(slices=60), rules) is None
 
 
@@ -265,7 +252,12 @@ def test_options_and_file_must_both_hold(file):
         ("[[rule]]\nname = 3", "name|str"),
         ("[[rule]]\norientation = ['axail']", "axail"),
         ("", "rule"),
-        ("[[rule]]\nname = 'x'\nwhere = ['Modalty == 1']", "rules.toml, rule x: .*Modality"),
+        ("[[rule]]\nname = 'x'\nwhere.Modalty = 1", "rules.toml, rule x: .*Modality"),
+        ("[[rule]]\nwhere = ['Modality == 1']", "array"),
+        ("[[rule]]\nwhere.slices = { above = 3 }", "above"),
+        ("[[rule]]\nwhere.slices = { min = 'three' }", "min"),
+        ("[[rule]]\nwhere.Modality = { one_of = [] }", "one_of"),
+        ("[[rule]]\nwhere.Modality = true", "bool"),
         ("[[rule]]\ndescription = ['/(/']", "rule 1: .*no regular expression"),
         ("[[rule]]\ndescription = ['']", "rule 1: .*0 characters"),
     ],
@@ -274,16 +266,16 @@ def test_a_file_that_is_wrong_says_where(tmp_path, content, words):
     path = tmp_path / "rules.toml"
     path.write_text(content)
     with pytest.raises(InputError, match=words) as caught:
-        make_rules(file=path)
+        make_rules(rules_file=path)
     assert caught.value.code == "RULE_SYNTAX"
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ReadError, match="cannot be opened"):
-        make_rules(file=tmp_path / "none.toml")
+        make_rules(rules_file=tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"binary\.toml"):
-        make_rules(file=tmp_path / "binary.toml")
+        make_rules(rules_file=tmp_path / "binary.toml")
 
 
 @pytest.fixture
@@ -299,7 +291,7 @@ def described(tmp_path):
 def taken(described, rules, index=True):
     root, kept = described
     found = search(root, kept if index else None, rules=rules)
-    return "".join(one.path[-1] for one, choice in explain(found, rules) if not choice.fault)
+    return "".join(one.path[-1] for one in found if not select(one, rules))
 
 
 @pytest.mark.parametrize(
@@ -311,12 +303,12 @@ def taken(described, rules, index=True):
         ({"description": ["/lung|scout/"]}, "ab"),
         ({"exclude": ["*scout*"]}, "ac"),
         ({"description": ["*"], "exclude": ["/^$/"]}, "ab"),
-        ({"where": ['"LUNG" in SeriesDescription']}, "a"),
-        ({"where": ["SeriesDescription is None"]}, "c"),
-        ({"where": ['Modality == "CT" and "scout" not in SeriesDescription']}, "a"),
-        ({"where": ["PatientAge >= 18"]}, ""),
-        ({"where": ["PatientAge < 18"]}, "abc"),
-        ({"where": ["InstitutionName is None"]}, "abc"),
+        ({"where": ["SeriesDescription~*LUNG*"]}, "a"),
+        ({"where": ["SeriesDescription=Abdomen scout"]}, "b"),
+        ({"where": ["Modality=CT", "SeriesDescription!~*scout*"]}, "ac"),
+        ({"where": ["PatientAge>=18"]}, ""),
+        ({"where": ["PatientAge<=18"]}, "abc"),
+        ({"where": ["InstitutionName!~*"]}, "abc"),
     ],
 )
 def test_descriptions_are_matched(described, options, expected):
@@ -342,30 +334,19 @@ def test_a_new_question_reads_one_file_of_each_series_and_an_old_one_none(descri
 
 def test_what_people_wrote_is_not_kept(described):
     root, index = described
-    rules = make_rules(description=["*lung*"], where=['"scout" in SeriesDescription'])
+    rules = make_rules(description=["*lung*"], where=["SeriesDescription!~*scout*"])
     found = search(root, index, rules=rules)
-    told = msgspec.json.encode([found, [choice for _, choice in explain(found, rules)]])
+    told = msgspec.json.encode([found, [decide(one, rules) for one in found]])
     kept = b"".join(path.read_bytes() for path in index.parent.glob("index*"))
     for text in (b"Thorax", b"1.0 Br", b"Abdomen", b"017Y"):
         assert text not in told
         assert text not in kept
-    reasons = {choice.fault.message for _, choice in explain(found, rules)}
-    assert reasons == {
-        '"scout" in SeriesDescription: it is not so',
+    assert {fault.message for one in found if (fault := select(one, rules))} == {
+        "SeriesDescription not like *scout*: it is",
         "SeriesDescription like *lung*: it is something else",
     }
 
 
 def test_a_scan_that_was_never_asked_is_not_taken():
     rules = make_rules(exclude=["*scout*"])
-    assert select(scan(), rules) is not None
-    assert select(scan(), make_rules(where=["SeriesDescription is None"])).message.endswith(
-        "it is not known"
-    )
-
-
-def test_what_cannot_be_read_is_explained_by_its_fault():
-    fault = Fault(code="MISSING_SLICE", message="one slice is missing")
-    faulty = msgspec.structs.replace(scan(), fault=fault)
-    ((_, choice),) = explain([faulty], make_rules())
-    assert choice.fault == fault
+    assert select(scan(), rules).message == "SeriesDescription not like *scout*: it is not known"

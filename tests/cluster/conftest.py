@@ -1,4 +1,4 @@
-"""Tasks for a crew, and Dask clusters of processes on the loopback interface."""
+"""Tasks for a pool, and Dask clusters of processes on the loopback interface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medseg.model_package import find_package
 from medseg_pipelines.batch.ledger.run_config import model_digest
 from medseg_pipelines.batch.messages import Result, ScanRecord, Settings, Task
 from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 
 LONG = 240.0
 """Seconds: workers start slowly on a busy machine."""
@@ -63,33 +63,33 @@ def tasks(tmp_path):
 
 @pytest.fixture(scope="module")
 def _processes():
-    crew = crew_of("local:2", work=stand_ins.as_the_file_says)()
-    yield crew
-    crew.close()
+    pool = pool_of("local:2", work=stand_ins.as_the_file_says)()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
-def crew_of_two(_processes):
+def two_workers(_processes):
     """Two processes on this machine, started by us, with nothing in hand."""
     until(lambda: _processes.capacity == 4)
     yield _processes
-    for case in list(_processes._hands):
+    for case in list(_processes._in_flight):
         _processes.kill(case)
 
 
-def endings(crew, *tasks):
+def endings(pool, *tasks):
     """Submit tasks; how each ended, by case, and the steps that were told."""
     for task in tasks:
-        crew.submit(task)
-    return wait_for(crew, {task.case for task in tasks})
+        pool.submit(task)
+    return wait_for(pool, {task.case for task in tasks})
 
 
-def wait_for(crew, cases):
+def wait_for(pool, cases):
     ended, steps = {}, []
     deadline = time.monotonic() + LONG
     while set(ended) < cases:
         assert time.monotonic() < deadline, f"not heard of: {cases - set(ended)}"
-        for one in crew.events(1.0):
+        for one in pool.events(1.0):
             if isinstance(one, Step):
                 steps.append(one)
                 continue
@@ -99,18 +99,18 @@ def wait_for(crew, cases):
     return ended, steps
 
 
-def begun(crew, case):
+def begun(pool, case):
     """Wait until a case is begun."""
     deadline = time.monotonic() + LONG
-    while not any(isinstance(one, Step) and one.case == case for one in crew.events(1.0)):
+    while not any(isinstance(one, Step) and one.case == case for one in pool.events(1.0)):
         assert time.monotonic() < deadline
 
 
-def listen(crew):
-    """Hear nothing until the crew raises."""
+def listen(pool):
+    """Hear nothing until the pool raises."""
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
-        crew.events(1.0)
+        pool.events(1.0)
 
 
 def states(ended):

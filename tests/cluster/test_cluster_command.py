@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -113,11 +112,9 @@ def test_a_cluster_that_is_none_is_one_sentence_and_nothing_is_begun(command, tm
 
 
 def test_nobody_at_the_address_leaves_the_cases_waiting(command, tmp_path):
-    start_time = time.monotonic()
     done = start(command("--cluster", "127.0.0.1:9"))
     _, err = done.communicate(timeout=240)
     assert done.returncode == 2
     assert "no Dask scheduler answers at '127.0.0.1:9'" in err
     assert "Traceback" not in err
     assert counts(tmp_path / "out")["waiting"] == COUNT
-    assert time.monotonic() - start_time < 200

@@ -9,7 +9,13 @@ import pytest
 from cluster import stand_ins
 from medseg import __version__
 from medseg_pipelines.cluster import remote_task
-from medseg_pipelines.cluster.remote_task import BEGUN, Heartbeat, Order, begun_mark, carry_out
+from medseg_pipelines.cluster.remote_task import (
+    BEGUN,
+    Heartbeat,
+    RemoteTask,
+    begun_mark,
+    run_remote,
+)
 
 
 @pytest.fixture
@@ -26,8 +32,8 @@ def give(monkeypatch):
 
     def call(task, *, version=__version__, trusting=False, work=stand_ins.as_the_file_says):
         told.clear()
-        order = Order(task=task, topic="topic", trusting=trusting)
-        returned = carry_out(version, msgspec.json.encode(order), work)
+        order = RemoteTask(task=task, topic="topic", trusting=trusting)
+        returned = run_remote(version, msgspec.json.encode(order), work)
         return returned, list(told)
 
     return call

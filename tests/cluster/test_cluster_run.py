@@ -15,7 +15,7 @@ from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 from toy_model import tiny_model
 
 SETTINGS = Settings(formats=("nifti", "preview"))
@@ -31,33 +31,33 @@ def run(model, monkeypatch):
     """Run an archive into a folder, with workers or one after another."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def call(root, output, *, crew=None, events=None):
-        options = BatchOptions(settings=SETTINGS, device="cpu", crew=crew)
+    def call(root, output, *, pool=None, events=None):
+        options = BatchOptions(settings=SETTINGS, device="cpu", pool=pool)
         return run_batch(root, model=model, output=output, options=options, events=events)
 
     return call
 
 
 class Disturbed(Diary):
-    """Does something to the crew once each: when so many cases have ended."""
+    """Does something to the pool once each: when so many cases have ended."""
 
     def __init__(self, text, deeds):
         super().__init__()
-        self.deeds, self.crew, self._text = dict(deeds), None, text
+        self.deeds, self.pool, self._text = dict(deeds), None, text
 
     def make(self):
-        self.crew = crew_of(self._text)()
-        return self.crew
+        self.pool = pool_of(self._text)()
+        return self.pool
 
     def case_progress(self, case, stage, done, total):
         due = [count for count in self.deeds if count <= len(self.rows)]
         for count in due:
-            self.deeds.pop(count)(self.crew, case)
+            self.deeds.pop(count)(self.pool, case)
 
 
-def kill_its_worker(crew, case):
-    worker = crew._at[case].worker
-    os.kill(crew._client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
+def kill_its_worker(pool, case):
+    worker = pool._in_flight[case].worker
+    os.kill(pool._client.run(os.getpid, workers=[worker])[worker], signal.SIGKILL)
 
 
 class Standstill(Disturbed):
@@ -67,25 +67,25 @@ class Standstill(Disturbed):
         super().__init__(text, {3: self.stop})
         self.pid, self.given_up = None, False
 
-    def stop(self, crew, case):
-        worker = crew._at[case].worker
-        self.pid = crew._client.run(os.getpid, workers=[worker])[worker]
+    def stop(self, pool, case):
+        worker = pool._in_flight[case].worker
+        self.pid = pool._client.run(os.getpid, workers=[worker])[worker]
         os.kill(self.pid, signal.SIGSTOP)
 
-    def told(self, message):
-        super().told(message)
+    def on_message(self, message):
+        super().on_message(message)
         if "WORKER_DIED" in message and not self.given_up:
             self.given_up = True
             with suppress(ProcessLookupError):  # a nanny has ended it
                 os.kill(self.pid, signal.SIGCONT)
 
 
-def add_a_worker(crew, case):
-    crew._place.cluster.scale(len(crew._place.cluster.workers) + 1)
+def add_a_worker(pool, case):
+    pool._backend.cluster.scale(len(pool._backend.cluster.workers) + 1)
 
 
-def retire_its_worker(crew, case):
-    crew._client.retire_workers([crew._at[case].worker])
+def retire_its_worker(pool, case):
+    pool._client.retire_workers([pool._in_flight[case].worker])
 
 
 def truths(output):
@@ -123,7 +123,7 @@ def test_a_batch_on_a_cluster_ends_as_one_in_a_row(run, tmp_path):
     expected = write_hospital(tmp_path / "hospital", count=20, bad=0.5)
     run(tmp_path / "hospital", tmp_path / "serial")
     events = Disturbed("local:2", {3: kill_its_worker})
-    tally = run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+    tally = run(tmp_path / "hospital", tmp_path / "cluster", pool=events.make, events=events)
     assert not events.deeds, "a worker was killed"
     assert tally.left == 0
     same(tmp_path / "cluster", tmp_path / "serial")
@@ -144,7 +144,7 @@ def test_a_worker_that_stands_still_is_given_up_and_may_come_back(
             site.worker("--nthreads", "1", nanny)
         until(lambda: site.workers() == 2)
         events = Standstill(str(site.file))
-        run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+        run(tmp_path / "hospital", tmp_path / "cluster", pool=events.make, events=events)
         assert events.given_up
         same(tmp_path / "cluster", tmp_path / "serial")
         time.sleep(5)  # what comes back late may still write, where nobody looks
@@ -159,7 +159,7 @@ def test_200_series_on_4_workers_of_which_one_is_killed_one_added_and_one_retire
     run(tmp_path / "hospital", tmp_path / "serial")
     deeds = {20: add_a_worker, 60: kill_its_worker, 120: retire_its_worker}
     events = Disturbed("local:4", deeds)
-    tally = run(tmp_path / "hospital", tmp_path / "cluster", crew=events.make, events=events)
+    tally = run(tmp_path / "hospital", tmp_path / "cluster", pool=events.make, events=events)
     assert not events.deeds
     assert (tally.left, tally.failed) == (0, 0)
     same(tmp_path / "cluster", tmp_path / "serial")

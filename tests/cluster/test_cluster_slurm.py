@@ -14,7 +14,7 @@ from medseg.errors import InputError
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
-from medseg_pipelines.cluster import crew_of
+from medseg_pipelines.cluster import pool_of
 from medseg_pipelines.cluster.slurm_file import read_slurm_file
 from toy_model import tiny_model
 
@@ -62,8 +62,8 @@ def test_jobs_of_slurm_are_workers_and_one_may_be_cancelled(slurm, model, tmp_pa
     alone = BatchOptions(settings=SETTINGS, device="cpu")
     run_batch(tmp_path / "hospital", model=model, output=tmp_path / "serial", options=alone)
     events = Cancelling(slurm)
-    crew = crew_of(f"slurm:{tmp_path / 'slurm.toml'}")
-    options = BatchOptions(settings=SETTINGS, device="cpu", crew=crew)
+    pool = pool_of(f"slurm:{tmp_path / 'slurm.toml'}")
+    options = BatchOptions(settings=SETTINGS, device="cpu", pool=pool)
     run_batch(
         tmp_path / "hospital", model=model, output=tmp_path / "out", options=options, events=events
     )
@@ -82,7 +82,7 @@ def test_a_job_that_slurm_does_not_take_is_told_at_once(slurm, tmp_path, monkeyp
         f'keys = "{tmp_path}"\n'
     )
     with pytest.raises(InputError, match="invalid partition"):
-        crew_of(f"slurm:{tmp_path / 'slurm.toml'}")()
+        pool_of(f"slurm:{tmp_path / 'slurm.toml'}")()
     assert [path.name for path in tmp_path.iterdir()] == ["slurm.toml"]
 
 

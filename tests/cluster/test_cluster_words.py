@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from medseg.errors import InputError
-from medseg_pipelines.cluster import crew_of, gpus
+from medseg_pipelines.cluster import gpus, pool_of
 from medseg_pipelines.cluster.backend import slurm_arguments
 from medseg_pipelines.cluster.slurm_file import read_slurm_file
 
@@ -30,13 +30,13 @@ LEAST = 'jobs = 2\nmemory = "8GB"\nwalltime = "01:00:00"\n'
 )
 def test_what_is_no_cluster_is_told_at_once(text, words):
     with pytest.raises(InputError, match=words) as caught:
-        crew_of(text)
+        pool_of(text)
     assert caught.value.code == "CLUSTER"
 
 
 def test_nobody_at_an_address(monkeypatch):
     monkeypatch.setattr("medseg_pipelines.cluster.backend.CONNECT_SECONDS", 0.5)
-    make = crew_of("127.0.0.1:9")
+    make = pool_of("127.0.0.1:9")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at '127\.0\.0\.1:9'"):
         make()
 
@@ -47,13 +47,13 @@ def test_what_is_no_scheduler_file(tmp_path, monkeypatch, content):
     path = tmp_path / "scheduler.json"
     path.write_text(content)
     with pytest.raises(InputError):
-        crew_of(str(path))()
+        pool_of(str(path))()
 
 
 def test_without_dask_the_sentence_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'medseg\[cluster\]'"):
-        crew_of("local:2")
+        pool_of("local:2")
 
 
 def test_dask_is_not_imported_before_it_is_asked_for():
@@ -125,10 +125,10 @@ def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "slurm.toml").write_text(f'{LEAST}keys = "{tmp_path}"\n')
     with pytest.raises(InputError, match="there is no sbatch"):
-        crew_of(f"slurm:{tmp_path / 'slurm.toml'}")()
+        pool_of(f"slurm:{tmp_path / 'slurm.toml'}")()
     (tmp_path / "slurm.toml").write_text(f'{LEAST}keys = "/nowhere/at/all"\n')
     with pytest.raises(InputError, match="folder of keys"):
-        crew_of(f"slurm:{tmp_path / 'slurm.toml'}")()
+        pool_of(f"slurm:{tmp_path / 'slurm.toml'}")()
     assert [path.name for path in tmp_path.iterdir()] == ["slurm.toml"]
 
 

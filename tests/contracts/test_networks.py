@@ -19,7 +19,7 @@ from medseg.planning import Component, Normalisation, Plan
 from medseg.planning.stages import Stages
 from medseg.runtime import registry
 
-ROOM = "medseg.networks"
+PACKAGE = "medseg.networks"
 NAMES = names()
 CASES = list(itertools.product(NAMES, (2, 3)))
 EXPORTED = [
@@ -66,7 +66,7 @@ def stages(dims, *, halvings=2, patch=16):
 
 
 def small(name, dims, *, channels=1, classes=3, halvings=2):
-    part = registry.load(ROOM, name)
+    part = registry.load(PACKAGE, name)
     torch.manual_seed(0)
     settings = part.suggest(stages(dims, halvings=halvings))
     try:
@@ -134,7 +134,7 @@ def test_output_grid_is_input_grid_whatever_the_size(name, dims):
 
 @pytest.mark.parametrize(("name", "dims"), CASES)
 def test_default_settings_fit_both_dimensions(name, dims):
-    part = registry.load(ROOM, name)
+    part = registry.load(PACKAGE, name)
     part.build(part.Settings(), spatial_dims=dims, in_channels=1, out_channels=2)
 
 
@@ -238,7 +238,7 @@ def test_an_unknown_setting_is_named(name):
 
 def outside_of_their_choices(name):
     """Every setting that chooses from a list, with a value that is not on it."""
-    for field in msgspec.inspect.type_info(registry.load(ROOM, name).Settings).fields:
+    for field in msgspec.inspect.type_info(registry.load(PACKAGE, name).Settings).fields:
         if isinstance(field.type, msgspec.inspect.LiteralType):
             text = isinstance(field.type.values[0], str)
             yield field.name, "seven" if text else 7
@@ -253,7 +253,7 @@ def test_a_choice_that_is_not_offered_is_refused(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_features_must_be_positive(name):
-    settings = msgspec.to_builtins(registry.load(ROOM, name).Settings())
+    settings = msgspec.to_builtins(registry.load(PACKAGE, name).Settings())
     if "features" not in settings:
         pytest.skip("no setting of that name")
     none = 0 if isinstance(settings["features"], int) else [0 for _ in settings["features"]]
@@ -273,7 +273,7 @@ def test_features_must_be_positive(name):
     ],
 )
 def test_an_impossible_encoder_is_refused_in_one_sentence(name, encoder, words):
-    if "encoder" not in registry.load(ROOM, name).Settings.__struct_fields__:
+    if "encoder" not in registry.load(PACKAGE, name).Settings.__struct_fields__:
         pytest.skip("no encoder to choose")
     with pytest.raises(PlanError, match=rf"^[^\n]*{words}[^\n]*$"):
         build_network(plan_of(name, {"encoder": encoder}), classes=2)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from pyarrow import parquet
 
-from batch_stand_ins import InlineCrew, files_below
+from batch_stand_ins import InlinePool, files_below
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
@@ -41,7 +41,7 @@ def first_run(archived, shared_model, tmp_path_factory):
     output = tmp_path_factory.mktemp("batch") / "out"
     options = ["--format", "nifti", "--format", "preview"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive_run, "_crew", lambda _: InlineCrew)
+        patch.setattr(archive_run, "_pool", lambda _: InlinePool)
         where = [str(archived), "--model", str(shared_model), "--output", str(output)]
         return CliRunner().invoke(medseg, ["batch", *where, *options]), output
 
@@ -58,20 +58,20 @@ def archive(archived, tmp_path):
 
 
 @pytest.fixture
-def crews(monkeypatch):
-    """The crews that worked; each does its tasks in this process."""
+def pools(monkeypatch):
+    """The pools that worked; each does its tasks in this process."""
     made = []
 
     def make():
-        made.append(InlineCrew())
+        made.append(InlinePool())
         return made[-1]
 
-    monkeypatch.setattr(archive_run, "_crew", lambda _: make)
+    monkeypatch.setattr(archive_run, "_pool", lambda _: make)
     return made
 
 
 @pytest.fixture
-def batch(run, crews, archive, model, tmp_path):
+def batch(run, pools, archive, model, tmp_path):
     """Run a batch over the archive; options are added."""
 
     def call(*more):
@@ -167,7 +167,7 @@ def test_running_again_changes_nothing(run, archived, shared_model, finished, mo
     def nobody(_):
         raise AssertionError("there is nothing to do")
 
-    monkeypatch.setattr(archive_run, "_crew", lambda _: nobody)
+    monkeypatch.setattr(archive_run, "_pool", lambda _: nobody)
     before = files_below(finished)
     stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("*.*") if path.is_file()}
     again = run(
@@ -183,17 +183,17 @@ def test_running_again_changes_nothing(run, archived, shared_model, finished, mo
 
 
 def test_new_series_are_found_and_done_ones_computed_again_on_request(
-    batch, archive, output, crews
+    batch, archive, output, pools
 ):
     for path in archive.glob("*.nii.gz"):
         path.unlink()
     assert batch().exit_code == 0
     write_series(abdominal_ct(9, SMALL)[0], archive / "late", patient=9)
     assert batch().exit_code == 0
-    assert [len(crew.done) for crew in crews] == [2, 1]
+    assert [len(pool.done) for pool in pools] == [2, 1]
     assert states(output) == [("done", "")] * 3
     assert batch("--overwrite").exit_code == 0
-    assert len(crews[-1].done) == 3
+    assert len(pools[-1].done) == 3
 
 
 def test_dicom_results_are_refused_where_there_is_no_dicom(batch, output):
@@ -204,7 +204,7 @@ def test_dicom_results_are_refused_where_there_is_no_dicom(batch, output):
     assert {"seg.dcm", "measurements.sr.dcm"} < set(names_below(folder))
 
 
-class Clumsy(InlineCrew):
+class Clumsy(InlinePool):
     """Fails at its first case, every time."""
 
     def events(self, timeout_s):
@@ -218,12 +218,12 @@ class Clumsy(InlineCrew):
 def test_a_failure_is_told_by_the_exit_code_and_can_be_retried(
     batch, run, output, archive, monkeypatch
 ):
-    good = archive_run._crew(None)
-    monkeypatch.setattr(archive_run, "_crew", lambda _: Clumsy)
+    good = archive_run._pool(None)
+    monkeypatch.setattr(archive_run, "_pool", lambda _: Clumsy)
     monkeypatch.setattr("sys.argv", ["medseg", "batch", "my archive", "--quiet"])
     assert batch("--attempts", "2").exit_code == 1
     assert ("failed", "BROKE") in states(output)
-    monkeypatch.setattr(archive_run, "_crew", lambda _: good)
+    monkeypatch.setattr(archive_run, "_pool", lambda _: good)
     assert batch().exit_code == 1  # it was tried often enough
     assert run("batch", "retry", output).exit_code == 2
     unknown = run("batch", "retry", output, "--failed", "--code", "OTHER")
@@ -239,8 +239,8 @@ def test_a_failure_is_told_by_the_exit_code_and_can_be_retried(
 
 def test_rules_choose_and_a_dry_run_says_why_and_writes_nothing(batch, archive, output, tmp_path):
     rules = tmp_path / "rules.toml"
-    rules.write_text('[[rule]]\nname = "ours"\nwhere = [\'Modality == "CT"\']\n')
-    options = ("--rules", rules, "--where", "slices >= 5", "--dry-run")
+    rules.write_text('[[rule]]\nname = "ours"\nwhere.Modality = "CT"\n')
+    options = ("--rules", rules, "--where", "slices>=5", "--dry-run")
     result = batch(*options)
     assert result.exit_code == 0, result.output
     assert not output.exists()
@@ -261,16 +261,16 @@ def test_rules_choose_and_a_dry_run_says_why_and_writes_nothing(batch, archive, 
 
 
 def test_bad_rules_are_bad_use(batch, output):
-    result = batch("--where", "Modality = 1")
+    result = batch("--where", "Modality == 1 and slices > 3")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert not output.exists()
 
 
-def test_shares_of_an_archive_make_the_whole(batch, output, crews):
+def test_shares_of_an_archive_make_the_whole(batch, output, pools):
     assert batch("--shard", "1/2").exit_code == 0
     assert batch("--shard", "2/2").exit_code == 0
-    assert sum(len(crew.done) for crew in crews) == 4
+    assert sum(len(pool.done) for pool in pools) == 4
     assert states(output).count(("done", "")) == 3
     for wrong in ("3/2", "0/2", "1", "a/b"):
         assert batch("--shard", wrong).exit_code == 2
@@ -304,7 +304,7 @@ def test_stopping_tells_how_to_go_on(batch, output, monkeypatch):
             raise KeyboardInterrupt
 
     begun = []
-    monkeypatch.setattr(archive_run, "_crew", lambda _: lambda: InlineCrew(before=stop))
+    monkeypatch.setattr(archive_run, "_pool", lambda _: lambda: InlinePool(before=stop))
     result = batch()
     assert result.exit_code == 130
     assert "stopped" in result.stderr
@@ -318,7 +318,7 @@ def test_stopping_tells_how_to_go_on(batch, output, monkeypatch):
 def test_de_identified_results_say_so_and_warn_of_pixels(batch, output):
     from pydicom import dcmread
 
-    result = batch("--format", "dicom-seg", "--deidentify", "--where", "format == 'dicom'")
+    result = batch("--format", "dicom-seg", "--deidentify", "--where", "format=dicom")
     assert result.exit_code == 0, result.output
     assert "burnt into it" in result.stderr
     objects = [dcmread(path) for path in output.rglob("seg.dcm")]
@@ -382,7 +382,7 @@ def test_results_are_held_against_a_truth_by_the_names_of_the_scans(run, first_r
     assert dice < 1.0
 
 
-def test_scans_of_one_name_are_not_guessed_at(run, crews, model, archived, tmp_path):
+def test_scans_of_one_name_are_not_guessed_at(run, pools, model, archived, tmp_path):
     for side in ("left", "right"):
         (tmp_path / "twice" / side).mkdir(parents=True)
     write_scan(abdominal_ct(5, SMALL)[0], tmp_path / "twice/left/scan.nii.gz")

@@ -108,9 +108,9 @@ PRIVATE = {".medseg/ledger.sqlite", ".medseg/index.sqlite"}
 FORMATS = ("nifti", "nrrd", "dicom-seg", "rtstruct", "sr", "preview")
 INLINE = """
 import sys
-from batch_stand_ins import InlineCrew
+from batch_stand_ins import InlinePool
 from medseg_pipelines.batch import archive_run
-from medseg_pipelines.batch.workers import case_work
+from medseg_pipelines.batch.workers import case as case_work
 from medseg_pipelines.cli import main
 
 write = case_work.write_labels
@@ -120,7 +120,7 @@ def sometimes(labels, path, **more):
     return write(labels, path, **more)
 
 case_work.write_labels = sometimes
-archive_run._crew = lambda _: InlineCrew
+archive_run._pool = lambda _: InlinePool
 main()
 """
 

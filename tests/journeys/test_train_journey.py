@@ -56,7 +56,7 @@ def test_there_must_be_a_run_to_resume(run, dataset, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, tmp_path):
+def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, model, tmp_path):
     folder = tmp_path / "run"
     command = [
         sys.executable,
@@ -70,6 +70,8 @@ def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, tmp_path):
         "100000",
         "--device",
         "cpu",
+        "--from",
+        str(model),
     ]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
@@ -79,11 +81,13 @@ def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": path},
     )
-    deadline = time.monotonic() + 120
-    while not read_history(folder) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    try:
+        while process.poll() is None and not any("loss" in row for row in read_history(folder)):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "--resume" in errors
     assert list(folder.glob("checkpoint*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import time
@@ -31,6 +32,25 @@ STEPS = {
     "I": (0, 0, -1),
 }
 TABLE = LabelTable.of({1: "anterior", 2: "posterior"})
+
+
+LEAST_WAIT_MS = 120_000
+
+
+@pytest.fixture(autouse=True)
+def _patient_waits(monkeypatch):
+    """A wait ends with what it waits for; its limit says when a busy machine has hung."""
+    qtbot = pytest.importorskip("pytestqt.qtbot").QtBot
+    for name in ("waitUntil", "waitSignal"):
+        monkeypatch.setattr(qtbot, name, _patient(getattr(qtbot, name)))
+
+
+def _patient(wait):
+    @functools.wraps(wait)
+    def waiting(*arguments, timeout=0, **options):
+        return wait(*arguments, timeout=max(timeout, LEAST_WAIT_MS), **options)
+
+    return waiting
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,13 @@ from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.volume import Code, LabelMap, LabelTable
 from medseg_napari.editing import label_tables
-from medseg_napari.editing.autosave import FOLDER_VARIABLE, Session, default_folder, leftovers
-from medseg_napari.editing.restore import add, prepare, words_on
+from medseg_napari.editing.autosave import (
+    FOLDER_VARIABLE,
+    Session,
+    default_folder,
+    recoverable_sessions,
+)
+from medseg_napari.editing.restore import add, prepare, session_text
 from medseg_napari.editing.saved_layers import mark_saved, snapshot
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, layer_from_scan
 from medseg_napari.writer import write_labels_layer
@@ -54,15 +59,15 @@ def test_what_is_kept_comes_back_bit_by_bit(viewer, tmp_path, hippocampus) -> No
     session = Session(tmp_path / "a")
     viewer.layers[1].selected_label = 3
     assert keep(session, viewer) == 1
-    assert leftovers(session.root) == [], "its program still runs"
+    assert recoverable_sessions(session.root) == [], "its program still runs"
     session.close()
-    (found,) = leftovers(session.root)
-    assert NAME in words_on(found, found.saved_at + 120)
-    assert "2 min ago" in words_on(found, found.saved_at + 120)
+    (found,) = recoverable_sessions(session.root)
+    assert NAME in session_text(found, found.saved_at + 120)
+    assert "2 min ago" in session_text(found, found.saved_at + 120)
 
     fresh = ViewerModel()
     prepared = prepare(found, [], silent)
-    assert prepared.told == []
+    assert prepared.warnings == []
     (layer,) = add(fresh, prepared)
     scan = fresh.layers[0]
     assert scan.name == "scan"
@@ -77,11 +82,11 @@ def test_what_is_kept_comes_back_bit_by_bit(viewer, tmp_path, hippocampus) -> No
     assert new.values.dtype == old.values.dtype
     assert new.table == old.table
     assert new.provenance.files == (hippocampus,)
-    (again,) = add(fresh, prepare(found, [scan.metadata[KEY]["grid"]], silent))
+    (again,) = add(fresh, prepare(found, [scan.metadata[KEY]], silent))
     assert len(fresh.layers) == 3, "a scan that is open is not opened twice"
     assert np.array_equal(again.data, layer.data)
-    found.decline()
-    assert leftovers(session.root) == []
+    found.discard()
+    assert recoverable_sessions(session.root) == []
     assert list(session.root.iterdir()) == []
 
 
@@ -90,7 +95,7 @@ def test_names_and_rights_of_files_tell_nothing(viewer, tmp_path) -> None:
     keep(session, viewer)
     for path in session.root.rglob("*"):
         relative = path.relative_to(session.root).as_posix()
-        allowed = r"[0-9a-f]{32}(/([0-9a-f]{32}-[0-9a-f]{8}\.z|index\.json|lock))?"
+        allowed = r"[0-9a-f]{32}(/([0-9a-f]{32}-[0-9a-f]{16}\.nii\.gz|session\.json|lock))?"
         assert re.fullmatch(allowed, relative), relative
     assert stat.S_IMODE(session.folder.stat().st_mode) == 0o700
     session.clear()
@@ -102,7 +107,7 @@ def test_only_changes_are_written_and_saved_ones_need_no_keeping(viewer, tmp_pat
     assert keep(session, viewer) == 0
     layer.data[0, 0, 0] = 3
     assert keep(session, viewer) == 1
-    assert len(list(session.folder.glob("*.z"))) == 1
+    assert len(list(session.folder.glob("*.nii.gz"))) == 1
     write_labels_layer(str(tmp_path / "out.nii.gz"), *layer.as_layer_data_tuple()[:2])
     assert keep(session, viewer) == 0
     assert not session.folder.exists(), "all of it lies in a file of the person's"
@@ -122,7 +127,7 @@ def test_a_change_of_the_table_alone_is_kept(viewer, tmp_path, change) -> None:
     mark_saved(layer.data, {"metadata": layer.metadata})
     assert keep(session, viewer) == 0
     before = label_tables.table_of(layer)
-    label_tables.change_organ(layer, 3, **change)
+    label_tables.edit_label(layer, 3, **change)
     assert keep(session, viewer) == 1
     label_tables.set_table(layer, before)
     assert keep(session, viewer) == 0
@@ -144,17 +149,34 @@ def test_a_changed_or_missing_scan_is_told_and_the_labels_come_back(
     keep(session, own)
     session.close()
     os.utime(copy, (1, 1))
-    (found,) = leftovers(session.root)
+    (found,) = recoverable_sessions(session.root)
     prepared = prepare(found, [], silent)
-    assert "changed" in prepared.told[0]
+    assert "changed" in prepared.warnings[0]
     assert len(prepared.scans) == 1
     copy.unlink()
     prepared = prepare(found, [], silent)
-    assert "not where it was" in prepared.told[1]
+    assert "not where it was" in prepared.warnings[1]
     (layer,) = add(ViewerModel(), prepared)
     assert np.array_equal(layer.data, viewer.layers[1].data)
     grid = labels_from_layer(*layer.as_layer_data_tuple()[:2]).grid
     assert grid.affine.tobytes() == scan.grid.affine.tobytes()
+
+
+def test_a_round_copies_no_voxel_on_the_gui_thread(viewer, tmp_path) -> None:
+    layer = viewer.layers[1]
+    taken = snapshot(layer, viewer.layers)
+    assert np.shares_memory(taken.data, layer.data)
+    labels, _ = taken.frozen()  # in the worker
+    layer.data[0, 0, 0] = 3
+    assert labels.values.sum() == np.sum(layer.data) - 3, "what is written does not change"
+
+
+def test_a_layer_that_is_no_volume_is_passed_over(viewer, tmp_path, caplog) -> None:
+    viewer.add_labels(np.ones((4, 5), np.uint8), name="flat")
+    session = Session(tmp_path / "a")
+    assert keep(session, viewer) == 1
+    assert "'flat'" in caplog.text
+    session.clear()
 
 
 def test_damage_is_noticed_and_the_rest_restored(viewer, tmp_path) -> None:
@@ -166,16 +188,16 @@ def test_damage_is_noticed_and_the_rest_restored(viewer, tmp_path) -> None:
     session = Session(tmp_path / "a")
     assert keep(session, viewer) == 2
     session.close()
-    (found,) = leftovers(session.root)
+    (found,) = recoverable_sessions(session.root)
     file = session.folder / found.layers[0].file
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(ReadError, match="cannot be read"):
-        found.voxels(found.layers[0])
+        found.labels(found.layers[0])
     prepared = prepare(found, [], silent)
-    assert len(prepared.told) == 1
-    assert [saved.name for saved, _ in prepared.labels] == ["second"]
-    (session.folder / "index.json").write_bytes(b"{}")
-    assert leftovers(session.root) == []
+    assert len(prepared.warnings) == 1
+    assert [layer[1]["name"] for layer, _ in prepared.labels] == ["second"]
+    (session.folder / "session.json").write_bytes(b"{}")
+    assert recoverable_sessions(session.root) == []
 
 
 def test_a_round_that_fails_leaves_the_last_one(viewer, tmp_path, monkeypatch) -> None:
@@ -192,8 +214,8 @@ def test_a_round_that_fails_leaves_the_last_one(viewer, tmp_path, monkeypatch) -
         keep(session, viewer)
     monkeypatch.undo()
     session.close()
-    (found,) = leftovers(session.root)
-    assert np.array_equal(found.voxels(found.layers[0]), kept)
+    (found,) = recoverable_sessions(session.root)
+    assert np.array_equal(layer_from_labels(found.labels(found.layers[0]), "")[0], kept)
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(viewer, tmp_path) -> None:
@@ -226,11 +248,11 @@ CRASHING = """
     _, panel = viewer.window.add_plugin_dock_widget("medseg", "Labels")
     panel.form.buttons["New labels"].click()
     layer = viewer.layers[1]
-    panel.form.organs.item(0, 2).setText("right head")
+    panel.form.label_list.item(0, 2).setText("right head")
     layer.data[10:20, 12:30, 8:20] = 1
     done = []
-    panel.keeper.saved.connect(done.append)
-    panel.keeper.save()
+    panel.autosave.saved.connect(done.append)
+    panel.autosave.save()
     while not done:
         QApplication.processEvents()
     assert done == [""], done
@@ -265,7 +287,7 @@ def test_a_killed_program_costs_nothing(
     bar = panel.restore
     assert not bar.isHidden()
     qtbot.waitUntil(bar.isVisible, timeout=10_000)
-    assert "Unsaved labels" in bar.words.text()
+    assert "Unsaved labels" in bar.offer.text()
     save_picture(viewer, "restore-bar.png")
     bar.restore.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=20_000)
@@ -274,15 +296,15 @@ def test_a_killed_program_costs_nothing(
     assert scan.metadata[KEY]["provenance"].files == (Path(hippocampus),)
     assert [one.name for one in layer.metadata[KEY]["table"]] == ["right head"]
     assert not bar.isVisible()
-    session = panel.keeper.session
+    session = panel.autosave.session
     root = session.root
     # kept in this session before the old one was removed
     qtbot.waitUntil(lambda: list(root.iterdir()) == [session.folder], timeout=20_000)
-    assert (session.folder / "index.json").exists()
+    assert (session.folder / "session.json").exists()
 
     layer.save(str(tmp_path / "saved.nii.gz"), plugin="medseg")
-    with qtbot.waitSignal(panel.keeper.saved, timeout=20_000):
-        panel.keeper.save()
+    with qtbot.waitSignal(panel.autosave.saved, timeout=20_000):
+        panel.autosave.save()
     assert list(root.iterdir()) == [], "saved, so nothing is kept"
     panel.close()
 
@@ -303,11 +325,11 @@ def test_declining_removes_and_switched_off_keeps_nothing(
     assert not panel.restore.isHidden()
     panel.restore.discard.click()
     assert panel.restore.isHidden()
-    assert leftovers(session.root) == []
+    assert recoverable_sessions(session.root) == []
     panel.viewer.add_labels(np.ones((3, 4, 5), np.uint8))
-    panel.keeper.save()
+    panel.autosave.save()
     assert list(session.root.iterdir()) == []
-    assert panel.keeper._timer.interval() == 7 * 60_000
+    assert panel.autosave._timer.interval() == 7 * 60_000
     panel.close()
 
 
@@ -333,10 +355,10 @@ def test_a_dicom_series_comes_back_and_its_codes_reach_the_segmentation(
     keep(session, viewer)
     session.close()
 
-    (found,) = leftovers(session.root)
+    (found,) = recoverable_sessions(session.root)
     fresh = ViewerModel()
     prepared = prepare(found, [], silent)
-    assert prepared.told == []
+    assert prepared.warnings == []
     (restored,) = add(fresh, prepared)
     assert np.array_equal(fresh.layers[0].data, image.data)
     path = tmp_path / "seg.dcm"

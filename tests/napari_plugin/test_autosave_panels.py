@@ -17,13 +17,15 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
-from medseg_napari.editing.autosave import FOLDER_VARIABLE, Session, leftovers
+from medseg.runtime.progress import silent
+from medseg_napari.editing.autosave import FOLDER_VARIABLE, Session, recoverable_sessions
 from medseg_napari.editing.label_tables import table_of
-from medseg_napari.editing.saved_layers import attributes_of, snapshot
+from medseg_napari.editing.restore import add, prepare
+from medseg_napari.editing.saved_layers import snapshot
 from medseg_napari.inference.run import Runner
 from medseg_napari.panels import autosave
-from medseg_napari.panels.autosave import AutosaveTimer, keeper_of
-from medseg_napari.panels.organ_table import NAME
+from medseg_napari.panels.autosave import AutosaveTimer, autosave_of
+from medseg_napari.panels.label_list import NAME
 from medseg_napari.reader import layers_of_path
 from medseg_napari.run_record import runs_of
 
@@ -62,14 +64,14 @@ def dock(viewer, name: str):
     return viewer.window.add_plugin_dock_widget("medseg", name)[1]
 
 
-def save_round(keeper: AutosaveTimer, qtbot) -> None:
-    with qtbot.waitSignal(keeper.saved, timeout=10_000) as told:
-        keeper.save()
+def save_round(timer: AutosaveTimer, qtbot) -> None:
+    with qtbot.waitSignal(timer.saved, timeout=10_000) as told:
+        timer.save()
     assert told.args == [""]
 
 
 def run(panel, qtbot, *, layers: int) -> None:
-    with qtbot.waitSignal(panel.keeper.saved, timeout=30_000):
+    with qtbot.waitSignal(panel.autosave.saved, timeout=30_000):
         qtbot.mouseClick(panel.form.run, LEFT)
     assert panel.form.run.isEnabled()
     assert len(panel.viewer.layers) == layers
@@ -90,8 +92,8 @@ def crashed(root: Path, *paths: Path) -> None:
 def closed(viewer, qtbot, root: Path):
     """Close the window; what the session kept, once its lock is let go of."""
     viewer.close()
-    qtbot.waitUntil(lambda: len(leftovers(root)) == 1, timeout=10_000)
-    return leftovers(root)[0]
+    qtbot.waitUntil(lambda: len(recoverable_sessions(root)) == 1, timeout=10_000)
+    return recoverable_sessions(root)[0]
 
 
 def test_each_run_is_kept_at_once_though_no_labels_panel_is_open(
@@ -104,7 +106,7 @@ def test_each_run_is_kept_at_once_though_no_labels_panel_is_open(
     panel.form.model.setCurrentIndex(panel.form.model.count() - 1)
     assert not root.exists()
     run(panel, qtbot, layers=2)
-    first = list(root.glob("*/*.z"))
+    first = list(root.glob("*/*.nii.gz"))
     assert len(first) == 1
 
     labels = viewer.layers[1]
@@ -113,15 +115,17 @@ def test_each_run_is_kept_at_once_though_no_labels_panel_is_open(
     panel.form.rule.setCurrentIndex(panel.form.rule.findData("keep_edits"))
     run(panel, qtbot, layers=2)
     assert len(list(root.iterdir())) == 1
-    assert list(root.glob("*/*.z")) != first, "the merge is kept too"
+    assert list(root.glob("*/*.nii.gz")) != first, "the merge is kept too"
     truth, table = np.array(labels.data), table_of(labels)
     runs = runs_of({"metadata": labels.metadata})
     del labels
     kept = closed(viewer, qtbot, root)
-    assert np.array_equal(kept.voxels(kept.layers[0]), truth)
+    (restored,) = add(ViewerModel(), prepare(kept, [], silent))
+    assert np.array_equal(restored.data, truth)
     assert len(runs) == 2
-    assert runs_of(attributes_of(kept.layers[0], None)) == runs, "a restored result is no drawing"
-    assert kept.layers[0].table == table
+    restored_runs = runs_of({"metadata": restored.metadata})
+    assert restored_runs == runs, "a restored result is no drawing"
+    assert table_of(restored) == table
 
 
 def test_names_colours_and_codes_are_kept_without_a_painted_voxel(
@@ -129,22 +133,22 @@ def test_names_colours_and_codes_are_kept_without_a_painted_voxel(
 ) -> None:
     viewer = open_viewer(hippocampus, labelled)
     panel, layer = dock(viewer, "Labels"), viewer.layers[1]
-    save_round(panel.keeper, qtbot)
+    save_round(panel.autosave, qtbot)
     assert not root.exists(), "names that medseg gave by itself are no work of the person's"
 
-    table = panel.form.organs
+    table = panel.form.label_list
     table.item(table.row_of(1), NAME).setText("head")
-    save_round(panel.keeper, qtbot)
-    assert len(list(root.glob("*/*.z"))) == 1
+    save_round(panel.autosave, qtbot)
+    assert len(list(root.glob("*/*.nii.gz"))) == 1
     layer.save(str(tmp_path / "saved.nii.gz"), plugin="medseg")
-    save_round(panel.keeper, qtbot)
+    save_round(panel.autosave, qtbot)
     assert list(root.iterdir()) == [], "the name lies in the file"
 
     panel.ask_color = lambda _old: QColor(10, 200, 30)
-    table.choose(1)
+    table.select(1)
     qtbot.mouseClick(panel.form.buttons["Colour..."], LEFT)
-    save_round(panel.keeper, qtbot)
-    assert len(list(root.glob("*/*.z"))) == 1
+    save_round(panel.autosave, qtbot)
+    assert len(list(root.glob("*/*.nii.gz"))) == 1
     truth = np.array(layer.data)
     del layer
     closed(viewer, qtbot, root)
@@ -161,8 +165,8 @@ def test_names_colours_and_codes_are_kept_without_a_painted_voxel(
     organ = next(one for one in table_of(restored) if one.value == 1)
     assert (organ.name, organ.color) == ("head", (10, 200, 30))
     assert bar.isHidden()
-    assert "1 label map(s) restored" in study.form.activity.message.text()
-    session = study.keeper.session.folder
+    assert "1 label map(s) restored" in study.form.job.message.text()
+    session = study.autosave.session.folder
     qtbot.waitUntil(lambda: list(root.iterdir()) == [session], timeout=10_000)
 
 
@@ -177,7 +181,7 @@ def test_an_answer_in_one_panel_is_an_answer_in_all(
     panels = [dock(viewer, name) for name in names]
     bars = [panel.restore for panel in panels]
     assert not any(bar.isHidden() for bar in bars)
-    assert len({id(panel.keeper) for panel in panels}) == 1
+    assert len({id(panel.autosave) for panel in panels}) == 1
     bar = bars[-1]
     qtbot.waitUntil(bar.isVisible, timeout=5_000)
     save_picture(viewer, f"restore-bar-{last.lower()}.png")
@@ -188,7 +192,7 @@ def test_an_answer_in_one_panel_is_an_answer_in_all(
     qtbot.waitUntil(lambda: len(viewer.layers) == wanted, timeout=20_000)
     qtbot.waitUntil(bar.isHidden, timeout=5_000)
     assert all(one.isHidden() for one in bars)
-    qtbot.waitUntil(lambda: leftovers(root) == [], timeout=10_000)
+    qtbot.waitUntil(lambda: recoverable_sessions(root) == [], timeout=10_000)
     viewer.window.remove_dock_widget(panels[0])
     assert dock(viewer, names[0]).restore.isHidden()
 
@@ -198,7 +202,7 @@ def test_restoring_that_is_stopped_is_offered_again(
 ) -> None:
     from medseg_napari.editing import restore
 
-    def endless(_leftover, _known, progress) -> None:
+    def endless(_session, _known, progress) -> None:
         while True:
             progress(0, 1, "restoring labels")
 
@@ -208,12 +212,12 @@ def test_restoring_that_is_stopped_is_offered_again(
     study, segment = dock(viewer, "Study").restore, dock(viewer, "Segment").restore
     qtbot.mouseClick(segment.restore, LEFT)
     assert study.isHidden()
-    qtbot.mouseClick(segment.activity.cancel, LEFT)
-    qtbot.waitUntil(lambda: not segment.activity.busy, timeout=5_000)
+    qtbot.mouseClick(segment.job.cancel, LEFT)
+    qtbot.waitUntil(lambda: not segment.job.busy, timeout=5_000)
     assert not study.isHidden()
     assert not segment.isHidden()
     assert segment.restore.isEnabled()
-    assert len(leftovers(root)) == 1
+    assert len(recoverable_sessions(root)) == 1
 
 
 def test_two_panels_keep_one_session_that_outlives_them(
@@ -221,8 +225,8 @@ def test_two_panels_keep_one_session_that_outlives_them(
 ) -> None:
     viewer = open_viewer(hippocampus)
     first, second = dock(viewer, "Labels"), dock(viewer, "Segment")
-    keeper = keeper_of(viewer)
-    assert first.keeper is second.keeper is keeper
+    timer = autosave_of(viewer)
+    assert first.autosave is second.autosave is timer
     qtbot.mouseClick(first.form.buttons["New labels"], LEFT)
     labels = viewer.layers[1]
     labels.data[0:6, :6, :6] = 1
@@ -232,17 +236,18 @@ def test_two_panels_keep_one_session_that_outlives_them(
     del first, second, panel
     gc.collect()
     rounds = []
-    keeper.saved.connect(rounds.append)
-    keeper.save()
+    timer.saved.connect(rounds.append)
+    timer.save()
     labels.data[8:12, :6, :6] = 1
-    keeper.save()
+    timer.save()
     qtbot.waitUntil(lambda: rounds == ["", ""], timeout=10_000)
     assert len(list(root.iterdir())) == 1
-    assert leftovers(root) == [], "its window is open"
+    assert recoverable_sessions(root) == [], "its window is open"
     truth = np.array(labels.data)
     del labels
     kept = closed(viewer, qtbot, root)
-    assert np.array_equal(kept.voxels(kept.layers[0]), truth), "the second round was not dropped"
+    (restored,) = add(ViewerModel(), prepare(kept, [], silent))
+    assert np.array_equal(restored.data, truth), "the second round was not dropped"
 
 
 @pytest.mark.parametrize("name", ["Study", "Segment", "Labels", "Train", "Review"])
@@ -252,11 +257,11 @@ def test_the_first_panel_starts_autosave_and_keeps_no_viewer_alive(
     viewer = open_viewer()
     dock(viewer, name)
     viewer.add_labels(np.ones((3, 4, 5), np.uint8), name="ones")
-    save_round(keeper_of(viewer), qtbot)
-    assert len(list(root.glob("*/*.z"))) == 1
+    save_round(autosave_of(viewer), qtbot)
+    assert len(list(root.glob("*/*.nii.gz"))) == 1
     closed(viewer, qtbot, root)
     gone = weakref.ref(viewer)
-    assert viewer not in autosave._keepers
+    assert viewer not in autosave._timers
     del viewer
 
     def collected() -> bool:
@@ -270,9 +275,9 @@ def test_label_maps_that_were_only_opened_are_not_kept(open_viewer, qtbot, label
     viewer = open_viewer()
     study = dock(viewer, "Study")
     study.open_study(labelled)
-    qtbot.waitUntil(lambda: not study.form.activity.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not study.form.job.busy, timeout=20_000)
     qtbot.mouseClick(study.form.open, LEFT)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
     viewer.open_sample("medseg", "abdomen")
-    save_round(study.keeper, qtbot)
+    save_round(study.autosave, qtbot)
     assert not root.exists()

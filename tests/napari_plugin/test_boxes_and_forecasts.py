@@ -69,19 +69,19 @@ def test_a_forecast_in_words() -> None:
     estimate = Estimate(tiles=48, seconds=130, device_bytes=3_000_000_000, main_bytes=10**9)
     cpu = Forecast(estimate, True, 8 * 10**9, 8 * 10**9)
     assert cpu.fits
-    assert cpu.words == "About 2 min for 48 tiles; needs about 4.0 GB of memory, 8.0 GB are free."
+    assert cpu.text == "About 2 min for 48 tiles; needs about 4.0 GB of memory, 8.0 GB are free."
     small = Forecast(estimate, True, 3_500_000_000, 3_500_000_000)
-    assert "too little" in small.words
-    assert "a box needs less" in small.words
+    assert "too little" in small.text
+    assert "a box needs less" in small.text
     gpu = Forecast(estimate, False, 2_500_000_000, 60 * 10**9)
     assert not gpu.fits
-    assert "needs about 3.0 GB of the GPU's memory, 2.5 GB are free: too little" in gpu.words
+    assert "needs about 3.0 GB of the GPU's memory, 2.5 GB are free: too little" in gpu.text
 
 
 def test_every_step_is_offered_with_its_settings() -> None:
     steps = {step.name: step for step in step_choices()}
     assert {"crf", "components", "holes", "minimum_volume"} <= set(steps)
-    assert steps["minimum_volume"].words == "minimum volume"
+    assert steps["minimum_volume"].text == "minimum volume"
     assert "smallest_mm3 10.0" in steps["minimum_volume"].settings
     assert "labels all" in steps["holes"].settings
 

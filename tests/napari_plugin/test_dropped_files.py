@@ -10,7 +10,6 @@ pytest.importorskip("pytestqt")
 
 import nibabel as nib
 
-from medseg_napari import dropped_files
 from medseg_napari.display import setup
 from medseg_napari.display_settings import choose, setting
 
@@ -75,14 +74,14 @@ def test_a_dropped_file_opens_without_a_question_once_it_was_asked_for(
         assert asked == [str(path)]
         assert not viewer.layers
         asked.clear()
-        dropped_files.switch(viewer)
+        setup.toggle_dropped_files(viewer)
         drop(viewer, path)
         assert not asked
         assert viewer.layers[0].axis_labels == ("T", "I", "P", "L")
         drop(viewer, tmp_path)  # a folder is anybody's
         assert asked == [str(tmp_path)]
         asked.clear()
-        dropped_files.switch(viewer)
+        setup.toggle_dropped_files(viewer)
         drop(viewer, path)
         assert asked == [str(path)]
 

@@ -11,12 +11,12 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from medseg.errors import InputError, LabelError
+from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing import commands, label_tables
-from medseg_napari.editing.operations import TOOLS, put
+from medseg_napari.editing.operations import TOOLS, Correction, put
 from medseg_napari.editing.targets import (
-    Choices,
+    ToolOptions,
     image_under,
-    stepped_axis,
     target_of,
 )
 from medseg_napari.layers import KEY, labels_from_layer
@@ -77,7 +77,7 @@ def test_tools_follow_the_plane_and_the_scan_below(viewer) -> None:
     assert image_under(layer, viewer.layers) is None
     target = target_of(layer, viewer.layers, viewer.dims)
     with pytest.raises(InputError, match="no scan lies under"):
-        TOOLS["Grow"](target, Choices())
+        TOOLS["Grow"](target, ToolOptions())
 
 
 def test_without_labels_a_sentence_says_what_to_do(viewer) -> None:
@@ -93,7 +93,7 @@ def test_without_labels_a_sentence_says_what_to_do(viewer) -> None:
 def test_an_organ_is_removed_with_its_voxels_and_undo_brings_them_back(viewer) -> None:
     layer = viewer.layers[1]
     before = np.array(layer.data)
-    assert label_tables.remove_organ(layer, 2) == (before == 2).sum()
+    assert label_tables.remove_label(layer, 2) == (before == 2).sum()
     assert not layer.data.any()
     assert label_tables.table_of(layer).labels == ()
     layer.undo()
@@ -113,8 +113,8 @@ def test_a_layer_has_room_for_as_many_labels_as_its_type() -> None:
 @pytest.mark.parametrize("name", ["Smooth", "Split pieces"])
 def test_what_was_painted_meanwhile_stays(viewer, name) -> None:
     layer = viewer.layers[1]
-    target = target_of(layer, viewer.layers, viewer.dims).at_rest()
-    found = TOOLS[name](target, Choices(smooth_mm=4, over_labels=True))
+    target = target_of(layer, viewer.layers, viewer.dims).snapshot()
+    found = TOOLS[name](target, ToolOptions(smooth_mm=4, over_labels=True))
     would = np.array(layer.data)
     would[found.edit.where] = found.edit.values
     place = tuple(int(n) for n in np.argwhere(would != layer.data)[0])
@@ -125,3 +125,17 @@ def test_what_was_painted_meanwhile_stays(viewer, name) -> None:
     assert np.array_equal(layer.data, would)
     layer.undo()
     assert np.array_equal(layer.data, painted)
+
+
+def test_a_tool_on_a_small_map_works_without_a_copy(viewer, monkeypatch) -> None:
+    layer, shared = viewer.layers[1], []
+
+    def tool(target, _options) -> Correction:
+        shared.append(np.shares_memory(target.values, layer.data))
+        return Correction(None, "nothing")
+
+    monkeypatch.setitem(TOOLS, "Fill holes", tool)
+    viewer.layers.selection.active = layer
+    layer.selected_label = 2
+    commands.correct(viewer, "Fill holes")
+    assert shared == [True]

@@ -92,15 +92,15 @@ def choose(panel: ExportPanel, qtbot, folder: Path, *formats: str) -> None:
 
 
 def previewed(panel: ExportPanel, qtbot) -> str:
-    qtbot.waitUntil(lambda: panel.plan is not None and not panel._rest.isActive(), timeout=20_000)
+    qtbot.waitUntil(lambda: panel.plan is not None and not panel._pause.isActive(), timeout=20_000)
     return panel.form.preview.toPlainText()
 
 
 def export(panel: ExportPanel, qtbot) -> str:
     panel.form.export.click()
-    assert panel.activity.busy
-    qtbot.waitUntil(lambda: not panel.activity.busy, timeout=60_000)
-    return panel.activity.message.text()
+    assert panel.job.busy
+    qtbot.waitUntil(lambda: not panel.job.busy, timeout=60_000)
+    return panel.job.message.text()
 
 
 def test_what_is_said_is_written_and_reads_back_equal(
@@ -267,7 +267,7 @@ def test_closing_lets_go(open_panel, qtbot, tmp_path) -> None:
     assert not panel.form.export.isEnabled()
     panel.close()
     viewer.add_labels(np.zeros((3, 4, 5), np.uint8))
-    assert not panel._rest.isActive()
+    assert not panel._pause.isActive()
     shutil.rmtree(tmp_path)
 
 

@@ -13,15 +13,15 @@ LESION = Label.coded(
     7,
     "lesion",
     (9, 9, 9),
-    kind=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
-    what=Code("4147007", "SCT", "Mass"),
+    category=Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+    type_code=Code("4147007", "SCT", "Mass"),
 )
 OTHER = Label.coded(
     8,
     "other",
     (9, 9, 9),
-    kind=Code("Q1", "99LOCAL", "it's own"),
-    what=Code("K1", "99LOCAL", "Kind"),
+    category=Code("Q1", "99LOCAL", "it's own"),
+    type_code=Code("K1", "99LOCAL", "Kind"),
 )
 TABLE = LabelTable((Label(value=2, name="Niere links", color=(0, 0, 0)), LIVER, LESION, OTHER))
 

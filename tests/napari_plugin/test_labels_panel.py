@@ -14,11 +14,11 @@ from qtpy.QtTest import QTest
 
 from medseg.volume import Label
 from medseg_napari.display import commands
-from medseg_napari.editing.label_tables import shown_of, table_of
+from medseg_napari.editing.label_tables import table_of, visibility_of
 from medseg_napari.layers import KEY, labels_from_layer
-from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.autosave import autosave_of
+from medseg_napari.panels.label_list import LOCK, NAME, SHOW, SLICES, VOLUME
 from medseg_napari.panels.labels import LabelsPanel
-from medseg_napari.panels.organ_table import LOCK, NAME, SHOW, SLICES, VOLUME
 from panel_hands import choose, connections, drag, pixel_of, press, tick, type_name
 
 
@@ -53,7 +53,7 @@ def test_the_list_names_shows_solos_and_finds(
     open_labels, ct_organs, qtbot, near_color, save_picture
 ) -> None:
     viewer, panel = open_labels(*ct_organs)
-    layer, table = viewer.layers[1], panel.form.organs
+    layer, table = viewer.layers[1], panel.form.label_list
     truth = np.bincount(layer.data.ravel())
     assert table.rowCount() == (truth[1:] > 0).sum()
     liver = table.row_of(5)
@@ -69,7 +69,7 @@ def test_the_list_names_shows_solos_and_finds(
     assert [one.name for one in table_of(layer) if one.value == 5] == ["liver"]
     assert "liver" in list(layer.features["name"])
     table.item(table.row_of(1), NAME).setText("liver")
-    assert "another organ is called 'liver'" in panel.form.message.text()
+    assert "another organ is called 'liver'" in panel.form.job.message.text()
     assert table.item(table.row_of(1), NAME).text() == "label 1"
     panel.ask_color = lambda _old: QColor(10, 200, 30)
     press(panel, "Colour...")
@@ -89,7 +89,7 @@ def test_the_list_names_shows_solos_and_finds(
     gone = near_color(viewer.screenshot(canvas_only=True, flash=False), (10, 200, 30), 8)
     assert gone.mean() < green.mean() / 50
     press(panel, "Solo")
-    assert shown_of(layer).solo == 5
+    assert visibility_of(layer).solo == 5
     qtbot.wait(50)
     alone = viewer.screenshot(canvas_only=True, flash=False)
     assert near_color(alone, (10, 200, 30), 8).mean() > 0.02
@@ -116,7 +116,7 @@ def test_steps_go_to_the_slices_that_hold_the_organ(open_labels, hippocampus_lab
             assert viewer.dims.current_step[axis] == expected
         viewer.dims.set_current_step(axis, int(held[-1]))
         press(panel, "Slice >")
-        assert "no further slice" in panel.form.message.text()
+        assert "no further slice" in panel.form.job.message.text()
 
 
 def test_a_stroke_paints_a_ball_in_mm_and_is_one_step(open_labels, hippocampus_labels) -> None:
@@ -195,11 +195,11 @@ def test_the_brush_keeps_to_a_range_and_to_the_slice_and_erases(
     assert not (layer.data == new).any()
     viewer.layers.remove(scan)
     drag(viewer, layer, at, at)
-    assert "open it" in panel.form.message.text()
+    assert "open it" in panel.form.job.message.text()
     press(panel, "Paint")
     layer.selected_label = 0
     drag(viewer, layer, at, at)
-    assert "choose an organ" in panel.form.message.text()
+    assert "choose an organ" in panel.form.job.message.text()
     assert not layer.mouse_pan
     commands.front_3d(viewer)
     assert layer.mouse_pan, "3-D is for looking"
@@ -214,13 +214,13 @@ def test_locked_organs_stay_under_every_tool(open_labels, hippocampus_labels, qt
     choose(panel, 1)
     for words in ("Smooth", "Grow", "Fill holes", "Largest piece", "Remove", "Limit to range"):
         press(panel, words)
-        assert "locked" in panel.form.message.text(), words
+        assert "locked" in panel.form.job.message.text(), words
     press(panel, "Paint")
     at = np.argwhere(before == 1)[0]
     viewer.dims.set_current_step(0, int(at[0]))
     qtbot.wait(50)
     drag(viewer, layer, at, at)
-    assert "locked" in panel.form.message.text()
+    assert "locked" in panel.form.job.message.text()
     assert np.array_equal(layer.data, before)
 
     choose(panel, 2)
@@ -262,7 +262,7 @@ def test_tools_correct_the_active_organ_in_one_step_each(
     inside = slice(kept[0], kept[-1] + 1)
     filled, truth = layer.data[inside] == 1, whole[inside] == 1
     assert 2 * (filled & truth).sum() / (filled.sum() + truth.sum()) > 0.85
-    assert "filled between slices" in panel.form.message.text()
+    assert "filled between slices" in panel.form.job.message.text()
     press(panel, "Undo")
     assert np.array_equal(layer.data, drawn)
     press(panel, "Redo")
@@ -281,17 +281,17 @@ def test_tools_correct_the_active_organ_in_one_step_each(
     assert (values >= panel.form.low.value()).all()
     layer.data[2:5, 2:5, 2:5] = 1
     press(panel, "Split pieces")
-    assert "split from" in panel.form.message.text()
+    assert "split from" in panel.form.job.message.text()
     assert len(table_of(layer)) == 3
     panel.form.smooth_mm.setValue(1.0)
     press(panel, "Smooth")
     qtbot.waitUntil(lambda: not panel._pause.isActive(), timeout=5000)
-    row = panel.form.organs.row_of(1)
-    shown_ml = float(panel.form.organs.item(row, VOLUME).text())
+    row = panel.form.label_list.row_of(1)
+    shown_ml = float(panel.form.label_list.item(row, VOLUME).text())
     assert shown_ml == pytest.approx((layer.data == 1).sum() / 1000, rel=0.02, abs=0.01)
     layer.selected_label = 0
     press(panel, "Smooth")
-    assert "choose an organ" in panel.form.message.text()
+    assert "choose an organ" in panel.form.job.message.text()
 
 
 def test_an_organ_is_cut_between_two_clicks(open_labels, make_napari_viewer, qtbot) -> None:
@@ -301,7 +301,7 @@ def test_an_organ_is_cut_between_two_clicks(open_labels, make_napari_viewer, qtb
     values[2:7, (p - 30) ** 2 + (el - 30) ** 2 <= 200] = 1
     values[2:7, (p - 30) ** 2 + (el - 55) ** 2 <= 200] = 1
     layer = viewer.add_labels(values.copy(), scale=(3, 1, 1), name="drawn")
-    assert panel.form.organs.rowCount() == 1
+    assert panel.form.label_list.rowCount() == 1
     assert KEY in layer.metadata
     commands.axial(viewer)
     viewer.dims.set_current_step(0, 4)
@@ -337,7 +337,7 @@ def test_the_schema_is_edited_checked_and_kept(open_labels, hippocampus_labels, 
         "10200004",
         "SCT",
     )
-    assert panel.form.organs.item(0, NAME).text() == "hippocampus head"
+    assert panel.form.label_list.item(0, NAME).text() == "hippocampus head"
     assert len(table_of(layer)) == 3
 
     file = tmp_path / "schema.json"
@@ -357,7 +357,7 @@ def test_the_schema_is_edited_checked_and_kept(open_labels, hippocampus_labels, 
 def test_new_labels_lie_on_the_scan(open_labels, hippocampus) -> None:
     viewer, panel = open_labels()
     press(panel, "New labels")
-    assert "open a scan first" in panel.form.message.text()
+    assert "open a scan first" in panel.form.job.message.text()
     (scan,) = viewer.open(str(hippocampus), plugin="medseg")
     press(panel, "New labels")
     layer = viewer.layers[1]
@@ -365,7 +365,7 @@ def test_new_labels_lie_on_the_scan(open_labels, hippocampus) -> None:
     grid = layer.metadata[KEY]["grid"]
     assert grid.affine.tobytes() == scan.metadata[KEY]["grid"].affine.tobytes()
     assert panel.form.layers.layer() is layer
-    assert panel.form.organs.rowCount() == 1
+    assert panel.form.label_list.rowCount() == 1
 
 
 def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels) -> None:
@@ -374,7 +374,7 @@ def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels)
         viewer.open(str(path), plugin="medseg")
     layer = viewer.layers[1]
     commands.axial(viewer)
-    keeper_of(viewer)  # autosave belongs to the window and outlives its panels
+    autosave_of(viewer)  # autosave belongs to the window and outlives its panels
     before, drags = connections(layer, viewer), list(layer.mouse_drag_callbacks)
     panel = LabelsPanel(viewer)
     press(panel, "Paint")

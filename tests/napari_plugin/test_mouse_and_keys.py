@@ -12,10 +12,10 @@ from napari.layers import Labels, Layer
 
 from medseg.volume import Grid, Scan
 from medseg_napari.display import setup
-from medseg_napari.display.mouse import place_words
+from medseg_napari.display.mouse import position_text
 from medseg_napari.display.setup import READ_OUT
 from medseg_napari.display.shortcuts import KEYS
-from medseg_napari.display.window_level import PRESETS, WidthLevel, dragged, of_limits
+from medseg_napari.display.window_level import PRESETS, WidthLevel, dragged, width_level
 from medseg_napari.display_settings import choose
 from medseg_napari.layers import layer_from_scan
 
@@ -106,7 +106,7 @@ def test_the_right_button_sets_the_window_and_reads_it_out(viewer, canvas, qtbot
     qtbot.mouseRelease(canvas, right, pos=start + 3 * step)
     expected = dragged(WidthLevel(300, 40), 150, -120)
     assert expected == (600, 160)
-    assert of_limits(layer.contrast_limits) == pytest.approx(expected, rel=0.02)
+    assert width_level(layer.contrast_limits) == pytest.approx(expected, rel=0.02)
     assert read_out.text.startswith("W 60")
     assert viewer.scene.camera.zoom == pytest.approx(zoom)
 
@@ -174,8 +174,8 @@ def test_a_preset_of_ct_is_no_window_of_mr(viewer) -> None:
 
 def test_the_read_out_is_the_place_in_the_patient(viewer, canvas, qtbot) -> None:
     """Voxel (0, 0, 0) of this scan lies at the origin; so does the middle of its canvas not."""
-    assert place_words(viewer, (-57.0, 78.0, 0.0)) == "L 0.0  P 78.0  S 57.0 mm"
-    assert place_words(viewer, (500.0, 0.0, 0.0)) == ""
+    assert position_text(viewer, (-57.0, 78.0, 0.0)) == "L 0.0  P 78.0  S 57.0 mm"
+    assert position_text(viewer, (500.0, 0.0, 0.0)) == ""
     qtbot.mouseMove(canvas, canvas.rect().center())
     qtbot.waitUntil(lambda: viewer.help.endswith("mm"), timeout=3000)
 
@@ -191,7 +191,7 @@ def test_the_read_out_is_the_place_in_the_patient(viewer, canvas, qtbot) -> None
     x, y, z = grid.to_world((5, 7, 3))  # display index: (19 - 3, 7, 5)
     world = np.array([16, 7, 5]) * layer.scale + layer.translate
     assert (x < 0, y < 0, z > 0) == (True, True, True)
-    assert place_words(viewer, world) == f"L {-x:.1f}  P {-y:.1f}  S {z:.1f} mm"
+    assert position_text(viewer, world) == f"L {-x:.1f}  P {-y:.1f}  S {z:.1f} mm"
 
 
 def test_neurological_swaps_sides_in_2d_only_and_the_letters_follow(viewer, save_picture) -> None:

@@ -17,6 +17,7 @@ from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.reading import read_scan
 from medseg.runtime.progress import silent
 from medseg.writing import write_scan
+from medseg_napari.config_files import config_folder
 from medseg_napari.training import active_learning, model_list
 from toy_model import tiny_model
 
@@ -47,16 +48,18 @@ def scans(tmp_path) -> Path:
 def test_the_least_certain_comes_first_and_what_is_broken_last(scans, model, tmp_path) -> None:
     rows = active_learning.rank(scans, model, silent, device="cpu")
     assert len(rows) == 4
-    doubts = [row.doubt.mean_percent for row in rows[:3]]
-    assert doubts == sorted(doubts, reverse=True)
-    assert rows[3].doubt is None
-    assert "broken" in rows[3].words
+    uncertainties = [row.uncertainty.mean_percent for row in rows[:3]]
+    assert uncertainties == sorted(uncertainties, reverse=True)
+    assert rows[3].uncertainty is None
+    assert "broken" in rows[3].error
 
     predictor = Predictor.load(model, device="cpu")
     scan = read_scan(rows[0].source.path, series=rows[0].source.series_uid or None)
     found = predictor.run(scan, Options(uncertainty=True))
     inside = found.labels.values > 0
-    assert rows[0].doubt.found_ml == pytest.approx(inside.sum() * scan.grid.voxel_volume_mm3 / 1000)
+    assert rows[0].uncertainty.found_ml == pytest.approx(
+        inside.sum() * scan.grid.voxel_volume_mm3 / 1000
+    )
     border = np.zeros_like(inside)
     for index in np.argwhere(inside):
         for axis in range(3):
@@ -66,7 +69,7 @@ def test_the_least_certain_comes_first_and_what_is_broken_last(scans, model, tmp
                 if 0 <= place[axis] < inside.shape[axis]:
                     border[tuple(place)] = True
     inner = found.uncertainty.voxels[0][border].astype(float)
-    assert rows[0].doubt.mean_percent == pytest.approx(inner.mean(), abs=2.0)
+    assert rows[0].uncertainty.mean_percent == pytest.approx(inner.mean(), abs=2.0)
 
     kept = "".join(path.read_text() for path in (tmp_path / "config").rglob("*.json"))
     for words in ("Doe", "scan0", "series", str(tmp_path)):
@@ -85,13 +88,13 @@ def test_a_search_that_was_stopped_goes_on(scans, model, monkeypatch) -> None:
         if done == 2:
             raise Cancelled("enough")
 
-    monkeypatch.setattr(active_learning, "_look_at", look_at)
+    monkeypatch.setattr(active_learning, "_uncertainty_of", look_at)
     with pytest.raises(Cancelled):
         active_learning.rank(scans, model, stop_in_second, device="cpu")
     before = len(looked)
     assert before < 4
     rows = active_learning.rank(scans, model, silent, device="cpu")
-    assert sum(row.doubt is not None for row in rows) == 3
+    assert sum(row.uncertainty is not None for row in rows) == 3
     assert len(looked) == before + 3, "the stopped one, the one not begun, and the broken one"
 
     looked.clear()
@@ -126,5 +129,5 @@ def test_models_are_kept_told_and_forgotten_when_gone(model, tmp_path) -> None:
         model_list.add(tmp_path / "config")
     (other.folder / "manifest.json").unlink()
     assert [one.folder for one in model_list.all()] == [model.folder]
-    (model_list.config_folder() / model_list.FILE).write_text("damaged")
+    (config_folder() / model_list.FILE).write_text("damaged")
     assert model_list.all() == []

@@ -21,8 +21,7 @@ from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
 from medseg_napari.display import commands
 from medseg_napari.file_probe import looks_like_labels
-from medseg_napari.layers import layer_from_labels, layer_from_scan, scan_from_layer
-from medseg_napari.writer import adopt
+from medseg_napari.layers import adopt, layer_from_labels, layer_from_scan, scan_from_layer
 
 
 def opened(path: Path) -> tuple:

@@ -100,8 +100,8 @@ def test_a_result_is_compared_with_the_truth(
     slice_of = viewer.dims.current_step[0]
     expected = truth.values.shape[2] - 1 - 5
     assert slice_of == expected, "the island was drawn on slice 5 from the feet"
-    assert "anterior" in form.activity.message.text().lower()
-    assert "mm²" in form.activity.message.text()
+    assert "anterior" in form.job.message.text().lower()
+    assert "mm²" in form.job.message.text()
     overlay.opacity = 1.0
     canvas = viewer.screenshot(canvas_only=True, flash=False)
     assert near_color(canvas, (230, 159, 0), 8).mean() > 0.01
@@ -140,13 +140,13 @@ def test_other_grids_are_refused_then_resampled_on_request(
     form = panel.form
     assert not form.resample.isVisible()
     form.compare.click()
-    qtbot.waitUntil(lambda: "different grids" in form.activity.message.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "different grids" in form.job.message.text(), timeout=10_000)
     assert panel.result is None
     assert len(viewer.layers) == 2
     assert form.resample.isVisible()
     form.resample.click()
     qtbot.waitUntil(lambda: panel.result is not None, timeout=30_000)
-    assert "resampled" in form.activity.message.text()
+    assert "resampled" in form.job.message.text()
     assert all(row.dice > 0.8 for row in panel.result.rows)
 
 
@@ -154,9 +154,9 @@ def test_bad_pairs_and_bad_targets_are_told(open_review, qtbot, truth, tmp_path)
     viewer, panel = open_review(truth)
     form = panel.form
     form.compare.click()
-    assert "two different Labels layers" in form.activity.message.text()
+    assert "two different Labels layers" in form.job.message.text()
     form.worst.click()
-    assert "Compare first" in form.activity.message.text()
+    assert "Compare first" in form.job.message.text()
 
     by_hand = viewer.add_labels(
         viewer.layers[0].data.copy(),
@@ -169,11 +169,11 @@ def test_bad_pairs_and_bad_targets_are_told(open_review, qtbot, truth, tmp_path)
     qtbot.waitUntil(lambda: panel.result is not None, timeout=30_000)
     assert [row.dice for row in panel.result.rows] == [1.0, 1.0]
     form.worst.click()
-    assert "no difference" in form.activity.message.text()
+    assert "no difference" in form.job.message.text()
     other = tmp_path / "shopping.csv"
     other.write_text("milk,eggs\n1,2\n")
     panel.save(other)
-    assert "something else" in form.activity.message.text()
+    assert "something else" in form.job.message.text()
     assert other.read_text() == "milk,eggs\n1,2\n"
     panel.save(tmp_path / "missing" / "scores.csv")
-    assert "does not exist" in form.activity.message.text()
+    assert "does not exist" in form.job.message.text()

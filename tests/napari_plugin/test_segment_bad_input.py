@@ -44,7 +44,7 @@ def run_on(panel: SegmentPanel, layer: Layer, qtbot) -> str:
     panel.form.run.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=20_000)
     assert (panel.viewer.layers["work"].data == 3).all()
-    return panel.form.message.text()
+    return panel.form.job.message.text()
 
 
 def test_a_time_series_is_told_to_be_taken_apart(panel, qtbot) -> None:

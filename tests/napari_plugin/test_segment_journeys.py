@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 
 import msgspec
 import numpy as np
@@ -21,7 +20,8 @@ from medseg.inference import Prediction
 from medseg.model_package import ModelPackage, find_package
 from medseg.volume import LabelTable
 from medseg_napari.editing.label_tables import table_of
-from medseg_napari.inference.run import MAP_KEY, Runner
+from medseg_napari.inference.run import Runner
+from medseg_napari.layers import MAP_KEY
 from medseg_napari.panels.segment import SegmentPanel
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 from medseg_napari.undo import put_values
@@ -62,7 +62,7 @@ def use(panel: SegmentPanel, predictor) -> None:
 def run(panel: SegmentPanel, qtbot) -> None:
     panel.form.run.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=TIMEOUT_MS)
-    assert panel.form.message.text().startswith("done in"), panel.form.message.text()
+    assert panel.form.job.message.text().startswith("done in"), panel.form.job.message.text()
 
 
 def labels_of(panel: SegmentPanel) -> list:
@@ -81,7 +81,7 @@ def test_forecast_run_maps_reject_and_a_card(panel, qtbot, save_picture) -> None
     form.shown.setCurrentIndex(1)
     qtbot.waitUntil(lambda: "1 tile" in form.estimate.text(), timeout=TIMEOUT_MS)
     run(panel, qtbot)
-    assert "expected)" in form.message.text()
+    assert "expected)" in form.job.message.text()
     _, labels, doubts = panel.viewer.layers
     assert doubts.metadata[MAP_KEY]
     assert form.scans.layer() is panel.viewer.layers[0]
@@ -185,9 +185,9 @@ def test_only_a_drawn_box_is_segmented(panel, qtbot, save_picture) -> None:
     form.draw.click()
     box = form.boxes.layer()
     assert box.mode == "add_rectangle"
-    assert "draw a rectangle" in form.message.text()
+    assert "draw a rectangle" in form.job.message.text()
     form.run.click()
-    assert "draw a rectangle" in form.message.text()
+    assert "draw a rectangle" in form.job.message.text()
     assert form.run.isEnabled()
 
     middle = full.shape[0] // 2
@@ -255,32 +255,31 @@ def test_cancel_is_at_once_and_a_late_result_is_thrown_away(panel, qtbot, halves
     class Stuck(halves):
         def predict(self, scan, *, progress):
             if stuck_in == "tile":
-                gate.wait(30)
+                gate.wait(300)
             found = super().predict(scan, progress=lambda *_: None)
             ended.set()
             return found
 
     def load(_request):
         if stuck_in == "loading":
-            gate.wait(30)
+            gate.wait(300)
             ended.set()
         return Stuck()
 
     panel.runner = Runner(load=load)
     panel.form.run.click()
     words = "loading the model"
-    qtbot.waitUntil(lambda: words in panel.form.message.text(), timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: words in panel.form.job.message.text(), timeout=TIMEOUT_MS)
     qtbot.wait(300)
-    start = time.monotonic()
-    panel.form.cancel.click()
+    panel.form.job.cancel.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=TIMEOUT_MS)
-    assert time.monotonic() - start < 1.0
-    assert panel.form.message.text() == "stopped; nothing was added"
+    assert not ended.is_set()
+    assert panel.form.job.message.text() == "stopped; nothing was added"
     gate.set()
     qtbot.waitUntil(ended.is_set, timeout=TIMEOUT_MS)
     qtbot.wait(300)
     assert not labels_of(panel)
-    assert panel.form.message.text() == "stopped; nothing was added"
+    assert panel.form.job.message.text() == "stopped; nothing was added"
 
 
 def test_out_of_memory_is_recovered_and_told(panel, qtbot, monkeypatch) -> None:
@@ -295,7 +294,7 @@ def test_out_of_memory_is_recovered_and_told(panel, qtbot, monkeypatch) -> None:
 
     monkeypatch.setattr(SlidingWindow, "logits", scarce)
     run(panel, qtbot)
-    assert "tiles were made smaller" in panel.form.message.text()
+    assert "tiles were made smaller" in panel.form.job.message.text()
     (layer,) = labels_of(panel)
     assert (layer.data > 0).sum() > 500
 
@@ -303,8 +302,8 @@ def test_out_of_memory_is_recovered_and_told(panel, qtbot, monkeypatch) -> None:
     monkeypatch.setattr(SlidingWindow, "logits", lambda *_: torch.zeros(1 << 60))
     panel.form.run.click()
     qtbot.waitUntil(panel.form.run.isEnabled, timeout=TIMEOUT_MS)
-    assert "out of memory" in panel.form.message.text()
-    assert "box" in panel.form.message.text()
+    assert "out of memory" in panel.form.job.message.text()
+    assert "box" in panel.form.job.message.text()
     assert labels_of(panel) == [layer]
 
 
@@ -315,13 +314,13 @@ def test_bad_choices_are_told_and_nothing_is_lost(panel, qtbot, shipped, tmp_pat
     shutil.rmtree(copy)
     form.run.click()
     qtbot.waitUntil(form.run.isEnabled, timeout=TIMEOUT_MS)
-    assert "cannot read the weights" in form.message.text()
+    assert "cannot read the weights" in form.job.message.text()
 
     other = viewer.add_labels(np.ones((4, 5, 6), np.uint8), name="elsewhere")
     form.target.choose(other)
     form.run.click()
-    assert "other voxels" in form.message.text()
-    assert "a new layer" in form.message.text()
+    assert "other voxels" in form.job.message.text()
+    assert "a new layer" in form.job.message.text()
     assert form.run.isEnabled()
     assert (other.data == 1).all()
 
@@ -331,7 +330,7 @@ def test_bad_choices_are_told_and_nothing_is_lost(panel, qtbot, shipped, tmp_pat
     viewer.layers[0].metadata["medseg"] = {**source, "modality": "MR"}
     form.model.offer(ModelPackage(tmp_path, manifest))
     form.model.setCurrentIndex(form.model.count() - 1)
-    assert "was trained on CT, this scan is MR" in form.message.text()
+    assert "was trained on CT, this scan is MR" in form.job.message.text()
     assert LabelTable(()) == table_of(other)
 
 

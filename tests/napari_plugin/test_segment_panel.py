@@ -64,7 +64,7 @@ def test_run_adds_named_labels_in_the_right_place(
     assert list(labels.features["name"]) == ["background", "anterior", "posterior"]
     np.testing.assert_array_equal(labels.scale, image.scale)
     np.testing.assert_array_equal(labels.translate, image.translate)
-    assert panel.form.message.text().startswith("done in")
+    assert panel.form.job.message.text().startswith("done in")
     assert "CPU" in panel.form.device.currentText() or "cuda" in panel.form.device.currentText()
     grid = predictor.scans[0].grid
     assert grid.affine.tobytes() == image.metadata["medseg"]["grid"].affine.tobytes()
@@ -82,14 +82,14 @@ def test_cancel_stops_and_adds_nothing(open_panel, qtbot, hippocampus, package, 
     viewer, panel = open_panel(hippocampus)
     use(panel, halves(tiles=500, seconds_per_tile=0.05), package)
     panel.form.run.click()
-    qtbot.waitUntil(lambda: "of 500" in panel.form.message.text(), timeout=10_000)
-    qtbot.waitUntil(lambda: "left" in panel.form.message.text(), timeout=10_000)
-    assert panel.form.bar.isVisible()
-    panel.form.cancel.click()
+    qtbot.waitUntil(lambda: "of 500" in panel.form.job.message.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "left" in panel.form.job.message.text(), timeout=10_000)
+    assert panel.form.job.bar.isVisible()
+    panel.form.job.cancel.click()
     qtbot.waitUntil(lambda: idle(panel), timeout=5_000)
     assert len(viewer.layers) == 1
-    assert panel.form.message.text() == "stopped; nothing was added"
-    assert not panel.form.bar.isVisible()
+    assert panel.form.job.message.text() == "stopped; nothing was added"
+    assert not panel.form.job.bar.isVisible()
 
 
 def test_an_error_is_told_and_run_is_possible_again(
@@ -98,7 +98,7 @@ def test_an_error_is_told_and_run_is_possible_again(
     viewer, panel = open_panel(hippocampus)
     use(panel, broken(), package)
     panel.form.run.click()
-    qtbot.waitUntil(lambda: "boom" in panel.form.message.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "boom" in panel.form.job.message.text(), timeout=10_000)
     assert idle(panel)
     assert len(viewer.layers) == 1
 
@@ -113,12 +113,12 @@ def test_a_foreign_layer_is_warned_about_and_can_be_reopened(
     viewer, panel = open_panel()
     assert panel.form.scans.layer() is None
     panel.form.run.click()
-    assert "open a scan first" in panel.form.message.text()
+    assert "open a scan first" in panel.form.job.message.text()
 
     data = np.random.default_rng(0).normal(size=(12, 20, 16)).astype(np.float32)
     foreign = viewer.add_image(data, scale=(3, 1, 1), translate=(5, 6, 7), name="foreign")
     assert panel.form.scans.layer() is foreign
-    assert "not opened with medseg" in panel.form.message.text()
+    assert "not opened with medseg" in panel.form.job.message.text()
     assert not panel.form.reopen.isVisible()
     use(panel, halves(), package)
     panel.form.run.click()
@@ -135,7 +135,7 @@ def test_a_foreign_layer_is_warned_about_and_can_be_reopened(
     panel.form.reopen.click()
     assert "medseg" in viewer.layers[-1].metadata
     assert panel.form.scans.layer() is viewer.layers[-1]
-    assert panel.form.message.text() == ""
+    assert panel.form.job.message.text() == ""
 
 
 def test_the_shipped_model_finds_the_hippocampus(
@@ -165,15 +165,15 @@ def test_a_folder_without_a_model_is_told(open_panel, tmp_path) -> None:
     before = panel.form.model.count()
     panel.add_model(tmp_path)
     assert panel.form.model.count() == before
-    assert tmp_path.name in panel.form.message.text()
-    assert "error" not in panel.form.message.text().lower()
+    assert tmp_path.name in panel.form.job.message.text()
+    assert "error" not in panel.form.job.message.text().lower()
 
 
 def test_closing_the_window_stops_the_work(open_panel, qtbot, hippocampus, package, halves) -> None:
     viewer, panel = open_panel(hippocampus)
     use(panel, halves(tiles=2000, seconds_per_tile=0.01), package)
     panel.form.run.click()
-    cancel = panel._job.cancel
+    cancel = panel.form.job.runner.current.cancel
     assert not cancel.is_set()
     viewer.close()
     qtbot.waitUntil(cancel.is_set, timeout=5_000)

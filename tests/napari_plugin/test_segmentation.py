@@ -151,7 +151,7 @@ def test_a_forecast_of_the_library_is_told(request_for) -> None:
     found = Runner().forecast(request_for, lambda *_: None)
     assert found.on_cpu
     assert found.estimate.tiles == 12
-    assert "12 tiles" in found.words
+    assert "12 tiles" in found.text
     assert found.fits
 
 

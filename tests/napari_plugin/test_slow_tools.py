@@ -76,7 +76,7 @@ def begin(panel, begun, qtbot) -> None:
 
 def finish(panel, may_end, qtbot) -> None:
     may_end.set()
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.form.job.busy, timeout=20_000)
 
 
 def test_the_window_lives_on_and_strokes_stay_while_a_tool_works(large, gate, qtbot) -> None:
@@ -88,12 +88,12 @@ def test_the_window_lives_on_and_strokes_stay_while_a_tool_works(large, gate, qt
     assert threads[0] is not threading.main_thread()
     ticks: list[bool] = []
     timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(panel.form.activity.busy))
+    timer.timeout.connect(lambda: ticks.append(panel.form.job.busy))
     timer.start(5)
-    qtbot.waitUntil(lambda: panel.form.activity.message.text() == "smoothing ...", timeout=5000)
+    qtbot.waitUntil(lambda: panel.form.job.message.text() == "smoothing ...", timeout=5000)
     qtbot.waitUntil(lambda: ticks.count(True) >= 5, timeout=5000)
-    assert not any(panel.form.buttons[words].isEnabled() for words in operations.AT_WORK)
-    assert panel.form.activity.cancel.isVisible()
+    assert not any(panel.form.buttons[words].isEnabled() for words in operations.PROGRESS_TEXTS)
+    assert panel.form.job.cancel.isVisible()
     place = tuple(np.array([n]) for n in changes[len(changes) // 2])
     layer.data_setitem(place, 9)
     label_tables.adopt_layer(layer, viewer.layers, [1, 9])
@@ -103,8 +103,8 @@ def test_the_window_lives_on_and_strokes_stay_while_a_tool_works(large, gate, qt
     timer.stop()
     expected[place] = 9
     assert np.array_equal(layer.data, expected)
-    assert "1 that you painted or locked meanwhile stay" in panel.form.message.text()
-    assert all(panel.form.buttons[words].isEnabled() for words in operations.AT_WORK)
+    assert "1 that you painted or locked meanwhile stay" in panel.form.job.message.text()
+    assert all(panel.form.buttons[words].isEnabled() for words in operations.PROGRESS_TEXTS)
     layer.undo()
     assert np.array_equal(layer.data, painted)
     layer.redo()
@@ -119,13 +119,13 @@ def test_real_smoothing_leaves_time_for_the_window(large, qtbot) -> None:
     before, expected = np.array(layer.data), smoothed(layer)
     ticks: list[int] = []
     timer = QTimer()
-    timer.timeout.connect(lambda: panel.form.activity.busy and ticks.append(1))
+    timer.timeout.connect(lambda: panel.form.job.busy and ticks.append(1))
     timer.start(5)
     panel.form.smooth_mm.setValue(2.0)
     click(panel, "Smooth")
-    assert panel.form.activity.busy
+    assert panel.form.job.busy
     assert np.array_equal(layer.data, before), "nothing is changed before the thread has ended"
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not panel.form.job.busy, timeout=60_000)
     timer.stop()
     assert len(ticks) >= 5
     assert np.array_equal(layer.data, expected)
@@ -138,8 +138,8 @@ def test_cancel_and_a_closed_layer_throw_the_result_away(large, gate, qtbot) -> 
     begun, may_end, threads = gate
     before = np.array(layer.data)
     begin(panel, begun, qtbot)
-    QTest.mouseClick(panel.form.activity.cancel, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=3000)
+    QTest.mouseClick(panel.form.job.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not panel.form.job.busy, timeout=3000)
     finish(panel, may_end, qtbot)
     qtbot.waitUntil(lambda: not threads[0].is_alive(), timeout=10_000)
     qtbot.wait(50)
@@ -149,7 +149,7 @@ def test_cancel_and_a_closed_layer_throw_the_result_away(large, gate, qtbot) -> 
     begin(panel, begun, qtbot)
     viewer.layers.remove(layer)
     finish(panel, may_end, qtbot)
-    assert "closed before the tool had ended" in panel.form.message.text()
+    assert "closed before the tool had ended" in panel.form.job.message.text()
     assert np.array_equal(layer.data, before)
 
 
@@ -166,13 +166,13 @@ def test_an_error_in_the_thread_is_told(large, monkeypatch, qtbot, error, words)
 
     monkeypatch.setitem(TOOLS, "Smooth", broken)
     click(panel, "Smooth")
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=5000)
-    assert words in panel.form.activity.message.text()
+    qtbot.waitUntil(lambda: not panel.form.job.busy, timeout=5000)
+    assert words in panel.form.job.message.text()
     assert panel.form.buttons["Smooth"].isEnabled()
     shown: list[str] = []
     monkeypatch.setattr(commands, "_warn", lambda said: shown.append(said) or said)
     assert commands.correct(viewer_with(large), "Smooth") == "smoothing ..."
-    qtbot.waitUntil(lambda: bool(shown) and layer not in commands._busy, timeout=5000)
+    qtbot.waitUntil(lambda: bool(shown) and layer not in commands._runners, timeout=5000)
     assert words in shown[0]
     assert np.array_equal(layer.data, before)
 
@@ -197,9 +197,9 @@ def test_an_organ_is_cut_in_a_thread_and_no_points_wait_meanwhile(large, gate, q
     layer.undo()
     seeds = [tuple(int(n) for n in np.argwhere(before)[at]) for at in (0, -1)]
     panel.tools._cut(panel.tools._target(), seeds)
-    assert panel.form.activity.busy
+    assert panel.form.job.busy
     assert np.array_equal(layer.data, before)
-    qtbot.waitUntil(lambda: not panel.form.activity.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: not panel.form.job.busy, timeout=20_000)
     assert [int(layer.data[at]) for at in seeds] == [1, 2]
     assert np.array_equal(layer.data > 0, before > 0)
     layer.undo()
@@ -216,10 +216,10 @@ def test_an_organ_that_was_locked_or_removed_meanwhile_is_left(
     if meanwhile == "locked":
         label_tables.set_locked(layer, 1, locked=True)
     else:
-        label_tables.remove_organ(layer, 1)
+        label_tables.remove_label(layer, 1)
     now = np.array(layer.data)
     finish(panel, may_end, qtbot)
-    assert f"was {meanwhile} while the tool worked" in panel.form.message.text()
+    assert f"was {meanwhile} while the tool worked" in panel.form.job.message.text()
     assert np.array_equal(layer.data, now)
 
 
@@ -233,7 +233,7 @@ def test_a_command_works_in_a_thread_too(large, gate, qtbot) -> None:
     assert "is at work; wait for it" in commands.correct(viewer, "Fill holes")
     assert np.array_equal(layer.data, before)
     may_end.set()
-    qtbot.waitUntil(lambda: layer not in commands._busy, timeout=20_000)
+    qtbot.waitUntil(lambda: layer not in commands._runners, timeout=20_000)
     assert np.array_equal(layer.data, expected)
     layer.undo()
     assert np.array_equal(layer.data, before)
@@ -244,5 +244,5 @@ def test_a_command_works_in_a_thread_too(large, gate, qtbot) -> None:
     qtbot.waitUntil(begun.is_set, timeout=5000)
     viewer.layers.remove(layer)
     may_end.set()
-    qtbot.waitUntil(lambda: layer not in commands._busy, timeout=20_000)
+    qtbot.waitUntil(lambda: layer not in commands._runners, timeout=20_000)
     assert np.array_equal(layer.data, before)

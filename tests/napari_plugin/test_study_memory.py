@@ -14,13 +14,13 @@ from medseg.discovery import series_list as reading
 from medseg.errors import InputError
 from medseg.runtime.progress import silent
 from medseg_napari.memory_check import least_bytes
-from medseg_napari.study_rows import entries_of, open_entry, openings_of
+from medseg_napari.study_rows import list_entries, open_entry, openings_of
 
 
 @pytest.fixture
 def entry(tmp_path):
     Series(random_stored((6, 5, 4))).write(tmp_path)
-    (found,) = entries_of(tmp_path, silent)
+    (found,) = list_entries(tmp_path, silent)
     return found
 
 

@@ -21,17 +21,17 @@ from medseg_napari.display.overlays import letters
 from medseg_napari.layers import KEY, labels_from_layer, layer_from_labels, scan_from_layer
 from medseg_napari.study_rows import (
     TIMES,
-    entries_of,
+    description_text,
     is_refused,
+    list_entries,
     open_entry,
     openings_of,
     row_of,
-    sentence_of,
 )
 
 
 def only(path):
-    (entry,) = entries_of(path, silent)
+    (entry,) = list_entries(path, silent)
     return entry
 
 
@@ -56,13 +56,13 @@ def test_a_row_says_what_a_radiologist_looks_for(tmp_path):
     assert kind == "image"
     assert attributes["contrast_limits"] == (-110, 190)
     assert "Thorax" not in attributes["name"]
-    assert [one.words for one in openings_of(entry)] == ["as it lies in the files"]
+    assert [one.text for one in openings_of(entry)] == ["as it lies in the files"]
 
 
 def test_tilted_slices_open_as_they_lie_or_straightened(tmp_path):
     entry = tilted(tmp_path / "head")
     assert row_of(entry).verdict == "ready, tilted 18.5°"
-    assert "lean by 18.5°" in sentence_of(entry)
+    assert "lean by 18.5°" in description_text(entry)
     plain, straight = opened(entry, 0), opened(entry, 1)
     assert plain[1]["name"] == "head (tilted 18.5°)"
     assert plain[0].shape == (6, 9, 7)
@@ -90,12 +90,12 @@ def test_uneven_and_missing_slices_open_only_when_asked_to(tmp_path):
     moved = series.slice(4)
     moved.ImagePositionPatient = list(np.add(series.position(4), [0, 0, 0.5]))
     save(moved, paths[4])
-    gap, uneven = entries_of(tmp_path, silent)
+    gap, uneven = list_entries(tmp_path, silent)
     assert row_of(gap).verdict == "1 slice missing: choose how"
     assert row_of(uneven).verdict == "uneven slices: choose how"
     for entry in (gap, uneven):
         assert all(one.changes for one in openings_of(entry))
-        assert "--" not in sentence_of(entry)  # no option of the command line
+        assert "--" not in description_text(entry)  # no option of the command line
         assert opened(entry)[0].shape == (9, 5, 4)
 
 
@@ -105,13 +105,13 @@ def test_refused_series_say_why_and_offer_nothing(tmp_path):
     entry = only(tmp_path)
     assert row_of(entry).verdict == "Siemens mosaic"
     assert is_refused(entry)
-    assert "dcm2niix" in sentence_of(entry)
+    assert "dcm2niix" in description_text(entry)
 
 
 def test_a_folder_without_images_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("no scan")
     with pytest.raises(InputError, match="holds no scan"):
-        entries_of(tmp_path, silent)
+        list_entries(tmp_path, silent)
 
 
 def test_time_points_become_an_axis_and_one_of_them_a_layer(tmp_path):
@@ -172,7 +172,9 @@ def test_segmentations_and_contours_open_as_named_labels(shared_data):
     """Beside their scans, on the files' own slices; overlapping segments only by a rule."""
     from medseg.errors import LabelError
 
-    found = {one.report.name: one for one in entries_of(shared_data / "dicom_seg_rtstruct", silent)}
+    found = {
+        one.report.name: one for one in list_entries(shared_data / "dicom_seg_rtstruct", silent)
+    }
     contours, overlapping = found["rt"], found["seg_image_ct_binary_overlap"]
     assert row_of(contours).modality == "RT"
     assert row_of(contours).verdict == "ready, labels"
@@ -184,7 +186,7 @@ def test_segmentations_and_contours_open_as_named_labels(shared_data):
     first, last = opened(overlapping, 1)[0], opened(overlapping, 2)[0]
     assert ((first > 0) == (last > 0)).all()
     assert (first != last).any()
-    (alone,) = entries_of(contours.path, silent)
+    (alone,) = list_entries(contours.path, silent)
     assert alone.report.modality == "RTSTRUCT"
 
 
@@ -200,6 +202,6 @@ def test_a_nifti_says_what_its_fourth_axis_is_taken_for(tmp_path, unit, words, a
     image.header["pixdim"][4] = 2
     nibabel.save(image, tmp_path / "series.nii.gz")
     entry = only(tmp_path)
-    assert words in sentence_of(entry)
+    assert words in description_text(entry)
     _, attributes, _ = opened(entry)
     assert attributes["axis_labels"] == (axis, "I", "P", "L")

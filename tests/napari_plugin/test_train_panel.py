@@ -96,21 +96,23 @@ def train_until_a_step_is_seen(page, qtbot) -> None:
     device.setCurrentIndex(device.count() - 1)
     page.form.train.click()
     assert not page.form.train.isEnabled()
-    qtbot.waitUntil(lambda: page.view is not None and len(page.view.losses) > 0, timeout=180_000)
+    qtbot.waitUntil(
+        lambda: page.status is not None and len(page.status.losses) > 0, timeout=180_000
+    )
     assert page.form.state.text().startswith("running: step")
 
 
 def stop_and_resume_to_the_end(page, qtbot) -> None:
-    qtbot.waitUntil(lambda: page.view is not None and page.form.stop.isEnabled(), timeout=30_000)
+    qtbot.waitUntil(lambda: page.status is not None and page.form.stop.isEnabled(), timeout=30_000)
     page.form.stop.click()
     qtbot.waitUntil(page.form.resume.isEnabled, timeout=60_000)
     assert not page.form.stop.isEnabled()
-    qtbot.waitUntil(lambda: "Resume goes on" in page.form.activity.message.text(), timeout=5_000)
+    qtbot.waitUntil(lambda: "Resume goes on" in page.form.job.message.text(), timeout=5_000)
     look_at_the_checkpoint(page, qtbot)
     last = shorten(page.run / "checkpoint.safetensors")
     with qtbot.waitSignal(page.finished, timeout=300_000):
         page.form.resume.click()
-    assert [step for step, _ in page.view.losses] == list(range(1, last + 1))
+    assert [step for step, _ in page.status.losses] == list(range(1, last + 1))
     assert page.form.plot.losses[-1][0] == page.form.plot.dices[-1][0] == last
     assert page.form.train.isEnabled()
 
@@ -120,9 +122,9 @@ def look_at_the_checkpoint(page, qtbot) -> None:
     viewer, step = page.viewer, read_state(page.run / "checkpoint.safetensors").step
     for _ in range(2):
         page.form.sample.click()
-        qtbot.waitUntil(lambda: not page.form.activity.busy, timeout=60_000)
+        qtbot.waitUntil(lambda: not page.form.job.busy, timeout=60_000)
         names = [layer.name.split(": ")[-1] for layer in viewer.layers]
-        assert names[1:] == ["truth", f"model at step {step}"], page.form.activity.message.text()
+        assert names[1:] == ["truth", f"model at step {step}"], page.form.job.message.text()
     viewer.layers.clear()
 
 
@@ -146,7 +148,7 @@ def test_from_corrected_cases_to_a_model(
     assert_sources_are_kept(tmp_path / "set", hippocampus, ("001", "003"))
     panel.cases.check.click()
     qtbot.waitUntil(lambda: "2 of 2 cases" in panel.cases.findings.text(), timeout=30_000)
-    assert panel.cases.activity.message.text() == "ready to train"
+    assert panel.cases.job.message.text() == "ready to train"
     save_picture(viewer, "train-cases.png")
 
     panel.pages.setCurrentIndex(1)
@@ -163,7 +165,7 @@ def test_from_corrected_cases_to_a_model(
     stop_and_resume_to_the_end(page, qtbot)
     assert "list of models: mean Dice" in page.form.state.text()
     assert [one.folder for one in model_list.all()] == [run / "model"]
-    assert panel.following.models.package().folder == run / "model"
+    assert panel.next_case.models.package().folder == run / "model"
     assert page.form.start.findText("set (Dice", Qt.MatchFlag.MatchStartsWith) >= 0
 
     _, segment = viewer.window.add_plugin_dock_widget("medseg", "Segment", tabify=True)
@@ -179,15 +181,15 @@ def test_from_corrected_cases_to_a_model(
 def test_a_run_that_fails_says_why(open_train, qtbot, tmp_path) -> None:
     _, panel = open_train()
     page = panel.training
-    for say, press in ((panel.cases, panel.cases.add), (page.form, page.form.train)):
+    for show_message, press in ((panel.cases, panel.cases.add), (page.form, page.form.train)):
         press.click()
-        assert "folder of the dataset" in say.activity.message.text()
+        assert "folder of the dataset" in show_message.job.message.text()
     (tmp_path / "empty").mkdir()
     panel.use(tmp_path / "empty")
     panel.cases.add.click()
-    assert "open a scan" in panel.cases.activity.message.text()
+    assert "open a scan" in panel.cases.job.message.text()
     page.form.train.click()
-    qtbot.waitUntil(lambda: "is no dataset" in page.form.activity.message.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "is no dataset" in page.form.job.message.text(), timeout=60_000)
     qtbot.waitUntil(page.form.train.isEnabled, timeout=5_000)
     assert not page.form.stop.isEnabled()
 
@@ -199,7 +201,7 @@ def test_a_wrong_setting_is_told_by_name(open_train, qtbot, hippocampus, tmp_pat
     page = panel.training
     page.form.settings.setText("wings=2")
     page.form.train.click()
-    qtbot.waitUntil(lambda: "wings" in page.form.activity.message.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "wings" in page.form.job.message.text(), timeout=60_000)
     qtbot.waitUntil(page.form.train.isEnabled, timeout=5_000)
 
 
@@ -209,7 +211,7 @@ def test_a_status_is_changed_in_the_table(open_train, qtbot, hippocampus, tmp_pa
     add_cases(viewer, panel, qtbot, hippocampus, ("001",))
     name = panel.cases.table.item(0, 0).text()
     panel.cases.table.cellWidget(0, 1).setCurrentText("draft")
-    assert f"{name} is draft" in panel.cases.activity.message.text()
+    assert f"{name} is draft" in panel.cases.job.message.text()
     assert '"draft"' in (tmp_path / "set" / "cases.json").read_text()
     viewer.layers.clear()
     panel.cases.table.cellDoubleClicked.emit(0, 0)
@@ -225,19 +227,19 @@ def test_the_scan_to_correct_next_is_ranked_and_opened(
     for seed in range(3):
         write_scan(abdominal_ct(seed, grid)[0], folder / f"scan{seed}.nii.gz")
     viewer, panel = open_train()
-    page = panel.following
-    page.look.click()
-    assert "folder of scans" in page.activity.message.text()
+    page = panel.next_case
+    page.rank_scans.click()
+    assert "folder of scans" in page.job.message.text()
     package = model_list.add(tiny_model(tmp_path / "model").folder)
     page.models.choose(package)
     assert page.models.currentText() == "tiny (Dice 0.25)"
     page.use(folder)
     panel.pages.setCurrentIndex(2)
-    page.look.click()
+    page.rank_scans.click()
     qtbot.waitUntil(lambda: page.table.rowCount() == 3, timeout=60_000)
     shown = [float(page.table.item(number, 1).text()) for number in range(3)]
     assert shown == sorted(shown, reverse=True)
-    assert page.activity.message.text() == "3 scans ranked"
+    assert page.job.message.text() == "3 scans ranked"
     page.table.cellDoubleClicked.emit(0, 0)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
     assert viewer.layers[0].name == page.rows[0].source.name

@@ -119,8 +119,8 @@ def test_medicalnet_files_load_into_residual_networks_of_three_axes(tmp_path, ch
 def test_statistics_without_a_norm_to_keep_them_are_reported(tmp_path):
     path = filed(published(), tmp_path / "weights.pth")
     report = load_pretrained(make(norm="instance"), path)
-    assert {"bn1.running_mean", "bn1.running_var"} < set(report.homeless)
-    assert len(report.homeless) == 3 * 20
+    assert {"bn1.running_mean", "bn1.running_var"} < set(report.dropped_norm)
+    assert len(report.dropped_norm) == 3 * 20
     assert not report.unexpected
 
 
@@ -135,7 +135,13 @@ def test_every_key_ends_in_one_place(tmp_path):
     assert report.missing == ("bn1.weight",)
     assert report.wrong_shape == ("layer1.0.conv1.weight",)
     assert report.unexpected == ("layer9.weight",)
-    places = (report.loaded, report.unexpected, report.wrong_shape, report.homeless, report.ignored)
+    places = (
+        report.loaded,
+        report.unexpected,
+        report.wrong_shape,
+        report.dropped_norm,
+        report.ignored,
+    )
     assert sorted(key for place in places for key in place) == sorted(state)
     kept = "layer1.0.conv1.weight"
     assert torch.equal(encoder.state_dict()[kept], before[kept])

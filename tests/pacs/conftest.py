@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -13,8 +14,8 @@ from medseg.networks import build_network
 from medseg.phantoms import ABDOMEN_LABELS, abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.planning import Component, Normalisation, Plan
-from medseg_pipelines.pacs.service import Ended, Service
-from medseg_pipelines.pacs.service_log import Log
+from medseg_pipelines.pacs.segmenting import Segmented
+from medseg_pipelines.pacs.service import Service
 from medseg_pipelines.pacs.settings import (
     Completeness,
     Limits,
@@ -129,7 +130,7 @@ def spool_of():
     with contextlib.ExitStack() as stack:
 
         def opened(settings):
-            spool = Spool(settings.root, settings.limits)
+            spool = Spool(Path(settings.spool), settings.limits)
             stack.callback(spool.close)
             return spool
 
@@ -144,7 +145,7 @@ def lines():
 
 @pytest.fixture
 def log(lines):
-    return Log(lines.append)
+    return lines.append
 
 
 def without_none(value):
@@ -163,7 +164,7 @@ def put(series):
         for path in by_place[chosen]:
             scratch = spool.scratch()
             scratch.write_bytes(path.read_bytes())
-            spool.take(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
+            spool.add(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
 
     return into
 
@@ -173,7 +174,7 @@ def serving(log):
     """A service with made-up or real segmenting."""
 
     def on(settings, spool, segmenting):
-        return Service(settings, spool, log, segmenting=segmenting)
+        return Service(settings, spool, log, segmenter=segmenting)
 
     return on
 
@@ -187,7 +188,7 @@ def made_up(spool_of, tmp_path):
             folder = spool.results(series) / "patient" / "study" / "series"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "seg.dcm").write_bytes(b"not what a peer would take")
-            return [Ended(state="done", folder=folder)]
+            return [Segmented(state="done", folder=folder)]
 
         return segmenting
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_listener_that_is_killed_loses_nothing_it_acknowledged(
         listener.send_signal(signal.SIGKILL)
         listener.wait(20)
         sending.wait(60)
-        here = list((ours.root / "series").glob("*/*.dcm"))
+        here = list((Path(ours.spool) / "series").glob("*/*.dcm"))
         assert len(here) >= acknowledged
         for one in here:  # none is half
             assert pydicom.dcmread(one).pixel_array.shape == (24, 32)
@@ -127,8 +128,8 @@ def test_a_listener_that_is_killed_loses_nothing_it_acknowledged(
     listener.send_signal(signal.SIGTERM)
     assert listener.wait(30) == 0
     spool = spool_of(ours)
-    (row,) = spool.register.series()
-    assert (row.objects, row.apart) == (len(files), 0)
+    (row,) = spool.database.series()
+    assert (row.objects, row.conflicts) == (len(files), 0)
     assert np.array_equal(read_scan(spool.folder(row.series)).voxels, read_scan(series).voxels)
 
 
@@ -178,7 +179,7 @@ def test_no_patient_text_outside_dicom(orthanc, hospital, process, canaries, run
     said = service.communicate(timeout=60)[0]
     assert service.returncode == 0
     assert "delivered" in said
-    assert "kept apart" in said
+    assert "kept in conflicts/" in said
     shown = run("status", "--settings", path, "--json").output
     state = json.loads(shown)
     assert [one["state"] for one in state["series"]] == ["done"]
@@ -186,7 +187,7 @@ def test_no_patient_text_outside_dicom(orthanc, hospital, process, canaries, run
     shown += said + run("status", "--settings", path).output
     secrets = [CANARY, CANARY.replace("^", " "), odd.SOPInstanceUID, odd.SeriesInstanceUID]
     assert not [word for word in secrets if word in shown]
-    for file in ours.root.rglob("*"):
+    for file in Path(ours.spool).rglob("*"):
         assert not [word for word in secrets if word in file.name]
         if file.is_file() and file.suffix != ".dcm":
             assert CANARY.encode() not in file.read_bytes(), file.name
@@ -211,7 +212,7 @@ def test_a_service_that_is_killed_goes_on(orthanc, hospital, process, series, ru
         states = [one["state"] for one in state["deliveries"]]
     assert [one["state"] for one in state["series"]] == ["done"]
     assert len(orthanc.instances("SEG")) == len(orthanc.instances("SR")) == 1
-    (folder,) = (ours.root / "results").iterdir()
+    (folder,) = (Path(ours.spool) / "results").iterdir()
     assert len(list(folder.rglob("case.json"))) == 1
 
 
@@ -302,26 +303,26 @@ def test_retry_of_dead_letters(quiet, run, spool_of, series):
     for file in sorted(series.iterdir()):
         scratch = spool.scratch()
         shutil.copyfile(file, scratch)
-        spool.take(scratch, announced=str(pydicom.dcmread(file).SOPInstanceUID))
-    (row,) = spool.register.series()
-    spool.register.settle(row, "dead", code="WORKER_DIED", message="it died")
-    spool.dead_letter(row.series, what="series", code="WORKER_DIED", message="it died")
+        spool.add(scratch, announced=str(pydicom.dcmread(file).SOPInstanceUID))
+    (row,) = spool.database.series()
+    spool.database.set_state(row, "failed", code="WORKER_DIED", message="it died")
+    spool.dead_letter(row, code="WORKER_DIED", message="it died")
     assert "WORKER_DIED" in run("status", "--settings", path).output
     assert "0 series" in run("retry", "ffff", "--settings", path).output
     assert "0 series" in run("retry", "--refused", "ffff", "--settings", path).output
     assert "1 series" in run("retry", row.series[:6], "--settings", path).output
-    assert spool.register.series()[0].state == "ready"
-    assert not list((spool.root / "dead").iterdir())
-    (row,) = spool.register.series()
-    spool.register.settle(row, "refused", code="RULE", message="it is an MR")
+    assert spool.database.series()[0].state == "ready"
+    assert not list((spool.root / "failed").iterdir())
+    (row,) = spool.database.series()
+    spool.database.set_state(row, "refused", code="RULE", message="it is an MR")
     assert "0 series" in run("retry", "--settings", path).output
     assert "1 series" in run("retry", "--refused", "--settings", path).output
-    assert spool.register.series()[0].state == "ready"
+    assert spool.database.series()[0].state == "ready"
 
 
 def test_without_the_extra(quiet, run, monkeypatch):
     monkeypatch.setattr(
-        "medseg_pipelines.pacs.peer_errors.importlib.util.find_spec",
+        "medseg_pipelines.pacs.errors.importlib.util.find_spec",
         lambda name: None if name == "pynetdicom" else name,
     )
     result = run("echo", "--settings", quiet[1])
@@ -333,7 +334,7 @@ def test_without_the_extra(quiet, run, monkeypatch):
 def test_commands_import_nothing_of_the_extra_before_they_run():
     code = (
         "import sys; from medseg_pipelines.cli import medseg;"
-        "import medseg_pipelines.pacs.commands;"
+        "import medseg_pipelines.pacs_cli;"
         "print({'pynetdicom', 'dicomweb_client', 'requests'} & set(sys.modules))"
     )
     done = subprocess.run(

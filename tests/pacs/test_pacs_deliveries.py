@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from medseg_pipelines.pacs.deliveries import Deliveries
-from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.errors import PeerError
 from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 
 AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)
 
 
 def states(spool):
-    return sorted((row.file, row.state) for row in Deliveries(spool.register).rows())
+    return sorted((row.file, row.state) for row in spool.database.deliveries())
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def to_send(settings, spool_of, serving, put, made_up, monkeypatch):
                 raise outcome
             return outcome
 
-        monkeypatch.setattr("medseg_pipelines.pacs.service.Courier.deliver", deliver)
+        monkeypatch.setattr("medseg_pipelines.pacs.service.Sender.deliver", deliver)
         return service, spool
 
     return made
@@ -58,44 +57,39 @@ def test_sending_ends_with_a_dead_letter(to_send):
     service, spool = to_send([passing()] * 9)
     while service.send():
         pass
-    (row,) = Deliveries(spool.register).rows()
-    assert (row.state, row.code, row.attempts) == ("dead", "BUSY", 3)
-    (letter,) = (spool.root / "dead").iterdir()
+    (row,) = spool.database.deliveries()
+    assert (row.state, row.code, row.attempts) == ("failed", "BUSY", 3)
+    (letter,) = (spool.root / "failed").iterdir()
     assert letter.stem == row.delivery
 
 
 def test_what_does_not_pass_is_a_dead_letter_at_once(to_send):
     service, spool = to_send([PeerError("no", code="FORBIDDEN")])
     service.send()
-    assert states(spool) == [("seg.dcm", "dead")]
+    assert states(spool) == [("seg.dcm", "failed")]
 
 
 def test_a_report_follows_its_segmentation(to_send):
     """It waits while the SEG waits, and is given up with it."""
     service, spool = to_send([passing(), PeerError("no", code="FORBIDDEN")])
-    (row,) = Deliveries(spool.register).rows()
-    root = spool.results(row.series)
-    report = root / row.folder / "measurements.sr.dcm"
-    report.write_bytes(b"a report")
-    Deliveries(spool.register).add(report, root=root, series=row.series, peer="archive")
+    (row,) = spool.database.deliveries()
+    place = (row.series, row.folder, "measurements.sr.dcm")
+    spool.database.add_delivery(*place, content="a report", peer="archive")
     assert service.send() == 1
     assert states(spool) == [("measurements.sr.dcm", "waiting"), ("seg.dcm", "waiting")]
     while service.send():
         pass
-    assert states(spool) == [("measurements.sr.dcm", "dead"), ("seg.dcm", "dead")]
-    assert {one.code for one in Deliveries(spool.register).rows()} == {"FORBIDDEN", "NO_SEG"}
+    assert states(spool) == [("measurements.sr.dcm", "failed"), ("seg.dcm", "failed")]
+    assert {one.code for one in spool.database.deliveries()} == {"FORBIDDEN", "NO_SEG"}
 
 
 def test_a_newer_result_takes_the_place_of_one_that_waits(to_send):
     service, spool = to_send([passing(), ("delivered", "")])
     service.send()
-    (row,) = Deliveries(spool.register).rows()
-    path = spool.results(row.series) / row.folder / row.file
-    path.write_bytes(b"a newer one")
-    root = spool.results(row.series)
-    deliveries = Deliveries(spool.register)
-    assert deliveries.add(path, root=root, series=row.series, peer="archive")
-    assert not deliveries.add(path, root=root, series=row.series, peer="archive")
-    assert sorted(one.state for one in deliveries.rows()) == ["superseded", "waiting"]
+    (row,) = spool.database.deliveries()
+    place, deliveries = (row.series, row.folder, row.file), spool.database
+    assert deliveries.add_delivery(*place, content="a newer one", peer="archive")
+    assert not deliveries.add_delivery(*place, content="a newer one", peer="archive")
+    assert sorted(one.state for one in deliveries.deliveries()) == ["superseded", "waiting"]
     assert service.send() == 1
     assert service.send() == 0

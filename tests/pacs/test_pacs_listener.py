@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import struct
@@ -19,7 +20,7 @@ from pynetdicom.sop_class import CTImageStorage, SegmentationStorage, Verificati
 
 from medseg.errors import InputError
 from medseg.reading import read_scan
-from medseg_pipelines.pacs.listener import Listener
+from medseg_pipelines.pacs import listener
 from medseg_pipelines.pacs.settings import Allow, Limits, Own, Retry
 from medseg_pipelines.pacs.validate import instance_name
 
@@ -33,19 +34,14 @@ CALLER = Allow(ae_titles=("SCANNER",))
 @pytest.fixture
 def listening(settings, spool_of, log):
     """Start a listener with some settings; gives its spool and port."""
-    started = []
+    with contextlib.ExitStack() as stack:
 
-    def start(**more):
-        ours = settings(**{"allow": CALLER, **more})
-        spool = spool_of(ours)
-        listener = Listener(ours, spool, log)
-        listener.__enter__()
-        started.append(listener)
-        return spool, listener.port
+        def start(**more):
+            ours = settings(**{"allow": CALLER, **more})
+            spool = spool_of(ours)
+            return spool, stack.enter_context(listener.listening(ours, spool, log))
 
-    yield start
-    for listener in started:
-        listener.__exit__()
+        yield start
 
 
 def storescu(port, *files, calling="SCANNER", called="MEDSEG"):
@@ -105,8 +101,8 @@ def test_a_series_arrives_out_of_order_and_twice(listening, series):
     assert storescu(port, *files[:7]) == 0
     assert storescu(port, *files[3:]) == 0
     assert storescu(port, *files) == 0
-    (row,) = spool.register.series()
-    assert (row.objects, row.apart, row.state) == (12, 0, "receiving")
+    (row,) = spool.database.series()
+    assert (row.objects, row.conflicts, row.state) == (12, 0, "receiving")
     assert np.array_equal(read_scan(spool.folder(row.series)).voxels, read_scan(series).voxels)
 
 
@@ -115,7 +111,7 @@ def test_who_may_call(listening, series):
     spool, port = listening()
     assert storescu(port, slices(series)[0], calling="STRANGER") != 0
     assert storescu(port, slices(series)[0], called="OTHER") != 0
-    assert spool.register.series() == []
+    assert spool.database.series() == []
     echo = [ECHOSCU, "-aet", "SCANNER", "-aec", "MEDSEG", "127.0.0.1", str(port)]
     assert subprocess.run(echo, timeout=30, check=False).returncode == 0
 
@@ -123,13 +119,13 @@ def test_who_may_call(listening, series):
 def test_addresses_that_may_not_connect(listening, series):
     spool, port = listening(allow=Allow(ae_titles=("SCANNER",), addresses=("192.0.2.0/24",)))
     assert store(port, pydicom.dcmread(slices(series)[0])) == "aborted"
-    assert spool.register.series() == []
+    assert spool.database.series() == []
 
 
 def test_nobody_may_call_unless_somebody_is_named(settings, spool_of, log):
     ours = settings(allow=Allow())
     with pytest.raises(InputError, match="nobody"):
-        Listener(ours, spool_of(ours), log).__enter__()
+        listener.listening(ours, spool_of(ours), log).__enter__()
 
 
 def test_it_listens_on_loopback_only(listening):
@@ -148,7 +144,7 @@ def test_a_port_that_is_taken(settings, spool_of, log):
     with socket.create_server(("127.0.0.1", 0)) as other:
         ours = settings(own=Own(port=other.getsockname()[1]), allow=CALLER)
         with pytest.raises(InputError, match="cannot listen"):
-            Listener(ours, spool_of(ours), log).__enter__()
+            listener.listening(ours, spool_of(ours), log).__enter__()
 
 
 def test_objects_that_are_no_scans(listening, series):
@@ -157,7 +153,7 @@ def test_objects_that_are_no_scans(listening, series):
     dataset.SOPClassUID = SegmentationStorage
     with pytest.raises(ValueError, match="No presentation context"):
         store(port, dataset, classes=(SegmentationStorage, Verification))
-    assert spool.register.series() == []
+    assert spool.database.series() == []
 
 
 def test_an_object_that_belies_its_class(listening, series):
@@ -172,7 +168,7 @@ def test_an_object_that_belies_its_class(listening, series):
     status = line.send_c_store(dataset)
     line.release()
     assert status.Status == 0xA900
-    assert spool.register.series() == []
+    assert spool.database.series() == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +186,7 @@ def test_an_object_above_the_limit_breaks_the_connection(listening, series):
     large.Rows, large.Columns, large.PixelData = 2048, 1024, bytes(4 << 20)
     assert store(port, small, large) == [0, None]
     assert wait_for(lambda: not list(spool.incoming.glob("*.dcm")))
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert row.objects == 1
     assert store(port, pydicom.dcmread(slices(series)[2])) == [0]
 
@@ -201,9 +197,9 @@ def test_a_same_uid_with_other_pixels_is_kept_apart_and_told(listening, series, 
     other = pydicom.dcmread(slices(series)[0])
     other.PixelData = bytes(len(other.PixelData))
     assert store(port, first, other, first) == [0, 0, 0]
-    (row,) = spool.register.series()
-    assert (row.objects, row.apart) == (1, 1)
-    assert any("kept apart" in line for line in lines)
+    (row,) = spool.database.series()
+    assert (row.objects, row.conflicts) == (1, 1)
+    assert any("kept in conflicts/" in line for line in lines)
 
 
 def test_the_number_of_associations_is_limited(listening):
@@ -276,7 +272,7 @@ def test_a_hostile_uid_in_the_data_set_behind_an_honest_command(listening, serie
     line.dimse.send_msg = swapped
     assert line.send_c_store(dataset).Status == 0xA900
     line.release()
-    assert spool.register.series() == []
+    assert spool.database.series() == []
 
 
 GARBAGE = {
@@ -302,12 +298,12 @@ def test_garbage_harms_nobody_else(listening, series, what):
         except ConnectionError:
             rest = b""
     assert rest == b""  # it was hung up on
-    assert len(spool.register.series()) == 1
+    assert len(spool.database.series()) == 1
 
 
 def test_names_are_those_of_the_objects(listening, series):
     spool, port = listening()
     dataset = pydicom.dcmread(slices(series)[0])
     store(port, dataset)
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert spool.holds(row.series, instance_name(dataset.SOPInstanceUID))

@@ -6,17 +6,16 @@ import msgspec
 import numpy as np
 import pydicom
 import pytest
+from click.testing import CliRunner
 
 from medseg.reading import read_scan
-from medseg_pipelines.console import Console
-from medseg_pipelines.pacs.client import connected
-from medseg_pipelines.pacs.commands import pull
+from medseg_pipelines.cli import medseg
+from medseg_pipelines.pacs.client import connect
 from medseg_pipelines.pacs.dicomweb import DicomWeb
-from medseg_pipelines.pacs.listener import Listener
-from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.pull import Puller
+from medseg_pipelines.pacs.errors import NoRoomError, PeerError
+from medseg_pipelines.pacs.listener import listening
 from medseg_pipelines.pacs.settings import Limits, Peer, Retry
-from medseg_pipelines.pacs.spool import NoRoomError
+from medseg_pipelines.pacs.transfer import Puller
 from pacs.conftest import without_none
 from pacs.fake_servers import fake_web
 from pacs.real_orthanc import free_port
@@ -44,8 +43,8 @@ def receiving(orthanc, archive, settings, spool_of, log):
     """Our settings and spool, with a listener that Orthanc knows."""
     ours = settings(archive)
     spool = spool_of(ours)
-    with Listener(ours, spool, log) as listener:
-        orthanc.knows("MEDSEG", listener.port)
+    with listening(ours, spool, log) as port:
+        orthanc.knows("MEDSEG", port)
         yield ours, spool
 
 
@@ -53,14 +52,14 @@ def receiving(orthanc, archive, settings, spool_of, log):
 def test_from_orthanc(orthanc, archive, receiving, puller, series, via):
     orthanc.fill(series)
     ours, spool = receiving
-    with connected(archive, ours, spool, via=via) as line:
+    with connect(archive, ours, spool, via=via) as line:
         pull = puller(line, spool, retry=ours.retry)
         (offered,) = pull.find(QUERY)
         pulled = pull.pull(offered)
         again = pull.pull(offered)
     assert (pulled.objects, pulled.fetched, pulled.code) == (CONTENT, CONTENT, "")
     assert (again.fetched, again.kept) == (0, CONTENT)
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert (row.state, row.objects, row.expected) == ("ready", CONTENT, CONTENT)
     assert np.array_equal(pixels(spool.folder(row.series)), pixels(series))
 
@@ -70,7 +69,7 @@ def test_only_what_is_missing_or_spoilt_is_fetched(
 ):
     orthanc.fill(series)
     spool = spool_of(settings(archive))
-    with connected(archive, settings(archive), spool, via="dicomweb") as line:
+    with connect(archive, settings(archive), spool, via="dicomweb") as line:
         pull = puller(line, spool)
         (offered,) = pull.find(QUERY)
         pull.pull(offered)
@@ -90,22 +89,24 @@ def test_c_move_to_a_service_that_listens_already(orthanc, archive, receiving, r
     """The command starts no second listener for a spool that is served."""
     orthanc.fill(series)
     ours, spool = receiving
-    lock = spool.alone()
+    lock = spool.lock()
     assert spool.is_served
     assert run_pull(ours, via="c-move")
     lock.release()
     assert not spool.is_served
-    assert spool.register.series()[0].state == "ready"
+    assert spool.database.series()[0].state == "ready"
 
 
 @pytest.fixture
 def run_pull(tmp_path):
-    """The pull command on some settings."""
+    """The pull command on some settings; whether all that was found is here."""
 
     def pulling(ours, **more):
         path = tmp_path / "pacs.toml"
         path.write_bytes(msgspec.toml.encode(without_none(msgspec.to_builtins(ours))))
-        return pull(path, peer="", query=QUERY, most=None, dry=False, console=Console(), **more)
+        options = [f"--{name}={value}" for name, value in {"settings": path, **more}.items()]
+        options += [f"--query={keyword}={value}" for keyword, value in QUERY.items()]
+        return CliRunner().invoke(medseg, ["pacs", "pull", *options]).exit_code == 0
 
     return pulling
 
@@ -114,7 +115,7 @@ def run_pull(tmp_path):
 def test_what_a_query_finds(orthanc, archive, settings, spool_of, series, via):
     orthanc.fill(series)
     spool = spool_of(settings(archive))
-    with connected(archive, settings(archive), spool, via=via) as line:
+    with connect(archive, settings(archive), spool, via=via) as line:
         assert line.echo()
         assert len(line.find(QUERY)) == 1
         assert line.find({"PatientID": "NOBODY"}) == []
@@ -131,7 +132,7 @@ def test_results_beside_a_scan_are_no_scans(orthanc, archive, settings, spool_of
     spool = spool_of(settings(archive))
     report.save_as(spool.scratch())
     orthanc.ask("/instances", data=next(spool.incoming.glob("*.part")).read_bytes())
-    with connected(archive, settings(archive), spool) as line:
+    with connect(archive, settings(archive), spool) as line:
         assert len(line.find({"PatientID": "PHANTOM01"})) == 2
         assert len(puller(line, spool).find({"PatientID": "PHANTOM01"})) == 1
 
@@ -214,11 +215,11 @@ def test_a_busy_peer_is_given_up_after_some_attempts_and_gone_on_with_later(web,
     pulled = pull.pull(offered)
     assert (pulled.code, pulled.fetched, len(waits)) == ("BUSY", 1, 2)
     assert all(0.005 <= wait <= 0.02 for wait in waits)
-    (row,) = line.spool.register.series()
+    (row,) = line.spool.database.series()
     assert (row.state, row.expected) == ("receiving", 3)
     again = pull.pull(offered)
     assert (again.fetched, again.kept, again.code) == (2, 1, "")
-    assert line.spool.register.series()[0].state == "ready"
+    assert line.spool.database.series()[0].state == "ready"
 
 
 def test_what_will_not_pass_is_not_tried_again(web, line, puller):
@@ -236,7 +237,7 @@ def test_a_series_is_whole_only_with_as_many_as_the_peer_counts(web, line, pulle
     (offered,) = pull.find({"Modality": "CT"})
     pulled = pull.pull(offered)
     assert (pulled.code, pulled.fetched, pulled.objects) == ("INCOMPLETE", 3, 5)
-    assert line.spool.register.series()[0].state == "receiving"
+    assert line.spool.database.series()[0].state == "receiving"
 
 
 def test_another_object_than_was_asked_for_is_not_kept(web, line, puller):

@@ -16,12 +16,11 @@ from pynetdicom.sop_class import LabelMapSegmentationStorage, SegmentationStorag
 from medseg.reading import Policies, read_labels, read_scan
 from medseg.volume import LabelMap
 from medseg.writing import write_labels
-from medseg_pipelines.pacs.client import connected
-from medseg_pipelines.pacs.encodings import in_binary
-from medseg_pipelines.pacs.offers import LABELMAP_SEG, sendable
-from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.push import Sender
+from medseg_pipelines.pacs.client import connect
+from medseg_pipelines.pacs.errors import PeerError
+from medseg_pipelines.pacs.objects import LABELMAP_SEG, outgoing
 from medseg_pipelines.pacs.settings import Own, Peer, Retry, Tls
+from medseg_pipelines.pacs.transfer import Sender, to_binary
 from pacs.fake_servers import fake_scp, fake_tcp, fake_web, hangs_up, never_answers
 from pacs.real_orthanc import free_port
 from writing.dicom_validator import errors_of
@@ -36,7 +35,7 @@ def spool(settings, spool_of, series):
     for path in series.iterdir():
         scratch = opened.scratch()
         scratch.write_bytes(path.read_bytes())
-        opened.take(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
+        opened.add(scratch, announced=str(pydicom.dcmread(path).SOPInstanceUID))
     return opened
 
 
@@ -65,7 +64,7 @@ def courier(settings, spool):
 
     def to(peer, via="auto", own=None):
         ours = settings(peer, retry=QUICK, **({"own": own} if own else {}))
-        line = connected(peer, ours, spool, via=via)
+        line = connect(peer, ours, spool, via=via)
         return Sender(line, spool, answers=peer.answers)
 
     return to
@@ -106,7 +105,7 @@ def test_once_is_enough(orthanc, archive, courier, results, monkeypatch, via):
     seg = results()["seg"]
     to_archive = courier(archive, via)
     to_archive.deliver(seg)
-    monkeypatch.setattr(to_archive._line, "send", lambda _: pytest.fail("it was sent again"))
+    monkeypatch.setattr(to_archive._client, "send", lambda _: pytest.fail("it was sent again"))
     assert to_archive.deliver(seg) == ("delivered", "")
     assert len(orthanc.instances("SEG")) == 1
 
@@ -123,12 +122,12 @@ def test_a_label_map_goes_by_dicomweb_as_it_is(
     )
 
 
-def test_a_label_map_that_orthanc_refuses_is_sent_in_binary(
+def test_a_label_map_that_orthanc_refuses_is_sent_to_binary(
     orthanc, archive, courier, results, tmp_path, series
 ):
     files = results("labelmap")
     to_archive = courier(archive, "dimse")
-    assert to_archive._line.takes(LABELMAP_SEG) is False
+    assert to_archive._client.accepts(LABELMAP_SEG) is False
     assert to_archive.deliver(files["seg"]) == ("delivered", "binary")
     assert to_archive.deliver(files["sr"], seg=files["seg"]) == ("delivered", "binary")
     assert to_archive.deliver(files["seg"]) == ("delivered", "binary")
@@ -139,14 +138,14 @@ def test_a_label_map_that_orthanc_refuses_is_sent_in_binary(
     assert read.table.names == files["labels"].table.names
     evidence = json.dumps(pydicom.dcmread(report).to_json_dict())
     assert str(pydicom.dcmread(seg).SOPInstanceUID) in evidence
-    assert sendable(files["seg"]).sop_uid not in evidence
+    assert outgoing(files["seg"]).sop_uid not in evidence
     assert errors_of(seg) == []
     assert errors_of(report) == []
 
 
 def test_without_the_scan_there_is_no_other_encoding(archive, courier, results, spool):
     seg = results("labelmap")["seg"]
-    for path in spool.folder(sendable(seg).source).iterdir():
+    for path in spool.folder(outgoing(seg).source).iterdir():
         path.unlink()
     with pytest.raises(PeerError, match="scan is not in the spool") as caught:
         courier(archive, "dimse").deliver(seg)
@@ -225,12 +224,12 @@ def test_a_peer_that_does_not_keep_what_it_takes(courier, results):
     ):
         courier(scp(port, answers=True)).deliver(results()["seg"])
     assert caught.value.code == "NOT_KEPT"
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 def dimse_fault(courier, peer, own=None):
     with pytest.raises(PeerError) as caught:
-        courier(peer, "dimse", own)._line.echo()
+        courier(peer, "dimse", own)._client.echo()
     assert "'peer'" in str(caught.value)
     assert "\n" not in str(caught.value)
     return caught.value.code
@@ -279,7 +278,7 @@ def test_a_connection_that_breaks_while_a_result_is_sent(courier, results, after
         with fake_tcp(cut) as port, pytest.raises(PeerError) as caught:
             courier(scp(port)).deliver(results()["seg"])
     assert caught.value.code in ("RESET", "TIMEOUT")
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 def relay(connection, port, budget, over):
@@ -333,7 +332,7 @@ def test_reasons_of_stow(courier, results, reason, code):
     assert caught.value.code == code
 
 
-def test_a_label_map_that_a_web_peer_refuses_is_sent_in_binary(courier, results):
+def test_a_label_map_that_a_web_peer_refuses_is_sent_to_binary(courier, results):
     with fake_web(refusals=[0x0122]) as fake:
         peer = Peer(name="peer", dicomweb=fake.url, answers=False)
         assert courier(peer).deliver(results("labelmap")["seg"]) == ("sent", "binary")
@@ -342,12 +341,12 @@ def test_a_label_map_that_a_web_peer_refuses_is_sent_in_binary(courier, results)
 
 def test_the_same_labels_have_the_same_uids_in_any_way(courier, results, spool, tmp_path):
     """So a binary SEG that is written again is the one that is there."""
-    label_map = sendable(results("labelmap")["seg"])
+    label_map = outgoing(results("labelmap")["seg"])
     twice = [
-        in_binary(label_map, tmp_path / f"{n}.dcm", spool=spool, policies=Policies()).sop_uid
+        to_binary(label_map, tmp_path / f"{n}.dcm", spool=spool, policies=Policies()).sop_uid
         for n in range(2)
     ]
-    assert twice[0] == twice[1] == sendable(results()["seg"]).sop_uid
+    assert twice[0] == twice[1] == outgoing(results()["seg"]).sop_uid
 
 
 def test_own_title_is_sent(courier, results):

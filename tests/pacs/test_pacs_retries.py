@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from medseg.errors import Cancelled
-from medseg_pipelines.pacs.peer_errors import PeerError
-from medseg_pipelines.pacs.retry import call, wait_s
+from medseg_pipelines.pacs.client import call
+from medseg_pipelines.pacs.errors import PeerError
 from medseg_pipelines.pacs.settings import Retry
 
 RETRY = Retry(attempts=4, first_s=2.0, most_s=10.0)
@@ -14,7 +14,7 @@ RETRY = Retry(attempts=4, first_s=2.0, most_s=10.0)
 
 @pytest.mark.parametrize(("failures", "whole"), [(1, 2), (2, 4), (3, 8), (4, 10), (5000, 10)])
 def test_waits_double_up_to_a_limit(failures, whole):
-    waits = [wait_s(RETRY, failures) for _ in range(200)]
+    waits = [RETRY.wait_s(failures) for _ in range(200)]
     assert min(waits) >= whole / 2
     assert max(waits) <= whole
     assert max(waits) - min(waits) > whole / 8  # many do not come back at once

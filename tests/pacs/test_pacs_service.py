@@ -12,8 +12,7 @@ import pytest
 
 from medseg.errors import InputError, MedsegError
 from medseg.reading import read_labels, read_scan
-from medseg_pipelines.pacs.deliveries import Deliveries
-from medseg_pipelines.pacs.segmenting import Segmenter, _LastingCrew
+from medseg_pipelines.pacs.segmenting import LastingWorkers, Segmenter
 from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 from pacs.fake_servers import fake_web
 from writing.dicom_validator import errors_of
@@ -24,7 +23,7 @@ AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)
 @pytest.fixture(scope="module")
 def crew():
     """Workers for all tests of this file: each takes seconds to start."""
-    shared = _LastingCrew()
+    shared = LastingWorkers()
     yield shared
     shared.end()
 
@@ -35,19 +34,19 @@ def segmenter(crew, log, monkeypatch):
 
     def of(settings, spool):
         with monkeypatch.context() as patched:
-            patched.setattr("medseg_pipelines.pacs.segmenting._LastingCrew", lambda: crew)
+            patched.setattr("medseg_pipelines.pacs.segmenting.LastingWorkers", lambda: crew)
             return Segmenter(settings, spool, log, check=lambda: None)
 
     return of
 
 
 def state(spool):
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     return row.state, row.code
 
 
 def states(spool):
-    return sorted((row.file, row.state) for row in Deliveries(spool.register).rows())
+    return sorted((row.file, row.state) for row in spool.database.deliveries())
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_end_to_end_with_orthanc(hospital, orthanc, put, series, tmp_path):
     dataset, scan = pydicom.dcmread(tmp_path / "seg.dcm"), read_scan(series)
     assert dataset.SegmentationType == "BINARY"  # Orthanc takes no label maps by C-STORE
     assert str(dataset.ReferencedSeriesSequence[0].SeriesInstanceUID) == scan.provenance.series_uid
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     (mine,) = spool.results(row.series).rglob("seg.dcm")
     back = read_labels(tmp_path / "seg.dcm", like=scan)
     assert np.array_equal(back.values, read_labels(mine, like=scan).values)
@@ -104,10 +103,10 @@ def test_a_late_slice_makes_a_result_that_takes_the_place_of_the_first(hospital,
         assert service.send() == 1
     put(spool)  # the whole series once more
     assert (service.segment(), service.send()) == (0, 0)
-    first, second = Deliveries(spool.register).rows("delivered")
+    first, second = spool.database.deliveries("delivered")
     assert (first.supersedes, second.supersedes) == ("", first.delivery)
     assert len(orthanc.instances("SEG")) == 2
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     (case,) = [
         path
         for path in spool.results(row.series).rglob("case.json")
@@ -146,7 +145,7 @@ def small(settings, spool_of, serving, segmenter):
 )
 def test_rules_choose_the_model(small, put, model, tmp_path, modality, expected):
     rules = tmp_path / "rules.toml"
-    rules.write_text(f"[[rule]]\nwhere = ['Modality == \"{modality}\"']\nmodel = '{model}'\n")
+    rules.write_text(f"[[rule]]\nwhere.Modality = '{modality}'\nmodel = '{model}'\n")
     service, spool = small(rules=str(rules))
     put(spool)
     service.segment()
@@ -181,8 +180,8 @@ def test_a_failure_is_tried_again_and_then_given_up(settings, spool_of, serving,
     while service.segment():
         assert len(calls) < 9
     assert len(calls) == 3
-    assert state(spool) == ("dead", "WORKER_DIED")
-    (letter,) = (spool.root / "dead").iterdir()
+    assert state(spool) == ("failed", "WORKER_DIED")
+    (letter,) = (spool.root / "failed").iterdir()
     assert json.loads(letter.read_text()) == {
         "what": "series",
         "name": calls[0],
@@ -201,7 +200,7 @@ def test_a_wait_is_kept_over_a_restart(settings, spool_of, serving, put):
     put(spool)
     assert serving(ours, spool, failing).segment() == 1
     assert serving(ours, spool_of(ours), failing).segment() == 0
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert (row.state, row.attempts) == ("ready", 1)
     assert 20 < row.next_at - time.time() < 51
 
@@ -221,7 +220,7 @@ def test_a_series_that_stays_incomplete_is_given_up(filled, settings, spool_of, 
     while state(spool)[0] == "receiving" and time.monotonic() < end:
         service.segment()
         time.sleep(0.05)
-    assert state(spool) == ("dead", "INCOMPLETE")
+    assert state(spool) == ("failed", "INCOMPLETE")
     put(spool, slice(5, None))  # the rest, late: it lives again
     assert state(spool) == ("receiving", "")
 
@@ -258,7 +257,7 @@ def test_a_clock_that_was_set_back_is_no_end(settings, spool_of, serving, put, m
     ours = settings(completeness=Completeness(silence_s=30))
     spool = spool_of(ours)
     put(spool)
-    with spool.register.changing() as connection:
+    with spool.database.transaction() as connection:
         connection.execute("UPDATE series SET last_at = last_at + 86400")
     assert serving(ours, spool, made_up(spool)).segment() == 1
 

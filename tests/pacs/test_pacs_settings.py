@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medseg.errors import InputError
-from medseg_pipelines.pacs.settings import Allow, Own, Peer
-from medseg_pipelines.pacs.settings_file import read_settings
+from medseg_pipelines.pacs.settings import Allow, Own, Peer, read_settings
 
 WHOLE = """
 spool = "in"
@@ -44,7 +43,7 @@ def read(tmp_path):
 
 def test_a_whole_file(read, tmp_path):
     settings = read(WHOLE)
-    assert settings.root == tmp_path / "in"
+    assert settings.spool == str(tmp_path / "in")
     assert settings.own.bind == "127.0.0.1"
     assert settings.callers == ["CT1", "ORTHANC"]
     assert settings.peer("").name == "archive"

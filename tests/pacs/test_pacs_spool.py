@@ -7,9 +7,10 @@ import shutil
 import pydicom
 import pytest
 
+from medseg_pipelines.pacs.errors import NoRoomError, RefusedError
 from medseg_pipelines.pacs.settings import Limits
-from medseg_pipelines.pacs.spool import NoRoomError, Spool
-from medseg_pipelines.pacs.validate import RefusedError, instance_name
+from medseg_pipelines.pacs.spool import Spool
+from medseg_pipelines.pacs.validate import instance_name
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def send(spool, tmp_path):
         scratch = spool_.scratch()
         dataset.save_as(scratch)
         uid = fields.get("SOPInstanceUID", dataset.SOPInstanceUID)
-        return spool_.take(scratch, announced=uid)[0]
+        return spool_.add(scratch, announced=uid)[0]
 
     return handed
 
@@ -50,7 +51,7 @@ def test_a_series_is_a_folder_that_can_be_read(spool, send, series):
     from medseg.reading import read_scan
 
     assert {send(path) for path in paths(series)} == {"new"}
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert (row.objects, row.state) == (12, "receiving")
     assert read_scan(spool.folder(row.series)).grid.shape == (32, 24, 12)
     assert not [path for path in spool.incoming.iterdir() if path.suffix == ".part"]
@@ -62,7 +63,7 @@ def test_the_same_object_again_changes_nothing(spool, send, series):
     before = everything(spool.root / "series")
     assert send(first) == "known"
     assert everything(spool.root / "series") == before
-    assert spool.register.series()[0].generation == 1
+    assert spool.database.series()[0].generation == 1
 
 
 def test_a_file_that_was_spoilt_is_mended_by_the_next_copy(spool, send, series):
@@ -72,13 +73,13 @@ def test_a_file_that_was_spoilt_is_mended_by_the_next_copy(spool, send, series):
     file.write_bytes(whole[:-100])
     assert send(paths(series)[0]) == "known"
     assert file.read_bytes() == whole
-    assert list((spool.root / "apart").iterdir()) == []
+    assert list((spool.root / "conflicts").iterdir()) == []
 
 
 def test_an_edited_header_is_no_other_picture(spool, send, series):
     send(paths(series)[0])
     assert send(paths(series)[0], PatientName="Corrected^Name") == "edited"
-    assert spool.register.series()[0].apart == 0
+    assert spool.database.series()[0].conflicts == 0
 
 
 @pytest.mark.parametrize("change", [{"RescaleIntercept": "-1000"}, {"pixels": b"\1" * 1536}])
@@ -87,30 +88,30 @@ def test_another_picture_of_the_same_uid_is_kept_apart(spool, send, series, chan
     send(first)
     (kept,) = (spool.root / "series").glob("*/*.dcm")
     before = kept.read_bytes()
-    assert send(first, **change) == "apart"
+    assert send(first, **change) == "conflict"
     assert kept.read_bytes() == before
-    assert len(list((spool.root / "apart").glob("*/*.dcm"))) == 1
-    assert spool.register.series()[0].apart == 1
-    assert send(first, **change) == "apart"  # once more: still one
-    assert len(list((spool.root / "apart").glob("*/*.dcm"))) == 1
+    assert len(list((spool.root / "conflicts").glob("*/*.dcm"))) == 1
+    assert spool.database.series()[0].conflicts == 1
+    assert send(first, **change) == "conflict"  # once more: still one
+    assert len(list((spool.root / "conflicts").glob("*/*.dcm"))) == 1
 
 
 def test_a_late_slice_opens_the_series_again(spool, send, series):
     for path in paths(series)[:-1]:
         send(path)
-    (row,) = spool.register.series()
-    assert spool.register.settle(row, "done")
+    (row,) = spool.database.series()
+    assert spool.database.set_state(row, "done")
     send(paths(series)[-1])
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert (row.state, row.objects) == ("receiving", 12)
 
 
 def test_a_series_that_grew_while_it_was_segmented_is_not_done(spool, send, series):
     send(paths(series)[0])
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     send(paths(series)[1])
-    assert not spool.register.settle(row, "done")
-    assert spool.register.series()[0].state == "receiving"
+    assert not spool.database.set_state(row, "done")
+    assert spool.database.series()[0].state == "receiving"
 
 
 HOSTILE = ["../../etc/x", "/etc/passwd", "9" * 300, "1.2\0.3", "..", "C:\\x", "a\nb", "1.2/3"]
@@ -144,7 +145,7 @@ def test_what_is_not_taken(spool, send, series, fields, code):
     with pytest.raises(RefusedError) as caught:
         send(paths(series)[0], **fields)
     assert caught.value.code == code
-    assert spool.register.series() == []
+    assert spool.database.series() == []
     assert everything(spool.incoming) in ([], [".in-use"])
 
 
@@ -152,7 +153,7 @@ def test_an_object_that_is_not_the_one_announced(spool, series):
     scratch = spool.scratch()
     shutil.copyfile(paths(series)[0], scratch)
     with pytest.raises(RefusedError) as caught:
-        spool.take(scratch, announced="1.2.3")
+        spool.add(scratch, announced="1.2.3")
     assert caught.value.code == "NAME"
 
 
@@ -161,7 +162,7 @@ def test_a_truncated_object_is_refused(spool, series, cut):
     scratch = spool.scratch()
     scratch.write_bytes(paths(series)[0].read_bytes()[:cut])
     with pytest.raises(RefusedError):
-        spool.take(scratch, announced="1.2.3")
+        spool.add(scratch, announced="1.2.3")
     assert not scratch.exists()
 
 
@@ -171,7 +172,7 @@ def test_a_deflated_object_is_refused_unread(spool, series):
     scratch = spool.scratch()
     dataset.save_as(scratch)
     with pytest.raises(RefusedError):
-        spool.take(scratch, announced=dataset.SOPInstanceUID)
+        spool.add(scratch, announced=dataset.SOPInstanceUID)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_limits(tmp_path, send, series, limits, good):
         send(path, target=spool)
     with pytest.raises(NoRoomError):
         send(paths(series)[good], target=spool)
-    assert sum(row.objects for row in spool.register.series()) == good
+    assert sum(row.objects for row in spool.database.series()) == good
     if good:  # what is known already needs no room
         assert send(paths(series)[0], target=spool) == "known"
     spool.close()
@@ -205,9 +206,9 @@ def test_the_files_are_the_truth(spool, send, series):
     """A process may die between any two steps; the next one notes what is there."""
     for path in paths(series)[:4]:
         send(path)
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     files = sorted(spool.folder(row.series).iterdir())
-    with spool.register.changing() as connection:  # died before these two were noted
+    with spool.database.transaction() as connection:  # died before these two were noted
         for file in files[:2]:
             connection.execute("DELETE FROM objects WHERE instance = ?", (file.stem,))
     files[3].unlink()  # noted, but gone
@@ -216,7 +217,7 @@ def test_the_files_are_the_truth(spool, send, series):
     dead.mkdir()
     (dead / "a.part").write_bytes(b"half")
     assert spool.recover() == 2
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     assert row.objects == 3
     assert {path.stem for path in spool.folder(row.series).iterdir()} == {
         path.stem for path in files[:3]
@@ -237,7 +238,7 @@ def test_what_another_process_is_receiving_is_left_alone(spool, tmp_path):
 def test_holds_looks_at_the_bytes(spool, send, series):
     dataset = pydicom.dcmread(paths(series)[0])
     send(paths(series)[0])
-    (row,) = spool.register.series()
+    (row,) = spool.database.series()
     name = instance_name(dataset.SOPInstanceUID)
     assert spool.holds(row.series, name)
     file = spool.folder(row.series) / f"{name}.dcm"
@@ -250,9 +251,9 @@ def test_holds_looks_at_the_bytes(spool, send, series):
 def test_one_process_works_on_a_spool(spool):
     from medseg.errors import InputError
 
-    lock = spool.alone()
+    lock = spool.lock()
     with pytest.raises(InputError, match="another"):
-        spool.alone()
+        spool.lock()
     lock.release()
 
 

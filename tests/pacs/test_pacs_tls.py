@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from medseg_pipelines.pacs.client import connected
-from medseg_pipelines.pacs.listener import Listener
-from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.client import connect
+from medseg_pipelines.pacs.errors import PeerError
+from medseg_pipelines.pacs.listener import listening
 from medseg_pipelines.pacs.settings import Allow, Own, Peer, Retry, Tls
 
 QUICK = Retry(attempts=1, timeout_s=2.0)
@@ -67,12 +67,10 @@ def ask(settings, spool_of, log):
         own = Own(port=0, tls=listener_tls)
         ours = settings(own=own, allow=Allow(ae_titles=("MEDSEG",)), retry=QUICK)
         spool = spool_of(ours)
-        with Listener(ours, spool, log) as listener:
-            peer = Peer(
-                name="peer", ae_title="MEDSEG", host="127.0.0.1", port=listener.port, tls=peer_tls
-            )
+        with listening(ours, spool, log) as port:
+            peer = Peer(name="peer", ae_title="MEDSEG", host="127.0.0.1", port=port, tls=peer_tls)
             try:
-                with connected(peer, ours, spool) as line:
+                with connect(peer, ours, spool) as line:
                     line.echo()
             except PeerError as error:
                 return error.code
@@ -135,7 +133,7 @@ def test_https(certificates, https, settings, spool_of, trusted, code):
     url = f"https://127.0.0.1:{https}/dicom-web"
     peer = Peer(name="peer", dicomweb=url, tls=certificates(trusted=trusted))
     ours = settings(peer, retry=QUICK)
-    with connected(peer, ours, spool_of(ours)) as line:
+    with connect(peer, ours, spool_of(ours)) as line:
         if not code:
             assert line.find({"Modality": "CT"}) == []
             return

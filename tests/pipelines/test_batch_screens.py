@@ -10,7 +10,14 @@ from batch_rows import found, row
 from batch_stand_ins import Clock
 from medseg.errors import Cancelled
 from medseg_pipelines.batch.events import Planned, Tally
-from medseg_pipelines.batch.reports.console import Bar, JsonLines, Lines, Pace, Quiet, watching
+from medseg_pipelines.batch.reports.console import (
+    JsonLinesView,
+    LogView,
+    Pace,
+    QuietView,
+    TerminalView,
+    view_of,
+)
 from medseg_pipelines.batch.reports.live_tables import Tables
 from medseg_pipelines.console import Console
 
@@ -37,7 +44,7 @@ def play(events, clock, *, cases=4, seconds=6.0):
             events.case_progress(one.case, stage, 1, 1)
         events.check()
         events.case_ended(one)
-    events.told("a worker died")
+    events.on_message("a worker died")
     events.finished(Tally(planned=PLAN, done=3, refused=1, codes={"GAP": 1}, left=4, seconds=24.0))
 
 
@@ -58,7 +65,7 @@ def test_the_pace_is_that_of_the_last_minutes():
 def test_a_log_has_the_plan_the_refusals_and_how_far_it_is():
     place, text = console()
     clock = Clock()
-    play(Lines(place, clock), clock)
+    play(LogView(place, clock), clock)
     lines = text.getvalue().splitlines()
     assert lines[0] == (
         "Scans:  12 found; 6 new, 2 left from before, 3 done already, 1 refused (1 RULE)"
@@ -76,7 +83,7 @@ def test_a_log_has_the_plan_the_refusals_and_how_far_it_is():
 def test_a_terminal_has_a_bar_the_pace_and_the_case_in_hand():
     place, text = console(terminal=True)
     clock = Clock()
-    bar = Bar(place, clock)
+    bar = TerminalView(place, clock)
     with bar.live():
         bar.searching(3, 12)
         place.rich.print(bar.picture())
@@ -99,7 +106,7 @@ def test_a_terminal_has_a_bar_the_pace_and_the_case_in_hand():
 
 def test_many_cases_in_hand_are_not_all_named():
     place, text = console(terminal=True)
-    bar = Bar(place, Clock())
+    bar = TerminalView(place, Clock())
     bar.planned(PLAN)
     for number in range(20):
         bar.case_started(row(number).case, found(number))
@@ -110,7 +117,7 @@ def test_many_cases_in_hand_are_not_all_named():
 def test_json_lines_tell_all_events_one_in_a_line():
     place, text = console()
     clock = Clock()
-    play(JsonLines(place, clock), clock)
+    play(JsonLinesView(place, clock), clock)
     told = [json.loads(line) for line in text.getvalue().splitlines()]
     names = [one["event"] for one in told]
     assert names.count("case_ended") == 4
@@ -135,7 +142,7 @@ def test_json_lines_tell_all_events_one_in_a_line():
 def test_quiet_says_one_line():
     place, text = console()
     clock = Clock()
-    play(Quiet(place, clock), clock)
+    play(QuietView(place, clock), clock)
     assert text.getvalue().splitlines() == [
         "3 done, 1 refused, 0 failed, 4 left (1 GAP) in 24 s; 3 were done already"
     ]
@@ -144,15 +151,15 @@ def test_quiet_says_one_line():
 @pytest.mark.parametrize(
     ("view", "terminal", "kind"),
     [
-        ("quiet", True, Quiet),
-        ("json-lines", True, JsonLines),
-        ("auto", False, Lines),
-        ("auto", True, Bar),
+        ("quiet", True, QuietView),
+        ("json-lines", True, JsonLinesView),
+        ("auto", False, LogView),
+        ("auto", True, TerminalView),
     ],
 )
 def test_the_view_is_chosen_by_wish_and_terminal(view, terminal, kind):
     place, _ = console(terminal=terminal)
-    with watching(view, place) as events:
+    with view_of(view, place) as events:
         assert type(events) is kind
         place.stopping = True
         with pytest.raises(Cancelled):
@@ -161,7 +168,7 @@ def test_the_view_is_chosen_by_wish_and_terminal(view, terminal, kind):
 
 def test_what_waits_again_counts_as_nothing():
     place, _ = console()
-    lines = Lines(place, Clock())
+    lines = LogView(place, Clock())
     lines.planned(PLAN)
     lines.case_ended(row(1, "waiting", code="WORKER_DIED", message="it died"))
     lines.case_ended(row(1))
@@ -171,8 +178,8 @@ def test_what_waits_again_counts_as_nothing():
 def test_tables_pass_everything_on_and_write_nothing_without_a_ledger(tmp_path):
     place, text = console()
     clock = Clock()
-    tables = Tables(JsonLines(place, clock), tmp_path, ["batch"])
-    play(tables, clock)
-    tables.write()
+    tables = Tables(tmp_path, ["batch"])
+    play(JsonLinesView(place, clock, tables), clock)
+    assert tables.write() == ""
     assert len(text.getvalue().splitlines()) > 15
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from batch_rows import found
-from batch_stand_ins import Clock, World, failure, leases, refusal
+from batch_stand_ins import World, failure, leases, refusal
 from medseg.errors import InputError
 from medseg_pipelines.batch.reports.status import (
     explain_case,
@@ -27,19 +27,13 @@ def world(tmp_path):
     world = World.at(tmp_path / "out")
     with world.ledger() as ledger:
         world.queue(ledger).enqueue([(found(number), None) for number in range(5)])
-        settlement = world.settlement(ledger, attempts=1)
-        mine = leases(ledger, Clock())
-        rows = mine.take(_recipe(), 4)
-        settlement.settle(world.stage(rows[0]))
-        settlement.settle(refusal(rows[1]))
-        settlement.settle(failure(rows[2]))
+        committer = world.committer(ledger, attempts=1)
+        mine = leases(ledger)
+        rows = mine.take(4)
+        committer.settle(world.stage(rows[0]))
+        committer.settle(refusal(rows[1]))
+        committer.settle(failure(rows[2]))
     return world
-
-
-def _recipe():
-    from batch_stand_ins import RECIPE
-
-    return RECIPE
 
 
 def said(show, world, *arguments, **options):

@@ -12,14 +12,12 @@ from pyarrow import parquet
 from batch_rows import BEGAN, found, row
 from batch_stand_ins import World
 from medseg.errors import WriteError
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.reports import live_tables
 from medseg_pipelines.batch.reports import report as report_module
-from medseg_pipelines.batch.reports.cases import AllCases
 from medseg_pipelines.batch.reports.live_tables import Debounced, Tables
-from medseg_pipelines.batch.reports.outliers import Volumes
 from medseg_pipelines.batch.reports.report import write_report
-from medseg_pipelines.batch.reports.statistics import MOST_ROWS
+from medseg_pipelines.batch.reports.statistics import MOST_ROWS, Volumes
 from medseg_pipelines.batch.reports.summary import FIXED, refreshed, utc, write_summary
 
 ROWS = [
@@ -125,14 +123,14 @@ def test_tables_are_left_alone_while_the_ledger_says_the_same(tmp_path, monkeypa
     monkeypatch.setattr(live_tables, "write_report", lambda *_: written.append(1))
     (tmp_path / "report.html").touch()
     for expected in (1, 1):
-        Tables(NullEvents(), tmp_path, ()).write()
+        Tables(tmp_path).write()
         assert len(written) == expected
     (tmp_path / "summary.csv").unlink()
-    Tables(NullEvents(), tmp_path, ()).write()
+    Tables(tmp_path).write()
     assert len(written) == 2
     with world.ledger() as ledger, ledger.writing() as db:
         db.execute("UPDATE cases SET state = 'failed' WHERE rowid = 2")
-    Tables(NullEvents(), tmp_path, ()).write()
+    Tables(tmp_path).write()
     assert len(written) == 3
     assert ",failed," in (tmp_path / "summary.csv").read_text()
 

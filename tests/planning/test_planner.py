@@ -125,7 +125,7 @@ def test_an_unknown_setting_of_a_part_is_refused():
         width: int = 3
 
     with pytest.raises(PlanError, match="witdh"):
-        settings_of(Component(name="x", settings={"witdh": 4}), Settings, room="networks")
+        settings_of(Component(name="x", settings={"witdh": 4}), Settings, package="networks")
 
 
 def test_the_fingerprint_measures_the_foreground_only():

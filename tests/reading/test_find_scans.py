@@ -9,10 +9,12 @@ import pytest
 import SimpleITK
 
 from dicom_phantom import CANARY, Series, random_stored
-from medseg.discovery import find_scans, survey
+from medseg.discovery import find_scans
 from medseg.discovery.inspection import inspect
+from medseg.discovery.scans import sources_below
 from medseg.errors import GeometryError, ReadError
 from medseg.reading import read_scan
+from medseg.runtime.progress import silent
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
 
@@ -80,9 +82,11 @@ def test_pictures_are_found_when_asked_for_and_named_when_not(tmp_path):
         picture = SimpleITK.GetImageFromArray(np.full((4, 5), 7, np.uint8))
         SimpleITK.WriteImage(picture, str(tmp_path / name))
     (tmp_path / "words.png").write_text("no picture")
-    found = survey(tmp_path, pictures=False)
-    assert [one.name for one in found.scans] == ["one"]
-    assert [path.name for path in found.skipped] == names
+    found, skipped = sources_below(
+        tmp_path, pictures=False, describe=lambda _: None, progress=silent
+    )
+    assert [source.name for source, _ in found] == ["one"]
+    assert [path.name for path in skipped] == names
     every = find_scans(tmp_path, pictures=True)
     assert [one.name for one in every] == ["a", "b", "c", "one"]
     assert [read_scan(one.path).grid.shape[2] for one in every[:3]] == [1, 1, 1]

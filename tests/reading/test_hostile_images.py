@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import resource
-import time
 
 import nibabel as nib
 import numpy as np
@@ -90,11 +89,11 @@ def test_quaternions_that_are_no_rotation(tmp_path, sform):
 
 def test_lying_dimensions(tmp_path):
     made = header((32767, 32767, 32767))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in ("a.nii", "a.nii.gz"):
-        start = time.process_time()
         with pytest.raises(ReadError):
             read_scan(write(tmp_path / name, made, numbers()))
-        assert time.process_time() - start < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
 def test_a_gzip_bomb(tmp_path):

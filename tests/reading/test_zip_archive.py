@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from dicom_phantom import Series, random_stored
-from medseg.discovery import find_scans, survey
+from medseg.discovery import find_scans
 from medseg.discovery.inspection import inspect
+from medseg.discovery.scans import sources_below
 from medseg.errors import InputError, ReadError, SelectionError
 from medseg.reading import Policies, read_scan
+from medseg.runtime.progress import silent
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +106,11 @@ def test_archives_that_are_damaged_or_of_other_things_are_named(tmp_path, archiv
     path, *_ = archive
     path.write_bytes(path.read_bytes()[:2000])
     other = packed(path.with_name("notes.zip"), [("notes.txt", b"words")])
-    found = survey(path.parent, pictures=False)
-    assert found.skipped == (other,)
-    (damaged,) = found.scans
+    found, skipped = sources_below(
+        path.parent, pictures=False, describe=lambda _: None, progress=silent
+    )
+    assert skipped == [other]
+    ((damaged, _),) = found
     with pytest.raises(ReadError):
         read_scan(damaged.path)
     (report,) = inspect(path)

@@ -124,7 +124,7 @@ def test_a_check_tells_what_would_stop_or_spoil_a_training(tmp_path):
     root = write_toy(tmp_path / "toy", cases=3)
     fine = check_dataset(open_dataset(root))
     assert fine.trainable
-    assert fine.present("core") == 3
+    assert fine.case_count("core") == 3
     assert fine.cases[0].volumes_ml["core"] == pytest.approx(64 * 1.2**3 / 1000)
 
     import nibabel as nib
@@ -134,8 +134,8 @@ def test_a_check_tells_what_would_stop_or_spoil_a_training(tmp_path):
     nib.save(nib.Nifti1Image(labels[:-1], np.eye(4)), root / "labels/c2.nii.gz")
     found = check_dataset(open_dataset(root))
     assert not found.trainable
-    words = [finding.words for finding in found.findings]
-    assert "c2: " in words[0]
-    assert "grid" in words[0]
-    assert any("c1: its label map is empty" in one for one in words)
-    assert any("'core' is in one case only" in one for one in words)
+    messages = [finding.message for finding in found.findings]
+    assert "c2: " in messages[0]
+    assert "grid" in messages[0]
+    assert any("c1: its label map is empty" in message for message in messages)
+    assert any("'core' is in one case only" in message for message in messages)

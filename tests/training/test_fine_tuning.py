@@ -14,11 +14,9 @@ from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.fine_tuning import score_before
 from medseg.training.history import read_history
 from medseg.training.run_status import is_locked, run_status, stop_run
-from toy_dataset import write_toy, write_toy_regions
+from toy_dataset import TOY_PLAN, write_toy, write_toy_regions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-TINY = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3], [3, 3, 3]]}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +28,8 @@ def root(tmp_path_factory):
 def model(root, tmp_path_factory):
     """A model that has learnt the toy, with a licence."""
     run = tmp_path_factory.mktemp("runs") / "first"
-    options = TrainingOptions(
-        steps=40, validations=0, device="cpu", learning_rate=1e-2, settings=TINY
-    )
-    folder = train(open_dataset(root), run, options=options)
+    options = TrainingOptions(steps=80, validations=0, device="cpu", learning_rate=1e-2)
+    folder = train(open_dataset(root), run, options=options, plan=TOY_PLAN)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["card"] |= {"licence": "CC BY 4.0", "attribution": "Somebody", "modality": "MR"}
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -9,24 +9,17 @@ from msgspec import structs
 
 from medseg.errors import Cancelled, LabelError, PlanError
 from medseg.losses import IGNORE
-from medseg.planning import Component, Normalisation, Plan, read_plan, take_fingerprint
+from medseg.planning import Component, read_plan, take_fingerprint
 from medseg.preprocessing.augmentation import Augmentation
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices, prepare_case
 from medseg.training.sampling import draw_batch
 from medseg.volume import LabelTable
-from toy_dataset import toy_case
+from toy_dataset import TOY_PLAN, toy_case
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PLAN = Plan(
-    spacing_mm=(1.2, 1.2, 1.2),
-    channels=("MR",),
-    normalisation=(Normalisation(),),
-    patch=(16, 16, 16),
-    batch=4,
-    network=Component(name="unet"),
-)
+PLAN = structs.replace(TOY_PLAN, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +65,9 @@ def test_the_fingerprint_looks_at_structures_only(dataset):
 
 def test_prepared_labels_hold_the_mark(prepared):
     assert sorted(np.unique(prepared.labels)) == [0, 1, 2, IGNORE]
-    assert len(prepared.places) == 2
-    for index, places in enumerate(prepared.places, start=1):
-        assert (prepared.labels[tuple(places.T)] == index).all()
+    assert len(prepared.foreground_voxels) == 2
+    for index, voxels in enumerate(prepared.foreground_voxels, start=1):
+        assert (prepared.labels[tuple(voxels.T)] == index).all()
 
 
 def test_patches_keep_the_mark_and_are_background_outside_the_scan(prepared):
@@ -88,10 +81,8 @@ def test_patches_keep_the_mark_and_are_background_outside_the_scan(prepared):
 
 
 def test_a_run_trains_and_measures_on_what_was_judged(dataset, tmp_path):
-    small = {"features": [4, 8], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
-    plan = structs.replace(PLAN, network=Component(name="unet", settings=small))
     options = TrainingOptions(steps=2, validations=0, device="cpu")
-    train(dataset, tmp_path / "run", options=options, plan=plan)
+    train(dataset, tmp_path / "run", options=options, plan=PLAN)
     manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
     assert [label["name"] for label in manifest["labels"]["labels"]] == ["box", "core"]
     assert set(manifest["scores"]) == {"box", "core", "foreground"}

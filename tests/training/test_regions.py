@@ -14,31 +14,23 @@ from medseg.errors import Cancelled, InputError, LabelError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import build_loss, loss_choice
 from medseg.model_package import ModelPackage
-from medseg.planning import Component, Normalisation, Plan, read_plan
+from medseg.planning import Component, Normalisation, read_plan
 from medseg.runtime.device import choose_device
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
+from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
-from toy_dataset import toy_case, write_toy_regions
+from toy_dataset import TOY_PLAN, toy_case, write_toy_regions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BRATS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3}
-SMALL = {"features": [8, 16], "strides": [[1, 1, 1], [2, 2, 2]], "kernels": [[3, 3, 3]] * 2}
-PLAN = Plan(
-    spacing_mm=(1.2, 1.2, 1.2),
-    channels=("MR",),
-    normalisation=(Normalisation(),),
-    patch=(16, 16, 16),
-    batch=2,
-    network=Component(name="unet", settings=SMALL),
-    regions=((1, 2), (2,)),
-)
+PLAN = structs.replace(TOY_PLAN, regions=((1, 2), (2,)))
 
 
 def meaning(labels, order):
@@ -178,9 +170,9 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     assert manifest.plan == PLAN
     assert manifest.labels.names == ("whole without core", "core")
     assert set(manifest.scores) == {"whole", "core", "foreground"}
-    validate_quick = [row["dice"]["foreground"] for row in read_history(run) if "dice" in row]
-    assert len(validate_quick) == 3
-    assert validate_quick[0] < validate_quick[-1]
+    on_the_way = [row["dice"]["foreground"] for row in read_history(run) if "dice" in row]
+    assert len(on_the_way) == 3
+    assert on_the_way[0] < on_the_way[-1]
     assert manifest.scores["foreground"] > 0.9
     image, labels = toy_case(99)
     scan = Scan(image[None], Grid(image.shape, np.diag([1.2, 1.2, 1.2, 1])), "MR")
@@ -195,13 +187,14 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
         Predictor.load(folder, device="cpu", postprocessing=(Component(name="crf"),))
 
 
-def test_a_region_counts_with_all_that_lies_inside_it(dataset):
+def test_a_region_counts_with_all_that_lies_inside_it(dataset, tmp_path):
     class TruthWithoutCore:
-        def predict(self, scan):
+        def predict_prepared(self, image_CIJK, grid):
             _, labels = toy_case(0)
-            return LabelMap(np.minimum(labels, 1), scan.grid, dataset.labels)
+            return LabelMap(np.minimum(labels, 1), grid, dataset.labels)
 
-    scores = mean_dice(TruthWithoutCore(), dataset, dataset.cases[:1])
+    cases = prepare_held_out(dataset, dataset.cases[:1], PLAN, tmp_path)
+    scores = mean_dice(TruthWithoutCore(), cases, regions=dataset.regions)
     assert scores == {"whole": 1.0, "core": 0.0, "foreground": 0.5}
 
 
@@ -223,7 +216,8 @@ def test_steps_for_regions_are_chosen_on_held_out_cases(tmp_path):
     dataset = open_dataset(folder)
     plan = structs.replace(PLAN, normalisation=(Normalisation(scheme="none"),))
     predictor = Predictor(Threshold(), plan, dataset.labels, choose_device("cpu"))
-    choice = choose_postprocessing(predictor, dataset, dataset.cases)
+    cases = prepare_held_out(dataset, dataset.cases, plan, tmp_path / "cache")
+    choice = choose_postprocessing(predictor, cases, regions=dataset.regions)
     assert [step.name for step in choice.postprocessing] == ["components"]
     assert choice.postprocessing[0].settings == {"labels": [2]}
     assert choice.dice_without < 0.98

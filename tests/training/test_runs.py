@@ -5,34 +5,50 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from safetensors.torch import load_file, save_file
 
 from medseg.errors import Cancelled, InputError, MedsegError, ReadError
 from medseg.inference import Predictor
 from medseg.networks.encoders import EncoderSettings, build_encoder
+from medseg.planning import Component
+from medseg.planning.plan import encode
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.history import read_history
+from medseg.training.state import read_state
 from medseg.volume import Grid, Scan
-from toy_dataset import toy_case, write_toy
+from toy_dataset import TOY_PLAN, toy_case, write_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SCRIPT = """
-import sys
+OPTIONS = TrainingOptions(steps=24, validations=2, device="cpu", learning_rate=1e-2)
+KILLED = """
+import os, signal, sys
 from pathlib import Path
-import torch
+import msgspec, torch
 torch.set_num_threads(1)
-from medseg.training import TrainingOptions, open_dataset, train
-from medseg.training import trainer
-trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-options = TrainingOptions(steps=48, validations=2, device="cpu")
-train(open_dataset(sys.argv[1]), Path(sys.argv[2]), options=options, resume="resume" in sys.argv)
+from medseg.planning import read_plan
+from medseg.training import TrainingOptions, checkpoint, open_dataset, train, trainer
+trainer.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # after every step
+whole = checkpoint.save_file
+
+def save_or_die(tensors, path, metadata):
+    if msgspec.json.decode(metadata["state"])["step"] < 8:
+        return whole(tensors, path, metadata)
+    Path(path).write_bytes(b"half of a checkpoint")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.save_file = save_or_die
+_, folder, run, plan, options = sys.argv
+options = msgspec.json.decode(options, type=TrainingOptions)
+train(open_dataset(folder), Path(run), options=options, plan=read_plan(Path(plan)))
 """
 
 
@@ -44,7 +60,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def undisturbed(dataset, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train(dataset, run, options=TrainingOptions(steps=48, validations=2, device="cpu"))
+    train(dataset, run, options=OPTIONS, plan=TOY_PLAN)
     return run
 
 
@@ -52,15 +68,18 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "checkpoint.safetensors")
 
 
-def assert_same(one: Path, other: Path) -> None:
-    for name, value in weights(one).items():
-        torch.testing.assert_close(weights(other)[name], value, rtol=1e-4, atol=1e-5, msg=name)
-    losses = [[r["loss"] for r in read_history(run) if "loss" in r] for run in (one, other)]
+def assert_same(run: Path, other: Path) -> None:
+    others = weights(other)
+    for name, value in weights(run).items():
+        torch.testing.assert_close(others[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    losses = [[row["loss"] for row in read_history(r) if "loss" in row] for r in (run, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-def test_a_run_learns_measures_and_packs(undisturbed):
-    predictor = Predictor.load(undisturbed, device="cpu")
+def test_a_run_learns_measures_and_packs(dataset, tmp_path):
+    run = tmp_path / "run"
+    train(dataset, run, options=structs.replace(OPTIONS, steps=150), plan=TOY_PLAN)
+    predictor = Predictor.load(run, device="cpu")
     image, labels = toy_case(99)
     found = predictor.predict(
         Scan(image[None], Grid(image.shape, np.diag([1.2, 1.2, 1.2, 1])), "MR")
@@ -68,41 +87,51 @@ def test_a_run_learns_measures_and_packs(undisturbed):
     for value in (1, 2):
         mask, truth = found.values == value, labels == value
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
-    manifest = json.loads((undisturbed / "model" / "manifest.json").read_text())
+    manifest = json.loads((run / "model" / "manifest.json").read_text())
     assert manifest["scores"]["foreground"] > 0.8
     assert [label["name"] for label in manifest["labels"]["labels"]] == ["box", "core"]
-    assert list((undisturbed / "tensorboard").iterdir())
-    assert not list(undisturbed.rglob("*.pt")) + list(undisturbed.rglob("*.pkl"))
+    assert list((run / "tensorboard").iterdir())
+    assert not list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
+
+
+def stop_after(step):
+    """A progress that cancels a run after one of its steps."""
+
+    def progress(done, total, message):
+        if done == step and message.startswith("training"):
+            raise Cancelled("enough")
+
+    return progress
 
 
 def test_cancel_keeps_the_work_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
-    def stop_at_ten(done, total, message):
-        if done == 10 and message.startswith("training"):
-            raise Cancelled("enough")
-
-    run, options = tmp_path / "run", TrainingOptions(steps=48, validations=2, device="cpu")
+    run = tmp_path / "run"
     with pytest.raises(Cancelled):
-        train(dataset, run, options=options, progress=stop_at_ten)
+        train(dataset, run, options=OPTIONS, plan=TOY_PLAN, progress=stop_after(10))
     assert max(record["step"] for record in read_history(run)) == 10
-    train(dataset, run, options=options, resume=True)
+    train(dataset, run, options=OPTIONS, resume=True)
     assert_same(undisturbed, run)
 
 
 def test_dropout_resumes_where_it_stopped(dataset, tmp_path):
-    def stop_at_two(done, total, message):
-        if done == 2 and message.startswith("training"):
-            raise Cancelled("enough")
-
-    options = TrainingOptions(steps=4, validations=0, network="pspnet", device="cpu")
-    train(dataset, tmp_path / "whole", options=options)
+    settings = {
+        "encoder": {"width": 0.125, "output_stride": 8},
+        "bins": [1, 2],
+        "features": 16,
+        "auxiliary_features": 8,
+    }
+    plan = structs.replace(TOY_PLAN, network=Component(name="pspnet", settings=settings))
+    options = TrainingOptions(steps=4, validations=0, device="cpu")
+    train(dataset, tmp_path / "whole", options=options, plan=plan)
     with pytest.raises(Cancelled):
-        train(dataset, tmp_path / "run", options=options, progress=stop_at_two)
+        train(dataset, tmp_path / "run", options=options, plan=plan, progress=stop_after(2))
     train(dataset, tmp_path / "run", options=options, resume=True)
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_path):
-    encoder = build_encoder(EncoderSettings(), spatial_dims=3, in_channels=1)
+    settings = EncoderSettings(name="mobilenet_v3")
+    encoder = build_encoder(settings, spatial_dims=3, in_channels=1)
     weights = {name: torch.full_like(value, 0.01) for name, value in encoder.state_dict().items()}
     save_file(weights, tmp_path / "weights.safetensors")
 
@@ -113,23 +142,19 @@ def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_pat
     options = TrainingOptions(
         steps=1,
         validations=0,
-        network="deeplab",
         device="cpu",
         learning_rate=1e-9,
-        settings={"encoder.width": 1.0},
         pretrained=str(tmp_path / "weights.safetensors"),
     )
+    network = {"encoder": {"name": "mobilenet_v3"}, "features": [4] * 5}
+    plan = structs.replace(TOY_PLAN, network=Component(name="encoder_unet", settings=network))
     run = tmp_path / "run"
     with pytest.raises(Cancelled):
-        train(dataset, run, options=options, progress=stop_while_preparing)
+        train(dataset, run, options=options, plan=plan, progress=stop_while_preparing)
     train(dataset, run, options=options, resume=True)
-    found = [
-        value
-        for name, value in load_file(run / "model" / "weights.safetensors").items()
-        if "encoder.layer1.0.conv1" in name
-    ]
-    assert found
-    assert all(torch.allclose(value.float(), torch.tensor(0.01), atol=1e-4) for value in found)
+    trained = load_file(run / "model" / "weights.safetensors")
+    (first,) = (name for name in trained if name.endswith("features.0.0.weight"))
+    assert torch.allclose(trained[first].float(), torch.tensor(0.01), atol=1e-4)
 
 
 def test_a_model_is_packed_whatever_comes_of_the_postprocessing_search(
@@ -141,34 +166,55 @@ def test_a_model_is_packed_whatever_comes_of_the_postprocessing_search(
     monkeypatch.setattr("medseg.training.run.choose_postprocessing", fails)
     options = TrainingOptions(steps=1, validations=0, device="cpu", postprocess=True)
     with pytest.raises(MedsegError, match="no step"):
-        train(dataset, tmp_path / "run", options=options)
+        train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN)
     assert (tmp_path / "run" / "model" / "manifest.json").is_file()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a POSIX signal")
 def test_kill_nine_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
+    """A run that dies while the checkpoint of its eighth step is written."""
     run, folder = tmp_path / "run", dataset.cases[0].label.parents[1]
-    command = [sys.executable, "-c", SCRIPT, str(folder), str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while len(read_history(run)) < 8 and process.poll() is None:
-        assert time.monotonic() < deadline, "the run never got to step 8"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    (tmp_path / "plan.json").write_bytes(encode(TOY_PLAN))
+    arguments = (folder, run, tmp_path / "plan.json", encode(OPTIONS).decode())
+    process = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False)
+    assert process.returncode == -signal.SIGKILL
     assert not (run / "model").exists()
-    subprocess.run([*command, "resume"], check=True, stderr=subprocess.DEVNULL, timeout=240)
+    assert [row["step"] for row in read_history(run) if "loss" in row] == list(range(1, 9))
+    assert read_state(run / "checkpoint.safetensors").step == 7
+    train(dataset, run, options=OPTIONS, resume=True)
     assert_same(undisturbed, run)
     steps = [record["step"] for record in read_history(run) if "loss" in record]
-    assert steps == list(range(1, 49))
+    assert steps == list(range(1, 25))
 
 
-def test_minutes_set_the_number_of_steps(dataset, tmp_path):
-    options = TrainingOptions(minutes=0.1, validations=0, fold=None, device="cpu")
-    train(dataset, tmp_path / "run", options=options)
-    last = read_history(tmp_path / "run")[-1]
-    assert last["step"] > 6
-    assert last["seconds"] < 30
+@pytest.mark.parametrize(
+    ("minutes", "seconds_per_step", "steps"),
+    [(0.5, 1.0, 6 + 23), (10.0, 0.1, 50 + 5534), (0.01, 1.0, 7)],
+    ids=["slow", "quick", "hardly any"],
+)
+def test_minutes_set_the_number_of_steps(
+    dataset, tmp_path, monkeypatch, minutes, seconds_per_step, steps
+):
+    """Known after 50 steps, or after 6 where these take more than a 20th of the minutes.
+
+    The rest goes to 93 % into steps.
+    """
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("medseg.training.trainer.time", clock)
+
+    def tick(done, total, message):
+        if message.startswith("training"):
+            clock.now = done * seconds_per_step
+            if done > 50:
+                raise Cancelled("enough")
+
+    options = TrainingOptions(minutes=minutes, validations=0, fold=None, device="cpu")
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled) if steps > 50 else nullcontext():
+        train(dataset, run, options=options, plan=TOY_PLAN, progress=tick)
+    state = read_state(run / "checkpoint.safetensors")
+    assert state.total_steps == steps
+    assert state.step == min(steps, 51)
 
 
 def test_an_old_run_is_never_overwritten(dataset, undisturbed):
@@ -185,7 +231,7 @@ def test_two_processes_never_share_a_run(dataset, tmp_path):
 
     run, options = tmp_path / "run", TrainingOptions(steps=2, device="cpu")
     with pytest.raises(Cancelled):
-        train(dataset, run, options=options, progress=another)
+        train(dataset, run, options=options, plan=TOY_PLAN, progress=another)
 
 
 def test_nothing_to_resume(dataset, tmp_path):
@@ -209,8 +255,9 @@ def test_a_loss_that_is_not_a_number_stops_the_run(dataset, tmp_path, monkeypatc
     monkeypatch.setattr(
         trainer, "build_loss", lambda plan: lambda logits, labels: logits.sum() * torch.nan
     )
+    options = TrainingOptions(steps=2, device="cpu")
     with pytest.raises(MedsegError, match="became nan at step 1"):
-        train(dataset, tmp_path / "run", options=TrainingOptions(steps=2, device="cpu"))
+        train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN)
     assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
 
 

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medseg.volume.resampling import axis_weights, resample, resample_labels, shape_at, stretched
+from medseg.volume.resampling import (
+    axis_weights,
+    resample,
+    resample_labels,
+    resized,
+    shape_for_spacing,
+)
 from strategies import grids
 
 
@@ -35,7 +41,7 @@ def stretched_ramp(shape):
 
 @given(grids(), st.tuples(*[st.integers(1, 20)] * 3))
 def test_stretching_keeps_the_box(grid, shape):
-    after = stretched(grid, shape)
+    after = resized(grid, shape)
     for corner in (-0.5, None):
         edge = [-0.5] * 3 if corner else [n - 0.5 for n in grid.shape]
         same = [-0.5] * 3 if corner else [n - 0.5 for n in shape]
@@ -44,7 +50,7 @@ def test_stretching_keeps_the_box(grid, shape):
 
 @given(grids())
 def test_the_own_spacing_changes_nothing(grid):
-    assert shape_at(grid, grid.spacing_mm) == grid.shape
+    assert shape_for_spacing(grid, grid.spacing_mm) == grid.shape
 
 
 def test_labels_never_mix():

@@ -49,13 +49,13 @@ def test_what_the_system_says_becomes_one_sentence(tmp_path, number, code):
 
 
 def test_a_file_that_reads_back_otherwise_is_removed(tmp_path, monkeypatch):
-    real = nifti_writer._stored
+    real = nifti_writer._read_back
 
     def lying(*arguments, **options):
         voxels, affine = real(*arguments, **options)
         return voxels * 0, affine
 
-    monkeypatch.setattr(nifti_writer, "_stored", lying)
+    monkeypatch.setattr(nifti_writer, "_read_back", lying)
     with pytest.raises(WriteError, match="equal voxels") as caught:
         write_labels(LABELS, tmp_path / "a.nii.gz")
     assert caught.value.code == "SELF_CHECK"
@@ -63,13 +63,13 @@ def test_a_file_that_reads_back_otherwise_is_removed(tmp_path, monkeypatch):
 
 
 def test_a_file_that_lies_elsewhere_is_removed(tmp_path, monkeypatch):
-    real = nifti_writer._stored
+    real = nifti_writer._read_back
 
     def shifted(*arguments, **options):
         voxels, affine = real(*arguments, **options)
         return voxels, affine + np.eye(4, k=3) * 0.02
 
-    monkeypatch.setattr(nifti_writer, "_stored", shifted)
+    monkeypatch.setattr(nifti_writer, "_read_back", shifted)
     with pytest.raises(WriteError, match="same place"):
         write_labels(LABELS, tmp_path / "a.nii.gz")
     assert not list(tmp_path.iterdir())

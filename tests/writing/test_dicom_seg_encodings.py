@@ -50,7 +50,7 @@ MASS, ABNORMAL = (
 CODED = LabelTable(
     (
         Label(value=2, name="liver", color=(0, 0, 0), code=Code("10200004", "SCT", "Liver")),
-        Label.coded(7, "mass", (255, 255, 255), kind=ABNORMAL, what=MASS),
+        Label.coded(7, "mass", (255, 255, 255), category=ABNORMAL, type_code=MASS),
         Label(value=300, name="scar", color=(0, 0, 0), category=ABNORMAL),
     )
 )
@@ -76,9 +76,9 @@ def test_category_and_code_come_back(tmp_path, labels, name, encoding):
 
 def test_categories_of_former_editions_are_the_same():
     older = Code("91723000", "SCT", "Anatomical Structure")
-    assert Label.coded(1, "a", (0, 0, 0), kind=older, what=MASS).category is None
+    assert Label.coded(1, "a", (0, 0, 0), category=older, type_code=MASS).category is None
     srt = Code("T-D0050", "SRT", "Tissue")
-    assert Label.coded(1, "a", (0, 0, 0), kind=srt, what=srt) == Label(
+    assert Label.coded(1, "a", (0, 0, 0), category=srt, type_code=srt) == Label(
         value=1, name="a", color=(0, 0, 0)
     )
 

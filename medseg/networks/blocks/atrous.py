@@ -10,13 +10,13 @@ from medseg.networks.blocks.layers import Axes
 
 
 def atrous_block(
-    kit: ConvFactory, channels: int, width: int, *, dilation: Axes = (), separable: bool = False
+    factory: ConvFactory, channels: int, width: int, *, dilation: Axes = (), separable: bool = False
 ) -> nn.Sequential:
     """A 3-wide convolution with its norm and a ReLU.
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     channels, width : int
     dilation : tuple of int
         Of the kernel along each axis; empty means 1.
@@ -24,21 +24,23 @@ def atrous_block(
         Whether each channel is convolved by itself, and channels are mixed after it (Chollet,
         Xception, CVPR 2017).
     """
-    unit = (1,) * kit.spatial_dims
-    move = Stride(unit, dilation or unit)
+    unit = (1,) * factory.spatial_dims
+    stride = Stride(unit, dilation or unit)
     if not separable:
-        layers = [kit.conv(channels, width, 3, move)]
+        layers = [factory.conv(channels, width, 3, stride)]
     else:
         layers = [
-            kit.conv(channels, channels, 3, move, groups=channels),
-            kit.conv(channels, width, 1),
+            factory.conv(channels, channels, 3, stride, groups=channels),
+            factory.conv(channels, width, 1),
         ]
-    return nn.Sequential(*layers, kit.normalise(width), nn.ReLU(inplace=True))
+    return nn.Sequential(*layers, factory.normalise(width), nn.ReLU(inplace=True))
 
 
-def mixing_block(kit: ConvFactory, channels: int, width: int) -> nn.Sequential:
+def pointwise_block(factory: ConvFactory, channels: int, width: int) -> nn.Sequential:
     """A 1-wide convolution with its norm and a ReLU."""
-    return nn.Sequential(kit.conv(channels, width, 1), kit.normalise(width), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        factory.conv(channels, width, 1), factory.normalise(width), nn.ReLU(inplace=True)
+    )
 
 
 def pool_to(x_BCIJK: Tensor, cells: Axes) -> Tensor:

@@ -35,7 +35,7 @@ class AttentionGate(nn.Module):
         self.mode = "trilinear" if dims == 3 else "bilinear"
 
     def forward(self, skip_BCIJK: Tensor, gating_BCIJK: Tensor) -> Tensor:
-        both = torch.relu(self.of_skip(skip_BCIJK) + self.of_gating(gating_BCIJK))
-        weight = torch.sigmoid(self.weight(both))
+        joint = torch.relu(self.of_skip(skip_BCIJK) + self.of_gating(gating_BCIJK))
+        weight = torch.sigmoid(self.weight(joint))
         size = skip_BCIJK.shape[2:]
         return skip_BCIJK * nn.functional.interpolate(weight, size, mode=self.mode)

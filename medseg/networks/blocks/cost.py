@@ -25,16 +25,7 @@ class Cost(NamedTuple):
 
 
 def cost_of(network: nn.Module, *, channels: int, size: tuple[int, ...]) -> Cost:
-    """Count a network's parameters and the arithmetic for one image.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        On any device; its mode is left as it was.
-    channels : int
-    size : tuple of int
-        Voxels of the image along each axis.
-    """
+    """Count a network's parameters and the arithmetic for one image."""
     parameters = list(network.parameters())
     training = {module: module.training for module in network.modules()}
     network.eval()

@@ -1,4 +1,4 @@
-"""What every encoder is built from: channel counts, moving convolutions, norms for any map.
+"""What every encoder is built from: channel counts, strided and dilated convolutions, norms.
 
 Dilation follows the "à trous" rule to the letter (Holschneider et al. 1989; Chen et al., DeepLab,
 TPAMI 2018): the convolution that would have strided keeps the dilation of what it reads, and all
@@ -31,28 +31,28 @@ class Stride(NamedTuple):
 
 
 class Level(NamedTuple):
-    """The two moves within one level of an encoder.
+    """The two strides within one level of an encoder.
 
     Parameters
     ----------
-    enter : Stride
+    entry : Stride
         Of the one convolution or pool that steps into the level.
-    stay : Stride
+    inner : Stride
         Of every other one at the level's resolution.
     """
 
-    enter: Stride
-    stay: Stride
+    entry: Stride
+    inner: Stride
 
     @property
-    def asked(self) -> Axes:
+    def nominal_stride(self) -> Axes:
         """Step along each axis before the output stride turned any into a dilation."""
-        pairs = zip(self.enter.dilation, self.stay.dilation, self.enter.step, strict=True)
+        pairs = zip(self.entry.dilation, self.inner.dilation, self.entry.step, strict=True)
         return tuple(step * after // before for before, after, step in pairs)
 
 
 def levels_of(layout: Layout) -> list[Level]:
-    """The moves of all five levels."""
+    """The strides of all five levels."""
     unit = (1,) * layout.spatial_dims
     before = (unit, *layout.dilations[:-1])
     return [
@@ -90,19 +90,19 @@ class ConvFactory(NamedTuple):
         channels: int,
         width: int,
         kernel: int,
-        move: Stride | None = None,
+        stride: Stride | None = None,
         *,
         groups: int = 1,
         bias: bool = False,
     ) -> nn.Module:
         """A convolution, padded so that a map of n voxels becomes ``ceil(n / step)``."""
         unit = (1,) * self.spatial_dims
-        step, dilation = move or Stride(unit, unit)
+        step, dilation = stride or Stride(unit, unit)
         if kernel == 1:
             dilation = unit
-        padding = tuple(spread * (kernel // 2) for spread in dilation)
-        form: type[nn.Module] = nn.Conv3d if self.spatial_dims == 3 else nn.Conv2d
-        return form(
+        padding = tuple(n * (kernel // 2) for n in dilation)
+        conv_class: type[nn.Module] = nn.Conv3d if self.spatial_dims == 3 else nn.Conv2d
+        return conv_class(
             channels,
             width,
             kernel,
@@ -117,8 +117,8 @@ class ConvFactory(NamedTuple):
         """The norm, in the form that bears maps of a single voxel."""
         if self.norm == "instance":
             return InstanceNorm(channels)
-        form = VoxelBatchNorm3d if self.spatial_dims == 3 else VoxelBatchNorm2d
-        return form(channels, eps=self.eps, momentum=self.momentum)
+        norm_class = VoxelBatchNorm3d if self.spatial_dims == 3 else VoxelBatchNorm2d
+        return norm_class(channels, eps=self.eps, momentum=self.momentum)
 
 
 def multiple_of_8(count: float) -> int:
@@ -136,16 +136,16 @@ class VoxelBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of ``x_BCIJ`` that bears one value per channel; see `_by_running_statistics`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        lonely = self.training and input.numel() == input.shape[1]
-        return _by_running_statistics(self, input) if lonely else super().forward(input)
+        single_value = self.training and input.numel() == input.shape[1]
+        return _by_running_statistics(self, input) if single_value else super().forward(input)
 
 
 class VoxelBatchNorm3d(nn.BatchNorm3d):
     """Batch norm of ``x_BCIJK`` that bears one value per channel; see `_by_running_statistics`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        lonely = self.training and input.numel() == input.shape[1]
-        return _by_running_statistics(self, input) if lonely else super().forward(input)
+        single_value = self.training and input.numel() == input.shape[1]
+        return _by_running_statistics(self, input) if single_value else super().forward(input)
 
 
 def _by_running_statistics(norm: nn.BatchNorm2d | nn.BatchNorm3d, input: Tensor) -> Tensor:  # noqa: A002
@@ -176,11 +176,11 @@ class StepPool(nn.Module):
 
     def __init__(self, window: int, level: Level) -> None:
         super().__init__()
-        self.step, self.dilation = level.enter
-        self.window = tuple(window if step > 1 else 1 for step in level.asked)
+        self.step, self.dilation = level.entry
+        self.window = tuple(window if step > 1 else 1 for step in level.nominal_stride)
         self.pads: list[int] = []
-        for size, spread in zip(reversed(self.window), reversed(self.dilation), strict=True):
-            self.pads += [(size - 1) // 2 * spread, size // 2 * spread]
+        for size, dilation in zip(reversed(self.window), reversed(self.dilation), strict=True):
+            self.pads += [(size - 1) // 2 * dilation, size // 2 * dilation]
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         pool = nn.functional.max_pool3d if x_BCIJK.ndim == 5 else nn.functional.max_pool2d

@@ -15,14 +15,7 @@ Axes = tuple[int, ...]
 
 
 def conv_block(channels: int, width: int, kernel: Axes, stride: Axes) -> nn.Sequential:
-    """Convolution, instance norm, leaky ReLU (slope 0.01).
-
-    Parameters
-    ----------
-    channels, width : int
-    kernel, stride : tuple of int
-        One odd number, one step, for each spatial axis.
-    """
+    """Convolution, instance norm, leaky ReLU (slope 0.01)."""
     conv = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
     padding = tuple(n // 2 for n in kernel)
     return nn.Sequential(
@@ -51,8 +44,8 @@ def per_axis(strides: Iterable[Axes]) -> Axes:
 
 def crop(x_BCIJK: Tensor, size: Iterable[int]) -> Tensor:
     """The near corner of `size` voxels: undoes `pad_to_multiple`."""
-    for axis, wanted in enumerate(size, start=2):
-        x_BCIJK = x_BCIJK.narrow(axis, 0, wanted)
+    for axis, count in enumerate(size, start=2):
+        x_BCIJK = x_BCIJK.narrow(axis, 0, count)
     return x_BCIJK
 
 
@@ -66,13 +59,6 @@ def pad_to_multiple(x_BCIJK: Tensor, multiple: Axes) -> Tensor:
 
 def pad_to_nodes(x_BCIJK: Tensor, stride: Axes) -> Tensor:
     """Zero-pad the far end of each spatial axis up to ``n * stride + 1`` voxels.
-
-    Parameters
-    ----------
-    x_BCIJK : torch.Tensor
-        An image; ``x_BCIJ`` in 2-D.
-    stride : tuple of int
-        Total stride of an encoder along each axis.
 
     Returns
     -------

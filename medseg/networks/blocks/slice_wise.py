@@ -25,5 +25,5 @@ class SliceWise(nn.Module):
         logits = self.network(image_BCIJK.squeeze(self.axis))
         if isinstance(logits, list):
             return [level.unsqueeze(self.axis) for level in logits]
-        grown: Tensor = logits.unsqueeze(self.axis)
-        return grown
+        volume: Tensor = logits.unsqueeze(self.axis)
+        return volume

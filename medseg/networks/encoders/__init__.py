@@ -11,7 +11,7 @@ from medseg.networks.encoders.protocol import Encoder, Layout
 from medseg.planning.stages import Axes
 from medseg.runtime import registry
 
-ROOM = "medseg.networks.encoders"
+PACKAGE = "medseg.networks.encoders"
 LEVELS = 5
 
 
@@ -21,7 +21,7 @@ class EncoderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     Parameters
     ----------
     name : str
-        A file of this room.
+        A file of this package.
     width : float
         Factor on the published channel counts.
     strides : tuple of tuple of int
@@ -42,27 +42,20 @@ class EncoderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 def names() -> tuple[str, ...]:
     """Names of the encoders there are."""
-    return registry.names(ROOM)
+    return registry.names(PACKAGE)
 
 
 def build_encoder(settings: EncoderSettings, *, spatial_dims: int, in_channels: int) -> Encoder:
     """The encoder that `settings` ask for, freshly made (not yet initialised).
-
-    Parameters
-    ----------
-    settings : EncoderSettings
-    spatial_dims : int
-        2 or 3.
-    in_channels : int
 
     Raises
     ------
     PlanError
         When the name is unknown, or steps and output stride do not fit together.
     """
-    part = registry.load(ROOM, settings.name)
+    module = registry.load(PACKAGE, settings.name)
     layout = plan_layout(settings, spatial_dims=spatial_dims)
-    encoder: Encoder = part.build(
+    encoder: Encoder = module.build(
         layout, in_channels=in_channels, width=settings.width, norm=settings.norm
     )
     return encoder
@@ -84,27 +77,27 @@ def plan_layout(settings: EncoderSettings, *, spatial_dims: int) -> Layout:
         )
     if any(number not in (1, 2) for step in strides for number in step):
         raise PlanError(f"an encoder's strides are 1 or 2 along each axis, got {strides}")
-    most = settings.output_stride
-    if most is not None and (most < 1 or most & (most - 1)):
-        raise PlanError(f"output stride {most} is no power of two; use 4, 8, 16 or 32")
+    limit = settings.output_stride
+    if limit is not None and (limit < 1 or limit & (limit - 1)):
+        raise PlanError(f"output stride {limit} is no power of two; use 4, 8, 16 or 32")
     if settings.width <= 0:
         raise PlanError(f"the width of an encoder must be positive, got {settings.width:g}")
-    return _dilated(strides, most)
+    return _dilated(strides, limit)
 
 
-def _dilated(strides: tuple[Axes, ...], most: int | None) -> Layout:
+def _dilated(strides: tuple[Axes, ...], limit: int | None) -> Layout:
     """Turn every step that would pass the output stride into a dilation, axis by axis."""
-    reached = [1] * len(strides[0])
+    reduction = [1] * len(strides[0])
     dilation = [1] * len(strides[0])
     steps, dilations, reductions = [], [], []
     for stride in strides:
         step = list(stride)
         for axis, number in enumerate(stride):
-            if most is not None and reached[axis] * number > most:
+            if limit is not None and reduction[axis] * number > limit:
                 step[axis] = 1
                 dilation[axis] *= number
-            reached[axis] *= step[axis]
+            reduction[axis] *= step[axis]
         steps.append(tuple(step))
         dilations.append(tuple(dilation))
-        reductions.append(tuple(reached))
+        reductions.append(tuple(reduction))
     return Layout(tuple(steps), tuple(dilations), tuple(reductions))

@@ -21,10 +21,10 @@ class InvertedResidualConfig(NamedTuple):
     Parameters
     ----------
     level : int
-        Level it belongs to; the first cell of a level steps into it, except for level 0.
+        Level it belongs to; the first block of a level steps into it, except for level 0.
     kernel : int
-    into, hidden, out : int
-        Channels that come, that it works with, that it gives.
+    in_channels, expanded, out_channels : int
+        Channels of its input, between its convolutions, and of its output.
     activation : type
         Behind its first two convolutions.
     squeeze : bool
@@ -33,9 +33,9 @@ class InvertedResidualConfig(NamedTuple):
 
     level: int
     kernel: int
-    into: int
-    hidden: int
-    out: int
+    in_channels: int
+    expanded: int
+    out_channels: int
     activation: type[nn.Module]
     squeeze: bool = False
 
@@ -46,32 +46,24 @@ class FamilyStyle(NamedTuple):
     Parameters
     ----------
     name : str
-        Attribute under which torchvision keeps a cell's layers.
+        Attribute under which torchvision keeps a block's layers.
     flat : bool
         Whether the last convolution and its norm stand among the layers, or in a part of their own.
-    squeezed : callable
-        Channels within a squeeze, from those of the cell's input and of its hidden maps.
-    look, gate : type
+    squeeze_channels : callable
+        Channels within a squeeze, from those of the block's input and of its expanded maps.
+    squeeze_activation, gate_activation : type
         Activations behind the two convolutions of a squeeze.
     """
 
     name: str
     flat: bool = False
-    squeezed: Callable[[int, int], int] = max
-    look: type[nn.Module] = nn.ReLU
-    gate: type[nn.Module] = nn.Sigmoid
+    squeeze_channels: Callable[[int, int], int] = max
+    squeeze_activation: type[nn.Module] = nn.ReLU
+    gate_activation: type[nn.Module] = nn.Sigmoid
 
 
 class InvertedEncoder(Encoder):
-    """A chain of modules, each of one level.
-
-    Parameters
-    ----------
-    layout : Layout
-    parts : list of tuple of (int, torch.nn.Module)
-        Level and module, in order.
-    channels : tuple of int
-    """
+    """A chain of modules, each of one level."""
 
     def __init__(
         self, layout: Layout, parts: list[tuple[int, nn.Module]], channels: tuple[int, ...]
@@ -88,17 +80,7 @@ class InvertedEncoder(Encoder):
 
 
 class Inverted(nn.Module):
-    """The layers of a cell, with a shortcut where the shape is kept.
-
-    Parameters
-    ----------
-    name : str
-        Attribute under which the layers are kept.
-    layers : list of torch.nn.Module
-        From the input to what is added to it.
-    shortcut : bool
-        Whether the input is added.
-    """
+    """The layers of a block, with a shortcut where the shape is kept."""
 
     def __init__(self, name: str, layers: list[nn.Module], *, shortcut: bool) -> None:
         super().__init__()
@@ -112,22 +94,16 @@ class Inverted(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """Weigh the channels by a look at their means (Hu et al. 2018).
+    """Weigh the channels by their means (Hu et al. 2018)."""
 
-    Parameters
-    ----------
-    kit : ConvFactory
-    channels, squeezed : int
-        Channels of the map; channels between the two convolutions.
-    form : FamilyStyle
-    """
-
-    def __init__(self, kit: ConvFactory, channels: int, squeezed: int, form: FamilyStyle) -> None:
+    def __init__(
+        self, factory: ConvFactory, channels: int, squeezed: int, style: FamilyStyle
+    ) -> None:
         super().__init__()
-        self.fc1 = kit.conv(channels, squeezed, 1, bias=True)
-        self.fc2 = kit.conv(squeezed, channels, 1, bias=True)
-        self.activation = form.look()
-        self.scale_activation = form.gate()
+        self.fc1 = factory.conv(channels, squeezed, 1, bias=True)
+        self.fc2 = factory.conv(squeezed, channels, 1, bias=True)
+        self.activation = style.squeeze_activation()
+        self.scale_activation = style.gate_activation()
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         mean = x_BCIJK.mean(tuple(range(2, x_BCIJK.ndim)), keepdim=True)
@@ -136,91 +112,105 @@ class Squeeze(nn.Module):
 
 
 def inverted_encoder(
-    kit: ConvFactory,
+    factory: ConvFactory,
     layout: Layout,
-    cells: Sequence[InvertedResidualConfig],
+    configs: Sequence[InvertedResidualConfig],
     *,
-    form: FamilyStyle,
+    style: FamilyStyle,
     in_channels: int,
     last: tuple[int, type[nn.Module]],
 ) -> InvertedEncoder:
-    """Stem, one module for each cell, and a 1-wide convolution.
+    """Stem, one module for each block, and a 1-wide convolution.
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     layout : Layout
-    cells : sequence of InvertedResidualConfig
+    configs : sequence of InvertedResidualConfig
         In order.
-    form : FamilyStyle
+    style : FamilyStyle
     in_channels : int
     last : tuple of (int, type)
         Channels of the last convolution, and the activation behind the first and the last.
     """
-    first = stem(kit, layout, in_channels, cells[0].into, activation=last[1])
-    blocks = blocks_of(kit, layout, cells, form)
-    head = conv_norm(kit, kit.channels(cells[-1].out), kit.channels(last[0]), 1, last[1])
-    middle = [(cell.level, block) for cell, block in zip(cells, blocks, strict=True)]
+    first = stem(factory, layout, in_channels, configs[0].in_channels, activation=last[1])
+    blocks = blocks_of(factory, layout, configs, style)
+    head = conv_norm(
+        factory, factory.channels(configs[-1].out_channels), factory.channels(last[0]), 1, last[1]
+    )
+    middle = [(config.level, block) for config, block in zip(configs, blocks, strict=True)]
     parts = [(0, first), *middle, (4, head)]
-    return InvertedEncoder(layout, parts, channels_of(kit, cells, last[0]))
+    return InvertedEncoder(layout, parts, channels_of(factory, configs, last[0]))
 
 
 def stem(
-    kit: ConvFactory, layout: Layout, in_channels: int, width: int, *, activation: type[nn.Module]
+    factory: ConvFactory,
+    layout: Layout,
+    in_channels: int,
+    width: int,
+    *,
+    activation: type[nn.Module],
 ) -> nn.Sequential:
     """The 3-wide convolution that steps into level 0; `width` before the encoder's width."""
-    enter = levels_of(layout)[0].enter
-    return conv_norm(kit, in_channels, kit.channels(width), 3, activation, enter)
+    entry = levels_of(layout)[0].entry
+    return conv_norm(factory, in_channels, factory.channels(width), 3, activation, entry)
 
 
 def blocks_of(
-    kit: ConvFactory, layout: Layout, cells: Sequence[InvertedResidualConfig], form: FamilyStyle
+    factory: ConvFactory,
+    layout: Layout,
+    configs: Sequence[InvertedResidualConfig],
+    style: FamilyStyle,
 ) -> list[nn.Module]:
-    """One module for each cell; the first of each level but 0 steps."""
+    """One module for each block; the first of each level but 0 strides."""
     levels = levels_of(layout)
-    before = [0, *(cell.level for cell in cells)]
+    before = [0, *(config.level for config in configs)]
     blocks: list[nn.Module] = []
-    for cell, earlier in zip(cells, before, strict=False):
-        level = levels[cell.level]
-        move = level.stay if cell.level == earlier else level.enter
-        layers = _layers(kit, cell, move, form)
-        blocks.append(Inverted(form.name, layers, shortcut=cell.into == cell.out))
+    for config, earlier in zip(configs, before, strict=False):
+        level = levels[config.level]
+        stride = level.inner if config.level == earlier else level.entry
+        layers = _layers(factory, config, stride, style)
+        blocks.append(
+            Inverted(style.name, layers, shortcut=config.in_channels == config.out_channels)
+        )
     return blocks
 
 
 def channels_of(
-    kit: ConvFactory, cells: Sequence[InvertedResidualConfig], last: int
+    factory: ConvFactory, configs: Sequence[InvertedResidualConfig], last: int
 ) -> tuple[int, ...]:
-    """Channels of the five features: of the last cell of each level, then of the last layer."""
-    widths = {cell.level: kit.channels(cell.out) for cell in cells}
-    widths[4] = kit.channels(last)
+    """Channels of the five features: of the last block of each level, then of the last layer."""
+    widths = {config.level: factory.channels(config.out_channels) for config in configs}
+    widths[4] = factory.channels(last)
     return tuple(widths.values())
 
 
 def conv_norm(
-    kit: ConvFactory,
+    factory: ConvFactory,
     channels: int,
     width: int,
     kernel: int,
     activation: type[nn.Module] | None = None,
-    move: Stride | None = None,
+    stride: Stride | None = None,
 ) -> nn.Sequential:
     """Convolution, norm and, if any, activation."""
-    layers = [kit.conv(channels, width, kernel, move), kit.normalise(width)]
+    layers = [factory.conv(channels, width, kernel, stride), factory.normalise(width)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
 def _layers(
-    kit: ConvFactory, cell: InvertedResidualConfig, move: Stride, form: FamilyStyle
+    factory: ConvFactory, config: InvertedResidualConfig, stride: Stride, style: FamilyStyle
 ) -> list[nn.Module]:
     """Widen (where the paper does), convolve each channel, squeeze (if asked), narrow."""
-    into, hidden, out = (kit.channels(n) for n in (cell.into, cell.hidden, cell.out))
+    into = factory.channels(config.in_channels)
+    hidden = factory.channels(config.expanded)
+    out = factory.channels(config.out_channels)
     layers: list[nn.Module] = []
-    if cell.hidden != cell.into:
-        layers.append(conv_norm(kit, into, hidden, 1, cell.activation))
-    depthwise = kit.conv(hidden, hidden, cell.kernel, move, groups=hidden)
-    layers.append(nn.Sequential(depthwise, kit.normalise(hidden), cell.activation()))
-    if cell.squeeze:
-        layers.append(Squeeze(kit, hidden, form.squeezed(into, hidden), form))
-    narrow = conv_norm(kit, hidden, out, 1)
-    return [*layers, *narrow] if form.flat else [*layers, narrow]
+    if config.expanded != config.in_channels:
+        layers.append(conv_norm(factory, into, hidden, 1, config.activation))
+    depthwise = factory.conv(hidden, hidden, config.kernel, stride, groups=hidden)
+    layers.append(nn.Sequential(depthwise, factory.normalise(hidden), config.activation()))
+    if config.squeeze:
+        layers.append(Squeeze(factory, hidden, style.squeeze_channels(into, hidden), style))
+    narrow = conv_norm(factory, hidden, out, 1)
+    return [*layers, *narrow] if style.flat else [*layers, narrow]

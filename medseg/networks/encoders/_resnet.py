@@ -22,7 +22,7 @@ class ResNet(Encoder):
     ----------
     layout : Layout
         Steps and dilations; level 0 is the 7-wide stem, the pool steps into level 1.
-    kit : ConvFactory
+    factory : ConvFactory
     in_channels : int
     block : type
     depths : tuple of int
@@ -32,27 +32,27 @@ class ResNet(Encoder):
     def __init__(
         self,
         layout: Layout,
-        kit: ConvFactory,
+        factory: ConvFactory,
         *,
         in_channels: int,
         block: type[BasicBlock | Bottleneck],
         depths: tuple[int, ...],
     ) -> None:
-        widths = [kit.channels(published) for published in STAGES]
+        widths = [factory.channels(published) for published in STAGES]
         super().__init__((widths[0], *(block.expansion * width for width in widths)), layout)
         stem, *levels = levels_of(layout)
-        self.conv1 = kit.conv(in_channels, widths[0], 7, stem.enter)
-        self.bn1 = kit.normalise(widths[0])
+        self.conv1 = factory.conv(in_channels, widths[0], 7, stem.entry)
+        self.bn1 = factory.normalise(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = StepPool(3, levels[0])
-        pooled = Level(levels[0].stay, levels[0].stay)
+        pooled = Level(levels[0].inner, levels[0].inner)
         channels = widths[0]
         for number, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
             level = pooled if number == 1 else levels[number - 1]
-            moves = [level.enter] + [level.stay] * (depth - 1)
+            strides = [level.entry] + [level.inner] * (depth - 1)
             blocks = []
-            for move in moves:
-                blocks.append(block(kit, channels, width, Level(move, level.stay)))
+            for stride in strides:
+                blocks.append(block(factory, channels, width, Level(stride, level.inner)))
                 channels = block.expansion * width
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
 
@@ -71,23 +71,23 @@ class BasicBlock(nn.Module):
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     channels, width : int
         Channels in; channels out over the expansion.
     level : Level
-        Moves of the first and of the second convolution.
+        Strides of the first and of the second convolution.
     """
 
     expansion = 1
 
-    def __init__(self, kit: ConvFactory, channels: int, width: int, level: Level) -> None:
+    def __init__(self, factory: ConvFactory, channels: int, width: int, level: Level) -> None:
         super().__init__()
-        self.conv1 = kit.conv(channels, width, 3, level.enter)
-        self.bn1 = kit.normalise(width)
+        self.conv1 = factory.conv(channels, width, 3, level.entry)
+        self.bn1 = factory.normalise(width)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = kit.conv(width, width, 3, level.stay)
-        self.bn2 = kit.normalise(width)
-        self.downsample = _shortcut(kit, channels, width, level)
+        self.conv2 = factory.conv(width, width, 3, level.inner)
+        self.bn2 = factory.normalise(width)
+        self.downsample = _shortcut(factory, channels, width, level)
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x_BCIJK)))
@@ -100,25 +100,25 @@ class Bottleneck(nn.Module):
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     channels, width : int
         Channels in; channels out over the expansion.
     level : Level
-        Its ``enter`` is the move of the 3-wide convolution.
+        Its ``entry`` is the stride of the 3-wide convolution.
     """
 
     expansion = 4
 
-    def __init__(self, kit: ConvFactory, channels: int, width: int, level: Level) -> None:
+    def __init__(self, factory: ConvFactory, channels: int, width: int, level: Level) -> None:
         super().__init__()
-        self.conv1 = kit.conv(channels, width, 1)
-        self.bn1 = kit.normalise(width)
-        self.conv2 = kit.conv(width, width, 3, level.enter)
-        self.bn2 = kit.normalise(width)
-        self.conv3 = kit.conv(width, self.expansion * width, 1)
-        self.bn3 = kit.normalise(self.expansion * width)
+        self.conv1 = factory.conv(channels, width, 1)
+        self.bn1 = factory.normalise(width)
+        self.conv2 = factory.conv(width, width, 3, level.entry)
+        self.bn2 = factory.normalise(width)
+        self.conv3 = factory.conv(width, self.expansion * width, 1)
+        self.bn3 = factory.normalise(self.expansion * width)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(kit, channels, self.expansion * width, level)
+        self.downsample = _shortcut(factory, channels, self.expansion * width, level)
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x_BCIJK)))
@@ -127,8 +127,10 @@ class Bottleneck(nn.Module):
         return torch.relu_(y + (self.downsample(x_BCIJK) if self.downsample else x_BCIJK))
 
 
-def _shortcut(kit: ConvFactory, channels: int, width: int, level: Level) -> nn.Sequential | None:
+def _shortcut(
+    factory: ConvFactory, channels: int, width: int, level: Level
+) -> nn.Sequential | None:
     """A 1-wide convolution where the shape changes (or would, if not dilated); else None."""
-    if channels == width and set(level.asked) == {1}:
+    if channels == width and set(level.nominal_stride) == {1}:
         return None
-    return nn.Sequential(kit.conv(channels, width, 1, level.enter), kit.normalise(width))
+    return nn.Sequential(factory.conv(channels, width, 1, level.entry), factory.normalise(width))

@@ -34,29 +34,31 @@ FIRST, LAST = 32, 1280
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
     """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
-    kit = ConvFactory(layout.spatial_dims, width, norm)
-    form = FamilyStyle("block", squeezed=_squeezed, look=nn.SiLU)
-    cells = _cells()
-    blocks = iter(blocks_of(kit, layout, cells, form))
-    first = stem(kit, layout, in_channels, FIRST, activation=nn.SiLU)
+    factory = ConvFactory(layout.spatial_dims, width, norm)
+    style = FamilyStyle("block", squeeze_channels=_squeezed, squeeze_activation=nn.SiLU)
+    configs = _configs()
+    blocks = iter(blocks_of(factory, layout, configs, style))
+    first = stem(factory, layout, in_channels, FIRST, activation=nn.SiLU)
     parts: list[tuple[int, nn.Module]] = [(0, first)]
     for level, *_, count in STAGES:
         parts.append((level, nn.Sequential(*(next(blocks) for _ in range(count)))))
-    last = conv_norm(kit, kit.channels(cells[-1].out), kit.channels(LAST), 1, nn.SiLU)
-    return InvertedEncoder(layout, [*parts, (4, last)], channels_of(kit, cells, LAST))
+    last = conv_norm(
+        factory, factory.channels(configs[-1].out_channels), factory.channels(LAST), 1, nn.SiLU
+    )
+    return InvertedEncoder(layout, [*parts, (4, last)], channels_of(factory, configs, LAST))
 
 
-def _cells() -> list[InvertedResidualConfig]:
-    cells, into = [], FIRST
+def _configs() -> list[InvertedResidualConfig]:
+    configs, into = [], FIRST
     for level, expansion, kernel, out, count in STAGES:
         for _ in range(count):
-            cells.append(
+            configs.append(
                 InvertedResidualConfig(
                     level, kernel, into, expansion * into, out, nn.SiLU, squeeze=True
                 )
             )
             into = out
-    return cells
+    return configs
 
 
 def _squeezed(into: int, _hidden: int) -> int:

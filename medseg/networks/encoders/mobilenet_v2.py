@@ -30,17 +30,17 @@ ROWS = (
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
     """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
-    kit = ConvFactory(layout.spatial_dims, width, norm)
-    form = FamilyStyle("conv", flat=True)
+    factory = ConvFactory(layout.spatial_dims, width, norm)
+    style = FamilyStyle("conv", flat=True)
     return inverted_encoder(
-        kit, layout, _cells(), form=form, in_channels=in_channels, last=(1280, nn.ReLU6)
+        factory, layout, _configs(), style=style, in_channels=in_channels, last=(1280, nn.ReLU6)
     )
 
 
-def _cells() -> list[InvertedResidualConfig]:
-    cells, into = [], 32
+def _configs() -> list[InvertedResidualConfig]:
+    configs, into = [], 32
     for level, expansion, out, blocks in ROWS:
         for _ in range(blocks):
-            cells.append(InvertedResidualConfig(level, 3, into, expansion * into, out, nn.ReLU6))
+            configs.append(InvertedResidualConfig(level, 3, into, expansion * into, out, nn.ReLU6))
             into = out
-    return cells
+    return configs

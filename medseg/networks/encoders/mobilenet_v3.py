@@ -19,7 +19,7 @@ from medseg.networks.encoders.protocol import Layout
 RE, HS = nn.ReLU, nn.Hardswish
 
 # Table 1 of the paper.
-CELLS = (
+CONFIGS = (
     InvertedResidualConfig(0, 3, 16, 16, 16, RE),
     InvertedResidualConfig(1, 3, 16, 64, 24, RE),
     InvertedResidualConfig(1, 3, 24, 72, 24, RE),
@@ -40,9 +40,11 @@ CELLS = (
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> InvertedEncoder:
     """Make the encoder; see :class:`~medseg.networks.encoders._inverted.InvertedEncoder`."""
-    kit = ConvFactory(layout.spatial_dims, width, norm, eps=1e-3, momentum=0.01)
-    form = FamilyStyle("block", squeezed=_squeezed, gate=nn.Hardsigmoid)
-    return inverted_encoder(kit, layout, CELLS, form=form, in_channels=in_channels, last=(960, HS))
+    factory = ConvFactory(layout.spatial_dims, width, norm, eps=1e-3, momentum=0.01)
+    style = FamilyStyle("block", squeeze_channels=_squeezed, gate_activation=nn.Hardsigmoid)
+    return inverted_encoder(
+        factory, layout, CONFIGS, style=style, in_channels=in_channels, last=(960, HS)
+    )
 
 
 def _squeezed(_into: int, hidden: int) -> int:

@@ -9,5 +9,5 @@ from medseg.networks.encoders.protocol import Layout
 
 def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> ResNet:
     """Make the encoder; see :class:`~medseg.networks.encoders._resnet.ResNet`."""
-    kit = ConvFactory(layout.spatial_dims, width, norm)
-    return ResNet(layout, kit, in_channels=in_channels, block=BasicBlock, depths=(3, 4, 6, 3))
+    factory = ConvFactory(layout.spatial_dims, width, norm)
+    return ResNet(layout, factory, in_channels=in_channels, block=BasicBlock, depths=(3, 4, 6, 3))

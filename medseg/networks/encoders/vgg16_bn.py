@@ -16,26 +16,18 @@ BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 class VGG(Encoder):
-    """Convolutions with norms and ReLUs, five pools among them.
+    """Convolutions with norms and ReLUs, five pools among them."""
 
-    Parameters
-    ----------
-    layout : Layout
-        Steps and dilations of the pools.
-    kit : ConvFactory
-    in_channels : int
-    """
-
-    def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:
-        widths = [kit.channels(published) for _, published in BLOCKS]
+    def __init__(self, layout: Layout, factory: ConvFactory, *, in_channels: int) -> None:
+        widths = [factory.channels(published) for _, published in BLOCKS]
         super().__init__(tuple(widths), layout)
         layers: list[nn.Module] = []
         channels, unit = in_channels, (1,) * layout.spatial_dims
         for level, (count, _), width in zip(levels_of(layout), BLOCKS, widths, strict=True):
-            move = Stride(unit, level.enter.dilation)
+            stride = Stride(unit, level.entry.dilation)
             for _ in range(count):
-                conv = kit.conv(channels, width, 3, move, bias=True)
-                layers += [conv, kit.normalise(width), nn.ReLU(inplace=True)]
+                conv = factory.conv(channels, width, 3, stride, bias=True)
+                layers += [conv, factory.normalise(width), nn.ReLU(inplace=True)]
                 channels = width
             layers.append(StepPool(2, level))
         self.features = nn.Sequential(*layers)

@@ -23,29 +23,35 @@ class Xception(Encoder):
     ----------
     layout : Layout
         Steps and dilations; each level but 0 begins with the block that steps into it.
-    kit : ConvFactory
+    factory : ConvFactory
     in_channels : int
     """
 
-    def __init__(self, layout: Layout, kit: ConvFactory, *, in_channels: int) -> None:
-        a, b, c, d, e = widths = [kit.channels(published) for published in WIDTHS]
+    def __init__(self, layout: Layout, factory: ConvFactory, *, in_channels: int) -> None:
+        a, b, c, d, e = widths = [factory.channels(published) for published in WIDTHS]
         super().__init__(tuple(widths), layout)
         first, *entry, last = levels_of(layout)
-        narrow, exit_a, exit_b = (kit.channels(published) for published in (32, 1024, 1536))
-        rest = Level(entry[-1].stay, entry[-1].stay)
-        stem = [*_conv(kit, in_channels, narrow, first.enter), *_conv(kit, narrow, a, first.stay)]
-        middle = [Block(kit, (d, d, d, d), rest) for _ in range(MIDDLE)]
-        end = [Separable(kit, exit_a, exit_b, last.stay), Separable(kit, exit_b, exit_b, last.stay)]
+        narrow, exit_a, exit_b = (factory.channels(published) for published in (32, 1024, 1536))
+        unstrided = Level(entry[-1].inner, entry[-1].inner)
+        stem = [
+            *_conv(factory, in_channels, narrow, first.entry),
+            *_conv(factory, narrow, a, first.inner),
+        ]
+        middle = [Block(factory, (d, d, d, d), unstrided) for _ in range(MIDDLE)]
+        exit_flow = [
+            Separable(factory, exit_a, exit_b, last.inner),
+            Separable(factory, exit_b, exit_b, last.inner),
+        ]
         self.flows = nn.ModuleList(
             [
                 nn.Sequential(*stem),
-                Block(kit, (a, b, b, b), entry[0]),
-                Block(kit, (b, c, c, c), entry[1]),
-                nn.Sequential(Block(kit, (c, d, d, d), entry[2]), *middle),
+                Block(factory, (a, b, b, b), entry[0]),
+                Block(factory, (b, c, c, c), entry[1]),
+                nn.Sequential(Block(factory, (c, d, d, d), entry[2]), *middle),
                 nn.Sequential(
-                    Block(kit, (d, d, exit_a, exit_a), last),
-                    *end,
-                    Separable(kit, exit_b, e, last.stay),
+                    Block(factory, (d, d, exit_a, exit_a), last),
+                    *exit_flow,
+                    Separable(factory, exit_b, e, last.inner),
                 ),
             ]
         )
@@ -63,22 +69,28 @@ class Separable(nn.Sequential):
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     channels, width : int
-    move : Stride
+    stride : Stride
     linear : bool, default False
         Whether the last ReLU is left out.
     """
 
     def __init__(
-        self, kit: ConvFactory, channels: int, width: int, move: Stride, *, linear: bool = False
+        self,
+        factory: ConvFactory,
+        channels: int,
+        width: int,
+        stride: Stride,
+        *,
+        linear: bool = False,
     ) -> None:
         super().__init__(
-            kit.conv(channels, channels, 3, move, groups=channels),
-            kit.normalise(channels),
+            factory.conv(channels, channels, 3, stride, groups=channels),
+            factory.normalise(channels),
             nn.ReLU(inplace=True),
-            kit.conv(channels, width, 1),
-            kit.normalise(width),
+            factory.conv(channels, width, 1),
+            factory.normalise(width),
             *([] if linear else [nn.ReLU(inplace=True)]),
         )
 
@@ -88,25 +100,29 @@ class Block(nn.Module):
 
     Parameters
     ----------
-    kit : ConvFactory
+    factory : ConvFactory
     channels : tuple of int
         That come, and behind each of the three.
     level : Level
-        Its ``enter`` is the move of the third.
+        Its ``entry`` is the stride of the third.
     """
 
-    def __init__(self, kit: ConvFactory, channels: tuple[int, int, int, int], level: Level) -> None:
+    def __init__(
+        self, factory: ConvFactory, channels: tuple[int, int, int, int], level: Level
+    ) -> None:
         super().__init__()
-        at_rest = Stride((1,) * kit.spatial_dims, level.enter.dilation)
-        into, one, two, out = channels
+        unit_stride = Stride((1,) * factory.spatial_dims, level.entry.dilation)
+        into, first, second, out = channels
         self.convolutions = nn.Sequential(
             nn.ReLU(),
-            Separable(kit, into, one, at_rest),
-            Separable(kit, one, two, at_rest),
-            Separable(kit, two, out, level.enter, linear=True),
+            Separable(factory, into, first, unit_stride),
+            Separable(factory, first, second, unit_stride),
+            Separable(factory, second, out, level.entry, linear=True),
         )
-        changes = into != out or set(level.asked) != {1}
-        shortcut = [kit.conv(into, out, 1, level.enter), kit.normalise(out)] if changes else []
+        changes = into != out or set(level.nominal_stride) != {1}
+        shortcut = (
+            [factory.conv(into, out, 1, level.entry), factory.normalise(out)] if changes else []
+        )
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:
@@ -119,5 +135,9 @@ def build(layout: Layout, *, in_channels: int, width: float, norm: str) -> Xcept
     return Xception(layout, ConvFactory(layout.spatial_dims, width, norm), in_channels=in_channels)
 
 
-def _conv(kit: ConvFactory, channels: int, width: int, move: Stride) -> list[nn.Module]:
-    return [kit.conv(channels, width, 3, move), kit.normalise(width), nn.ReLU(inplace=True)]
+def _conv(factory: ConvFactory, channels: int, width: int, stride: Stride) -> list[nn.Module]:
+    return [
+        factory.conv(channels, width, 3, stride),
+        factory.normalise(width),
+        nn.ReLU(inplace=True),
+    ]

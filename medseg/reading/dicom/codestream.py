@@ -80,5 +80,5 @@ def _segments(fragment: bytes) -> Iterator[tuple[int, int]]:
         yield marker, at
         if marker == _START_OF_SCAN:
             return
-        long = marker not in _WITHOUT_LENGTH
-        at += 2 + (struct.unpack_from(">H", fragment, at + 2)[0] if long else 0)
+        has_length = marker not in _WITHOUT_LENGTH
+        at += 2 + (struct.unpack_from(">H", fragment, at + 2)[0] if has_length else 0)

@@ -1,7 +1,8 @@
 """Processes that decode compressed frames, started as soon as a header says that some will come.
 
-See docs/decisions for why: what a codec does with hostile bytes ends such a process and no other,
-and several of them decode at once. No process decodes for two series.
+Codecs are C code that reads bytes from strangers: what a crafted frame does to one ends such a
+process and not the reader, and several of them decode at once. No process decodes for two series
+(see docs/decisions).
 """
 
 from __future__ import annotations
@@ -68,18 +69,18 @@ class DecoderPool:
         """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_processes(), "medseg-decoding")
-            self._workers = _waiting.take()
+            self._workers = _warm_pool.take()
             self._free = list(self._workers)
         return self._pool.submit(self._decode, frame, options)
 
     def _decode(self, frame: bytes, options: Options) -> npt.NDArray[Any]:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or not worker.is_alive():
-            worker = self._own.worker = self._another(str(options["syntax"]))
+            worker = self._own.worker = self._next_worker(str(options["syntax"]))
         return worker.decode(frame, options)
 
-    def _another(self, syntax: str) -> _Worker:
-        """A worker that waits already, or a new one."""
+    def _next_worker(self, syntax: str) -> _Worker:
+        """A worker that was started ahead, or a new one."""
         with suppress(IndexError):
             while not (worker := self._free.pop()).is_alive():
                 continue
@@ -111,7 +112,7 @@ class _WarmPool:
 
     def start_one(self, syntax: str) -> None:
         """Start a worker where there are not as many as can work at once."""
-        with self._lock, suppress(OSError):  # then the crew tries again, and tells
+        with self._lock, suppress(OSError):  # then the pool tries again, and raises
             if len(self._workers) >= _processes():
                 return
             self._workers.append(_Worker(syntax))
@@ -125,18 +126,18 @@ class _WarmPool:
         with self._lock:
             if self._ending is not None:
                 self._ending.cancel()
-            taken, self._workers, self._ending = self._workers, [], None
-        return taken
+            workers, self._workers, self._ending = self._workers, [], None
+        return workers
 
     def end(self) -> None:
-        """End those that nobody took."""
+        """End those that no series has taken."""
         for worker in self.take():
             worker.end()
 
-    def forget(self) -> None:
-        """In a forked process: leave them to the one that started them."""
+    def abandon(self) -> None:
+        """In a forked process: leave them to the process that started them."""
         for worker in self._workers:
-            worker.forget()
+            worker.abandon()
         self._lock, self._workers, self._ending = threading.Lock(), [], None
 
 
@@ -151,7 +152,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env={**os.environ, **_ONE_THREAD},
         )
-        self._patience = _START_SECONDS
+        self._timeout_s = _START_SECONDS
         for pipe in (self._process.stdin, self._process.stdout):
             _widen(pipe)
 
@@ -159,41 +160,41 @@ class _Worker:
         return self._process.poll() is None
 
     def decode(self, frame: bytes, options: Options) -> npt.NDArray[Any]:
-        watch = threading.Timer(self._patience, self._process.kill)
-        watch.daemon = True
-        watch.start()
+        timer = threading.Timer(self._timeout_s, self._process.kill)
+        timer.daemon = True
+        timer.start()
         try:
-            head, content = self._ask(frame, json.dumps(dict(options)).encode())
+            reply, content = self._request(frame, json.dumps(dict(options)).encode())
         except (OSError, EOFError, struct.error, ValueError) as error:
             self._process.kill()
             self._process.wait()
             raise DecodingError("the decoder ended or took too long") from error
         finally:
-            watch.cancel()
-        self._patience = _FRAME_SECONDS
-        if "fault" in head:
-            raise DecodingError(head["fault"])
-        return np.frombuffer(content, head["dtype"]).reshape(head["shape"])
+            timer.cancel()
+        self._timeout_s = _FRAME_SECONDS
+        if "fault" in reply:
+            raise DecodingError(reply["fault"])
+        return np.frombuffer(content, reply["dtype"]).reshape(reply["shape"])
 
-    def _ask(self, frame: bytes, options: bytes) -> tuple[dict[str, Any], bytes]:
+    def _request(self, frame: bytes, options: bytes) -> tuple[dict[str, Any], bytes]:
         source, target = self._process.stdout, self._process.stdin
         assert source is not None
         assert target is not None
         target.write(struct.pack("<II", len(options), len(frame)) + options)
         target.write(frame)
         target.flush()
-        head = json.loads(source.read(struct.unpack("<I", source.read(4))[0]))
-        content = source.read(head["length"])
-        if len(content) != head["length"]:
+        reply = json.loads(source.read(struct.unpack("<I", source.read(4))[0]))
+        content = source.read(reply["length"])
+        if len(content) != reply["length"]:
             raise EOFError
-        return head, content
+        return reply, content
 
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
         self._close()
 
-    def forget(self) -> None:
+    def abandon(self) -> None:
         self._process.returncode = 0  # so that nothing waits for another's child
         self._close()
 
@@ -226,25 +227,20 @@ def _processes() -> int:
     return max(1, min(_MOST_WORKERS, cores))
 
 
-_waiting = _WarmPool()
-atexit.register(_waiting.end)
+_warm_pool = _WarmPool()
+atexit.register(_warm_pool.end)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_waiting.forget)
+    os.register_at_fork(after_in_child=_warm_pool.abandon)
 
 
 def prewarm(syntax: str) -> None:
     """Start one more process, up to those that work at once, for frames that will come soon.
 
     They end after some seconds without a series to decode.
-
-    Parameters
-    ----------
-    syntax : str
-        Transfer syntax of the frames.
     """
-    _waiting.start_one(syntax)
+    _warm_pool.start_one(syntax)
 
 
-def expect_none() -> None:
+def end_prewarmed() -> None:
     """End the processes that wait for frames."""
-    _waiting.end()
+    _warm_pool.end()

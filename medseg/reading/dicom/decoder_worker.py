@@ -1,10 +1,10 @@
-"""A process that decodes frames and nothing else; run as a script by `_decoding_crew`.
+"""A process that decodes frames and nothing else; run as a script by `decoder_pool`.
 
 It knows no patient: bytes of one frame come in, values go out. Its memory is limited, so that
 hostile bytes can end this process but not the one that reads the scan. It imports nothing of
 medseg, so that it starts quickly, and what it needs at once, while headers are still being read.
 
-    python _decoding_worker.py TRANSFER_SYNTAX
+    python decoder_worker.py TRANSFER_SYNTAX
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def _answer(target: BinaryIO, options: dict[str, Any], frame: bytes) -> None:
     try:
         grey = options["samples_per_pixel"] == 1 and options["bits_allocated"] in (8, 16)
         simple = grey and options["syntax"] == _RUN_LENGTHS
-        kind, shape, content = (_of_run_lengths if simple else _by_pydicom)(options, frame)
-        head = {"dtype": kind, "shape": shape, "length": len(content)}
-    except Exception as error:  # noqa: BLE001 - decoders raise of every kind; told to the reader
+        dtype, shape, content = (_of_run_lengths if simple else _by_pydicom)(options, frame)
+        head = {"dtype": dtype, "shape": shape, "length": len(content)}
+    except Exception as error:  # noqa: BLE001 - decoders raise of every kind; the reader gets it
         content, head = b"", {"fault": type(error).__name__, "length": 0}
     line = json.dumps(head).encode()
     target.write(struct.pack("<I", len(line)) + line)

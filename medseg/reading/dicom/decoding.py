@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 _Values = Callable[[], npt.NDArray[Any]]
 
 
-def expect_pixels(file: DicomFile) -> None:
-    """Start what decodes a file's pixels, where they are compressed, before they are read.
-
-    Parameters
-    ----------
-    file : DicomFile
-        Only its header is looked at.
-    """
-    with suppress(ValueError):  # what the header states is no transfer syntax; reading tells
+def prewarm_decoder(file: DicomFile) -> None:
+    """Start what decodes a file's pixels, where they are compressed, before they are read."""
+    with suppress(ValueError):  # what the header states is no transfer syntax; reading raises
         syntax = file.transfer_syntax
         if syntax.is_encapsulated:
             prewarm(str(syntax))
@@ -63,34 +57,38 @@ def stored_frames(
     ReadError
         When a frame cannot be decoded or has another size.
     """
-    with DecoderPool() as crew:
-        waiting: deque[tuple[PixelData, Frame, _Values]] = deque()
+    with DecoderPool() as pool:
+        pending: deque[tuple[PixelData, Frame, _Values]] = deque()
         for source, frame in items:
             with as_read_errors(frame.file.path):
-                waiting.append((source, frame, _begun(source, frame, shape, crew)))
-            while len(waiting) > crew.ahead:
-                yield _ended(*waiting.popleft(), shape)
-        while waiting:
-            yield _ended(*waiting.popleft(), shape)
+                pending.append((source, frame, _start(source, frame, shape, pool)))
+            while len(pending) > pool.ahead:
+                yield _finish(*pending.popleft(), shape)
+        while pending:
+            yield _finish(*pending.popleft(), shape)
 
 
-def _begun(source: PixelData, frame: Frame, shape: tuple[int, int], crew: DecoderPool) -> _Values:
+def _start(source: PixelData, frame: Frame, shape: tuple[int, int], pool: DecoderPool) -> _Values:
     """What gives the values of a frame; work elsewhere has begun."""
     if is_plain(source):
         return functools.partial(_plain_values, source, frame.number, shape)
     syntax = source.transfer_syntax
     if not syntax.is_encapsulated:
-        return functools.partial(_unpacked, source, frame.number)
+        return functools.partial(_by_pydicom, source, frame.number)
     fragment = source.fragments[frame.number]
     if stated_size(fragment) not in (None, shape):
         raise ValueError("the compressed image has another size than the header")
     options = {**_options(source.header), "syntax": syntax, "plugin": _plugin(syntax)}
-    values = crew.decode(fragment, options).result
+    values = pool.decode(fragment, options).result
     signed = near_lossless(fragment) if options.get("pixel_representation") else None
-    return functools.partial(_of_sure_sign, values, frame.file.path, *signed) if signed else values
+    return (
+        functools.partial(_with_checked_sign, values, frame.file.path, *signed)
+        if signed
+        else values
+    )
 
 
-def _of_sure_sign(values: _Values, path: Path, bits: int, near: int) -> npt.NDArray[Any]:
+def _with_checked_sign(values: _Values, path: Path, bits: int, near: int) -> npt.NDArray[Any]:
     """Signed values of a JPEG-LS frame that cannot have gone round the ends of their range.
 
     JPEG-LS knows no sign: the largest value and the smallest are neighbours in the middle of its
@@ -113,7 +111,7 @@ def _of_sure_sign(values: _Values, path: Path, bits: int, near: int) -> npt.NDAr
     return array
 
 
-def _ended(
+def _finish(
     source: PixelData, frame: Frame, values: _Values, shape: tuple[int, int]
 ) -> tuple[Dataset, npt.NDArray[Any]]:
     with as_read_errors(frame.file.path):
@@ -134,15 +132,17 @@ def _options(header: Dataset) -> dict[str, str | int]:
         "pixel_representation": "PixelRepresentation",
         "planar_configuration": "PlanarConfiguration",
     }
-    numbers = {key: as_numbers(header, word, 1) for key, word in keywords.items()}
-    options: dict[str, str | int] = {key: int(one[0]) for key, one in numbers.items() if one}
+    numbers = {key: as_numbers(header, keyword, 1) for key, keyword in keywords.items()}
+    options: dict[str, str | int] = {
+        key: int(values[0]) for key, values in numbers.items() if values
+    }
     options.setdefault("samples_per_pixel", 1)
     options["photometric_interpretation"] = as_text(header, "PhotometricInterpretation")
     options["number_of_frames"] = 1
     return options
 
 
-def _unpacked(source: PixelData, frame: int) -> npt.NDArray[Any]:
+def _by_pydicom(source: PixelData, frame: int) -> npt.NDArray[Any]:
     """Values of a frame, brought into order by pydicom in this process."""
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -174,10 +174,10 @@ def _plugin(syntax: Any) -> str:
 def _plain_values(source: PixelData, frame: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Uncompressed little-endian values of a frame, shape (J, I)."""
     sign = "i" if source.header.PixelRepresentation else "u"
-    kind = np.dtype(f"<{sign}{source.header.BitsAllocated // 8}")
+    dtype = np.dtype(f"<{sign}{source.header.BitsAllocated // 8}")
     count = shape[0] * shape[1]
-    start = frame * count * kind.itemsize
-    return np.frombuffer(source.pixels, kind, count, start).reshape(shape)
+    start = frame * count * dtype.itemsize
+    return np.frombuffer(source.pixels, dtype, count, start).reshape(shape)
 
 
 def _only_stored_bits(array: npt.NDArray[Any], header: Dataset) -> npt.NDArray[Any]:

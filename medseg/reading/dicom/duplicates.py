@@ -20,7 +20,7 @@ def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
 
     Returns
     -------
-    kept : list of Frame
+    unique : list of Frame
     notes : list of str
 
     Raises
@@ -29,21 +29,21 @@ def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
         Code ``DUPLICATE_UID`` when two files have one SOPInstanceUID and differ.
     """
     first: dict[tuple[str, int], Frame] = {}
-    kept, copies = [], 0
+    unique, copies = [], 0
     for frame in frames:
         key = (frame.file.instance_uid, frame.number)
-        twin = first.setdefault(key, frame) if key[0] else frame
-        if twin is frame:
-            kept.append(frame)
-        elif twin.position_mm == frame.position_mm and _same_pixels(twin, frame):
+        original = first.setdefault(key, frame) if key[0] else frame
+        if original is frame:
+            unique.append(frame)
+        elif original.position_mm == frame.position_mm and _same_pixels(original, frame):
             copies += 1
         else:
             raise GeometryError(
-                f"{twin.file.path.name} and {frame.file.path.name} have the same SOPInstanceUID but"
-                " differ; remove the wrong one",
+                f"{original.file.path.name} and {frame.file.path.name} have the same SOPInstanceUID"
+                " but differ; remove the wrong one",
                 code="DUPLICATE_UID",
             )
-    return kept, [f"{copies} copies of slices were left out"] if copies else []
+    return unique, [f"{copies} copies of slices were left out"] if copies else []
 
 
 def _same_pixels(first: Frame, second: Frame) -> bool:

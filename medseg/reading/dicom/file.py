@@ -19,12 +19,6 @@ _CHUNK = 1 << 18
 def dataset_of(path: Path, **options: Any) -> Dataset:
     """Parse a DICOM file with ``pydicom.dcmread``, safely.
 
-    Parameters
-    ----------
-    path : Path
-    **options
-        For ``pydicom.dcmread``.
-
     Raises
     ------
     ReadError
@@ -64,10 +58,10 @@ def check_inflated(deflated: bytes) -> None:
     deflated : bytes
         Without a zlib header, as in the deflated transfer syntax (DICOM PS3.5 A.5).
     """
-    inflating, grown, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, deflated
-    while rest and not inflating.eof:
-        grown += len(inflating.decompress(rest, _CHUNK))
-        rest = inflating.unconsumed_tail
+    inflating, grown, remaining = zlib.decompressobj(-zlib.MAX_WBITS), 0, deflated
+    while remaining and not inflating.eof:
+        grown += len(inflating.decompress(remaining, _CHUNK))
+        remaining = inflating.unconsumed_tail
         if grown > _MOST_INFLATED:
             raise ReadError(
                 f"a deflated file of {len(deflated)} bytes that grows beyond"

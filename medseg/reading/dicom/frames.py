@@ -83,7 +83,9 @@ def frames_of(file: DicomFile) -> list[Frame]:
     shared = next(iter(as_items(file.header, "SharedFunctionalGroupsSequence")), None)
     if len(groups) != file.count("NumberOfFrames", 1):
         return [Frame(file, 0, (), (), ())]
-    return [_grouped_frame(file, number, own, shared) for number, own in enumerate(groups)]
+    return [
+        _grouped_frame(file, number, per_frame, shared) for number, per_frame in enumerate(groups)
+    ]
 
 
 def _plain_frame(file: DicomFile) -> Frame:
@@ -97,20 +99,22 @@ def _plain_frame(file: DicomFile) -> Frame:
     )
 
 
-def _grouped_frame(file: DicomFile, number: int, own: Dataset, shared: Dataset | None) -> Frame:
+def _grouped_frame(
+    file: DicomFile, number: int, per_frame: Dataset, shared: Dataset | None
+) -> Frame:
     """A frame from its own functional groups, else the shared ones."""
-    item = _item_finder(own, shared)
+    item = _item_finder(per_frame, shared)
 
     def numbers(group: str, keyword: str, count: int) -> tuple[float, ...]:
-        found = item(group)
-        return as_numbers(found, keyword, count) if found is not None else ()
+        group_item = item(group)
+        return as_numbers(group_item, keyword, count) if group_item is not None else ()
 
     slope = numbers("PixelValueTransformationSequence", "RescaleSlope", 1)
     intercept = numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)
     marks = {
-        f"{group}.{keyword}": as_text(found, keyword)
+        f"{group}.{keyword}": as_text(group_item, keyword)
         for group, keyword in _GROUP_MARKS
-        if (found := item(group)) is not None
+        if (group_item := item(group)) is not None
     }
     return Frame(
         file,
@@ -123,11 +127,11 @@ def _grouped_frame(file: DicomFile, number: int, own: Dataset, shared: Dataset |
     )
 
 
-def _item_finder(own: Dataset, shared: Dataset | None) -> Callable[[str], Dataset | None]:
+def _item_finder(per_frame: Dataset, shared: Dataset | None) -> Callable[[str], Dataset | None]:
     """Look-up of a functional group's only item; a frame's own group wins over a shared one."""
 
     def item(group: str) -> Dataset | None:
-        for groups in (own, shared):
+        for groups in (per_frame, shared):
             items = as_items(groups, group) if groups is not None else ()
             if items:
                 return items[0]

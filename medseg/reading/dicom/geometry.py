@@ -65,13 +65,6 @@ def grid_of(frames: Sequence[Frame]) -> tuple[Grid, list[str]]:
 def check_corners(frames: Sequence[Frame], grid: Grid) -> None:
     """Compare the four corners of every slice with the slice's own header.
 
-    Parameters
-    ----------
-    frames : sequence of Frame
-        In K order.
-    grid : Grid
-        Where the loaded voxels are said to lie.
-
     Raises
     ------
     GeometryError
@@ -82,9 +75,9 @@ def check_corners(frames: Sequence[Frame], grid: Grid) -> None:
     DICOM PS3.3 C.7.6.2.1.1: P = IPP + row * spacing[1] * c + column * spacing[0] * r.
     """
     levels = np.arange(len(frames), dtype=np.float64)
-    apart = _apart_mm(frames, grid, levels, np.zeros((len(frames), 2)))
-    if apart.max() > _SELF_CHECK_MM:
-        raise _misplaced(int(apart.argmax()), apart)
+    errors_mm = _corner_errors_mm(frames, grid, levels, np.zeros((len(frames), 2)))
+    if errors_mm.max() > _SELF_CHECK_MM:
+        raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
 
 def check_repaired(
@@ -107,12 +100,12 @@ def check_repaired(
     GeometryError
         Code ``SELF_CHECK``, when a corner is more than 0.1 mm (or 1 % of the slice distance) off.
     """
-    apart = _apart_mm(frames, grid, levels, shifts)
-    if apart.max() > max(_SELF_CHECK_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
-        raise _misplaced(int(apart.argmax()), apart)
+    errors_mm = _corner_errors_mm(frames, grid, levels, shifts)
+    if errors_mm.max() > max(_SELF_CHECK_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
+        raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
 
-def _apart_mm(
+def _corner_errors_mm(
     frames: Sequence[Frame], grid: Grid, levels: FloatArray, shifts: FloatArray
 ) -> FloatArray:
     """Largest distance of a corner of each frame from its place on `grid`; shape (n,)."""
@@ -121,16 +114,16 @@ def _apart_mm(
     planes = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
     spacing = np.array([f.pixel_spacing_mm for f in frames])[:, ::-1]
     offsets = np.einsum("cd,nd,ndx->ncx", corners, spacing, planes)
-    truth = flip_lps_ras_points(_positions(frames)[:, None] + offsets)
+    expected = flip_lps_ras_points(_positions(frames)[:, None] + offsets)
     k = np.broadcast_to(levels[:, None, None], (len(frames), 4, 1))
     index = np.concatenate([corners + shifts[:, None], k], axis=2)
-    apart: FloatArray = np.linalg.norm(grid.to_world(index) - truth, axis=2).max(axis=1)
-    return apart
+    errors_mm: FloatArray = np.linalg.norm(grid.to_world(index) - expected, axis=2).max(axis=1)
+    return errors_mm
 
 
-def _misplaced(worst: int, apart: FloatArray) -> GeometryError:
+def _misplaced(worst: int, errors_mm: FloatArray) -> GeometryError:
     return GeometryError(
-        f"slice {worst + 1} of {len(apart)} would lie {apart.max():.2f} mm from where its"
+        f"slice {worst + 1} of {len(errors_mm)} would lie {errors_mm.max():.2f} mm from where its"
         " header says; the series is not one even stack",
         code="SELF_CHECK",
     )
@@ -173,12 +166,13 @@ def _even_step(frames: Sequence[Frame]) -> tuple[FloatArray, list[str]]:
     """The common step from slice to slice (LPS+ mm), or `GeometryError`."""
     positions, normal = _positions(frames), _normal(frames[0])
     count = len(frames)
+    # over all slices: one gap has the rounding of two headers' decimal strings in it
     step = (positions[-1] - positions[0]) / (count - 1)
     expected = positions[0] + np.arange(count)[:, None] * step
-    off = np.linalg.norm(positions - expected, axis=1)
+    deviation_mm = np.linalg.norm(positions - expected, axis=1)
     spacing = float(step @ normal)
-    if off.max() > max(_UNEVEN_MM, _UNEVEN_FRACTION * spacing):
-        raise _uneven(np.diff(positions @ normal), float(off.max()))
+    if deviation_mm.max() > max(_UNEVEN_MM, _UNEVEN_FRACTION * spacing):
+        raise _uneven(np.diff(positions @ normal), float(deviation_mm.max()))
     cosine = spacing / float(np.linalg.norm(step) * np.linalg.norm(normal))
     tilt = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
     if tilt <= _TILT_DEGREES:
@@ -188,23 +182,23 @@ def _even_step(frames: Sequence[Frame]) -> tuple[FloatArray, list[str]]:
 
 def _uneven(gaps: FloatArray, off_mm: float) -> GeometryError:
     """What is uneven: slices missing (gaps are whole multiples of the usual one) or irregular."""
-    usual = float(np.median(gaps))
-    widest = int(np.argmax(np.abs(gaps - usual)))
-    where = (
+    median_mm = float(np.median(gaps))
+    widest = int(np.argmax(np.abs(gaps - median_mm)))
+    gap = (
         f"slices {widest + 1} and {widest + 2} of {len(gaps) + 1} lie {gaps[widest]:.2f} mm apart"
-        f" where {usual:.2f} mm is usual"
+        f" where {median_mm:.2f} mm is usual"
     )
-    steps = np.round(gaps / usual)
-    tolerance = max(_UNEVEN_MM, 2 * _UNEVEN_FRACTION * usual)
-    if steps.max() > 1 and steps.min() >= 1 and np.abs(gaps - steps * usual).max() < tolerance:
+    steps = np.round(gaps / median_mm)
+    tolerance = max(_UNEVEN_MM, 2 * _UNEVEN_FRACTION * median_mm)
+    if steps.max() > 1 and steps.min() >= 1 and np.abs(gaps - steps * median_mm).max() < tolerance:
         missing = int((steps - 1).sum())
         return GeometryError(
-            f"{where}: {missing} slice(s) seem to be missing; export the whole series again,"
+            f"{gap}: {missing} slice(s) seem to be missing; export the whole series again,"
             " or allow --missing interpolate",
             code="MISSING_SLICE",
         )
     return GeometryError(
-        f"{where} (up to {off_mm:.2f} mm from an even stack): an unevenly spaced series cannot be"
+        f"{gap} (up to {off_mm:.2f} mm from an even stack): an unevenly spaced series cannot be"
         " read as one volume; export it with even spacing, or allow --irregular resample",
         code="IRREGULAR",
     )

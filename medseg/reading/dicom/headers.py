@@ -118,12 +118,12 @@ class DicomFile:
 
     @functools.cached_property
     def series_uid(self) -> str:
-        """SeriesInstanceUID, empty when blank; harmless to show and to compare."""
+        """SeriesInstanceUID, empty when blank; safe to show and to compare."""
         return sanitized(self.text("SeriesInstanceUID"))
 
     @functools.cached_property
     def instance_uid(self) -> str:
-        """SOPInstanceUID, empty when blank; harmless as well."""
+        """SOPInstanceUID, empty when blank; safe as well."""
         return sanitized(self.text("SOPInstanceUID"))
 
     @functools.cached_property
@@ -170,8 +170,8 @@ def as_text(dataset: Dataset, keyword: str) -> str:
     value = _value(dataset, keyword)
     if value is None or isinstance(value, str):
         return (value or "").strip("\0 ")
-    many = value if isinstance(value, Iterable) else (value,)
-    return "\\".join(str(one) for one in many)
+    items = value if isinstance(value, Iterable) else (value,)
+    return "\\".join(str(item) for item in items)
 
 
 def sanitized(text: str) -> str:
@@ -184,9 +184,9 @@ def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tupl
     value = _value(dataset, keyword)
     if value is None or value == "":
         return ()
-    many = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    items = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
     try:
-        numbers = tuple(float(one) for one in many)
+        numbers = tuple(float(item) for item in items)
     except (TypeError, ValueError, OverflowError):
         return ()
     finite = all(abs(number) < float("inf") for number in numbers)
@@ -196,8 +196,8 @@ def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tupl
 def _value(dataset: Dataset, keyword: str) -> Any:
     """A field's value; None when absent, or when its bytes cannot be what its type says."""
     try:
-        found = dataset.get(_tag(keyword))
-        value = None if found is None else found.value
+        element = dataset.get(_tag(keyword))
+        value = None if element is None else element.value
     except Exception:  # noqa: BLE001 - values are parsed late, and fail in every kind of way
         return None
     return value
@@ -212,9 +212,9 @@ def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 def find_images(
     folder: Path,
     progress: Progress,
-    seen: Callable[[DicomFile], None] = lambda _: None,
+    on_image: Callable[[DicomFile], None] = lambda _: None,
     *,
-    more: tuple[str, ...] = (),
+    extra_fields: tuple[str, ...] = (),
 ) -> tuple[list[DicomFile], dict[Path, ReadError]]:
     """Every DICOM image below `folder`, nested or not, whatever the files are called.
 
@@ -223,9 +223,9 @@ def find_images(
     folder : Path
         Where to look; each file's header is read once.
     progress : Progress
-    seen : callable, optional
+    on_image : callable, optional
         Called with each image as soon as its header is read.
-    more : tuple of str, optional
+    extra_fields : tuple of str, optional
         Further fields to read, by keyword.
 
     Returns
@@ -239,13 +239,13 @@ def find_images(
     images, faults = [], {}
     for done, path in enumerate(paths, start=1):
         try:
-            image = read_header(path, more)
+            image = read_header(path, extra_fields)
         except ReadError as error:
             faults[path] = error
         else:
             if image and not_a_scan(image) is None:
                 images.append(image)
-                seen(image)
+                on_image(image)
         progress(done, len(paths), "reading headers")
     return images, faults
 
@@ -265,14 +265,8 @@ def read_image(path: Path) -> DicomFile:
     return image
 
 
-def read_header(path: Path, more: tuple[str, ...] = ()) -> DicomFile | None:
+def read_header(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile | None:
     """The header of `path`; None when it is not DICOM or says it holds no image.
-
-    Parameters
-    ----------
-    path : Path
-    more : tuple of str, optional
-        Further fields to read, by keyword.
 
     Raises
     ------
@@ -281,33 +275,35 @@ def read_header(path: Path, more: tuple[str, ...] = ()) -> DicomFile | None:
     """
     from pydicom import dcmread
 
-    known = sniff(path)
-    if known == "stub":
+    kind = sniff(path)
+    if kind == "stub":
         raise _damaged(path, "it is empty or cut short")
-    if not known:
+    if not kind:
         return None
     try:
         with GuardedFile(path) as file:
-            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags(more))
+            header = dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=_tags(extra_fields)
+            )
             image = DicomFile(path, header, file.tell(), file.size)
     except ReadError as error:
         raise ReadError(f"{path.name} is {error}", code=error.code) from error
     except Exception as error:  # parsers raise of every kind on damaged bytes
-        if known == "guess":
+        if kind == "guess":
             return None
         raise _damaged(path, type(error).__name__) from error
     if image.count("Rows") > 0 and image.count("Columns") > 0:
         return image
     class_uid = _stated_class(image)
-    if known == "dicom" and _should_have_image(class_uid):
+    if kind == "dicom" and _should_have_image(class_uid):
         raise _damaged(path, "the header ends before the image")
     return image if class_uid in non_scans() else None  # kept when worth naming to the user
 
 
 @functools.cache
-def _tags(more: tuple[str, ...]) -> list[Any]:
-    """The fields as tags; pydicom would look each of them up for each file."""
-    return [_tag(keyword) for keyword in (*_FIELDS, *more)]
+def _tags(extra_fields: tuple[str, ...]) -> list[Any]:
+    """The fields as tags, cached: pydicom would look each of them up again for each file."""
+    return [_tag(keyword) for keyword in (*_FIELDS, *extra_fields)]
 
 
 @functools.cache
@@ -346,8 +342,8 @@ def sniff(path: Path) -> str:
         raise ReadError(f"{path.name} cannot be opened: {reason}") from error
     if start[128:] == b"DICM":
         return "dicom"
-    is_rest = len(start) < _FIRST_BYTES and start[:1] in (b"\x08", b"\x02")
-    if is_rest or (len(start) < 132 and not start[:128].strip(b"\0")):
+    is_remnant = len(start) < _FIRST_BYTES and start[:1] in (b"\x08", b"\x02")
+    if is_remnant or (len(start) < 132 and not start[:128].strip(b"\0")):
         return "stub" if _is_dicom_name(path) else ""
     if start[:2] not in _STARTS:
         return ""

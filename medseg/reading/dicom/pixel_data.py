@@ -58,7 +58,7 @@ class PixelData:
         )
 
 
-def encoded(file: DicomFile) -> PixelData:
+def pixel_data_of(file: DicomFile) -> PixelData:
     """The pixels of a file, still encoded, checked to be all there.
 
     Parameters
@@ -74,13 +74,13 @@ def encoded(file: DicomFile) -> PixelData:
     with as_read_errors(file.path):
         pixels = _plain_pixels(file) or _pixels_in_items(file)
         if pixels:
-            found = PixelData(file.header, pixels, file.transfer_syntax)
+            data = PixelData(file.header, pixels, file.transfer_syntax)
         else:
             fields = [*PIXEL_FIELDS, "PixelData"]
             dataset = dataset_of(file.path, force=True, specific_tags=fields)
-            found = PixelData(dataset, dataset.get("PixelData") or b"", transfer_syntax(dataset))
-        _check_length(found, file.path)
-        return found
+            data = PixelData(dataset, dataset.get("PixelData") or b"", transfer_syntax(dataset))
+        _check_length(data, file.path)
+        return data
 
 
 def is_plain(file: DicomFile | PixelData) -> bool:
@@ -108,8 +108,8 @@ def _plain_pixels(file: DicomFile) -> bytes | None:
         length = element[start:]
         if element[:4] != _PIXEL_DATA or length == _UNDEFINED:
             return None
-        left = max(file.path.stat().st_size - stream.tell(), 0)
-        return stream.read(min(int.from_bytes(length, "little"), left))
+        remaining = max(file.path.stat().st_size - stream.tell(), 0)
+        return stream.read(min(int.from_bytes(length, "little"), remaining))
 
 
 def _pixels_in_items(file: DicomFile) -> bytes | None:
@@ -138,15 +138,7 @@ def _pixels_in_items(file: DicomFile) -> bytes | None:
 def check_pixel_length(file: DicomFile) -> None:
     """Raise `ReadError` when a file's pixels cannot all be there, or nothing decodes them.
 
-    Parameters
-    ----------
-    file : DicomFile
-        Only its header and its size are looked at.
-
-    Raises
-    ------
-    ReadError
-        Code ``TRUNCATED`` or ``UNSUPPORTED``.
+    Only its header and size are looked at; the code is ``TRUNCATED`` or ``UNSUPPORTED``.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -161,9 +153,9 @@ def check_pixel_length(file: DicomFile) -> None:
                 code="UNSUPPORTED",
             ) from error
         element = 8 if syntax == _IMPLICIT else 12  # bytes of tag, type and length
-        there, expected = file.size - file.pixels_at - element, expected_bytes(file.header)
-        if file.pixels_at and is_plain(file) and there < expected:
-            raise _truncated(file.path, f"{max(there, 0)} of {expected} bytes of pixels are there")
+        stored, expected = file.size - file.pixels_at - element, expected_bytes(file.header)
+        if file.pixels_at and is_plain(file) and stored < expected:
+            raise _truncated(file.path, f"{max(stored, 0)} of {expected} bytes of pixels are there")
 
 
 def expected_bytes(header: Dataset) -> int:
@@ -199,7 +191,7 @@ def _truncated(path: Path, why: str) -> ReadError:
 
 @contextmanager
 def as_read_errors(path: Path) -> Iterator[None]:
-    """Turn what decoders raise into one `ReadError`; a file cut short is told as such.
+    """Turn what decoders raise into one `ReadError`; a file cut short gets a code of its own.
 
     Parameters
     ----------

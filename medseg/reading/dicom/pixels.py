@@ -13,7 +13,7 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
-from medseg.reading.dicom.pixel_data import PixelData, encoded
+from medseg.reading.dicom.pixel_data import PixelData, pixel_data_of
 from medseg.runtime.progress import Progress
 from medseg.volume.conventions import from_kji
 
@@ -27,12 +27,6 @@ def read_voxels(
     frames: Sequence[Frame], *, progress: Progress
 ) -> tuple[npt.NDArray[Any], list[str]]:
     """Decode and rescale frames into one array.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        In K order, all of one size.
-    progress : Progress
 
     Returns
     -------
@@ -52,7 +46,7 @@ def read_voxels(
         return _read_colour(frames, progress=progress)
     volume = _Volume(len(frames), frames[0].file.count("Rows"), frames[0].file.count("Columns"))
     padded = 0
-    with closing(stored_frames(with_files(frames), volume.shape)) as decoded:
+    with closing(stored_frames(with_pixel_data(frames), volume.shape)) as decoded:
         for k, (frame, (header, stored)) in enumerate(zip(frames, decoded, strict=True)):
             values = _rescaled(stored, header, frame)
             mask = _padding(stored, header)
@@ -70,7 +64,7 @@ def _read_colour(
     """Red, green and blue of colour frames, shape (3, I, J, K)."""
     shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
     planes = []
-    with closing(stored_frames(with_files(frames), shape)) as decoded:
+    with closing(stored_frames(with_pixel_data(frames), shape)) as decoded:
         for k, (_, stored) in enumerate(decoded):
             if stored.shape != (*shape, 3):
                 raise ReadError(
@@ -91,12 +85,12 @@ def _notes(frames: Sequence[Frame], padded: int) -> list[str]:
     return notes
 
 
-def with_files(frames: Iterable[Frame]) -> Iterator[tuple[PixelData, Frame]]:
+def with_pixel_data(frames: Iterable[Frame]) -> Iterator[tuple[PixelData, Frame]]:
     """Each frame with the pixels of its file, still encoded; a file is read once for all of it."""
     last: tuple[DicomFile, PixelData] | None = None
     for frame in frames:
         if last is None or last[0] is not frame.file:
-            last = frame.file, encoded(frame.file)
+            last = frame.file, pixel_data_of(frame.file)
         yield last[1], frame
 
 
@@ -171,24 +165,24 @@ def _rescaled(stored: npt.NDArray[Any], dataset: Dataset, frame: Frame) -> npt.N
         )
     if not (slope.is_integer() and intercept.is_integer()):
         return stored * slope + intercept
-    kind = _exact_kind(stored, int(slope), int(intercept))
-    values: Any = stored.astype(kind)
+    dtype = _exact_dtype(stored, int(slope), int(intercept))
+    values: Any = stored.astype(dtype)
     if slope != 1:
-        values *= kind(slope)
-    values += kind(intercept)
+        values *= dtype(slope)
+    values += dtype(intercept)
     return np.asarray(values)
 
 
-def _exact_kind(stored: npt.NDArray[Any], slope: int, intercept: int) -> type[Any]:
+def _exact_dtype(stored: npt.NDArray[Any], slope: int, intercept: int) -> type[Any]:
     """The smallest kind of number that holds every rescaled value and both factors.
 
     What goes beyond it on the way comes back: whole numbers of n bits are exact modulo 2 ** n.
     """
     ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
     largest = max(abs(number) for number in (*ends, slope, intercept))
-    for kind in (np.int16, np.int32, np.int64):
-        if largest <= np.iinfo(kind).max:
-            return kind
+    for dtype in (np.int16, np.int32, np.int64):
+        if largest <= np.iinfo(dtype).max:
+            return dtype
     return np.float64
 
 

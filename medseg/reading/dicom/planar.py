@@ -77,13 +77,13 @@ def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
     DICOM PS3.3 10.7.1.3 (pixel spacing calibration), C.8.5.5 (ultrasound regions).
     """
     spacing, note = _spacing(frame)
-    placed = replace(
+    plane_frame = replace(
         frame,
         position_mm=(0.0, 0.0, 0.0),
         orientation=_PLANE,
         pixel_spacing_mm=spacing or (1.0, 1.0),
     )
-    return placed, bool(spacing), [_NO_POSITION, note]
+    return plane_frame, bool(spacing), [_NO_POSITION, note]
 
 
 def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
@@ -114,7 +114,7 @@ def _of_ultrasound(frame: Frame) -> tuple[float, ...]:
     kind = as_numbers(regions[0], "RegionSpatialFormat", 1) or (_TWO_D,)
     if unit != [(_CENTIMETRES,)] * 2 or kind != (_TWO_D,) or not all(delta):
         return ()
-    return _positive(tuple(abs(one[0]) * 10 for one in delta))
+    return _positive(tuple(abs(values[0]) * 10 for values in delta))
 
 
 def _extent(frame: Frame) -> str:

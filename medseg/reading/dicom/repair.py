@@ -62,8 +62,8 @@ class Repair:
             above = min(int(np.searchsorted(self.levels, k)), len(self.levels) - 1)
             below = max(above - 1, 0)
             near, far = (self._plane(voxels, index, fill) for index in (below, above))
-            apart = max(self.levels[above] - self.levels[below], 1e-9)
-            out[..., k] = _blend(near, far, (k - self.levels[below]) / apart)
+            gap = max(self.levels[above] - self.levels[below], 1e-9)
+            out[..., k] = _blend(near, far, (k - self.levels[below]) / gap)
         return out
 
     def _plane(self, voxels: Array, index: int, fill: float) -> Array:
@@ -71,10 +71,10 @@ class Repair:
         plane = voxels[..., index]
         if np.abs(self.shifts[index]).max() < _SAME_PLACE:
             return plane
-        moved = np.asarray(plane, np.float64)
+        shifted = np.asarray(plane, np.float64)
         for axis, shift in zip((-2, -1), self.shifts[index], strict=True):
-            moved = _shifted(moved, axis, float(shift), fill)
-        return _as_type(moved, plane.dtype)
+            shifted = _shifted(shifted, axis, float(shift), fill)
+        return _as_type(shifted, plane.dtype)
 
 
 def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
@@ -95,8 +95,8 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
     """
     first, depths = frames[0], depths_mm(frames)
     depths = depths - depths[0]
-    usual = float(np.median(np.diff(depths)))
-    count = round(float(depths[-1]) / usual) + 1
+    median_gap = float(np.median(np.diff(depths)))
+    count = round(float(depths[-1]) / median_gap) + 1
     if not 2 <= count <= _MOST_GROWTH * len(frames):
         raise refusal
     positions = np.array([frame.position_mm for frame in frames])
@@ -115,11 +115,6 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
 def native_slices_of(frames: Sequence[Frame]) -> NativeSlices:
     """Where frames lie by their own headers, for results that must lie there too.
 
-    Parameters
-    ----------
-    frames : sequence of Frame
-        At least two, sorted along their normal.
-
     Returns
     -------
     NativeSlices
@@ -127,13 +122,13 @@ def native_slices_of(frames: Sequence[Frame]) -> NativeSlices:
     """
     depth = float(np.median(np.diff(depths_mm(frames))))
     return NativeSlices(
-        tuple(_own_grid(frame, depth) for frame in frames),
+        tuple(_frame_grid(frame, depth) for frame in frames),
         tuple(frame.file.path for frame in frames),
         tuple(frame.file.instance_uid for frame in frames),
     )
 
 
-def _own_grid(frame: Frame, depth_mm: float) -> Grid:
+def _frame_grid(frame: Frame, depth_mm: float) -> Grid:
     step = depth_mm * np.cross(frame.orientation[:3], frame.orientation[3:])
     affine = affine_from_dicom(frame.orientation, frame.pixel_spacing_mm, frame.position_mm, step)
     return Grid((frame.file.count("Columns"), frame.file.count("Rows"), 1), affine)
@@ -142,22 +137,22 @@ def _own_grid(frame: Frame, depth_mm: float) -> Grid:
 def _note(levels: FloatArray, gaps: FloatArray, count: int, code: str) -> str:
     """One sentence for the provenance."""
     if code == "MISSING_SLICE":
-        made = sorted(set(range(count)) - {int(level) for level in levels})
-        names = ", ".join(str(k + 1) for k in made)
-        return f"missing=interpolate: slices {names} of {count} were missing and are interpolated"
+        missing = sorted(set(range(count)) - {int(level) for level in levels})
+        listing = ", ".join(str(k + 1) for k in missing)
+        return f"missing=interpolate: slices {listing} of {count} were missing and are interpolated"
     return (
         f"irregular=resample: {len(levels)} slices {gaps.min():.2f} to {gaps.max():.2f} mm apart"
         f" are resampled to {count} even ones"
     )
 
 
-def _blend(near: Array, far: Array, share: float) -> Array:
-    if share < _SAME_PLACE / 2:
+def _blend(near: Array, far: Array, weight: float) -> Array:
+    if weight < _SAME_PLACE / 2:
         return near
-    if share > 1 - _SAME_PLACE / 2:
+    if weight > 1 - _SAME_PLACE / 2:
         return far
-    mixed = np.asarray(near, np.float64) * (1 - share) + np.asarray(far, np.float64) * share
-    return _as_type(mixed, near.dtype)
+    blended = np.asarray(near, np.float64) * (1 - weight) + np.asarray(far, np.float64) * weight
+    return _as_type(blended, near.dtype)
 
 
 def _as_type(values: Array, dtype: np.dtype[Any]) -> Array:
@@ -170,8 +165,8 @@ def _shifted(plane: Array, axis: int, shift: float, fill: float) -> Array:
     count = plane.shape[axis]
     source = np.arange(count) - shift
     low = np.floor(source).astype(int)
-    share = (source - low).reshape((-1, 1) if axis == -2 else (1, -1))
-    near, far = (np.take(plane, low + more, axis=axis, mode="clip") for more in (0, 1))
+    fraction = (source - low).reshape((-1, 1) if axis == -2 else (1, -1))
+    near, far = (np.take(plane, low + step, axis=axis, mode="clip") for step in (0, 1))
     outside = (source < -0.5) | (source > count - 0.5)
-    mixed = near * (1 - share) + far * share
-    return np.where(outside.reshape(share.shape), fill, mixed)
+    shifted = near * (1 - fraction) + far * fraction
+    return np.where(outside.reshape(fraction.shape), fill, shifted)

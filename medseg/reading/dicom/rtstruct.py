@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +16,7 @@ from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
 from medseg.reading.dicom.polygons import filled
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
+from medseg.reading.dicom.segment_labels import first_code, with_unique_names
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.error_context import in_file
@@ -91,11 +91,11 @@ def read_labels_by_choice(
         stack = _images(dataset, path.parent)
         if stack.grid is None:
             raise stack.refusal or ReadError("its images have no grid")
-        regions = _taken(regions, choice)
+        regions = _selected(regions, choice)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
-        values, more = _drawn(regions, stack.grid, choice.overlaps, cropped=False)
-        source = stack.provenance((*notes, *more), instance_uids=uids)
-        return LabelMap(values, stack.grid, _known(table, regions), source)
+        values, overlap_notes = _draw(regions, stack.grid, choice.overlaps, cropped=False)
+        source = stack.provenance((*notes, *overlap_notes), instance_uids=uids)
+        return LabelMap(values, stack.grid, _table_of(table, regions), source)
 
 
 def read_labels_on(
@@ -131,15 +131,15 @@ def read_labels_on(
     """
     with in_file(path):
         _, regions, notes = _load(path, table)
-        regions = _taken(regions, choice)
-        values, more = _drawn(regions, scan.grid, choice.overlaps, cropped=cropped)
-        old = scan.provenance
-        source = dataclasses.replace(old, notes=(*old.notes, *notes, *more))
-        return LabelMap(values, scan.grid, _known(table, regions), source)
+        regions = _selected(regions, choice)
+        values, overlap_notes = _draw(regions, scan.grid, choice.overlaps, cropped=cropped)
+        provenance = scan.provenance
+        source = dataclasses.replace(provenance, notes=(*provenance.notes, *notes, *overlap_notes))
+        return LabelMap(values, scan.grid, _table_of(table, regions), source)
 
 
 def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region], tuple[str, ...]]:
-    """The file, the regions that are wanted, and notes about contours that enclose nothing."""
+    """The file, its regions as far as `table` names them, and notes about open contours."""
     from pydicom import dcmread
 
     open_ones: Counter[str] = Counter()
@@ -156,29 +156,31 @@ def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region],
         f"{count} contour(s) that enclose nothing ({kind or 'of no kind'}) were left out"
         for kind, count in sorted(open_ones.items())
     ]
-    return dataset, _wanted(_unique(regions), table), tuple(notes)
+    labels = with_unique_names([region.label for region in regions])
+    regions = [_Region(labels[row], region.contours) for row, region in enumerate(regions)]
+    return dataset, _named_in(regions, table), tuple(notes)
 
 
 def _numbers(dataset: Dataset) -> dict[int, Dataset]:
     """ROIs by the value that stands for them: their number where all numbers can be values."""
     items = list(dataset.StructureSetROISequence)
     numbers = [int(item.ROINumber) for item in items]
-    fit = len(set(numbers)) == len(numbers) and all(1 <= one <= 65535 for one in numbers)
-    values = numbers if fit else range(1, len(items) + 1)
+    usable = len(set(numbers)) == len(numbers) and all(1 <= number <= 65535 for number in numbers)
+    values = numbers if usable else range(1, len(items) + 1)
     return dict(zip(values, items, strict=True))
 
 
 def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]) -> _Region:
     """One ROI with its contours; those that enclose nothing are counted in `open_ones`."""
     number = int(item.ROINumber)
-    drawn = [
-        one
-        for one in dataset.get("ROIContourSequence") or []
-        if int(one.ReferencedROINumber) == number
+    contour_items = [
+        entry
+        for entry in dataset.get("ROIContourSequence") or []
+        if int(entry.ReferencedROINumber) == number
     ]
-    color = next((as_numbers(one, "ROIDisplayColor", 3) for one in drawn), ())
+    color = next((as_numbers(entry, "ROIDisplayColor", 3) for entry in contour_items), ())
     rings = []
-    for contour in (one for roi in drawn for one in roi.get("ContourSequence") or []):
+    for contour in (entry for roi in contour_items for entry in roi.get("ContourSequence") or []):
         points = _points(contour)
         kind = as_text(contour, "ContourGeometricType")
         if kind in _CLOSED and len(points) >= 3:
@@ -209,7 +211,7 @@ def _points(contour: Dataset) -> FloatArray:
 def _color(numbers: tuple[float, ...], value: int) -> tuple[int, int, int]:
     if len(numbers) != 3:
         return default_color(value - 1)
-    red, green, blue = (min(255, max(0, int(one))) for one in numbers)
+    red, green, blue = (min(255, max(0, int(number))) for number in numbers)
     return red, green, blue
 
 
@@ -218,28 +220,12 @@ def _code(dataset: Dataset, number: int) -> Code | None:
     for item in dataset.get("RTROIObservationsSequence") or []:
         if as_numbers(item, "ReferencedROINumber") != (number,):
             continue
-        for code in item.get("RTROIIdentificationCodeSequence") or []:
-            words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-            return Code(*(as_text(code, word) for word in words))
+        if code := first_code(item, "RTROIIdentificationCodeSequence"):
+            return code
     return None
 
 
-def _unique(regions: Sequence[_Region]) -> list[_Region]:
-    """The regions, names that several share made unique by their values."""
-    times = Counter(region.label.name for region in regions)
-    return [
-        region
-        if times[region.label.name] == 1
-        else _Region(_numbered(region.label), region.contours)
-        for region in regions
-    ]
-
-
-def _numbered(label: Label) -> Label:
-    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
-
-
-def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
+def _named_in(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
     """The regions that `table` names, as its labels; all of them without a table."""
     if table is None:
         return regions
@@ -252,15 +238,15 @@ def _wanted(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
     return [_Region(label, by_name[label.name].contours) for label in table]
 
 
-def _taken(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:
-    """The regions that the user chose, in that order."""
+def _selected(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:
+    """The regions that the user selected, in that order."""
     by_value = {region.label.value: region for region in regions}
-    wanted = choice.numbers({value: region.label.name for value, region in by_value.items()})
-    return [by_value[value] for value in wanted]
+    numbers = choice.numbers({value: region.label.name for value, region in by_value.items()})
+    return [by_value[value] for value in numbers]
 
 
-def _known(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
-    """The table that was given, or that of the regions, in ascending order."""
+def _table_of(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
+    """`table`, or that of the regions, in ascending order."""
     labels = (region.label for region in regions)
     return table or LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
 
@@ -268,33 +254,33 @@ def _known(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
 def _images(dataset: Dataset, folder: Path) -> Stack:
     """The stack of images in `folder` that the structure set refers to most often."""
     files, _ = find_images(folder, silent)
-    wanted = _referenced(dataset)
+    uids = _referenced(dataset)
     counts = [
-        (sum(frame.file.instance_uid in wanted for frame in stack.frames), stack)
+        (sum(frame.file.instance_uid in uids for frame in stack.frames), stack)
         for stack in stacks_of(files)
     ]
-    most = max((count for count, _ in counts), default=0)
-    if not most:
+    best = max((count for count, _ in counts), default=0)
+    if not best:
         raise ReadError(
             "the images that it was drawn on are not in its folder; put it beside them, or give"
             " the scan",
             code="NO_IMAGES",
         )
-    return next(stack for count, stack in counts if count == most)
+    return next(stack for count, stack in counts if count == best)
 
 
 def _referenced(dataset: Dataset) -> set[str]:
     """SOPInstanceUIDs of the images, by any of the places where they may stand."""
     regions = dataset.get("ROIContourSequence") or []
-    holders = [one for region in regions for one in region.get("ContourSequence") or []]
+    parents = [contour for region in regions for contour in region.get("ContourSequence") or []]
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
         for study in frame.get("RTReferencedStudySequence") or []:
-            holders += study.get("RTReferencedSeriesSequence") or []
-    images = (image for holder in holders for image in holder.get("ContourImageSequence") or [])
+            parents += study.get("RTReferencedSeriesSequence") or []
+    images = (image for parent in parents for image in parent.get("ContourImageSequence") or [])
     return {as_text(image, "ReferencedSOPInstanceUID") for image in images} - {""}
 
 
-def _drawn(
+def _draw(
     regions: Sequence[_Region], grid: Grid, overlaps: Overlaps, *, cropped: bool
 ) -> tuple[npt.NDArray[Any], list[str]]:
     """Label values (I, J, K) of the regions, and notes about what did not fit."""
@@ -318,19 +304,19 @@ def _drawn(
             " slices that are missing",
             code="OUTSIDE_IMAGE",
         )
-    values, decided = canvas.finished()
+    values, overlap_notes = canvas.result()
     notes = [f"{outside} contour(s) beyond the scan's slices were left out"] if outside else []
-    return values, [*notes, *decided]
+    return values, [*notes, *overlap_notes]
 
 
 def _slice(index: FloatArray) -> int:
     """The K index that all points of a contour share."""
     k = round(float(index[:, 2].mean()))
-    off = float(np.abs(index[:, 2] - k).max())
-    if off > _OFF_SLICE:
+    distance = float(np.abs(index[:, 2] - k).max())
+    if distance > _OFF_SLICE:
         raise GeometryError(
-            f"a contour lies {off:.2f} slices away from the slice nearest to it; give the scan that"
-            " it was drawn on",
+            f"a contour lies {distance:.2f} slices away from the slice nearest to it; give the scan"
+            " that it was drawn on",
             code="OFF_SLICE",
         )
     return k

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +19,7 @@ from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_u
 from medseg.reading.dicom.pixel_data import PixelData
 from medseg.reading.dicom.seg_grid import grid_of_sparse
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
+from medseg.reading.dicom.segment_labels import first_code, with_unique_names
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _PROPERTIES = ("Category", "Type")
+_NO_CODE = Code("", "", "")
 
 
 def recognises(path: Path) -> bool:
@@ -75,29 +75,29 @@ def read_labels_by_choice(
         When there is no such segment; or as :func:`read_labels`.
     """
     with in_file(path):
-        dataset, labels = _opened(path)
+        dataset, labels = _load(path)
         notes = _notes(dataset)
         number_of = {label.value: number for number, label in labels.items()}
         if len(number_of) < len(labels):
             raise LabelError("several of its segments have one of the values; export it again")
-        values_wanted = choice.numbers({label.value: label.name for label in labels.values()})
-        wanted = [number_of[value] for value in values_wanted]
-        taken = [labels[number] for number in wanted]
-        own = LabelTable(tuple(sorted(taken, key=lambda label: label.value)))
-        value_of = {number: labels[number].value for number in wanted}
+        values_selected = choice.numbers({label.value: label.name for label in labels.values()})
+        numbers = [number_of[value] for value in values_selected]
+        selected = [labels[number] for number in numbers]
+        own_table = LabelTable(tuple(sorted(selected, key=lambda label: label.value)))
+        value_of = {number: labels[number].value for number in numbers}
         frames = frames_of(DicomFile(path, dataset))
         grid, slices = grid_of_sparse(frames)
-        canvas = SegmentCanvas(grid.shape[::-1], taken, choice.overlaps)
+        canvas = SegmentCanvas(grid.shape[::-1], selected, choice.overlaps)
         stored = _stored(dataset, frames)
         for frame, k, pixels in zip(frames, slices, stored, strict=True):
             canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
-        values, decided = canvas.finished()
-        uid, notes = as_text(dataset, "SeriesInstanceUID"), (*notes, *decided)
+        values, overlap_notes = canvas.result()
+        uid, notes = as_text(dataset, "SeriesInstanceUID"), (*notes, *overlap_notes)
         source = Provenance("dicom-seg", (path,), uid, notes=notes)
-        return LabelMap(from_kji(values), grid, table or own, source)
+        return LabelMap(from_kji(values), grid, table or own_table, source)
 
 
-def _opened(path: Path) -> tuple[Dataset, dict[int, Label]]:
+def _load(path: Path) -> tuple[Dataset, dict[int, Label]]:
     """The file, and the label of each segment by its number; background is left out."""
     try:
         dataset = dataset_of(path)
@@ -108,11 +108,9 @@ def _opened(path: Path) -> tuple[Dataset, dict[int, Label]]:
     labels = dict(numbered)
     if len(labels) < len(numbered):
         raise LabelError("several of its segments have one number; export it again")
-    times = Counter(label.name for label in labels.values())
+    named = with_unique_names(labels.values())
     return dataset, {
-        number: label if times[label.name] == 1 else _renamed(label)
-        for number, label in labels.items()
-        if label.value > 0
+        number: label for number, label in zip(labels, named, strict=True) if label.value > 0
     }
 
 
@@ -129,11 +127,15 @@ def _notes(dataset: Dataset) -> tuple[str, ...]:
 def _label(item: Dataset) -> tuple[int, Label]:
     """Segment number and label of an item of SegmentSequence."""
     number = int(item.SegmentNumber)
-    own = re.fullmatch(r"medseg label (\d+)", as_text(item, "TrackingID"))
-    value = int(own[1]) if own else number
+    match = re.fullmatch(r"medseg label (\d+)", as_text(item, "TrackingID"))
+    value = int(match[1]) if match else number
     name = as_text(item, "SegmentLabel") or f"segment {number}"
-    kind, what = (_code(item, f"SegmentedProperty{word}CodeSequence") for word in _PROPERTIES)
-    return number, Label.coded(value, name, _color(item, number), kind=kind, what=what)
+    category, type_code = (
+        first_code(item, f"SegmentedProperty{part}CodeSequence") or _NO_CODE for part in _PROPERTIES
+    )
+    return number, Label.coded(
+        value, name, _color(item, number), category=category, type_code=type_code
+    )
 
 
 def _color(item: Dataset, number: int) -> tuple[int, int, int]:
@@ -143,22 +145,9 @@ def _color(item: Dataset, number: int) -> tuple[int, int, int]:
         return default_color(number - 1)
     from highdicom.color import CIELabColor
 
-    l_star, a_star, b_star = (int(one) for one in stored)
+    l_star, a_star, b_star = (int(component) for component in stored)
     red, green, blue = CIELabColor.from_dicom_value((l_star, a_star, b_star)).to_rgb()
     return int(red), int(green), int(blue)
-
-
-def _code(item: Dataset, sequence: str) -> Code:
-    """The first code of a sequence; one without a value when there is none."""
-    words = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-    for one in item.get(sequence) or []:
-        return Code(*(as_text(one, word) for word in words))
-    return Code("", "", "")
-
-
-def _renamed(label: Label) -> Label:
-    """The label with its value in its name, which others share."""
-    return msgspec.structs.replace(label, name=f"{label.name} {label.value}")
 
 
 def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
@@ -168,7 +157,7 @@ def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[A
     if dataset.BitsAllocated == 1 and not syntax.is_encapsulated:
         return (_bits(dataset, frame, shape) for frame in frames)
     source = PixelData(dataset, dataset.PixelData, syntax)
-    return (stored for _, stored in stored_frames(((source, one) for one in frames), shape))
+    return (stored for _, stored in stored_frames(((source, item) for item in frames), shape))
 
 
 def _label_values(
@@ -179,9 +168,9 @@ def _label_values(
     if kind == "LABELMAP":
         lookup[list(value_of)] = list(value_of.values())
     else:
-        whole = as_numbers(dataset, "MaximumFractionalValue", 1) if kind == "FRACTIONAL" else ()
-        half = math.ceil(whole[0] / 2) if whole else 1
-        lookup[max(half, 1) :] = value_of.get(_segment_number(dataset, frame.number), 0)
+        maximum = as_numbers(dataset, "MaximumFractionalValue", 1) if kind == "FRACTIONAL" else ()
+        threshold = math.ceil(maximum[0] / 2) if maximum else 1
+        lookup[max(threshold, 1) :] = value_of.get(_segment_number(dataset, frame.number), 0)
     values: npt.NDArray[np.uint16] = lookup[stored]
     return values
 
@@ -217,8 +206,8 @@ def _check_gapless(dataset: Dataset, count: int) -> None:
 
 def _segment_number(dataset: Dataset, frame: int) -> int:
     """Which segment a frame of a binary SEG belongs to."""
-    own: Any = dataset.PerFrameFunctionalGroupsSequence[frame]
-    groups = (own, *(dataset.get("SharedFunctionalGroupsSequence") or []))
+    per_frame: Any = dataset.PerFrameFunctionalGroupsSequence[frame]
+    groups = (per_frame, *(dataset.get("SharedFunctionalGroupsSequence") or []))
     for group in groups:
         for item in group.get("SegmentIdentificationSequence") or []:
             return int(item.ReferencedSegmentNumber)

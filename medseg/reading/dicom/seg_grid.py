@@ -93,8 +93,8 @@ def _stated_depth(frame: Frame, *keywords: str) -> list[float]:
         header.PerFrameFunctionalGroupsSequence[frame.number],
     )
     items = [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
-    found = [as_numbers(item, key, 1) for key in keywords for item in items]
-    return [numbers[0] for numbers in found if numbers and numbers[0] > 0]
+    values = [as_numbers(item, key, 1) for key in keywords for item in items]
+    return [numbers[0] for numbers in values if numbers and numbers[0] > 0]
 
 
 def _single(frame: Frame) -> Grid:

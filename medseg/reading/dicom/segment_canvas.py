@@ -40,25 +40,25 @@ class SegmentCanvas:
         for strength, label in enumerate(weakest_first, start=1):
             self._strength[label.value] = strength
 
-    def draw(self, place: int | tuple[EllipsisType, int], values: npt.NDArray[np.uint16]) -> None:
+    def draw(self, index: int | tuple[EllipsisType, int], values: npt.NDArray[np.uint16]) -> None:
         """Put the labels of one plane into it.
 
         Parameters
         ----------
-        place : int or (Ellipsis, int)
+        index : int or (Ellipsis, int)
             Index of the plane, along the first or the last axis.
         values : ndarray of uint16
             Label values; 0 leaves what is there.
         """
-        plane = self._values[place]
-        twice = (values > 0) & (plane > 0) & (plane != values)
-        pairs = np.unique(np.sort([plane[twice], values[twice]], axis=0), axis=1)
+        plane = self._values[index]
+        contested = (values > 0) & (plane > 0) & (plane != values)
+        pairs = np.unique(np.sort([plane[contested], values[contested]], axis=0), axis=1)
         self._pairs |= set(zip(*pairs.tolist(), strict=True))
-        self._shared[place] |= twice
+        self._shared[index] |= contested
         stronger = self._strength[values] > self._strength[plane]
         plane[stronger] = values[stronger]
 
-    def finished(self) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    def result(self) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
         """The label map, and notes about overlaps that were decided.
 
         Returns
@@ -89,6 +89,9 @@ class SegmentCanvas:
     def _listed(self) -> str:
         """The pairs that overlap, by name."""
         pairs = sorted(self._pairs)
-        shown = [f"{self._names[one]} and {self._names[two]}" for one, two in pairs[:_MOST_PAIRS]]
-        rest = len(pairs) - len(shown)
-        return "; ".join(shown) + (f"; {rest} more pairs" if rest else "")
+        listed = [
+            f"{self._names[first]} and {self._names[second]}"
+            for first, second in pairs[:_MOST_PAIRS]
+        ]
+        rest = len(pairs) - len(listed)
+        return "; ".join(listed) + (f"; {rest} more pairs" if rest else "")

@@ -14,14 +14,6 @@ from medseg.reading.dicom.stacks import Stack
 def choose(stacks: Sequence[Stack], series: str | None, path: Path) -> tuple[Stack, list[str]]:
     """The stack to read.
 
-    Parameters
-    ----------
-    stacks : sequence of Stack
-    series : str or None
-        What the user asked for.
-    path : Path
-        Where they were found, for messages.
-
     Returns
     -------
     stack : Stack
@@ -41,7 +33,7 @@ def choose(stacks: Sequence[Stack], series: str | None, path: Path) -> tuple[Sta
             code="NO_IMAGES",
         )
     if series is not None:
-        return _asked_for(stacks, series.strip()), []
+        return _matching(stacks, series.strip()), []
     volumes = [stack for stack in stacks if not stack.is_picture] or list(stacks)
     if len(volumes) > 1:
         raise SelectionError(
@@ -52,19 +44,19 @@ def choose(stacks: Sequence[Stack], series: str | None, path: Path) -> tuple[Sta
     return volumes[0], [f"{others} other image(s) without a place were left out"] if others else []
 
 
-def _asked_for(stacks: Sequence[Stack], series: str) -> Stack:
+def _matching(stacks: Sequence[Stack], series: str) -> Stack:
     """The stack that `series` names: by number, by selector, or by the beginning of one."""
     if series.isdigit() and 1 <= int(series) <= len(stacks):
         return stacks[int(series) - 1]
     exact = [stack for stack in stacks if stack.selector == series]
-    same = [stack for stack in stacks if stack.series_uid == series]
-    begun = [stack for stack in stacks if series and stack.selector.startswith(series)]
-    found = exact or same or begun
-    if len(found) == 1:
-        return found[0]
-    fault = f"matches {len(found)} of the series" if found else "is none of the series"
+    of_series = [stack for stack in stacks if stack.series_uid == series]
+    by_prefix = [stack for stack in stacks if series and stack.selector.startswith(series)]
+    matches = exact or of_series or by_prefix
+    if len(matches) == 1:
+        return matches[0]
+    problem = f"matches {len(matches)} of the series" if matches else "is none of the series"
     raise SelectionError(
-        f"'{series}' {fault}; choose one with --series and its number or UID:" + _listing(stacks)
+        f"'{series}' {problem}; choose one with --series and its number or UID:" + _listing(stacks)
     )
 
 

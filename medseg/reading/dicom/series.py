@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import GeometryError, InputError, ReadError
-from medseg.reading.dicom.decoding import expect_pixels
+from medseg.reading.dicom.decoding import prewarm_decoder
 from medseg.reading.dicom.geometry import check_corners
 from medseg.reading.dicom.headers import DicomFile, find_images, read_header, read_image, sniff
 from medseg.reading.dicom.pixels import read_voxels
@@ -62,14 +62,6 @@ def read_by_policy(
 ) -> Scan:
     """Read as :func:`read` does, and repair what the user allows.
 
-    Parameters
-    ----------
-    path : Path
-    series : str or None
-    policies : Policies
-    progress : Progress
-        Called after each header and each slice.
-
     Returns
     -------
     Scan
@@ -77,7 +69,7 @@ def read_by_policy(
         the files, has those as ``provenance.native`` and names no instances of its own.
     """
     stack, notes = choose(list_stacks(path, progress=progress), series, path)
-    return _noted(read_stack(stack, policies=policies, progress=progress), notes)
+    return _with_notes(read_stack(stack, policies=policies, progress=progress), notes)
 
 
 def read_files(
@@ -107,21 +99,15 @@ def read_files(
     images = []
     for done, path in enumerate(sorted(paths), start=1):
         images.append(read_image(path))
-        expect_pixels(images[-1])
+        prewarm_decoder(images[-1])
         progress(done, len(paths), "reading headers")
-    where = paths[0].parent if paths else Path()
-    stack, notes = choose(stacks_of(images), series, where)
-    return _noted(read_stack(stack, policies=policies, progress=progress), notes)
+    folder = paths[0].parent if paths else Path()
+    stack, notes = choose(stacks_of(images), series, folder)
+    return _with_notes(read_stack(stack, policies=policies, progress=progress), notes)
 
 
 def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
     """Every stack of images below a folder, readable or not, without reading pixels.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Searched at any depth; a single DICOM file is listed too.
-    progress : Progress, optional
 
     Returns
     -------
@@ -135,15 +121,15 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     InputError
         When `folder` is one slice of several.
     """
-    place = Path(folder)
-    if place.is_dir():
-        images, faults = find_images(place, progress, seen=expect_pixels)
+    root = Path(folder)
+    if root.is_dir():
+        images, faults = find_images(root, progress, on_image=prewarm_decoder)
         for fault in faults.values():
             raise fault
         return stacks_of(images)
-    image = read_image(place)
+    image = read_image(root)
     if not image.is_multiframe:
-        _check_alone(image)
+        _check_single(image)
     return stacks_of([image])
 
 
@@ -174,11 +160,11 @@ def read_stack(stack: Stack, *, policies: Policies = REFUSE, progress: Progress 
         return Scan(voxels, stack.grid, stack.modality, provenance)
 
 
-def _noted(scan: Scan, notes: Sequence[str]) -> Scan:
+def _with_notes(scan: Scan, notes: Sequence[str]) -> Scan:
     """The scan with more notes."""
     source = scan.provenance
-    known = dataclasses.replace(source, notes=(*source.notes, *notes))
-    return dataclasses.replace(scan, provenance=known)
+    provenance = dataclasses.replace(source, notes=(*source.notes, *notes))
+    return dataclasses.replace(scan, provenance=provenance)
 
 
 def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:
@@ -195,7 +181,7 @@ def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:
     return Scan(repair.apply(voxels), repair.grid, stack.modality, provenance)
 
 
-def _check_alone(image: DicomFile) -> None:
+def _check_single(image: DicomFile) -> None:
     """Raise `InputError` when a slice's folder holds more of its series."""
     for path in sorted(image.path.parent.iterdir()):
         if path == image.path or not path.is_file():

@@ -102,21 +102,16 @@ class Stack:
         """One line for a person: selector, modality, size, spacing, slices; no patient text."""
         file = self.frames[0].file
         size = f"{file.count('Columns')} x {file.count('Rows')}"
-        where = f"cannot be read: {self.refusal.code}" if self.refusal else ""
+        location = f"cannot be read: {self.refusal.code}" if self.refusal else ""
         if self.grid is not None:
-            where = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm) + " mm"
+            location = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm) + " mm"
         uid = self.selector or "(no UID)"
         kind = self.modality or "?"
-        return f"{uid}  {kind}  {size}  {len(self.frames)} slice(s)  {where}"
+        return f"{uid}  {kind}  {size}  {len(self.frames)} slice(s)  {location}"
 
 
 def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
     """Group files into stacks, in the order in which their first files come.
-
-    Parameters
-    ----------
-    files : sequence of DicomFile
-        Images of any series, in any order.
 
     Returns
     -------
@@ -138,32 +133,32 @@ def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
 def _bucket(file: DicomFile) -> tuple[str, ...]:
     """What must be equal, letter by letter, in one stack."""
     keys = ("SeriesInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns")
-    alone = str(file.path) if file.is_multiframe else ""
-    return (*(file.text(key) for key in keys), alone)
+    own_path = str(file.path) if file.is_multiframe else ""
+    return (*(file.text(key) for key in keys), own_path)
 
 
 def _in_bucket(frames: list[Frame]) -> list[Stack]:
     """The stacks among frames of one series and size."""
-    placed = [frame for frame in frames if frame.has_geometry]
-    lost = [frame for frame in frames if not frame.has_geometry]
-    if not placed and all(is_2d(frame) for frame in lost):
-        flat = [_flat(frame) for frame in lost]
-        return _cine(flat[0]) if is_cine(lost[0].file) else flat
-    if not placed:
+    located = [frame for frame in frames if frame.has_geometry]
+    unlocated = [frame for frame in frames if not frame.has_geometry]
+    if not located and all(is_2d(frame) for frame in unlocated):
+        planar = [_planar(frame) for frame in unlocated]
+        return _cine(planar[0]) if is_cine(unlocated[0].file) else planar
+    if not located:
         return [Stack(tuple(frames), None, _refusal_by_kind(frames) or _no_geometry(frames, 0))]
     groups: list[list[Frame]] = []
-    for frame in placed:
+    for frame in located:
         _group_like(frame, groups).append(frame)
-    return [stack for group in groups for stack in _in_group(group, lost)]
+    return [stack for group in groups for stack in _in_group(group, unlocated)]
 
 
-def _flat(frame: Frame) -> Stack:
+def _planar(frame: Frame) -> Stack:
     """A stack of one image that has no place in the patient."""
     refusal = _refusal_by_kind([frame])
     if refusal:
         return Stack((frame,), None, refusal)
-    placed, has_physical_size, notes = as_plane(frame)
-    stack = _as_stack([placed], notes)
+    plane_frame, has_physical_size, notes = as_plane(frame)
+    stack = _as_stack([plane_frame], notes)
     if stack.grid is None:
         return stack
     return replace(
@@ -194,29 +189,32 @@ def _cine(first: Stack) -> list[Stack]:
 def _group_like(frame: Frame, groups: list[list[Frame]]) -> list[Frame]:
     """The group whose first frame has this orientation and spacing; a new one if there is none."""
     for group in groups:
-        turned = np.subtract(frame.orientation, group[0].orientation)
-        scaled = np.subtract(frame.pixel_spacing_mm, group[0].pixel_spacing_mm)
-        if np.abs(turned).max() <= _SAME_ORIENTATION and np.abs(scaled).max() <= _SAME_SPACING_MM:
+        rotation = np.subtract(frame.orientation, group[0].orientation)
+        scaling = np.subtract(frame.pixel_spacing_mm, group[0].pixel_spacing_mm)
+        if (
+            np.abs(rotation).max() <= _SAME_ORIENTATION
+            and np.abs(scaling).max() <= _SAME_SPACING_MM
+        ):
             return group
     groups.append([])
     return groups[-1]
 
 
-def _in_group(frames: list[Frame], lost: list[Frame]) -> list[Stack]:
+def _in_group(frames: list[Frame], unlocated: list[Frame]) -> list[Stack]:
     """The stacks among frames of one orientation and spacing."""
     refusal = _refusal_by_kind(frames)
-    if lost and refusal is None:
-        refusal = _no_geometry(lost, len(frames))
+    if unlocated and refusal is None:
+        refusal = _no_geometry(unlocated, len(frames))
     if refusal:
         return [Stack(tuple(frames), None, refusal)]
     try:
-        kept, notes = without_duplicates(frames)
-        parts = _split(kept)
+        unique, notes = without_duplicates(frames)
+        parts = _split(unique)
     except InputError as error:
         return [Stack(tuple(frames), None, error)]
     if len(parts) > 1:
         notes = [*notes, f"its series holds {len(parts)} images per position; this is one of them"]
-    copies = len(frames) - len(kept)
+    copies = len(frames) - len(unique)
     return [
         replace(_as_stack(part, notes), copies=copies, volume=(number, len(parts)))
         for number, part in enumerate(parts, start=1)
@@ -227,10 +225,10 @@ def _as_stack(frames: list[Frame], notes: list[str]) -> Stack:
     """Sort the frames and place them; what does not fit becomes the refusal."""
     ordered = tuple(frames[index] for index in np.argsort(depths_mm(frames), kind="stable"))
     try:
-        grid, more = grid_of(ordered)
+        grid, grid_notes = grid_of(ordered)
     except GeometryError as error:
         return Stack(ordered, None, error)
-    return Stack(ordered, grid, None, (*notes, *more))
+    return Stack(ordered, grid, None, (*notes, *grid_notes))
 
 
 def _split(frames: list[Frame]) -> list[list[Frame]]:
@@ -241,14 +239,14 @@ def _split(frames: list[Frame]) -> list[list[Frame]]:
     GeometryError
         Code ``AMBIGUOUS_4D`` when no field tells the images apart.
     """
-    places = _places(frames)
-    depth = int(np.bincount(places).max())
+    positions = _position_numbers(frames)
+    depth = int(np.bincount(positions).max())
     if depth == 1:
         return [frames]
     marks = [mark for mark in frames[0].marks if len({f.marks.get(mark) for f in frames}) > 1]
     for keys in itertools.chain(itertools.combinations(marks, 1), itertools.combinations(marks, 2)):
-        parts = _parts(frames, places, keys)
-        if len(parts) == depth and all(len(set(at)) == len(at) for at, _ in parts):
+        parts = _parts(frames, positions, keys)
+        if len(parts) == depth and all(len(set(taken)) == len(taken) for taken, _ in parts):
             return [part for _, part in parts]
     raise GeometryError(
         f"the series holds up to {depth} images at one position and no header field tells them"
@@ -258,21 +256,21 @@ def _split(frames: list[Frame]) -> list[list[Frame]]:
 
 
 def _parts(
-    frames: list[Frame], places: Iterable[int], keys: tuple[str, ...]
+    frames: list[Frame], positions: Iterable[int], keys: tuple[str, ...]
 ) -> list[tuple[list[int], list[Frame]]]:
     """Places and frames for each value of the fields `keys`, in the order of the values."""
     parts: dict[tuple[str, ...], tuple[list[int], list[Frame]]] = {}
-    for place, frame in zip(places, frames, strict=True):
+    for position, frame in zip(positions, frames, strict=True):
         value = tuple(frame.marks.get(key, "") for key in keys)
-        at, part = parts.setdefault(value, ([], []))
-        at.append(place)
+        taken, part = parts.setdefault(value, ([], []))
+        taken.append(position)
         part.append(frame)
     return [parts[value] for value in sorted(parts, key=_numbers_first)]
 
 
 def _numbers_first(value: tuple[str, ...]) -> list[tuple[float, str]]:
     """Sort key: numbers by size, then text."""
-    return [(float(one) if _is_number(one) else float("inf"), one) for one in value]
+    return [(float(text) if _is_number(text) else float("inf"), text) for text in value]
 
 
 def _is_number(text: str) -> bool:
@@ -282,14 +280,14 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _places(frames: list[Frame]) -> list[int]:
+def _position_numbers(frames: list[Frame]) -> list[int]:
     """The number of each frame's position along the normal, counted from 0."""
     depths = depths_mm(frames)
     order = np.argsort(depths, kind="stable")
     steps = np.diff(depths[order], prepend=depths[order[0]]) > SAME_POSITION_MM
-    places = np.empty(len(frames), np.intp)
-    places[order] = np.cumsum(steps)
-    return [int(place) for place in places]
+    numbers = np.empty(len(frames), np.intp)
+    numbers[order] = np.cumsum(steps)
+    return [int(number) for number in numbers]
 
 
 def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
@@ -306,8 +304,8 @@ def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
             f"{name} is a colour picture, not a scan; give a series of grey images",
             code="COLOUR",
         )
-    placed = any(frame.has_geometry for frame in frames)
-    if file.is_multiframe and not placed and not is_cine(file):
+    located = any(frame.has_geometry for frame in frames)
+    if file.is_multiframe and not located and not is_cine(file):
         return GeometryError(
             f"{name} holds {file.count('NumberOfFrames', 1)} frames but does not say where each"
             " lies (no complete functional groups); export it as single slices",
@@ -322,9 +320,9 @@ def _is_screenshot(frame: Frame) -> bool:
     return coloured and not frame.has_geometry and not is_2d(frame)
 
 
-def _no_geometry(lost: list[Frame], others: int) -> GeometryError:
+def _no_geometry(unlocated: list[Frame], others: int) -> GeometryError:
     """For frames without position, orientation or spacing, beside `others` that have them."""
-    name = lost[0].file.path.name
+    name = unlocated[0].file.path.name
     if others:
         return GeometryError(
             f"{name} has no complete position in the patient, {others} other slices of its series"
@@ -340,11 +338,11 @@ def _no_geometry(lost: list[Frame], others: int) -> GeometryError:
 
 def _with_selectors(stacks: list[Stack]) -> list[Stack]:
     """Name each stack by its series, and by its place in it when it is not alone there."""
-    named, seen = [], dict[str, int]()
+    named, counts = [], dict[str, int]()
     shared = Counter(stack.series_uid for stack in stacks)
     for stack in stacks:
         uid = stack.series_uid
-        seen[uid] = seen.get(uid, 0) + 1
-        selector = uid if shared[uid] == 1 else f"{uid}#{seen[uid]}"
+        counts[uid] = counts.get(uid, 0) + 1
+        selector = uid if shared[uid] == 1 else f"{uid}#{counts[uid]}"
         named.append(replace(stack, selector=selector))
     return named

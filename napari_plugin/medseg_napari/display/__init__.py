@@ -1,1 +1,1 @@
-"""Viewing: planes, letters, mouse, keys and windows of a viewer."""
+"""Display: planes, letters, mouse, keys and windows of a viewer."""

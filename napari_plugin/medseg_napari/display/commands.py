@@ -65,32 +65,32 @@ def switch_convention(viewer: Viewer) -> None:
 
 def window_dicom(viewer: Viewer) -> None:
     """The window that the DICOM header asks for."""
-    _tell(show_first_window(viewer))
+    _notify(show_first_window(viewer))
 
 
 def window_soft_tissue(viewer: Viewer) -> None:
     """Width 400, level 40 HU."""
-    _tell(show_preset(viewer, "soft tissue"))
+    _notify(show_preset(viewer, "soft tissue"))
 
 
 def window_lung(viewer: Viewer) -> None:
     """Width 1500, level -600 HU."""
-    _tell(show_preset(viewer, "lung"))
+    _notify(show_preset(viewer, "lung"))
 
 
 def window_bone(viewer: Viewer) -> None:
     """Width 2000, level 350 HU."""
-    _tell(show_preset(viewer, "bone"))
+    _notify(show_preset(viewer, "bone"))
 
 
 def window_brain(viewer: Viewer) -> None:
     """Width 80, level 40 HU."""
-    _tell(show_preset(viewer, "brain"))
+    _notify(show_preset(viewer, "brain"))
 
 
 def window_liver(viewer: Viewer) -> None:
     """Width 150, level 60 HU."""
-    _tell(show_preset(viewer, "liver"))
+    _notify(show_preset(viewer, "liver"))
 
 
 def take_time_point(viewer: Viewer) -> None:
@@ -99,19 +99,19 @@ def take_time_point(viewer: Viewer) -> None:
 
     active = viewer.layers.selection.active
     if active is None or active.metadata.get(KEY, {}).get("lead") != "T":
-        _tell("choose a layer with time points (an axis T) in the layer list first")
+        _notify("choose a layer with time points (an axis T) in the layer list first")
         return
     number = shown_number(active, viewer.dims.point)
     data, attributes, _ = active.as_layer_data_tuple()
     viewer.add_layer(Layer.create(*time_point(data, attributes, number)))
 
 
-def _tell(words: str) -> None:
+def _notify(text: str) -> None:
     """A notice in the corner of the window, when there is something to say."""
-    if words:
+    if text:
         from napari.utils.notifications import show_info
 
-        show_info(words)
+        show_info(text)
 
 
 def open_dicom_folder(viewer: Viewer) -> None:

@@ -21,14 +21,7 @@ Line = tuple[tuple[float, float], tuple[float, float]]
 
 
 class Crosshair:
-    """Follows sliders, zoom and pan of a viewer while it is switched on.
-
-    Attributes
-    ----------
-    on : bool
-        Whether the lines are wanted; they show in 2-D, over a scan that medseg opened, where the
-        preferences allow them.
-    """
+    """Follows sliders, zoom and pan of a viewer while `on`; shows in 2-D over a scan of medseg."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.on = False
@@ -87,18 +80,7 @@ class Crosshair:
 
 
 def lines_of(viewer: ViewerModel) -> tuple[Line, Line]:
-    """Where the lines run, from one end of what is shown to the other.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D.
-
-    Returns
-    -------
-    down, across : ((row, column), (row, column))
-        Ends of each line in pixels of the canvas, from its top left corner.
-    """
+    """Ends of the lines (down, across) in canvas pixels (row, column) from the top left; in 2-D."""
     dims = viewer.dims
     rows, columns = dims.order[-2:]
     (top, bottom), (left, right) = _ends(viewer, rows, 0), _ends(viewer, columns, 1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.volume.conventions import IPL, Reorientation, flip_lps_ras_points
 from medseg_napari.display.overlays import holds_our_layer
-from medseg_napari.display.window_level import dragged, of_limits, target_layer
+from medseg_napari.display.window_level import dragged, target_layer, width_level
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY, provenance_of
 
@@ -24,13 +24,7 @@ Callback = Callable[[Any, Any], Any]
 
 
 class Wheel:
-    """Steps through slices; with Ctrl it zooms.
-
-    Parameters
-    ----------
-    napari_scroll : callable
-        What napari does with Ctrl and the wheel, for scans that are not ours.
-    """
+    """Steps through slices; with Ctrl it zooms. `napari_scroll` is for scans that are not ours."""
 
     def __init__(self, napari_scroll: Callback) -> None:
         self.napari_scroll = napari_scroll
@@ -55,17 +49,7 @@ class Wheel:
 
 
 def zoom_at(viewer: ViewerModel, position: Any, factor: float) -> None:
-    """Zoom in 2-D and keep a point where it is on the screen.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D.
-    position : sequence of float
-        The point, in napari's world.
-    factor : float
-        Above 1 to come nearer.
-    """
+    """Zoom in 2-D, nearer when `factor` is above 1, and keep a point of napari's world in place."""
     camera = viewer.scene.camera
     point = np.asarray(position, float)[list(viewer.dims.displayed)]
     centre = np.asarray(camera.center, float)[-2:]
@@ -74,15 +58,7 @@ def zoom_at(viewer: ViewerModel, position: Any, factor: float) -> None:
 
 
 def step_slices(viewer: ViewerModel, steps: int) -> None:
-    """Move the slider of the slices.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D.
-    steps : int
-        How many slices, towards the end of the slider when positive.
-    """
+    """Move the slider of the slices in 2-D, towards its end when `steps` is positive."""
     dims = viewer.dims
     if dims.ndim < 3 or not steps:
         return
@@ -91,17 +67,10 @@ def step_slices(viewer: ViewerModel, steps: int) -> None:
 
 
 def step_point(viewer: ViewerModel, world: Mapping[int, float]) -> None:
-    """Move the sliders to a point of the patient.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-    world : mapping of int to float
-        World coordinates by axis: 0, 1, 2 of I, P, L.
-    """
+    """Move the sliders to world coordinates, given by axis: 0, 1, 2 of I, P, L."""
     lead = viewer.dims.ndim - 3
     axes = [lead + axis for axis in world]
-    viewer.dims.set_point(axes, [float(place) for place in world.values()])
+    viewer.dims.set_point(axes, [float(coordinate) for coordinate in world.values()])
 
 
 def drag_window(viewer: ViewerModel, event: Any) -> Iterator[None]:
@@ -110,11 +79,11 @@ def drag_window(viewer: ViewerModel, event: Any) -> Iterator[None]:
     if layer is None or not _may_drag(viewer, event):
         return
     event.handled = True
-    start, from_row, from_column = of_limits(layer.contrast_limits), *_place(event)
+    start, from_row, from_column = width_level(layer.contrast_limits), *_pixel(event)
     yield
     while event.type == "mouse_move":
         event.handled = True
-        row, column = _place(event)
+        row, column = _pixel(event)
         layer.contrast_limits = dragged(start, column - from_column, row - from_row).limits
         yield
 
@@ -123,42 +92,38 @@ def _may_drag(viewer: ViewerModel, event: Any) -> bool:
     """Whether a press is ours: right button alone, and no drawing tool that may want it."""
     if event.button != _RIGHT_BUTTON or event.modifiers or not setting("display", "drag_windows"):
         return False
+    return holds_our_layer(viewer) and viewer.dims.ndisplay == 2 and not is_drawing(viewer)
+
+
+def is_drawing(viewer: ViewerModel) -> bool:
+    """Whether the active layer has a tool at hand that may want the mouse."""
     active = viewer.layers.selection.active
-    drawing = active is not None and str(active.mode) != "pan_zoom"
-    return holds_our_layer(viewer) and viewer.dims.ndisplay == 2 and not drawing
+    return active is not None and str(active.mode) != "pan_zoom"
 
 
-def _place(event: Any) -> tuple[float, float]:
+def _pixel(event: Any) -> tuple[float, float]:
     """Row and column of the pointer on the canvas, in pixels."""
     column, row = event.pos[:2]
     return float(row), float(column)
 
 
-def tell_place(viewer: ViewerModel, event: Any) -> None:
+def show_position(viewer: ViewerModel, event: Any) -> None:
     """Write where the pointer is in the patient into the help line of the status bar."""
-    active = viewer.layers.selection.active
-    drawing = active is not None and str(active.mode) != "pan_zoom"
-    if viewer.dims.ndisplay == 2 and not drawing:
-        words = place_words(viewer, event.position)
-        if words:
-            viewer.help = words
+    if viewer.dims.ndisplay == 2 and not is_drawing(viewer):
+        viewer.help = position_text(viewer, event.position) or viewer.help
 
 
-def place_words(viewer: ViewerModel, position: Any) -> str:
-    """Where a point of napari's world lies in the patient, in words.
+def position_text(viewer: ViewerModel, position: Any) -> str:
+    """Where a point of napari's world lies in the patient: ``"L 12.0  P 40.5  S 103.2 mm"``.
 
-    Returns
-    -------
-    str
-        Such as ``"L 12.0  P 40.5  S 103.2 mm"``, exact for oblique and tilted scans too; empty
-        where no scan of ours is, or where it has no place in the patient.
+    Exact for oblique and tilted scans too; empty where no scan of ours is, or has no known place.
     """
     for layer in reversed(viewer.layers):
         source = layer.metadata.get(KEY)
         if not (source and layer.visible and provenance_of(source).laterality_known):
             continue
         spatial = np.asarray(position, float)[-3:]
-        scale, translate = (np.asarray(one)[-3:] for one in (layer.scale, layer.translate))
+        scale, translate = (np.asarray(vector)[-3:] for vector in (layer.scale, layer.translate))
         turned = Reorientation.towards(source["grid"], IPL).target
         index = (spatial - translate) / scale
         if (index < -0.5).any() or (index > np.array(turned.shape) - 0.5).any():
@@ -171,14 +136,18 @@ def place_words(viewer: ViewerModel, position: Any) -> str:
 
 def install(viewer: ViewerModel) -> None:
     """Put the wheel, the right button and the read-out into a viewer; twice changes nothing."""
-    if any(isinstance(one, Wheel) for one in viewer.mouse_wheel_callbacks):
+    if any(isinstance(callback, Wheel) for callback in viewer.mouse_wheel_callbacks):
         return
-    old = [one for one in viewer.mouse_wheel_callbacks if _name(one) == "dims_scroll"]
-    for one in old:
-        viewer.mouse_wheel_callbacks.remove(one)
-    viewer.mouse_wheel_callbacks.append(Wheel(old[0] if old else lambda _viewer, _event: None))
+    napari_scroll = [
+        callback for callback in viewer.mouse_wheel_callbacks if _name(callback) == "dims_scroll"
+    ]
+    for callback in napari_scroll:
+        viewer.mouse_wheel_callbacks.remove(callback)
+    viewer.mouse_wheel_callbacks.append(
+        Wheel(napari_scroll[0] if napari_scroll else lambda _viewer, _event: None)
+    )
     viewer.mouse_drag_callbacks.append(drag_window)
-    viewer.mouse_move_callbacks.append(tell_place)
+    viewer.mouse_move_callbacks.append(show_position)
 
 
 def _name(callback: object) -> str:

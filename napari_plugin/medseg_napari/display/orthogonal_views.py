@@ -65,13 +65,7 @@ class PlanePicture:
         return down, right
 
     def point_at(self, down: float, right: float) -> dict[int, float]:
-        """World coordinates by axis (0, 1, 2 of I, P, L) of a place in the picture.
-
-        Parameters
-        ----------
-        down, right : float
-            Fractions of height and width from the top left.
-        """
+        """World coordinates by axis (0, 1, 2 of I, P, L) of fractions of height and width."""
         _, *axes = PLANES[self.plane]
         return {
             axis: low + share * (high - low)
@@ -90,19 +84,13 @@ def other_planes(viewer: ViewerModel) -> tuple[str, ...]:
 
 
 def picture_of(viewer: ViewerModel, plane: str) -> PlanePicture | None:
-    """A plane through the point at which the sliders stand.
-
-    Returns
-    -------
-    PlanePicture or None
-        None when no layer of ours shows.
-    """
+    """A plane through the point at which the sliders stand; None when no layer of ours shows."""
     layers = [layer for layer in viewer.layers if _drawable(layer)]
     ours = [layer for layer in layers if KEY in layer.metadata]
     if not ours:
         return None
     point = np.asarray(viewer.dims.point, float)[-3:]
-    lead = tuple(float(place) for place in viewer.dims.point[:-3])
+    lead = tuple(float(coordinate) for coordinate in viewer.dims.point[:-3])
     through, *axes = PLANES[plane]
     first = ours[0]
     samples = [_world(first, axis) for axis in axes]
@@ -172,8 +160,8 @@ def _slice(
 def _volume(layer: Any, lead: tuple[float, ...]) -> Any:
     """The channel or time point of a layer at which the sliders stand."""
     data, spare = layer.data, layer.ndim - 3
-    for axis, place in enumerate(lead[len(lead) - spare :]):
-        step = round((place - float(layer.translate[axis])) / float(layer.scale[axis]))
+    for axis, coordinate in enumerate(lead[len(lead) - spare :]):
+        step = round((coordinate - float(layer.translate[axis])) / float(layer.scale[axis]))
         data = data[min(max(step, 0), len(data) - 1)]
     return data
 

@@ -48,10 +48,10 @@ def install(viewer: ViewerModel) -> None:
             box_color=_BOX_RGBA,
             visible=False,
         )
-    _keep_true(viewer)
+    _follow_viewer(viewer)
 
 
-def _keep_true(viewer: ViewerModel) -> None:
+def _follow_viewer(viewer: ViewerModel) -> None:
     """Follow what changes the letters, without keeping the viewer alive."""
     reference = weakref.ref(viewer)
 
@@ -85,11 +85,6 @@ def follow_convention(viewer: ViewerModel) -> None:
     """Put the patient's right on the side the person chose, in axial and coronal planes.
 
     Sagittal planes and 3-D, which would be mirrored, stay as they are.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Any; nothing happens where it shows no layer that medseg placed.
     """
     if not holds_our_layer(viewer):
         return
@@ -108,18 +103,9 @@ def refresh(viewer: ViewerModel) -> None:
 
 
 def letters(viewer: ViewerModel) -> dict[str, str]:
-    """Which letter belongs at each edge.
+    """Which letter belongs at the edges top, bottom, left and right.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        In 2-D or 3-D. Where the view is turned more than 30 degrees away from an axis of the
-        patient, that edge has no letter.
-
-    Returns
-    -------
-    dict of str to str
-        Keys top, bottom, left and right.
+    An edge that is turned more than 30 degrees away from an axis of the patient has none.
     """
     if not _placed_in_patient(viewer):
         return dict.fromkeys(("top", "bottom", "left", "right"), "")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from medseg_napari import dropped_files
 from medseg_napari.display import mouse, overlays, shortcuts
-from medseg_napari.display.window_level import target_layer, words_of
-from medseg_napari.display_settings import on_change, setting
+from medseg_napari.display.window_level import target_layer, window_text
+from medseg_napari.display_settings import choose, on_change, setting
 from medseg_napari.layers import KEY, provenance_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,21 @@ def install(viewer: ViewerModel) -> None:
         visible=False,
     )
     mouse.install(viewer)
-    _keep_true(viewer)
+    _follow_viewer(viewer)
     dropped_files.install()
+
+
+def toggle_dropped_files(viewer: ViewerModel) -> None:
+    """Open dropped medical files with medseg from now on, or let napari ask again."""
+    from napari.utils.notifications import show_info
+
+    install(viewer)
+    taken = not setting("files", "take_dropped")
+    choose("files", "take_dropped", taken)
+    dropped_files.apply_setting()
+    outcome = "open with medseg" if taken else "are asked about again"
+    suffixes = ", ".join(pattern[1:] for pattern in dropped_files.PATTERNS)
+    show_info(f"dropped {suffixes} files {outcome}")
 
 
 def install_in_current_viewer() -> None:
@@ -51,26 +64,26 @@ def install_in_current_viewer() -> None:
         install(viewer)
 
 
-def _keep_true(viewer: ViewerModel) -> None:
+def _follow_viewer(viewer: ViewerModel) -> None:
     """Follow layers and their windows, without keeping the viewer alive."""
     reference = weakref.ref(viewer)
 
-    def tell_window(_event: Any = None) -> None:
+    def show_window(_event: Any = None) -> None:
         if (shown := reference()) is not None:
-            _tell_window(shown)
+            _show_window(shown)
 
     def follow(event: Any = None) -> None:
         if (shown := reference()) is not None:
-            _listen(getattr(event, "value", None), tell_window)
+            _listen(getattr(event, "value", None), show_window)
             shortcuts.follow(shown)
             _show_scale_bar(shown)
-            _tell_window(shown)
+            _show_window(shown)
 
     for layer in viewer.layers:
-        _listen(layer, tell_window)
+        _listen(layer, show_window)
     viewer.layers.events.inserted.connect(follow)
     viewer.layers.events.removed.connect(follow)
-    viewer.layers.selection.events.active.connect(tell_window)
+    viewer.layers.selection.events.active.connect(show_window)
 
     def apply_setting(_event: Any = None) -> None:
         if (shown := reference()) is not None:
@@ -81,12 +94,12 @@ def _keep_true(viewer: ViewerModel) -> None:
     follow()
 
 
-def _listen(layer: Any, tell_window: Any) -> None:
+def _listen(layer: Any, show_window: Any) -> None:
     """Hear of changes of a layer's window; a layer that was added twice is heard once."""
     if hasattr(layer, "contrast_limits"):
         for emitter in (layer.events.contrast_limits, layer.events.visible):
-            emitter.disconnect(tell_window)
-            emitter.connect(tell_window)
+            emitter.disconnect(show_window)
+            emitter.connect(show_window)
         _widen_slider(layer)
 
 
@@ -98,11 +111,11 @@ def _widen_slider(layer: Any) -> None:
         layer.contrast_limits_range = (min(values[0], black), max(values[1], white))
 
 
-def _tell_window(viewer: ViewerModel) -> None:
+def _show_window(viewer: ViewerModel) -> None:
     layer = target_layer(viewer)
     overlay = viewer.canvas.overlays[READ_OUT]
     ours = layer is not None and overlays.holds_our_layer(viewer)
-    overlay.text = words_of(layer) if ours and layer is not None else ""
+    overlay.text = window_text(layer) if ours and layer is not None else ""
     overlay.visible = bool(overlay.text)
 
 

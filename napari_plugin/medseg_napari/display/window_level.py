@@ -55,13 +55,7 @@ def target_layer(viewer: ViewerModel) -> Image | None:
 
 
 def show_preset(viewer: ViewerModel, name: str) -> str:
-    """Give the target layer one of `PRESETS`.
-
-    Returns
-    -------
-    str
-        What a person should know: empty, or why nothing changed.
-    """
+    """Give the target layer one of `PRESETS`; empty, or why nothing changed."""
     layer = target_layer(viewer)
     if layer is None:
         return "there is no scan whose window could be set; open one first"
@@ -73,12 +67,9 @@ def show_preset(viewer: ViewerModel, name: str) -> str:
 
 
 def show_first_window(viewer: ViewerModel) -> str:
-    """Give the target layer the window its DICOM header asks for, or else the one of its opening.
+    """Give the target layer its DICOM window, or else the one of its opening.
 
-    Returns
-    -------
-    str
-        What a person should know; empty when the header's window is shown.
+    Empty when the header's window is shown, else what a person should know.
     """
     layer = target_layer(viewer)
     if layer is None:
@@ -92,36 +83,31 @@ def show_first_window(viewer: ViewerModel) -> str:
 
 
 def dragged(start: WidthLevel, right_px: float, down_px: float) -> WidthLevel:
-    """Width and level after the mouse was dragged.
-
-    Parameters
-    ----------
-    start : WidthLevel
-    right_px, down_px : float
-        How far the mouse went; to the right widens, up lifts the level (darkens).
-    """
+    """Width and level after a drag: to the right widens, up lifts the level (darkens)."""
     width = max(start.width * 2 ** (right_px / _PIXELS_TO_DOUBLE), _NARROWEST)
     return WidthLevel(width, start.level - down_px * start.width / _PIXELS_PER_WIDTH)
 
 
-def of_limits(limits: tuple[float, float]) -> WidthLevel:
+def width_level(limits: tuple[float, float]) -> WidthLevel:
     """Width and level of a black and a white level."""
     black, white = limits
     return WidthLevel(white - black, (black + white) / 2)
 
 
-def words_of(layer: Image) -> str:
+def window_text(layer: Image) -> str:
     """The window of a layer in words, and below it the name of its preset if it has one."""
-    now = of_limits(layer.contrast_limits)
+    now = width_level(layer.contrast_limits)
     modality = layer.metadata.get(KEY, {}).get("modality", "")
     unit = " HU" if modality == "CT" else ""
-    name = next((known for known, preset in PRESETS.items() if _same(now, preset)), "")
-    known = f"\n{name}" if name and modality in ("", "CT") else ""
-    return f"W {_number(now.width)}  L {_number(now.level)}{unit}{known}"
+    name = next(
+        (preset_text for preset_text, preset in PRESETS.items() if _same_window(now, preset)), ""
+    )
+    preset_text = f"\n{name}" if name and modality in ("", "CT") else ""
+    return f"W {_number(now.width)}  L {_number(now.level)}{unit}{preset_text}"
 
 
-def _same(one: WidthLevel, other: WidthLevel) -> bool:
-    return abs(one.width - other.width) < 0.5 and abs(one.level - other.level) < 0.5
+def _same_window(first: WidthLevel, second: WidthLevel) -> bool:
+    return abs(first.width - second.width) < 0.5 and abs(first.level - second.level) < 0.5
 
 
 def _number(value: float) -> str:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.errors import InputError, MedsegError
+from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing.targets import (
     commit,
     image_under,
     rules_of,
     spacing_of,
-    stepped_axis,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _LEFT = 1
 
 
 @dataclass(frozen=True)
-class BrushChoices:
+class BrushOptions:
     """How the brush paints.
 
     Parameters
@@ -58,20 +58,17 @@ class BrushChoices:
 class BrushTool:
     """The brush at work in a viewer, on one layer at a time.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Whose layers are painted on.
-    choices : callable
-        The current `BrushChoices`; asked at the start of each stroke.
-    say : callable
-        Takes one sentence for the person, when a stroke is impossible.
+    `options` gives the current `BrushOptions` at the start of each stroke; `show_message` takes one
+    sentence when a stroke is impossible.
     """
 
     def __init__(
-        self, viewer: ViewerModel, choices: Callable[[], BrushChoices], say: Callable[[str], None]
+        self,
+        viewer: ViewerModel,
+        options: Callable[[], BrushOptions],
+        show_message: Callable[[str], None],
     ) -> None:
-        self._viewer, self._choices, self._say = viewer, choices, say
+        self._viewer, self._options, self._show_message = viewer, options, show_message
         self.layer: Labels | None = None
         self.released: Callable[[], None] = lambda: None
 
@@ -103,7 +100,7 @@ class BrushTool:
         """Draw the cursor as large as the brush."""
         if self.layer is not None:
             self.layer.cursor = "circle"
-            self.layer.cursor_size = 2 * self._choices().radius_mm
+            self.layer.cursor_size = 2 * self._options().radius_mm
 
     def _on_mode(self, _event: Any = None) -> None:
         """Another tool of napari was chosen, or the view became 3-D, where nothing is painted."""
@@ -113,47 +110,47 @@ class BrushTool:
     def _stroke(self, layer: Labels, event: Any) -> Iterator[None]:
         if event.button != _LEFT or self._viewer.dims.ndisplay != 2:
             return
-        choices = self._choices()
+        options = self._options()
         with layer.block_history():
             last = np.asarray(layer.world_to_data(event.position))[-3:]
-            if not self._dab(layer, choices, last, last):
+            if not self._dab(layer, options, last, last):
                 return
             yield
             while event.type == "mouse_move":
                 here = np.asarray(layer.world_to_data(event.position))[-3:]
-                self._dab(layer, choices, last, here)
+                self._dab(layer, options, last, here)
                 last = here
                 yield
 
-    def _dab(self, layer: Labels, choices: BrushChoices, start: Any, end: Any) -> bool:
+    def _dab(self, layer: Labels, options: BrushOptions, start: Any, end: Any) -> bool:
         """Paint from one position to the next; False when that is impossible."""
         from medseg.editing import paint
 
         try:
-            value = _value(layer, choices)
-            brush = self._brush(layer, choices)
-            image = self._intensities(layer, choices)
-            rules = rules_of(layer, over_labels=choices.over_labels)
+            value = _value(layer, options)
+            brush = self._brush(layer, options)
+            image = self._intensities(layer, options)
+            rules = rules_of(layer, over_labels=options.over_labels)
             points = brush.stroke(start, end)
             edit = paint(
                 np.asarray(layer.data), points, value, brush=brush, rules=rules, image=image
             )
         except MedsegError as error:
-            self._say(str(error))
+            self._show_message(str(error))
             return False
         commit(layer, edit)
         return True
 
-    def _brush(self, layer: Labels, choices: BrushChoices) -> Brush:
+    def _brush(self, layer: Labels, options: BrushOptions) -> Brush:
         from medseg.editing import Brush
 
-        flat_axis = stepped_axis(self._viewer.dims) if choices.flat else None
+        flat_axis = stepped_axis(self._viewer.dims) if options.flat else None
         return Brush(
-            choices.radius_mm, spacing_of(layer), flat_axis, low=choices.low, high=choices.high
+            options.radius_mm, spacing_of(layer), flat_axis, low=options.low, high=options.high
         )
 
-    def _intensities(self, layer: Labels, choices: BrushChoices) -> Any:
-        if choices.low is None and choices.high is None:
+    def _intensities(self, layer: Labels, options: BrushOptions) -> Any:
+        if options.low is None and options.high is None:
             return None
         image = image_under(layer, self._viewer.layers)
         if image is None:
@@ -163,25 +160,16 @@ class BrushTool:
         return np.asarray(image.data)
 
 
-def _value(layer: Labels, choices: BrushChoices) -> int:
+def _value(layer: Labels, options: BrushOptions) -> int:
     """What the brush paints."""
-    value = 0 if choices.erases else int(layer.selected_label)
-    if value == 0 and not choices.erases:
+    value = 0 if options.erases else int(layer.selected_label)
+    if value == 0 and not options.erases:
         raise InputError("choose an organ in the list first; the background is active now")
     return value
 
 
 class PointPicker:
-    """Collects clicks on a layer, such as the two points between which a label is cut.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        Clicked on with the left button.
-    count : int
-    done : callable
-        Takes the voxels clicked.
-    """
+    """Collects `count` voxels of a layer, clicked with the left button, for `done`."""
 
     def __init__(
         self, layer: Labels, count: int, done: Callable[[list[tuple[int, int, int]]], None]

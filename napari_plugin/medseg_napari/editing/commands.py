@@ -5,129 +5,120 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, MedsegError
 from medseg_napari.editing.operations import (
-    AT_WORK,
+    PROGRESS_TEXTS,
     SMALL_VOXELS,
     TOOLS,
     Correction,
-    Found,
-    at_work,
-    found_by,
     put,
+    run_in_thread,
 )
-from medseg_napari.editing.targets import Choices, Target, target_of
-from medseg_napari.jobs import Done, Event, Failed, Job
+from medseg_napari.editing.targets import Target, ToolOptions, target_of
+from medseg_napari.jobs import Done, Event, Failed, is_last
+from medseg_napari.workers import JobRunner
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
+    from medseg.runtime.progress import Progress
+
 logger = logging.getLogger(__name__)
-_busy: weakref.WeakSet[Labels] = weakref.WeakSet()
-"""Layers that a command works on in a thread."""
+_runners: weakref.WeakKeyDictionary[Labels, JobRunner] = weakref.WeakKeyDictionary()
+"""Those of the layers that a command works on in a thread."""
 
 
-def correct(viewer: ViewerModel, tool: str, choices: Choices | None = None) -> str:
-    """Run one correction on the active Labels layer and its active label, and say what it did.
+def correct(viewer: ViewerModel, tool: str, options: ToolOptions | None = None) -> str:
+    """Run one tool on the active Labels layer and its active label, and say what it did.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Whose active layer is corrected.
-    tool : str
-    choices : Choices, optional
-        The defaults without it, and to grow the intensities that the label has; the Labels panel
-        offers others.
-
-    Returns
-    -------
-    str
-        What is shown to the person. A large label map is worked on in another thread; the words
-        of its end are shown then.
+    Without `options` to grow takes the intensities that the label has. A large label map is worked
+    on in another thread, and the message of its end is shown then.
     """
     from napari.layers import Labels
 
     active = viewer.layers.selection.active
     layer = active if isinstance(active, Labels) else None
+    find = _grow_alike if tool == "Grow" and options is None else TOOLS[tool]
+    options = options or ToolOptions()
     try:
         target = _free_target(viewer, layer)
+        if target.values.size <= SMALL_VOXELS:
+            return _end(viewer, target, find(target, options))
     except MedsegError as error:
         return _warn(str(error))
-    find = _grow_alike if tool == "Grow" and choices is None else TOOLS[tool]
-    work = functools.partial(found_by, find, target.at_rest(), choices or Choices())
-    if target.values.size <= SMALL_VOXELS:
-        return _end(viewer, work())
-    return _start(viewer, target, Job(functools.partial(at_work, work, AT_WORK[tool])), tool)
+    target, text = target.snapshot(), PROGRESS_TEXTS[tool]
+    _start(viewer, target, functools.partial(run_in_thread, find, target, options, text), tool)
+    return _notify(text)
 
 
 def _free_target(viewer: ViewerModel, layer: Labels | None) -> Target:
     target = target_of(layer, viewer.layers, viewer.dims)
-    if target.layer in _busy:
+    if target.layer in _runners:
         raise InputError(f"a correction of layer '{target.layer.name}' is at work; wait for it")
     return target
 
 
-def _grow_alike(target: Target, choices: Choices) -> Correction:
+def _grow_alike(target: Target, options: ToolOptions) -> Correction:
     """Grow through intensities like those the label has; where there are none, the tool says."""
     from medseg.editing import intensity_range
 
     try:
         low, high = intensity_range(target.values, target.value, target.intensities())
     except MedsegError:
-        return TOOLS["Grow"](target, choices)
-    return TOOLS["Grow"](target, replace(choices, low=low, high=high))
+        return TOOLS["Grow"](target, options)
+    return TOOLS["Grow"](target, replace(options, low=low, high=high))
 
 
-def _start(viewer: ViewerModel, target: Target, job: Job, tool: str) -> str:
+def _start(
+    viewer: ViewerModel, target: Target, work: Callable[[Progress], Correction], tool: str
+) -> None:
     """Work in a thread, with a bar in napari's activity; closing the layer stops it."""
-    from napari.qt.threading import create_worker
-    from napari.utils.notifications import show_info
+    runner = JobRunner()
 
     def on_event(event: Event) -> None:
-        if target.layer not in viewer.layers:
-            job.cancel.set()
-        elif isinstance(event, Done):
-            _busy.discard(target.layer)
-            _end(viewer, event.result)
+        if is_last(event):
+            _runners.pop(target.layer, None)
+        if isinstance(event, Done):
+            _end(viewer, target, event.result)
         elif isinstance(event, Failed):
             logger.error("%s\n%s", event.message, event.details)
             _warn(event.message)
+        elif target.layer not in viewer.layers:
+            runner.stop()
 
-    worker = create_worker(job.events, _start_thread=False, _progress={"desc": tool})
-    worker.yielded.connect(on_event)
-    worker.finished.connect(functools.partial(_busy.discard, target.layer))
-    _busy.add(target.layer)
-    worker.start()
-    show_info(AT_WORK[tool])
-    return AT_WORK[tool]
+    runner.event.connect(on_event)
+    _runners[target.layer] = runner
+    runner.start(work, progress_bar=tool)
 
 
-def _end(viewer: ViewerModel, found: Found) -> str:
-    """Change the layer, unless it was closed meanwhile, and say so."""
+def _notify(text: str) -> str:
     from napari.utils.notifications import show_info
 
-    target, correction = found
-    if isinstance(correction, MedsegError):
-        return _warn(str(correction))
+    show_info(text)
+    return text
+
+
+def _end(viewer: ViewerModel, target: Target, correction: Correction) -> str:
+    """Change the layer, unless it was closed meanwhile, and say so."""
     if target.layer not in viewer.layers:
         return ""
     try:
-        words = put(target, correction)
+        text = put(target, correction)
     except MedsegError as error:
         return _warn(str(error))
-    show_info(words)
-    return words
+    return _notify(text)
 
 
-def _warn(words: str) -> str:
+def _warn(text: str) -> str:
     from napari.utils.notifications import show_warning
 
-    show_warning(words)
-    return words
+    show_warning(text)
+    return text
 
 
 def fill_between(viewer: ViewerModel) -> None:
@@ -156,5 +147,5 @@ def grow(viewer: ViewerModel) -> None:
 
 
 def split_pieces(viewer: ViewerModel) -> None:
-    """Make the second largest piece an organ of its own."""
+    """Make the second largest piece a label of its own."""
     correct(viewer, "Split pieces")

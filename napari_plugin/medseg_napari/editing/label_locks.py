@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg_napari.editing.label_tables import shown_of
+from medseg_napari.editing.label_tables import visibility_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -37,10 +37,10 @@ class LockGuard:
         self._layer.events.paint.disconnect(self._on_paint)
 
     def _on_paint(self, event: Any) -> None:
-        locked = shown_of(self._layer).locked
-        found = _taken(event.value, locked) if locked else None
-        if found is not None:
-            self._waiting.append((event.value, *found))
+        locked = visibility_of(self._layer).locked
+        taken = _taken(event.value, locked) if locked else None
+        if taken is not None:
+            self._waiting.append((event.value, *taken))
             self._later(self._put_back)
 
     def _put_back(self) -> None:
@@ -59,19 +59,20 @@ def _taken(step: Iterable[Any], locked: Iterable[int]) -> tuple[Places, npt.NDAr
     box, a mask or None for all of it, the values before and the new value.
     """
     shut = list(locked)
-    found = [_held(*_unpacked(stroke), shut) for stroke in step]
-    found = [one for one in reversed(found) if one[1].size]  # a voxel's first value is its former
-    if not found:
+    # the latest first: a voxel's first value is its former
+    strokes = [_held(*_unpacked(stroke), shut) for stroke in reversed(list(step))]
+    strokes = [(places, before) for places, before in strokes if before.size]
+    if not strokes:
         return None
-    columns = zip(*(places for places, _ in found), strict=True)
+    columns = zip(*(places for places, _ in strokes), strict=True)
     places = tuple(np.concatenate(column) for column in columns)
-    return places, np.concatenate([before for _, before in found])
+    return places, np.concatenate([before for _, before in strokes])
 
 
 def _unpacked(stroke: Any) -> tuple[Places, npt.NDArray[Any], Any]:
     if len(stroke) == 3:
         places, before, after = stroke
-        return tuple(np.asarray(one) for one in places), np.asarray(before), after
+        return tuple(np.asarray(indices) for indices in places), np.asarray(before), after
     box, mask, before, after = stroke
     if mask is None:
         mask = np.ones(np.shape(before), np.bool_)
@@ -89,4 +90,4 @@ def _held(
     places: Places, before: npt.NDArray[Any], after: Any, shut: list[int]
 ) -> tuple[Places, npt.NDArray[Any]]:
     held = np.isin(before, shut) | np.broadcast_to(np.isin(after, shut), before.shape)
-    return tuple(one[held] for one in places), before[held]
+    return tuple(indices[held] for indices in places), before[held]

@@ -89,19 +89,7 @@ def read_schema(path: Path) -> LabelTable:
 
 
 def write_schema(table: LabelTable, path: Path) -> None:
-    """Write a schema as JSON, whole or not at all.
-
-    Parameters
-    ----------
-    table : LabelTable
-        Values, names, colours and codes.
-    path : Path
-
-    Raises
-    ------
-    WriteError
-        When the folder may not be written.
-    """
+    """Write a schema as JSON, whole or not at all."""
     from medseg.writing import atomic
 
     text = msgspec.json.format(msgspec.json.encode(_File(table.labels)), indent=1)
@@ -119,24 +107,24 @@ def _label(number: int, cells: list[str]) -> Label:
         int(value),
         name,
         _color(number, color),
-        kind=_category(number, "".join(cells[6:])),
-        what=_code(number, code) or TISSUE,
+        category=_category(number, "".join(cells[6:])),
+        type_code=_code(number, code) or TISSUE,
     )
 
 
 def _category(number: int, text: str) -> Code:
     """The category of that name; one without a value when there is no name."""
-    known = {one.meaning.casefold(): one for one in CATEGORIES}
+    by_meaning = {category.meaning.casefold(): category for category in CATEGORIES}
     other = _OTHER_CATEGORY.fullmatch(text)
     if not text:
         return Code("", "", "")
-    if text.casefold() in known:
-        return known[text.casefold()]
+    if text.casefold() in by_meaning:
+        return by_meaning[text.casefold()]
     if other:
         return Code(other[2], other[1], other[3])
     raise LabelError(
         f"row {number}: '{text}' is no category; choose one of"
-        f" {', '.join(one.meaning for one in CATEGORIES)}, or leave it empty"
+        f" {', '.join(category.meaning for category in CATEGORIES)}, or leave it empty"
     )
 
 
@@ -186,8 +174,8 @@ def _verhoeff(digits: str) -> int:
     SNOMED International, Release File Specification 5.5: Verhoeff's dihedral check.
     """
     check = 0
-    for place, digit in enumerate(reversed(digits)):
-        check = _dihedral(check, _turned(int(digit), place % 8))
+    for position, digit in enumerate(reversed(digits)):
+        check = _dihedral(check, _turned(int(digit), position % 8))
     return check
 
 

@@ -1,4 +1,4 @@
-"""The organs of a Labels layer: names, colours, codes, and which are shown, solo or locked.
+"""The labels of a Labels layer: names, colours, codes, and which are shown, solo or locked.
 
 The table of names travels in ``layer.metadata["medseg"]["table"]``, where the writers look for it;
 what is shown and locked in ``layer.metadata["medseg_shown"]``, for this session only.
@@ -17,23 +17,22 @@ from medseg.errors import LabelError
 from medseg.volume import Label, LabelMap, LabelTable
 from medseg.volume.label_table import default_color
 from medseg_napari.label_features import UNNAMED_RGBA, complete_table
-from medseg_napari.layers import KEY, foreign_grid, layer_from_labels, source_of
+from medseg_napari.layers import KEY, adopt, foreign_grid, layer_from_labels, source_of
 from medseg_napari.undo import put_values
-from medseg_napari.writer import adopt
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
     from medseg.editing import LabelStatistics
 
-SHOWN_KEY = "medseg_shown"
+VISIBILITY_KEY = "medseg_shown"
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 _LARGEST_VALUE = 65535
 
 
 @dataclass
 class Visibility:
-    """What the list of organs says beyond names.
+    """What the list of labels says beyond names.
 
     Parameters
     ----------
@@ -52,11 +51,11 @@ class Visibility:
         return value == self.solo if self.solo is not None else value not in self.hidden
 
 
-def shown_of(layer: Labels) -> Visibility:
+def visibility_of(layer: Labels) -> Visibility:
     """What is shown and locked of a layer; made on first use."""
-    shown = layer.metadata.get(SHOWN_KEY)
+    shown = layer.metadata.get(VISIBILITY_KEY)
     if not isinstance(shown, Visibility):
-        shown = layer.metadata[SHOWN_KEY] = Visibility()
+        shown = layer.metadata[VISIBILITY_KEY] = Visibility()
     return shown
 
 
@@ -69,29 +68,23 @@ def table_of(layer: Labels) -> LabelTable:
 def adopt_layer(layer: Labels, others: Iterable[Layer], present: Iterable[int]) -> None:
     """Give a layer that medseg did not make its place in a scan, and a name for each value.
 
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        Such as napari's own new layer. One of medseg's only gets the names that miss.
-    others : iterable of Layer
-        The scans it may belong to.
-    present : iterable of int
+    A layer of medseg's only gets the names that miss.
     """
     data, attributes, _ = layer.as_layer_data_tuple()
     table = complete_table(table_of(layer), (value for value in present if value > 0))
-    known = source_of(data, attributes) is not None
-    if known and layer.metadata[KEY]["table"] == table:
+    has_source = source_of(data, attributes) is not None
+    if has_source and layer.metadata[KEY]["table"] == table:
         return
-    if not known:
+    if not has_source:
         pairs = (other.as_layer_data_tuple()[:2] for other in others if other is not layer)
         adopted = adopt(data, {**attributes, "metadata": {}}, pairs)
-        place = adopted["metadata"].get(KEY) or _foreign_source(data, attributes)
-        layer.metadata[KEY] = {**place, "lead": "", "window": None}
+        source = adopted["metadata"].get(KEY) or _foreign_source(data, attributes)
+        layer.metadata[KEY] = {**source, "lead": "", "window": None}
     set_table(layer, table)
 
 
 def new_layer(scan: Image) -> Labels:
-    """An empty Labels layer on the voxels of a scan, with one organ to start with."""
+    """An empty Labels layer on the voxels of a scan, with one label to start with."""
     from napari.layers import Labels
 
     layer = Labels(
@@ -104,7 +97,7 @@ def new_layer(scan: Image) -> Labels:
         opacity=0.5,
     )
     adopt_layer(layer, [scan], ())
-    add_organ(layer)
+    add_label(layer)
     return layer
 
 
@@ -118,20 +111,11 @@ def _foreign_source(data: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
 def set_table(
     layer: Labels, table: LabelTable, statistics: Mapping[int, LabelStatistics] | None = None
 ) -> None:
-    """Give a layer new names, colours and codes, everywhere they are kept.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        Of medseg, or adopted by :func:`adopt_layer`.
-    table : LabelTable
-    statistics : mapping of int to LabelStatistics, optional
-        For the volumes in napari's status bar and features table.
-    """
+    """Give a layer new names, colours and codes; napari's status bar shows the volumes."""
     layer.metadata[KEY] = {**layer.metadata.get(KEY, {}), "table": table}
-    volumes = {} if statistics is None else {v: one.volume_ml for v, one in statistics.items()}
+    volumes = {} if statistics is None else {v: label.volume_ml for v, label in statistics.items()}
     show_features(layer, table, volumes)
-    recolour(layer)
+    update_colormap(layer)
 
 
 def show_features(layer: Labels, table: LabelTable, volumes_ml: Mapping[int, float]) -> None:
@@ -139,15 +123,17 @@ def show_features(layer: Labels, table: LabelTable, volumes_ml: Mapping[int, flo
     import pandas as pd  # type: ignore[import-untyped]
 
     rows = [(0, "background", float("nan"))]
-    rows += [(one.value, one.name, round(volumes_ml.get(one.value, 0.0), 3)) for one in table]
+    rows += [
+        (label.value, label.name, round(volumes_ml.get(label.value, 0.0), 3)) for label in table
+    ]
     layer.features = pd.DataFrame(rows, columns=["index", "name", "volume_ml"])
 
 
-def recolour(layer: Labels) -> None:
+def update_colormap(layer: Labels) -> None:
     """Draw a layer in the colours of its table, without what is hidden."""
     from napari.utils import DirectLabelColormap
 
-    shown = shown_of(layer)
+    shown = visibility_of(layer)
     unnamed = UNNAMED_RGBA if shown.solo is None else _CLEAR
     colors: dict[int | None, tuple[float, ...]] = {None: unnamed, 0: _CLEAR}
     for label in table_of(layer):
@@ -157,32 +143,26 @@ def recolour(layer: Labels) -> None:
 
 
 def set_visible(layer: Labels, value: int, visible: bool) -> None:
-    """Show or hide one organ."""
-    (shown_of(layer).hidden.discard if visible else shown_of(layer).hidden.add)(value)
-    recolour(layer)
+    """Show or hide one label."""
+    (visibility_of(layer).hidden.discard if visible else visibility_of(layer).hidden.add)(value)
+    update_colormap(layer)
 
 
 def set_solo(layer: Labels, value: int | None) -> None:
-    """Show one organ alone, or with None all that are not hidden."""
-    if shown_of(layer).solo != value:
-        shown_of(layer).solo = value
-        recolour(layer)
+    """Show one label alone, or with None all that are not hidden."""
+    if visibility_of(layer).solo != value:
+        visibility_of(layer).solo = value
+        update_colormap(layer)
 
 
 def set_locked(layer: Labels, value: int, locked: bool) -> None:
-    """Keep one organ from being changed, or allow it again."""
-    (shown_of(layer).locked.add if locked else shown_of(layer).locked.discard)(value)
+    """Keep one label from being changed, or allow it again."""
+    (visibility_of(layer).locked.add if locked else visibility_of(layer).locked.discard)(value)
 
 
-def free_value(layer: Labels, beside: Iterable[int] = ()) -> int:
-    """The smallest value that neither the table nor `beside` has.
-
-    Raises
-    ------
-    LabelError
-        When the layer's data type has no room for another one.
-    """
-    taken = {*table_of(layer).values, *beside}
+def free_value(layer: Labels, also_used: Iterable[int] = ()) -> int:
+    """The smallest value that neither the table nor `also_used` has, if the data type has one."""
+    taken = {*table_of(layer).values, *also_used}
     value = next(value for value in range(1, _LARGEST_VALUE + 1) if value not in taken)
     most = int(np.iinfo(layer.data.dtype).max)
     if value > most:
@@ -190,34 +170,20 @@ def free_value(layer: Labels, beside: Iterable[int] = ()) -> int:
     return value
 
 
-def add_organ(layer: Labels, name: str = "", beside: Iterable[int] = ()) -> Label:
-    """Add an organ with a free value and a colour of its own.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-    name : str, optional
-        "label 7" and so on without one.
-    beside : iterable of int
-        Values in use that the table does not name.
-    """
+def add_label(layer: Labels, name: str = "", also_used: Iterable[int] = ()) -> Label:
+    """Add a label with a colour of its own and a value that neither table nor `also_used` has."""
     table = table_of(layer)
-    value = free_value(layer, beside)
+    value = free_value(layer, also_used)
     used = {label.color for label in table}
     color = next(c for row in range(len(table) + 1) if (c := default_color(row)) not in used)
     added = Label(value=value, name=name or f"label {value}", color=color)
-    set_table(layer, _sorted([*table, added]))
+    labels = sorted([*table, added], key=lambda label: label.value)
+    set_table(layer, LabelTable(tuple(labels)))
     return added
 
 
-def change_organ(layer: Labels, value: int, **changes: Any) -> None:
-    """Give an organ another `name`, `color` or `code`.
-
-    Raises
-    ------
-    LabelError
-        When the name is empty or taken; nothing is changed.
-    """
+def edit_label(layer: Labels, value: int, **changes: Any) -> None:
+    """Change `name`, `color` or `code` of a label; `LabelError` when the name is empty or taken."""
     others = {label.name for label in table_of(layer) if label.value != value}
     if changes.get("name") in others:
         raise LabelError(f"another organ is called '{changes['name']}'; choose another name")
@@ -234,24 +200,16 @@ def change_organ(layer: Labels, value: int, **changes: Any) -> None:
     )
 
 
-def remove_organ(layer: Labels, value: int) -> int:
-    """Take an organ from the table and its voxels from the layer, the voxels as an undoable step.
+def remove_label(layer: Labels, value: int) -> int:
+    """Take a label from the table and its voxels from the layer, the voxels as an undoable step.
 
-    Returns
-    -------
-    int
-        How many voxels became background.
-
-    Raises
-    ------
-    LabelError
-        When the organ is locked.
+    Returns how many voxels became background; a locked label is a `LabelError`.
     """
     from medseg.editing import Rules, box_of
 
-    Rules(locked=tuple(shown_of(layer).locked)).check_open([value])
+    Rules(locked=tuple(visibility_of(layer).locked)).check_unlocked([value])
     table = LabelTable(tuple(label for label in table_of(layer) if label.value != value))
-    shown = shown_of(layer)
+    shown = visibility_of(layer)
     shown.hidden.discard(value)
     shown.solo = None if shown.solo == value else shown.solo
     box = box_of(np.asarray(layer.data), value)
@@ -261,7 +219,3 @@ def remove_organ(layer: Labels, value: int) -> int:
         gone = put_values(layer, np.where(part == value, 0, part), where=box)
     set_table(layer, table)
     return gone
-
-
-def _sorted(labels: Iterable[Label]) -> LabelTable:
-    return LabelTable(tuple(sorted(labels, key=lambda label: label.value)))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from medseg.errors import Cancelled, GeometryError, LabelError, MedsegError
-from medseg_napari.editing.label_tables import add_organ, free_value, shown_of, table_of
-from medseg_napari.editing.targets import Choices, Target, name_of, rules_of
+from medseg.errors import GeometryError, LabelError, MedsegError
+from medseg_napari.editing.label_tables import add_label, free_value, table_of, visibility_of
+from medseg_napari.editing.targets import Target, ToolOptions, name_of, rules_of
 from medseg_napari.undo import put_values
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ class Correction:
     ----------
     edit : Edit or None
         The voxels that shall change; None for none.
-    words : str
+    text : str
         What that is, for the person.
     splits_off : int
-        The value in `edit` that is to be a new organ; 0 for none.
+        The value in `edit` that is to be a new label; 0 for none.
     """
 
     edit: Edit | None
-    words: str
+    text: str
     splits_off: int = 0
 
 
-def fill_between(target: Target, choices: Choices) -> Correction:
+def fill_between(target: Target, options: ToolOptions) -> Correction:
     """Fill between the slices of the shown plane."""
     from medseg.editing import fill_between_slices
 
@@ -56,61 +56,61 @@ def fill_between(target: Target, choices: Choices) -> Correction:
         target.value,
         spacing_mm=target.spacing_mm,
         axis=target.axis,
-        rules=_rules(target, choices),
+        rules=_rules(target, options),
     )
     return Correction(edit, "filled between slices")
 
 
-def fill_holes(target: Target, choices: Choices) -> Correction:
+def fill_holes(target: Target, options: ToolOptions) -> Correction:
     """Fill holes of the active label."""
     from medseg.editing import fill_holes as fill
 
-    rules = _rules(target, choices)
+    rules = _rules(target, options)
     edit = fill(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
     return Correction(edit, "holes filled")
 
 
-def keep_largest(target: Target, choices: Choices) -> Correction:
+def keep_largest(target: Target, options: ToolOptions) -> Correction:
     """Keep the largest piece of the active label."""
     from medseg.editing import largest_component
 
-    rules = _rules(target, choices)
+    rules = _rules(target, options)
     edit = largest_component(target.values, target.value, spacing_mm=target.spacing_mm, rules=rules)
     return Correction(edit, "smaller pieces removed")
 
 
-def smooth(target: Target, choices: Choices) -> Correction:
+def smooth(target: Target, options: ToolOptions) -> Correction:
     """Smooth the active label."""
     from medseg.editing import smooth as smoothed
 
     edit = smoothed(
         target.values,
         target.value,
-        sigma_mm=choices.smooth_mm,
+        sigma_mm=options.smooth_mm,
         spacing_mm=target.spacing_mm,
-        rules=_rules(target, choices),
+        rules=_rules(target, options),
     )
-    return Correction(edit, f"smoothed by {choices.smooth_mm:g} mm")
+    return Correction(edit, f"smoothed by {options.smooth_mm:g} mm")
 
 
-def grow(target: Target, choices: Choices) -> Correction:
+def grow(target: Target, options: ToolOptions) -> Correction:
     """Grow the active label within the intensity range."""
     from medseg.editing import Growth
     from medseg.editing import grow as grown
 
-    growth = Growth(low=choices.low, high=choices.high, radius_mm=choices.grow_mm)
+    growth = Growth(low=options.low, high=options.high, radius_mm=options.grow_mm)
     edit = grown(
         target.values,
         target.value,
         target.intensities(),
         growth=growth,
         spacing_mm=target.spacing_mm,
-        rules=_rules(target, choices),
+        rules=_rules(target, options),
     )
-    return Correction(edit, f"grown by up to {choices.grow_mm:g} mm")
+    return Correction(edit, f"grown by up to {options.grow_mm:g} mm")
 
 
-def limit_to_range(target: Target, choices: Choices) -> Correction:
+def limit_to_range(target: Target, options: ToolOptions) -> Correction:
     """Take from the active label what lies outside the intensity range."""
     from medseg.editing import keep_in_range
 
@@ -118,20 +118,20 @@ def limit_to_range(target: Target, choices: Choices) -> Correction:
         target.values,
         target.value,
         target.intensities(),
-        low=choices.low,
-        high=choices.high,
-        rules=_rules(target, choices),
+        low=options.low,
+        high=options.high,
+        rules=_rules(target, options),
     )
     return Correction(edit, "limited to the range")
 
 
-def split_pieces(target: Target, choices: Choices) -> Correction:
-    """Make the second largest piece of the active label an organ of its own."""
+def split_pieces(target: Target, options: ToolOptions) -> Correction:
+    """Make the second largest piece of the active label a label of its own."""
     from medseg.editing import split_into_pieces
 
     new = _next_value(target)
     edit = split_into_pieces(
-        target.values, target.value, new_values=[new], rules=_rules(target, choices)
+        target.values, target.value, new_values=[new], rules=_rules(target, options)
     )
     if not edit.values.size or not edit.changed(target.values):
         return Correction(None, f"{name_of(target)} is in one piece; nothing was changed")
@@ -154,7 +154,7 @@ def split_at(target: Target, seeds: list[tuple[int, int, int]]) -> Correction:
     return Correction(edit, "split", splits_off=new)
 
 
-TOOLS: dict[str, Callable[[Target, Choices], Correction]] = {
+TOOLS: dict[str, Callable[[Target, ToolOptions], Correction]] = {
     "Fill between slices": fill_between,
     "Fill holes": fill_holes,
     "Largest piece": keep_largest,
@@ -165,7 +165,7 @@ TOOLS: dict[str, Callable[[Target, Choices], Correction]] = {
 }
 """What the panel and the menus offer, by the words on the button."""
 
-AT_WORK = {
+PROGRESS_TEXTS = {
     "Fill between slices": "filling between slices ...",
     "Fill holes": "filling holes ...",
     "Largest piece": "looking for the largest piece ...",
@@ -177,57 +177,22 @@ AT_WORK = {
 }
 """What is said while a tool works."""
 
-Found = tuple[Target, Correction | MedsegError]
-"""The voxels a tool worked on, and what it found or why it could not."""
 
+def run_in_thread(
+    tool: Callable[[Target, T], Correction],
+    target: Target,
+    options: T,
+    text: str,
+    progress: Progress,
+) -> Correction:
+    """What one of `TOOLS`, or :func:`split_at`, finds; any other error says that it was the tool.
 
-def found_by(tool: Callable[[Target, T], Correction], target: Target, more: T) -> Found:
-    """What a tool finds; errors of the library are handed on, since a thread would lose them.
-
-    Parameters
-    ----------
-    tool : callable
-        One of `TOOLS`, or :func:`split_at`.
-    target : Target
-    more : Choices or list of tuple
-        What the tool takes besides.
-
-    Returns
-    -------
-    tuple
-        The target, and the correction or the error.
+    A tool cannot be stopped half-way; what it finds later is thrown away.
     """
+    progress(0, 1, text)
     try:
-        return target, tool(target, more)
-    except MedsegError as error:
-        return target, error
-
-
-def at_work(work: Callable[[], Found], doing: str, progress: Progress) -> Found:
-    """Let a tool work in a thread.
-
-    Parameters
-    ----------
-    work : callable
-        :func:`found_by` with all it takes.
-    doing : str
-    progress : medseg.runtime.progress.Progress
-        Told once; a tool cannot be stopped half-way, what it finds later is thrown away.
-
-    Returns
-    -------
-    tuple
-        The target, and the correction or the error.
-
-    Raises
-    ------
-    MedsegError
-        When the tool fails with anything but an error of the library.
-    """
-    progress(0, 1, doing)
-    try:
-        return work()
-    except Cancelled:
+        return tool(target, options)
+    except MedsegError:
         raise
     except MemoryError as error:
         raise MedsegError(
@@ -240,37 +205,26 @@ def at_work(work: Callable[[], Found], doing: str, progress: Progress) -> Found:
         ) from error
 
 
-def put(target: Target, found: Correction) -> str:
-    """Change the layer as one step that can be undone; on the GUI thread.
-
-    Parameters
-    ----------
-    target : Target
-        What the tool worked on.
-    found : Correction
-
-    Returns
-    -------
-    str
-        What was done, for the person.
+def put(target: Target, correction: Correction) -> str:
+    """Change the layer as one step that can be undone, on the GUI thread; what was done.
 
     Raises
     ------
     GeometryError
         When the layer has another shape now.
     LabelError
-        When the organ was locked or removed meanwhile.
+        When the label was locked or removed meanwhile.
     """
-    if found.edit is None:
-        return found.words
+    if correction.edit is None:
+        return correction.text
     _check_since(target)
-    if found.splits_off:
-        return _put_split(target, found.edit, found.splits_off)
-    changed, kept = _put(target, found.edit)
+    if correction.splits_off:
+        return _put_split(target, correction.edit, correction.splits_off)
+    changed, unchanged = _put(target, correction.edit)
     if not changed:
-        return f"{name_of(target)}: there was nothing to change{_kept_words(kept)}"
-    words = f"{name_of(target)}: {found.words}, {changed:,} voxels changed"
-    return words + _kept_words(kept)
+        return f"{name_of(target)}: there was nothing to change{_unchanged_text(unchanged)}"
+    text = f"{name_of(target)}: {correction.text}, {changed:,} voxels changed"
+    return text + _unchanged_text(unchanged)
 
 
 def _check_since(target: Target) -> None:
@@ -280,12 +234,12 @@ def _check_since(target: Target) -> None:
         raise GeometryError(
             f"layer '{layer.name}' has other voxels now than when the tool started; run it again"
         )
-    if target.value in shown_of(layer).locked:
+    if target.value in visibility_of(layer).locked:
         raise LabelError(
             f"{name} was locked while the tool worked, so nothing was changed; untick Lock first",
             code="LOCKED",
         )
-    if target.taken is not None and not np.any(np.asarray(layer.data) == target.value):
+    if target.frozen is not None and not np.any(np.asarray(layer.data) == target.value):
         raise LabelError(f"{name} was removed while the tool worked, so nothing was changed")
 
 
@@ -295,12 +249,12 @@ def _put(target: Target, edit: Edit) -> tuple[int, int]:
         return 0, 0
     now, before = np.asarray(target.layer.data[edit.where]), target.values[edit.where]
     painted = now != before
-    locked = sorted(shown_of(target.layer).locked)
+    locked = sorted(visibility_of(target.layer).locked)
     if locked:
         painted |= np.isin(now, locked)
-    kept = int(np.count_nonzero(painted & (edit.values != before)))
+    unchanged = int(np.count_nonzero(painted & (edit.values != before)))
     values = np.where(painted, now, edit.values) if painted.any() else edit.values
-    return put_values(target.layer, values, where=edit.where), kept
+    return put_values(target.layer, values, where=edit.where), unchanged
 
 
 def _put_split(target: Target, edit: Edit, value: int) -> str:
@@ -309,20 +263,20 @@ def _put_split(target: Target, edit: Edit, value: int) -> str:
 
     old = name_of(target)
     present = present_values(np.asarray(target.layer.data))
-    added = add_organ(target.layer, _free_name(target, old), present)
+    added = add_label(target.layer, _free_name(target, old), present)
     values = np.where(edit.values == value, added.value, edit.values).astype(edit.values.dtype)
-    changed, kept = _put(target, Edit(edit.where, values))
-    return f"{added.name} split from {old}: {changed:,} voxels{_kept_words(kept)}"
+    changed, unchanged = _put(target, Edit(edit.where, values))
+    return f"{added.name} split from {old}: {changed:,} voxels{_unchanged_text(unchanged)}"
 
 
-def _kept_words(kept: int) -> str:
-    return f"; {kept:,} that you painted or locked meanwhile stay" if kept else ""
+def _unchanged_text(unchanged: int) -> str:
+    return f"; {unchanged:,} that you painted or locked meanwhile stay" if unchanged else ""
 
 
-def _rules(target: Target, choices: Choices) -> Rules:
-    if target.value in shown_of(target.layer).locked:
+def _rules(target: Target, options: ToolOptions) -> Rules:
+    if target.value in visibility_of(target.layer).locked:
         raise LabelError(f"{name_of(target)} is locked; untick Lock to change it", code="LOCKED")
-    return rules_of(target.layer, over_labels=choices.over_labels)
+    return rules_of(target.layer, over_labels=options.over_labels)
 
 
 def _next_value(target: Target) -> int:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from medseg.errors import MedsegError
 from medseg.runtime.progress import Progress
-from medseg.volume import Grid, LabelMap, LabelTable
+from medseg.volume import Grid, LabelMap
 from medseg_napari.editing.autosave import RecoverableSession
-from medseg_napari.editing.saved_layers import SavedLayer, attributes_of, changed_files, scan_of
-from medseg_napari.layers import AXES, KEY, LayerTuple, layer_from_labels, layer_from_scan
+from medseg_napari.editing.saved_layers import AUTOSAVE_KEY, SavedLayer, SavedScan
+from medseg_napari.layers import KEY, LayerTuple, Source, layer_from_labels, layer_from_scan
+from medseg_napari.run_record import RUN_KEY
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,139 +21,103 @@ if TYPE_CHECKING:
 
 @dataclass
 class Prepared:
-    """What restoring will add to the viewer.
+    """What restoring will add to the viewer: scans not open yet, labels with the active value.
 
-    Parameters
-    ----------
-    scans : list of tuple
-        Image layers that are not open yet, as napari takes layers.
-    labels : list of tuple
-        The saved layers and their voxels.
-    told : list of str
-        What the person should know: scans that are gone or changed, files that are damaged.
+    `warnings` tell of scans that are gone or changed, and of files that are damaged.
     """
 
     scans: list[LayerTuple] = field(default_factory=list)
-    labels: list[tuple[SavedLayer, npt.NDArray[Any]]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    labels: list[tuple[LayerTuple, int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def words_on(leftover: RecoverableSession, now_s: float) -> str:
-    """What can be restored, as one sentence.
-
-    Parameters
-    ----------
-    leftover : RecoverableSession
-        Of a session that is over.
-    now_s : float
-        Seconds since 1970.
-    """
-    names = ", ".join(f"'{layer.name}'" for layer in leftover.layers[:3])
-    more = f" and {len(leftover.layers) - 3} more" if len(leftover.layers) > 3 else ""
-    return f"Unsaved labels, kept {_ago(now_s - leftover.saved_at)}: {names}{more}."
+def session_text(session: RecoverableSession, now_s: float) -> str:
+    """What can be restored, as one sentence; `now_s` in seconds since 1970."""
+    names = ", ".join(f"'{layer.name}'" for layer in session.layers[:3])
+    more = f" and {len(session.layers) - 3} more" if len(session.layers) > 3 else ""
+    return f"Unsaved labels, kept {_ago(now_s - session.saved_at)}: {names}{more}."
 
 
 def prepare(
-    leftover: RecoverableSession, open_grids: Sequence[Grid], progress: Progress
+    session: RecoverableSession, open_scans: Iterable[Source], progress: Progress
 ) -> Prepared:
     """Read what is to be restored; may take long and touches no window.
 
-    Parameters
-    ----------
-    leftover : RecoverableSession
-        Of a session that is over; it is kept until it is declined.
-    open_grids : sequence of Grid
-        Of the scans that are open already.
-    progress : Progress
+    The session is kept until it is discarded; scans that are open are not read again.
     """
-    prepared, grids = Prepared(), list(open_grids)
-    for done, saved in enumerate(leftover.layers):
-        progress(done, len(leftover.layers), "restoring labels")
+    prepared, scans = Prepared(), list(open_scans)
+    for done, saved in enumerate(session.layers):
+        progress(done, len(session.layers), "restoring labels")
         try:
-            voxels = leftover.voxels(saved)
+            labels = session.labels(saved)
         except MedsegError as error:
-            prepared.told.append(str(error))
+            prepared.warnings.append(str(error))
             continue
-        prepared.labels.append((saved, voxels))
-        _compare(saved, prepared.told)
-        if not _holds(grids, saved.grid) and saved.scan_path:
-            grids += _read_again(saved, prepared)
+        if saved.scan is not None:
+            _compare(saved, saved.scan, prepared.warnings)
+            if saved.scan.path and _on_grid(scans, labels.grid) is None:
+                scans += _read_again(saved.scan, labels.grid, saved.name, prepared)
+        layer = _labels_layer(saved, labels, _on_grid(scans, labels.grid))
+        prepared.labels.append((layer, saved.selected))
     return prepared
 
 
 def add(viewer: ViewerModel, prepared: Prepared) -> list[Any]:
     """Add the scans and the label maps to a viewer; the label maps' layers."""
-    from napari.layers import Labels, Layer
+    from napari.layers import Layer
 
     for layer_tuple in prepared.scans:
         viewer.add_layer(Layer.create(*layer_tuple))
     added = []
-    for saved, voxels in prepared.labels:
-        layer = Labels(voxels, **_attributes(viewer, saved))
-        _name_and_colour(layer, saved)
-        layer.selected_label = saved.selected
-        added.append(viewer.add_layer(layer))
+    for layer_tuple, selected in prepared.labels:
+        added.append(viewer.add_layer(Layer.create(*layer_tuple)))
+        added[-1].selected_label = selected
     return added
 
 
-def _attributes(viewer: ViewerModel, saved: SavedLayer) -> dict[str, Any]:
-    attributes = attributes_of(saved, _source(viewer, saved))
-    if len(saved.shape) == len(AXES):
-        attributes["axis_labels"] = AXES
-    return attributes
+def _labels_layer(saved: SavedLayer, labels: LabelMap, scan: Source | None) -> LayerTuple:
+    """On the scan's own grid, bit for bit, and with its files where the scan is known."""
+    if scan is not None:
+        labels = replace(labels, grid=scan["grid"], provenance=scan["provenance"])
+    data, attributes, kind = layer_from_labels(labels, saved.name)
+    attributes["name"] = saved.name
+    attributes["metadata"] |= {AUTOSAVE_KEY: saved.file.split("-")[0], RUN_KEY: saved.runs}
+    return data, attributes, kind
 
 
-def _name_and_colour(layer: Any, saved: SavedLayer) -> None:
-    from medseg_napari.editing.label_tables import set_table
-
-    if KEY in layer.metadata:
-        set_table(layer, saved.table)
-
-
-def _compare(saved: SavedLayer, told: list[str]) -> None:
-    changed = changed_files(saved)
+def _compare(saved: SavedLayer, scan: SavedScan, warnings: list[str]) -> None:
+    changed = len(scan.changed_files())
     if changed:
-        told.append(
-            f"the scan of '{saved.name}' has changed since or is gone ({len(changed)} file(s)):"
+        warnings.append(
+            f"the scan of '{saved.name}' has changed since or is gone ({changed} file(s)):"
             " look whether the labels still fit"
         )
 
 
-def _read_again(saved: SavedLayer, prepared: Prepared) -> list[Grid]:
-    """Read the scan a label map lies on; its grid, or nothing when it is another one by now."""
+def _read_again(scan: SavedScan, grid: Grid, name: str, prepared: Prepared) -> list[Source]:
+    """Read the scan a label map lies on; nothing when it is another one by now."""
     from medseg.reading import read_scan
 
-    if not Path(saved.scan_path).exists():
-        prepared.told.append(f"the scan of '{saved.name}' is not where it was")
+    if not Path(scan.path).exists():
+        prepared.warnings.append(f"the scan of '{name}' is not where it was")
         return []
     try:
-        scan = read_scan(Path(saved.scan_path), series=saved.scan_series or None)
+        data, attributes, kind = layer_from_scan(
+            read_scan(Path(scan.path), series=scan.series_uid or None), scan.name
+        )
     except MedsegError as error:
-        prepared.told.append(str(error))
+        prepared.warnings.append(str(error))
         return []
-    if not _holds([scan.grid], saved.grid):
-        prepared.told.append(f"the scan of '{saved.name}' has another grid now")
+    source: Source = attributes["metadata"][KEY]
+    if not source["grid"].same_as(grid):
+        prepared.warnings.append(f"the scan of '{name}' has another grid now")
         return []
-    data, attributes, kind = layer_from_scan(scan, saved.scan_name)
-    prepared.scans.append((data, {**attributes, "name": saved.scan_name}, kind))
-    return [scan.grid]
+    prepared.scans.append((data, {**attributes, "name": scan.name}, kind))
+    return [source]
 
 
-def _holds(grids: Sequence[Grid], wanted: Grid | None) -> bool:
-    return wanted is not None and any(grid.same_as(wanted) for grid in grids)
-
-
-def _source(viewer: ViewerModel, saved: SavedLayer) -> dict[str, Any] | None:
-    """Of the scan, with its files; else of the grid alone."""
-    grid = saved.grid
-    if grid is None:
-        return None
-    scan = scan_of(None, grid, viewer.layers)
-    if scan is not None:
-        return {**scan.metadata[KEY], "grid": grid}
-    blank = LabelMap(np.broadcast_to(np.uint8(0), grid.shape), grid, LabelTable(()))
-    source: dict[str, Any] = layer_from_labels(blank, "")[1]["metadata"][KEY]
-    return source
+def _on_grid(scans: Iterable[Source], grid: Grid) -> Source | None:
+    return next((source for source in scans if source["grid"].same_as(grid)), None)
 
 
 def _ago(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What autosave keeps of a Labels layer: voxels, names, place, and which scan it lies on."""
+"""What autosave keeps of a Labels layer: a label map, and which scan it lies on."""
 
 from __future__ import annotations
 
@@ -14,28 +14,21 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, Label, LabelTable
+from medseg.volume import Grid, Label, LabelMap
 from medseg.volume.label_table import default_color
-from medseg_napari.layers import KEY
-from medseg_napari.run_record import RUN_KEY, RunRecord, runs_of
+from medseg_napari.layers import KEY, adopt, labels_from_layer, source_of
+from medseg_napari.run_record import RunRecord, checksum, runs_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-_KEY_OF_FILE = "medseg_autosave_key"
+AUTOSAVE_KEY = "medseg_autosave_key"
+"""Where ``layer.metadata`` keeps the random start of the names of a layer's files."""
 _SAVED_KEY = "medseg_saved"
-_FAST = 1  # zlib level: labels shrink a hundredfold at the lowest already
 
 
 class FileState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file of a scan was like.
-
-    Parameters
-    ----------
-    path : str
-    size_bytes, changed_ns : int
-        By these a change is noticed.
-    """
+    """What a file of a scan was like; by size and time a change is noticed."""
 
     path: str
     size_bytes: int
@@ -51,159 +44,128 @@ class FileState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(str(path), status.st_size, status.st_mtime_ns)
 
 
+class SavedScan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The scan under a label map: what to open to have it again, and its files as they were."""
+
+    path: str
+    name: str
+    series_uid: str = ""
+    files: tuple[FileState, ...] = ()
+
+    def changed_files(self) -> list[FileState]:
+        """Files that are gone or differ from what they were."""
+        return [state for state in self.files if FileState.of(Path(state.path)) != state]
+
+
+class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One Labels layer of a session; its `file` is a label map with names, colours and codes."""
+
+    file: str
+    name: str
+    selected: int
+    runs: tuple[RunRecord, ...] = ()
+    scan: SavedScan | None = None
+
+
 @dataclass(frozen=True)
 class Checksums:
-    """By these a change of a Labels layer is noticed.
-
-    Parameters
-    ----------
-    voxels, table : int
-        CRC-32 of the voxels, and of the names, colours and codes.
-    """
+    """CRC-32 of the voxels, and of the names, colours and codes of a layer."""
 
     voxels: int
     table: int
 
-
-class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One Labels layer of a session.
-
-    Parameters
-    ----------
-    file : str
-        Name of the file of voxels in the session's folder.
-    name, dtype : str
-    shape : tuple of int
-        Of the voxels.
-    crc32 : int
-        Of the voxels.
-    scale, translate : tuple of float
-        Of the layer, mm.
-    selected : int
-    table : LabelTable
-    runs : tuple of RunRecord
-        Of models whose results it holds.
-    grid_shape : tuple of int or None
-    grid_affine : tuple of float or None
-        Its 16 numbers, row by row.
-    scan_path : str
-        What to open to have the scan again, or an empty string.
-    scan_name : str
-        Of the layer of the scan.
-    scan_series : str
-        SeriesInstanceUID of a DICOM series, or an empty string.
-    scan_files : tuple of FileState
-        The scan's files as they were.
-    """
-
-    file: str
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    crc32: int
-    scale: tuple[float, ...]
-    translate: tuple[float, ...]
-    selected: int
-    table: LabelTable
-    runs: tuple[RunRecord, ...] = ()
-    grid_shape: tuple[int, int, int] | None = None
-    grid_affine: tuple[float, ...] | None = None
-    scan_path: str = ""
-    scan_name: str = ""
-    scan_series: str = ""
-    scan_files: tuple[FileState, ...] = ()
-
-    @property
-    def checksums(self) -> Checksums:
-        """Of the voxels and the table."""
-        return Checksums(self.crc32, _table_crc32(self.table))
-
-    @property
-    def grid(self) -> Grid | None:
-        """The source grid, bit for bit."""
-        if self.grid_shape is None or self.grid_affine is None:
-            return None
-        return Grid(self.grid_shape, np.reshape(self.grid_affine, (4, 4)))
+    @classmethod
+    def of(cls, data: npt.NDArray[Any], metadata: Mapping[str, Any]) -> Checksums:
+        """Of a layer as it is."""
+        table = (metadata.get(KEY) or {}).get("table")
+        labels = [label for label in table or () if not _is_default(label)]
+        return cls(checksum(data), zlib.crc32(msgspec.json.encode(labels)))
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A copy of one Labels layer, so that it may be written while the person goes on.
+    """A Labels layer for another thread to write; its voxels are the layer's own, not a copy."""
 
-    Parameters
-    ----------
-    key : str
-    voxels : ndarray
-    facts : dict
-        The other fields of `SavedLayer`.
-    saved : Checksums or None
-        Of the layer as it was read or written last.
-    """
+    data: npt.NDArray[Any]
+    attributes: dict[str, Any]
+    selected: int
+    scan: SavedScan | None
+    saved: Checksums | None
 
-    key: str
-    voxels: npt.NDArray[Any]
-    facts: dict[str, Any]
-    saved: Checksums | None = None
+    def frozen(self) -> tuple[LabelMap, Checksums]:
+        """The voxels as they are now, and their checksums; what the person paints later is not in.
+
+        Raises
+        ------
+        GeometryError, LabelError
+            When the layer is no volume, or its values are no labels.
+        """
+        data = np.array(self.data)
+        labels = labels_from_layer(data, self.attributes)
+        return labels, Checksums.of(data, self.attributes["metadata"])
+
+    def entry(self, checksums: Checksums) -> SavedLayer:
+        """What the session says of the layer."""
+        key = self.attributes["metadata"][AUTOSAVE_KEY]
+        return SavedLayer(
+            file=f"{key}-{checksums.voxels:08x}{checksums.table:08x}.nii.gz",
+            name=self.attributes["name"],
+            selected=self.selected,
+            runs=runs_of(self.attributes),
+            scan=self.scan,
+        )
 
 
 def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
-    """Copy a Labels layer and note which scan it lies on.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-    layers : iterable of Layer
-        The scans it may lie on.
-    """
-    voxels = np.array(layer.data)
-    source = layer.metadata.get(KEY) or {}
-    grid = source.get("grid")
-    facts: dict[str, Any] = {
-        "name": layer.name,
-        "scale": tuple(float(mm) for mm in layer.scale),
-        "translate": tuple(float(mm) for mm in layer.translate),
-        "selected": int(layer.selected_label),
-        "table": _table_of(layer.metadata),
-        "runs": runs_of({"metadata": layer.metadata}),
-    }
-    if isinstance(grid, Grid):
-        facts["grid_shape"] = grid.shape
-        facts["grid_affine"] = tuple(float(n) for n in grid.affine.ravel())
-    facts.update(_scan_facts(layer, grid, layers))
-    return Snapshot(_key_of(layer), voxels, facts, layer.metadata.get(_SAVED_KEY))
+    """Note how a Labels layer is, and on which of the layers it lies."""
+    layer.metadata.setdefault(AUTOSAVE_KEY, uuid.uuid4().hex)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    others = [other for other in layers if other is not layer]
+    if source_of(data, attributes) is None:
+        pairs = (other.as_layer_data_tuple()[:2] for other in others)
+        attributes = adopt(data, attributes, pairs)
+    attributes = {**attributes, "metadata": dict(attributes["metadata"])}
+    scan = scan_of((attributes["metadata"].get(KEY) or {}).get("grid"), others)
+    saved = layer.metadata.get(_SAVED_KEY)
+    return Snapshot(data, attributes, int(layer.selected_label), _saved_scan(scan), saved)
 
 
 def mark_saved(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
-    """Remember that a layer as it is lies in a file of the person's, so need not be kept.
-
-    Parameters
-    ----------
-    data : ndarray of int
-    attributes : mapping
-        Of the layer; its `metadata` is the layer's own.
-    """
+    """Remember that a layer as it is lies in a file of the person's, so need not be kept."""
     metadata = attributes.get("metadata")
     if isinstance(metadata, dict):
-        table = _table_crc32(_table_of(metadata))
-        metadata[_SAVED_KEY] = Checksums(_crc32(np.asarray(data)), table)
+        metadata[_SAVED_KEY] = Checksums.of(np.asarray(data), metadata)
 
 
 def knows_its_file(layer: Layer) -> bool:
     """Whether it is known what of the layer is kept or lies in a file of the person's."""
-    return bool({_KEY_OF_FILE, _SAVED_KEY} & set(layer.metadata))
+    return bool({AUTOSAVE_KEY, _SAVED_KEY} & set(layer.metadata))
 
 
-def _table_of(metadata: Mapping[str, Any]) -> LabelTable:
-    table = (metadata.get(KEY) or {}).get("table")
-    return table if isinstance(table, LabelTable) else LabelTable(())
+def scan_of(grid: object, layers: Iterable[Layer]) -> Layer | None:
+    """The Image layer on a grid; None when there is none."""
+    for layer in layers:
+        other = layer.metadata.get(KEY, {}).get("grid")
+        is_scan = isinstance(other, Grid) and not hasattr(layer, "selected_label")
+        if is_scan and isinstance(grid, Grid) and other.same_as(grid):
+            return layer
+    return None
 
 
-def _table_crc32(table: LabelTable) -> int:
-    """Of what a person may have said; names and colours that medseg gives by itself are none."""
-    return zlib.crc32(msgspec.json.encode([one for one in table if not _is_unsaid(one)]))
+def _saved_scan(scan: Layer | None) -> SavedScan | None:
+    if scan is None:
+        return None
+    provenance = scan.metadata[KEY]["provenance"]
+    path, files = scan.source.path, provenance.files
+    if not path and files:
+        path = files[0] if len(files) == 1 else files[0].parent
+    states = (FileState.of(Path(file)) for file in files)
+    present = tuple(state for state in states if state is not None)
+    return SavedScan(str(path or ""), scan.name, provenance.series_uid, present)
 
 
-def _is_unsaid(label: Label) -> bool:
+def _is_default(label: Label) -> bool:
+    """Whether nobody said anything of a label: medseg gave its name and colour by itself."""
     plain = Label(value=label.value, name=f"label {label.value}", color=label.color)
     return label == plain and label.color in _default_colors()
 
@@ -211,85 +173,3 @@ def _is_unsaid(label: Label) -> bool:
 @cache
 def _default_colors() -> frozenset[tuple[int, int, int]]:
     return frozenset(default_color(row) for row in range(1024))
-
-
-def _key_of(layer: Layer) -> str:
-    """A random name for the layer's file, the same each time."""
-    key: str = layer.metadata.setdefault(_KEY_OF_FILE, uuid.uuid4().hex)
-    return key
-
-
-def _scan_facts(layer: Layer, grid: object, layers: Iterable[Layer]) -> dict[str, Any]:
-    scan = scan_of(layer, grid, layers)
-    if scan is None:
-        return {}
-    provenance = scan.metadata[KEY]["provenance"]
-    states = (FileState.of(Path(file)) for file in provenance.files)
-    return {
-        "scan_path": _path_of(scan.source.path, provenance.files),
-        "scan_name": scan.name,
-        "scan_series": provenance.series_uid,
-        "scan_files": tuple(state for state in states if state is not None),
-    }
-
-
-def _path_of(opened: str | None, files: tuple[Path, ...]) -> str:
-    """The file or folder that a scan was opened from."""
-    if opened or not files:
-        return str(opened or "")
-    return str(files[0] if len(files) == 1 else Path(files[0]).parent)
-
-
-def scan_of(layer: Layer | None, grid: object, layers: Iterable[Layer]) -> Layer | None:
-    """The Image layer on the same grid as a label map; None when there is none."""
-    if not isinstance(grid, Grid):
-        return None
-    for other in layers:
-        theirs = other.metadata.get(KEY, {}).get("grid")
-        is_scan = other is not layer and not hasattr(other, "selected_label")
-        if is_scan and isinstance(theirs, Grid) and theirs.same_as(grid):
-            return other
-    return None
-
-
-def changed_files(layer: SavedLayer) -> list[str]:
-    """Names of the scan's files that are gone or differ from what they were."""
-    return [
-        Path(state.path).name
-        for state in layer.scan_files
-        if FileState.of(Path(state.path)) != state
-    ]
-
-
-def entry_of(one: Snapshot) -> SavedLayer:
-    """What the index says of a layer."""
-    dtype, shape = one.voxels.dtype.str, one.voxels.shape
-    crc = _crc32(one.voxels)
-    file = f"{one.key}-{crc:08x}.z"
-    return SavedLayer(file=file, dtype=dtype, shape=shape, crc32=crc, **one.facts)
-
-
-def _crc32(voxels: npt.NDArray[Any]) -> int:
-    flat = np.ascontiguousarray(voxels)
-    return zlib.crc32(flat.view(np.uint8).data) if flat.size else 0
-
-
-def packed(voxels: npt.NDArray[Any]) -> bytes:
-    """Voxels as they lie in the file."""
-    flat = np.ascontiguousarray(voxels)
-    return zlib.compress(flat.view(np.uint8).data if flat.size else b"", _FAST)
-
-
-def attributes_of(layer: SavedLayer, source: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Attributes of the restored layer, on the source of its scan if there is one."""
-    metadata: dict[str, Any] = {_KEY_OF_FILE: layer.file.split("-")[0], RUN_KEY: layer.runs}
-    if source is not None:
-        metadata[KEY] = {**source, "table": layer.table, "lead": "", "window": None}
-    return {
-        "name": layer.name,
-        "scale": layer.scale,
-        "translate": layer.translate,
-        "units": ("mm",) * len(layer.shape),
-        "opacity": 0.5,
-        "metadata": metadata,
-    }

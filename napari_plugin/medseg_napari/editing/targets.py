@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, InputError
-from medseg_napari.editing.label_tables import shown_of, table_of
+from medseg_napari.display.navigation import stepped_axis
+from medseg_napari.editing.label_tables import table_of, visibility_of
 from medseg_napari.layers import KEY
 from medseg_napari.undo import put_values
 
@@ -24,7 +25,7 @@ Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Choices:
+class ToolOptions:
     """What the person set in the panel.
 
     Parameters
@@ -57,7 +58,7 @@ class Target:
         The axis that the slider steps along.
     image : Image or None
         The scan below, voxel for voxel.
-    taken : ndarray of int or None
+    frozen : ndarray of int or None
         The layer's voxels as they were; without them, as they are.
     """
 
@@ -65,7 +66,7 @@ class Target:
     value: int
     axis: int
     image: Image | None
-    taken: npt.NDArray[Any] | None = None
+    frozen: npt.NDArray[Any] | None = None
 
     @property
     def spacing_mm(self) -> Three:
@@ -75,20 +76,14 @@ class Target:
     @property
     def values(self) -> npt.NDArray[Any]:
         """The layer's voxels."""
-        return np.asarray(self.layer.data) if self.taken is None else self.taken
+        return np.asarray(self.layer.data) if self.frozen is None else self.frozen
 
-    def at_rest(self) -> Target:
+    def snapshot(self) -> Target:
         """With a copy of the voxels, for another thread to work on while the layer is painted."""
-        return replace(self, taken=np.array(self.layer.data))
+        return replace(self, frozen=np.array(self.layer.data))
 
     def intensities(self) -> npt.NDArray[Any]:
-        """The voxels of the scan below.
-
-        Raises
-        ------
-        InputError
-            When there is no scan on the same voxels.
-        """
+        """The voxels of the scan below; `InputError` when none lies on the same voxels."""
         if self.image is None:
             raise InputError("no scan lies under these labels voxel for voxel; open it first")
         return np.asarray(self.image.data)
@@ -101,15 +96,7 @@ def spacing_of(layer: Labels) -> Three:
 
 
 def target_of(layer: Labels | None, layers: LayerList, dims: Dims) -> Target:
-    """Where a correction of `layer` works now.
-
-    Raises
-    ------
-    InputError
-        When there is no layer, or no label is chosen.
-    GeometryError
-        When the layer is not a volume.
-    """
+    """Where a tool works now; an error without a layer, an active label, or a volume."""
     if layer is None:
         raise InputError("open or draw labels first; New labels makes a layer for the scan")
     if layer.data.ndim != 3:
@@ -120,21 +107,14 @@ def target_of(layer: Labels | None, layers: LayerList, dims: Dims) -> Target:
     return Target(layer, value, stepped_axis(dims), image_under(layer, layers))
 
 
-def stepped_axis(dims: Dims) -> int:
-    """The axis of a volume that the slider steps along; 0 in 3-D."""
-    if dims.ndisplay == 3 or dims.ndim < 3:
-        return 0
-    return max(0, int(dims.order[-3]) - (int(dims.ndim) - 3))
-
-
 def image_under(layer: Labels, layers: Iterable[Any]) -> Image | None:
     """The topmost Image that has the same voxels in the same place; a visible one if there is."""
     from napari.layers import Image
 
-    fitting = [one for one in layers if isinstance(one, Image) and _same_voxels(one, layer)]
-    shown = [one for one in fitting if one.visible]
-    found = shown or fitting
-    return found[-1] if found else None
+    images = [image for image in layers if isinstance(image, Image) and _same_voxels(image, layer)]
+    return next(
+        (image for image in reversed(images) if image.visible), images[-1] if images else None
+    )
 
 
 def _same_voxels(image: Image, layer: Labels) -> bool:
@@ -148,7 +128,7 @@ def rules_of(layer: Labels, *, over_labels: bool = False) -> Rules:
     """What the tools may take of other labels; locked ones never."""
     from medseg.editing import Rules
 
-    return Rules(over_labels=over_labels, locked=tuple(sorted(shown_of(layer).locked)))
+    return Rules(over_labels=over_labels, locked=tuple(sorted(visibility_of(layer).locked)))
 
 
 def commit(layer: Labels, edit: Edit) -> int:
@@ -171,17 +151,3 @@ def statistics_of(layer: Labels) -> dict[int, LabelStatistics]:
     return label_statistics(
         np.asarray(layer.data), spacing_mm=spacing_of(layer), voxel_mm3=voxel_mm3
     )
-
-
-def next_slice(layer: Labels, value: int, *, axis: int, at: int, step: int) -> int | None:
-    """The next slice that holds a label, before (`step` -1) or after (1) slice `at`."""
-    from medseg.editing import box_of
-
-    values = np.asarray(layer.data)
-    box = box_of(values, value)
-    if box is None:
-        return None
-    others = tuple(other for other in range(3) if other != axis)
-    held = np.flatnonzero((values[box] == value).any(axis=others)) + box[axis].start
-    ahead = held[held > at] if step > 0 else held[held < at][::-1]
-    return int(ahead[0]) if ahead.size else None

@@ -32,45 +32,23 @@ _COLUMNS = 72  # characters beside the table
 
 
 def write_report(subject: Subject, path: Path) -> None:
-    """Write the report of a label map; the suffix says whether as HTML or as PDF.
-
-    Parameters
-    ----------
-    subject : Subject
-        With a scan on the grid of its labels.
-    path : Path
-        Ends in .html or .pdf.
-
-    Raises
-    ------
-    WriteError
-        When there is no scan under the labels.
-    OSError
-        When the file cannot be written.
-    """
+    """Write the report of a label map as ``.html`` or ``.pdf``; `WriteError` without a scan."""
     if subject.scan is None:
         raise WriteError("a report needs the scan under the labels; open it in this viewer")
     path.write_bytes(_pdf(subject) if path.suffix == ".pdf" else _html(subject))
 
 
 def facts_of(labels: LabelMap, scan: Scan | None) -> dict[str, str]:
-    """What a report says of the scan, by name: its kind, size and what was repaired.
-
-    Parameters
-    ----------
-    labels : LabelMap
-        On the grid of the scan.
-    scan : Scan or None
-    """
+    """What a report says of the scan, by name: its kind, size and what was repaired."""
     grid = labels.grid
-    told = {
+    facts = {
         "Modality": (scan.modality if scan else "") or "not stated",
         "Read from": labels.provenance.format,
         "Voxels": " x ".join(str(count) for count in grid.shape),
         "Spacing": " x ".join(f"{mm:.4g}" for mm in grid.spacing_mm) + " mm",
     }
     notes = without_patient("; ".join(labels.provenance.notes))
-    return told | ({"Repaired or worth knowing": notes} if notes else {})
+    return facts | ({"Repaired or worth knowing": notes} if notes else {})
 
 
 def _html(subject: Subject) -> bytes:
@@ -146,8 +124,8 @@ def _table_page(facts: dict[str, str], rows: list[tuple[int, str, str, str, str]
     figure = Figure(_A4_INCHES)
     figure.text(0.06, 0.93, _TITLE, fontsize=18, fontweight="bold")
     figure.text(0.06, 0.895, NOT_FOR_DIAGNOSIS, fontsize=12, color="#b00020", fontweight="bold")
-    told = (textwrap.fill(f"{name}: {words}", _COLUMNS) for name, words in facts.items())
-    figure.text(0.06, 0.86, "\n".join(told), fontsize=9, va="top", linespacing=1.5)
+    lines = (textwrap.fill(f"{name}: {text}", _COLUMNS) for name, text in facts.items())
+    figure.text(0.06, 0.86, "\n".join(lines), fontsize=9, va="top", linespacing=1.5)
     panel = figure.add_axes((0.52, 0.05, 0.44, 0.82))
     panel.set_axis_off()
     table = panel.table(

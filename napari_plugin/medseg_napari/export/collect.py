@@ -14,10 +14,15 @@ from medseg.reading.file_names import without_suffix
 from medseg.volume import Grid, Provenance
 from medseg_napari.export.export import file_stem
 from medseg_napari.export.formats import Subject
-from medseg_napari.inference.run import MAP_KEY
-from medseg_napari.layers import foreign_grid, labels_from_layer, scan_from_layer, source_of
+from medseg_napari.layers import (
+    MAP_KEY,
+    adopt,
+    foreign_grid,
+    labels_from_layer,
+    scan_from_layer,
+    source_of,
+)
 from medseg_napari.run_record import maker_of, run_facts, runs_of
-from medseg_napari.writer import adopt
 
 Layer = tuple[npt.NDArray[Any], Mapping[str, Any]]
 """Data and attributes of a napari layer."""
@@ -26,19 +31,9 @@ _PLAIN_STEM = "segmentation"
 
 
 def scan_under(labels: Layer, images: Sequence[Layer]) -> int | None:
-    """Which image layer lies on the grid of a Labels layer.
+    """Row of the last image layer that lies on the grid of a Labels layer, if there is one.
 
-    Parameters
-    ----------
-    labels : tuple
-        Data and attributes of the Labels layer.
-    images : sequence of tuple
-        Data and attributes of the Image layers.
-
-    Returns
-    -------
-    int or None
-        The row of the last one that fits; a time series or a map of probabilities never does.
+    A time series or a map of probabilities never does.
     """
     wanted = _grid_of(labels[0], _with_source(labels, images))
     fits = [row for row, image in enumerate(images) if _lies_on(image, wanted)]
@@ -46,27 +41,12 @@ def scan_under(labels: Layer, images: Sequence[Layer]) -> int | None:
 
 
 def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") -> Subject:
-    """What can be saved of a Labels layer.
-
-    Parameters
-    ----------
-    labels : tuple
-        Data and attributes of the Labels layer.
-    scan : tuple or None
-        Data and attributes of the Image layer under it.
-    screenshot : bytes, optional
-        A PNG of the canvas.
-
-    Raises
-    ------
-    GeometryError
-        When the layer is no volume.
-    """
+    """What can be saved of a Labels layer; `screenshot` is a PNG of the canvas."""
     data, attributes = labels
     adopted = _with_source(labels, [scan] if scan else [])
     window = scan[1].get("contrast_limits") if scan else None
     return Subject(
-        labels=replace(labels_from_layer(data, adopted), maker=maker_of(data, attributes)),
+        labels=replace(labels_from_layer(data, adopted), creator=maker_of(data, attributes)),
         scan=scan_from_layer(*scan) if scan else None,
         window=(float(window[0]), float(window[1])) if window is not None else None,
         facts=run_facts(runs_of(attributes)),
@@ -77,11 +57,8 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
 def stem_for(provenance: Provenance) -> str:
     """What the names of files start with, unless the person chooses: never a patient's name.
 
-    Returns
-    -------
-    str
-        The name of a volume's one file with ``_seg``; ``"segmentation"`` for DICOM, whose folders
-        are often named after patients.
+    The name of a volume's one file with ``_seg``; ``"segmentation"`` for DICOM, whose folders are
+    often named after patients.
     """
     if provenance.format == "dicom" or len(provenance.files) != 1:
         return _PLAIN_STEM

@@ -24,18 +24,7 @@ _FORBIDDEN = '<>:"/\\|?*'
 
 @dataclass(frozen=True)
 class Request:
-    """What the person asked for.
-
-    Parameters
-    ----------
-    formats : tuple of str
-    folder : Path
-    stem : str
-        What their names start with.
-    replace : bool
-        Whether files that are there may be replaced.
-    encoding : str
-    """
+    """What the person asked for; `stem` is what the files' names start with."""
 
     formats: tuple[str, ...]
     folder: Path
@@ -46,35 +35,17 @@ class Request:
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """One file to be written.
-
-    Parameters
-    ----------
-    form : Format
-    path : Path
-    words : str
-        What will be in it.
-    value : int or None
-        The one structure it holds, or None for all.
-    """
+    """One file to be written, of one structure `value` or of all; `contents` says so in words."""
 
     form: Format
     path: Path
-    words: str
+    contents: str
     value: int | None = None
 
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What will be written, and what cannot be.
-
-    Parameters
-    ----------
-    request : Request
-    files : tuple of PlannedFile
-    refused : tuple of str
-        One sentence for each format or file that cannot be written.
-    """
+    """What will be written, and one sentence for each format or file that cannot be."""
 
     request: Request
     files: tuple[PlannedFile, ...]
@@ -82,14 +53,7 @@ class ExportPlan:
 
 
 def plan_export(subject: Subject, request: Request) -> ExportPlan:
-    """Which files a request gives, and what cannot be written and why.
-
-    Parameters
-    ----------
-    subject : Subject
-        What is to be saved.
-    request : Request
-    """
+    """Which files a request gives, and what cannot be written and why."""
     files: list[PlannedFile] = []
     refused: list[str] = []
     for name in request.formats:
@@ -119,11 +83,6 @@ def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[
     progress : Progress
         Called before each file; raising `medseg.errors.Cancelled` stops, and leaves nothing.
 
-    Returns
-    -------
-    list of Path
-        What was written.
-
     Raises
     ------
     WriteError
@@ -133,7 +92,7 @@ def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[
     with _stage(folder) as stage:
         for number, file in enumerate(plan.files):
             progress(number, len(plan.files), f"writing {file.path.name}")
-            with _told_of(file.path, stage):
+            with _errors_name(file.path, stage):
                 _write(subject, file, stage / file.path.name, plan.request)
         progress(len(plan.files), len(plan.files), "putting the files in place")
         _publish(plan, stage)
@@ -143,45 +102,39 @@ def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[
 def file_stem(text: str) -> str:
     """`text` as the start of a file name: without what some system forbids.
 
-    Parameters
-    ----------
-    text : str
-        As a person typed it.
-
-    Returns
-    -------
-    str
-        ``"segmentation"`` when nothing is left.
+    ``"segmentation"`` when nothing is left.
     """
-    kept = "".join("_" if one in _FORBIDDEN or ord(one) < 32 else one for one in text)
-    return kept.strip(" .") or "segmentation"
+    allowed = "".join(
+        "_" if character in _FORBIDDEN or ord(character) < 32 else character for character in text
+    )
+    return allowed.strip(" .") or "segmentation"
 
 
 def _files(subject: Subject, request: Request, form: Format) -> Iterator[PlannedFile]:
     """The files of one format."""
     if not form.each:
         path = request.folder / f"{request.stem}{form.suffix}"
-        yield PlannedFile(form, path, _words(subject, form, request))
+        yield PlannedFile(form, path, _contents(subject, form, request))
         return
     present = set(present_values(subject.labels.values))
     for label in subject.labels.table:
         if label.value in present:
             name = f"{request.stem}_{file_stem(label.name).replace(' ', '_')}{form.suffix}"
-            words = f"the closed surface of {label.name}, LPS mm"
-            yield PlannedFile(form, request.folder / name, words, label.value)
+            contents = f"the closed surface of {label.name}, LPS mm"
+            yield PlannedFile(form, request.folder / name, contents, label.value)
 
 
-def _words(subject: Subject, form: Format, request: Request) -> str:
+def _contents(subject: Subject, form: Format, request: Request) -> str:
     """What will be in a file."""
     from medseg import __version__
 
     table, source = subject.labels.table, subject.labels.provenance
-    maker = subject.labels.maker or Creator(version=__version__)
+    maker = subject.labels.creator or Creator(version=__version__)
     drawn = maker.kind + (f" by {maker.name} {maker.version}" if maker.name else "")
     grid = " x ".join(str(count) for count in subject.labels.grid.shape)
     slices = len(source.native.files if source.native else source.files)
     refers = f"refers to the {slices} source slices"
-    told = {
+    contents = {
         "nifti": f"{_count(table)} on the scan's own grid ({grid}), with names and codes",
         "seg_nrrd": f"{_count(table)} with names, colours and codes",
         "dicom_seg": f"{_coded(table)}; {request.encoding} encoding; {drawn}; {refers}",
@@ -194,7 +147,7 @@ def _words(subject: Subject, form: Format, request: Request) -> str:
         "pdf": "the same as pages to print",
         "png": "what the canvas shows at this moment",
     }
-    return told[form.name]
+    return contents[form.name]
 
 
 def _count(table: LabelTable) -> str:
@@ -231,13 +184,13 @@ def _stage(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told_of(path: Path, stage: Path) -> Iterator[None]:
+def _errors_name(path: Path, stage: Path) -> Iterator[None]:
     """Errors that name the file as the person knows it."""
     try:
         yield
     except WriteError as error:
-        words = str(error).replace(str(stage), str(path.parent))
-        raise WriteError(words, code=error.code) from error
+        message = str(error).replace(str(stage), str(path.parent))
+        raise WriteError(message, code=error.code) from error
     except OSError as error:
         raise WriteError(
             f"'{path}' could not be written ({error.strerror}), so nothing was saved; choose"

@@ -10,13 +10,7 @@ _LOGGERS = ("medseg", "medseg_napari")
 
 
 class LogMemory(logging.Handler):
-    """Keeps the last lines that medseg and its plugin log.
-
-    Attributes
-    ----------
-    lines : deque of str
-        The oldest first.
-    """
+    """Keeps the last `lines` that medseg and its plugin log, the oldest first."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)

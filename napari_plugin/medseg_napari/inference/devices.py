@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from medseg_napari.display_settings import setting
+from medseg_napari.progress_text import duration
 
 if TYPE_CHECKING:
     from medseg.inference import Estimate
@@ -17,7 +18,7 @@ _GB = 1e9
 class DeviceChoice(NamedTuple):
     """A device as the person reads it and as the library calls it."""
 
-    words: str
+    text: str
     name: str
 
 
@@ -49,13 +50,13 @@ def limit_memory(device: str) -> None:
 
     from medseg.runtime.device import choose_device
 
-    chosen, most = choose_device(device).torch_device, _most_bytes()
-    if chosen.type == "cuda" and most:
-        total = torch.cuda.get_device_properties(chosen).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(most / total, 1.0), chosen)
+    torch_device, limit = choose_device(device).torch_device, _memory_limit_bytes()
+    if torch_device.type == "cuda" and limit:
+        total = torch.cuda.get_device_properties(torch_device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0), torch_device)
 
 
-def _most_bytes() -> int:
+def _memory_limit_bytes() -> int:
     """The most memory to use by the preferences; 0 when they leave it to medseg."""
     return int(float(setting("inference", "max_memory_gb")) * _GB)
 
@@ -87,22 +88,22 @@ class Forecast:
         return needed <= self.free_device_bytes and main <= self.free_main_bytes
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """Tiles, time and memory, for a person."""
-        one = self.estimate
-        count = "1 tile" if one.tiles == 1 else f"{one.tiles} tiles"
-        words = f"About {rough_duration(one.seconds)} for {count}; {self._memory()}"
+        estimate = self.estimate
+        count = "1 tile" if estimate.tiles == 1 else f"{estimate.tiles} tiles"
+        text = f"About {duration(estimate.seconds)} for {count}; {self._memory()}"
         if self.fits:
-            return words + "."
-        return words + ": too little, so smaller steps or the CPU will be taken; a box needs less."
+            return text + "."
+        return text + ": too little, so smaller steps or the CPU will be taken; a box needs less."
 
     def _memory(self) -> str:
-        one = self.estimate
+        estimate = self.estimate
         if self.on_cpu:
-            needed, free = one.device_bytes + one.main_bytes, self.free_main_bytes
+            needed, free = estimate.device_bytes + estimate.main_bytes, self.free_main_bytes
             return f"needs about {_size(needed)} of memory, {_size(free)} are free"
         return (
-            f"needs about {_size(one.device_bytes)} of the GPU's memory,"
+            f"needs about {_size(estimate.device_bytes)} of the GPU's memory,"
             f" {_size(self.free_device_bytes)} are free"
         )
 
@@ -114,17 +115,12 @@ def forecast(estimate: Estimate, device: str) -> Forecast:
 
     from medseg.runtime.device import choose_device
 
-    chosen = choose_device(device).torch_device
+    torch_device = choose_device(device).torch_device
     main = int(psutil.virtual_memory().available)
-    free = int(torch.cuda.mem_get_info(chosen)[0]) if chosen.type == "cuda" else main
-    free = min(free, _most_bytes() or free)
-    main = free if chosen.type == "cpu" else main
-    return Forecast(estimate, chosen.type == "cpu", free, main)
-
-
-def rough_duration(seconds: float) -> str:
-    """A duration as people say it, such as ``"1 s"``, ``"40 s"`` or ``"3 min"``."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    free = int(torch.cuda.mem_get_info(torch_device)[0]) if torch_device.type == "cuda" else main
+    free = min(free, _memory_limit_bytes() or free)
+    main = free if torch_device.type == "cpu" else main
+    return Forecast(estimate, torch_device.type == "cpu", free, main)
 
 
 def _size(size_bytes: int) -> str:

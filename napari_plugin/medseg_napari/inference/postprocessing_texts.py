@@ -8,7 +8,7 @@ from typing import NamedTuple
 class StepChoice(NamedTuple):
     """A step as the person reads it, its settings in words, and its name."""
 
-    words: str
+    text: str
     settings: str
     name: str
 
@@ -22,10 +22,10 @@ def step_choices() -> list[StepChoice]:
 
     choices = []
     for name in postprocessing.names():
-        part = registry.load(postprocessing.ROOM, name)
+        part = registry.load(postprocessing.PACKAGE, name)
         usual = msgspec.to_builtins(part.Settings())
-        words = ", ".join(f"{key} {_plain(value)}" for key, value in usual.items())
-        choices.append(StepChoice(name.replace("_", " "), words, name))
+        settings = ", ".join(f"{key} {_plain(value)}" for key, value in usual.items())
+        choices.append(StepChoice(name.replace("_", " "), settings, name))
     return choices
 
 

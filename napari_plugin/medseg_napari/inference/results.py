@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medseg.errors import GeometryError, LabelError
 from medseg.volume.label_map import present_values
 from medseg.volume.label_merging import Rule, merge_tables, merge_values, renumber
-from medseg_napari.editing.label_tables import adopt_layer, set_table, shown_of, table_of
+from medseg_napari.editing.label_tables import adopt_layer, set_table, table_of, visibility_of
 from medseg_napari.label_features import features_of
 from medseg_napari.layers import KEY, labels_from_layer, same_place
 from medseg_napari.run_record import RUN_KEY, Runs, maker_of, runs_of, with_run
@@ -70,107 +70,112 @@ class ResultLayers:
         self.viewer = viewer
         self._results: WeakKeyDictionary[Labels, Values] = WeakKeyDictionary()
 
-    def place(self, outcome: Outcome, target: Labels | None, rule: Rule) -> PendingResult:
-        """Put a result into a new layer, or merge it into one as one step that can be undone.
+    def add(self, outcome: Outcome, target: Labels | None, rule: Rule) -> PendingResult:
+        """Put a result into a new layer, or merge it by `rule` into `target`, undoable in one step.
 
-        Parameters
-        ----------
-        outcome : Outcome
-        target : Labels, optional
-            The layer to merge into; checked by :func:`check_target`.
-        rule : Rule
-            Which voxels of `target` may change.
+        `target` was checked by :func:`check_target`.
         """
-        placed = self._as_new(outcome) if target is None else self._merged(outcome, target, rule)
-        placed.maps = [self._add(one) for one in outcome.maps]
-        return placed
+        pending = self._new_layer(outcome) if target is None else self._merge(outcome, target, rule)
+        pending.maps = [self._add(layer) for layer in outcome.maps]
+        return pending
 
-    def refine(self, placed: PendingResult, outcome: Outcome) -> PendingResult:
+    def replace_preview(self, pending: PendingResult, outcome: Outcome) -> PendingResult:
         """Put a better result in the place of a preview; what was painted meanwhile stays."""
-        if placed.layer not in self.viewer.layers:
-            return self.place(outcome, None, "overwrite")
-        current = np.asarray(placed.layer.data[placed.where])
-        touched = current != placed.after
-        if placed.rule is None:
-            found = outcome.labels[0][placed.where].astype(current.dtype)
-            placed.layer.name = outcome.labels[1]["name"]
-            placed.layer.metadata[RUN_KEY] = outcome.labels[1]["metadata"].get(RUN_KEY)
+        if pending.layer not in self.viewer.layers:
+            return self.add(outcome, None, "overwrite")
+        current = np.asarray(pending.layer.data[pending.where])
+        touched = current != pending.after
+        if pending.rule is None:
+            values = outcome.labels[0][pending.where].astype(current.dtype, copy=False)
+            pending.layer.name = outcome.labels[1]["name"]
+            pending.layer.metadata[RUN_KEY] = outcome.labels[1]["metadata"].get(RUN_KEY)
         else:
-            found = self._to_be(outcome, placed, edited=self._edited(placed))
-        put_values(placed.layer, np.where(touched, current, found), where=placed.where)
-        if placed.rule is not None:
-            _record(outcome, placed)
-        self._show_volumes(placed.layer)
-        placed.after = found
-        self._remember(placed)
-        placed.maps = [self._add(one) for one in outcome.maps]
-        return placed
+            values = self._merged_values(outcome, pending, edited=self._edited(pending))
+        put_values(pending.layer, np.where(touched, current, values), where=pending.where)
+        if pending.rule is not None:
+            _record(outcome, pending)
+        self._show_volumes(pending.layer)
+        pending.after = values
+        self._remember(pending)
+        pending.maps = [self._add(layer) for layer in outcome.maps]
+        return pending
 
-    def take_back(self, placed: PendingResult) -> None:
+    def undo(self, pending: PendingResult) -> None:
         """Undo a result: its own layer goes, a merged one gets its voxels back.
 
         Voxels that were painted since keep what was painted.
         """
-        for layer in (*placed.maps, *([placed.layer] if placed.rule is None else [])):
+        for layer in (*pending.maps, *([pending.layer] if pending.rule is None else [])):
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        if placed.layer not in self.viewer.layers:
+        if pending.layer not in self.viewer.layers:
             return
-        current = np.asarray(placed.layer.data[placed.where])
-        back = np.where(current == placed.after, placed.before, current)
-        put_values(placed.layer, back, where=placed.where)
-        if set(np.unique(back)) <= {0, *placed.table.values}:
-            set_table(placed.layer, placed.table)
-        placed.layer.metadata[RUN_KEY] = placed.runs
-        self._show_volumes(placed.layer)
-        self._results.pop(placed.layer, None)
+        current = np.asarray(pending.layer.data[pending.where])
+        back = np.where(current == pending.after, pending.before, current)
+        put_values(pending.layer, back, where=pending.where)
+        if set(np.unique(back)) <= {0, *pending.table.values}:
+            set_table(pending.layer, pending.table)
+        pending.layer.metadata[RUN_KEY] = pending.runs
+        self._show_volumes(pending.layer)
+        self._results.pop(pending.layer, None)
 
-    def _as_new(self, outcome: Outcome) -> PendingResult:
+    def _new_layer(self, outcome: Outcome) -> PendingResult:
         layer = self._add(outcome.labels)
         where = outcome.roi or _everywhere(layer.data.shape)
-        after = np.array(layer.data[where])
-        placed = PendingResult(layer, None, where, np.zeros_like(after), after, table_of(layer))
-        self._remember(placed)
-        return placed
+        after = np.array(layer.data[where])  # the layer's own voxels will be painted on
+        before = np.broadcast_to(after.dtype.type(0), after.shape)
+        pending = PendingResult(layer, None, where, before, after, table_of(layer))
+        self._remember(pending)
+        return pending
 
-    def _merged(self, outcome: Outcome, target: Labels, rule: Rule) -> PendingResult:
+    def _merge(self, outcome: Outcome, target: Labels, rule: Rule) -> PendingResult:
         adopt_layer(target, self.viewer.layers, present_values(np.asarray(target.data)))
         where = outcome.roi or _everywhere(target.data.shape)
         before = np.array(target.data[where])
-        placed = PendingResult(target, rule, where, before, before, table_of(target))
-        placed.runs, placed.drawn = runs_of({"metadata": target.metadata}), _is_drawn(target)
-        placed.after = self._to_be(outcome, placed, edited=self._edited(placed))
-        put_values(target, placed.after, where=where)
-        _record(outcome, placed)
+        pending = PendingResult(target, rule, where, before, before, table_of(target))
+        pending.runs, pending.drawn = runs_of({"metadata": target.metadata}), _is_drawn(target)
+        pending.after = self._merged_values(outcome, pending, edited=self._edited(pending))
+        put_values(target, pending.after, where=where)
+        _record(outcome, pending)
         self._show_volumes(target)
-        self._remember(placed)
-        return placed
+        self._remember(pending)
+        return pending
 
-    def _to_be(self, outcome: Outcome, placed: PendingResult, *, edited: Values | None) -> Values:
+    def _merged_values(
+        self, outcome: Outcome, pending: PendingResult, *, edited: Values | None
+    ) -> Values:
         """What the voxels shall hold by the rule; the layer's table then names all of it."""
         data, attributes, _ = outcome.labels
-        merged = merge_tables(placed.table, attributes["metadata"][KEY]["table"])
-        _check_fits(placed.layer, merged.table)
-        set_table(placed.layer, merged.table)
+        merged = merge_tables(pending.table, attributes["metadata"][KEY]["table"])
+        _check_fits(pending.layer, merged.table)
+        set_table(pending.layer, merged.table)
         return merge_values(
-            placed.before,
-            renumber(data[placed.where], merged.values),
-            rule=placed.rule or "overwrite",
+            pending.before,
+            renumber(data[pending.where], merged.values),
+            rule=pending.rule or "overwrite",
             own=merged.values.values(),
-            locked=shown_of(placed.layer).locked,
+            locked=visibility_of(pending.layer).locked,
             edited=edited,
         )
 
-    def _edited(self, placed: PendingResult) -> Values | None:
+    def _edited(self, pending: PendingResult) -> Values | None:
         """Voxels that the layer held otherwise after the last result in it."""
-        result = self._results.get(placed.layer)
-        if result is None or result.shape != placed.layer.data.shape:
+        result = self._results.get(pending.layer)
+        if result is None or result.shape != pending.layer.data.shape:
             return None
-        edited: Values = placed.before != result[placed.where]
+        edited: Values = pending.before != result[pending.where]
         return edited
 
-    def _remember(self, placed: PendingResult) -> None:
-        self._results[placed.layer] = np.array(placed.layer.data)
+    def _remember(self, pending: PendingResult) -> None:
+        """Keep what the whole layer was after its last results; copied once for a part of it."""
+        shape = pending.layer.data.shape
+        if pending.after.shape == shape:
+            self._results[pending.layer] = pending.after
+            return
+        result = self._results.get(pending.layer)
+        if result is None or result.shape != shape:
+            result = self._results[pending.layer] = np.array(pending.layer.data)
+        result[pending.where] = pending.after
 
     def _add(self, layer_tuple: tuple[Any, dict[str, Any], str]) -> Any:
         from napari.layers import Layer
@@ -189,24 +194,19 @@ def _is_drawn(layer: Labels) -> bool:
     return bool(data.any()) and maker_of(data, attributes).kind != "automatic"
 
 
-def _record(outcome: Outcome, placed: PendingResult) -> None:
+def _record(outcome: Outcome, pending: PendingResult) -> None:
     """Take down the run whose result was merged into a layer."""
     run = outcome.labels[1]["metadata"].get(RUN_KEY)
     if run is not None:
-        data = np.asarray(placed.layer.data)
-        placed.layer.metadata[RUN_KEY] = with_run(data, placed.runs, run, drawn=placed.drawn)
+        data = np.asarray(pending.layer.data)
+        pending.layer.metadata[RUN_KEY] = with_run(data, pending.runs, run, drawn=pending.drawn)
 
 
 def check_target(layer: Layer, scan: Layer) -> None:
-    """Refuse to merge labels of a scan into a layer on another grid.
-
-    Raises
-    ------
-    GeometryError
-        When their voxels are not the same.
-    """
+    """Refuse (`GeometryError`) to merge labels of a scan into a layer with other voxels."""
     shape = scan.data.shape[:-1] if getattr(scan, "rgb", False) else scan.data.shape
-    ours, theirs = ({"scale": one.scale, "translate": one.translate} for one in (layer, scan))
+    ours = {"scale": layer.scale, "translate": layer.translate}
+    theirs = {"scale": scan.scale, "translate": scan.translate}
     if not same_place(layer.data.shape, ours, shape, theirs):
         raise GeometryError(
             f"layer '{layer.name}' has other voxels ({_size(layer)}) than the scan"

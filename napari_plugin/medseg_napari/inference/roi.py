@@ -23,15 +23,7 @@ _EDGE = "#ffd54a"
 
 
 def add_box_layer(viewer: Viewer, scan: Image) -> Shapes:
-    """A Shapes layer over a scan with the rectangle tool at hand.
-
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        Where to draw; turned to the axial plane when it shows 3-D.
-    scan : napari.layers.Image
-        What will be drawn on.
-    """
+    """A Shapes layer over a scan with the rectangle tool at hand; a 3-D view turns to axial."""
     if viewer.dims.ndisplay == 3:
         commands.show_plane(viewer, "axial")
     layer = viewer.add_shapes(
@@ -83,16 +75,7 @@ def box_of(shapes: Shapes, scan: Image, *, first: int, last: int | None) -> Roi:
 def box_of_corners(
     corners: npt.NDArray[np.float64], shape: Sequence[int], *, first: int, last: int | None
 ) -> Roi:
-    """The voxels between corners.
-
-    Parameters
-    ----------
-    corners : ndarray, shape (N, 3)
-        Voxel indices, with fractions.
-    shape : sequence of int
-        Voxels there are.
-    first, last : int, int or None
-    """
+    """The voxels between corners, which are voxel indices with fractions, shape (N, 3)."""
     low, high = corners.min(axis=0), corners.max(axis=0)
     flat = high - low < _FLAT_VOXELS
     stop = np.where(flat, np.inf if last is None else last, high)
@@ -110,6 +93,6 @@ def box_of_corners(
 
 def _index(corners: Any, shapes: Shapes, scan: Image) -> npt.NDArray[np.float64]:
     """Corners of a shape as voxel indices of a scan, both layers being straight."""
-    place = np.asarray(corners)[:, -3:] * shapes.scale[-3:] + shapes.translate[-3:]
-    index: npt.NDArray[np.float64] = (place - scan.translate[-3:]) / scan.scale[-3:]
+    world = np.asarray(corners)[:, -3:] * shapes.scale[-3:] + shapes.translate[-3:]
+    index: npt.NDArray[np.float64] = (world - scan.translate[-3:]) / scan.scale[-3:]
     return index

@@ -15,7 +15,13 @@ from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 from medseg.workflows.record import ModelUsed
 from medseg_napari.inference.devices import Forecast, forecast, leave_a_core_free, limit_memory
-from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan, scan_from_layer
+from medseg_napari.layers import (
+    MAP_KEY,
+    LayerTuple,
+    layer_from_labels,
+    layer_from_scan,
+    scan_from_layer,
+)
 from medseg_napari.run_record import RUN_KEY, RunRecord, checksum
 
 if TYPE_CHECKING:
@@ -26,8 +32,6 @@ if TYPE_CHECKING:
     from medseg.volume import Grid
     from medseg.workflows.segment import Result
 
-MAP_KEY = "medseg_map"
-"""Stands in the metadata of layers that show probabilities, which are no scans."""
 _WORTH_A_PREVIEW = 1.5
 _WAIT_S = 0.1
 

@@ -43,13 +43,7 @@ def file_of(source_path: object) -> str:
 
 
 def installation_warning(python: str | None = None, pyside: str | None = None) -> str:
-    """A sentence when this Python and Qt are known to abort together, else an empty string.
-
-    Parameters
-    ----------
-    python, pyside : str, optional
-        Versions to judge instead of the installed ones.
-    """
+    """A sentence when this Python and Qt are known to abort together, else an empty string."""
     python = python or platform.python_version()
     pyside = _pyside_version() if pyside is None else pyside
     if not pyside or _numbers(python) >= (3, 12) or _numbers(pyside) < (6, 12):

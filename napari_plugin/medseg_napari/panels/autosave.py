@@ -1,6 +1,6 @@
-"""Autosave at work in a viewer: a timer, copies on the GUI thread, files in another one.
+"""Autosave at work in a viewer: a timer, and files that are written in another thread.
 
-The panels of a viewer share one keeper; it starts with the first panel and ends with the window.
+The panels of a viewer share one timer; it starts with the first panel and ends with the window.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from medseg.errors import MedsegError
 from medseg_napari.display_settings import setting
-from medseg_napari.editing.autosave import RecoverableSession, Session, default_folder, leftovers
-from medseg_napari.editing.saved_layers import (
-    Snapshot,
-    knows_its_file,
-    mark_saved,
-    snapshot,
+from medseg_napari.editing.autosave import (
+    RecoverableSession,
+    Session,
+    default_folder,
+    recoverable_sessions,
 )
+from medseg_napari.editing.saved_layers import Snapshot, knows_its_file, mark_saved, snapshot
+from medseg_napari.panels.form_parts import pause_timer
+from medseg_napari.workers import call_in_worker
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,48 +32,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _MINUTE_MS = 60_000
 _AFTER_NEW_LAYER_MS = 2_000
-_keepers: weakref.WeakKeyDictionary[ViewerModel, AutosaveTimer] = weakref.WeakKeyDictionary()
+_timers: weakref.WeakKeyDictionary[ViewerModel, AutosaveTimer] = weakref.WeakKeyDictionary()
 
 
-def keeper_of(viewer: ViewerModel) -> AutosaveTimer:
-    """The keeper of a viewer, made on first use; it does not keep the viewer alive.
-
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-        Also as the proxy that napari passes to plugins.
-    """
-    viewer = getattr(viewer, "__wrapped__", viewer)
-    keeper = _keepers.get(viewer)
-    if keeper is None:
+def autosave_of(viewer: ViewerModel) -> AutosaveTimer:
+    """The autosave of a viewer, made on first use; it does not keep the viewer alive."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # napari passes plugins a proxy
+    timer = _timers.get(viewer)
+    if timer is None:
         window = _window_of(viewer)
-        keeper = _keepers[viewer] = AutosaveTimer(viewer, window)
+        timer = _timers[viewer] = AutosaveTimer(viewer, window)
         if window is not None:
             window.destroyed.connect(functools.partial(_on_window_gone, weakref.ref(viewer)))
-        weakref.finalize(viewer, keeper.session.close).atexit = False
-    return keeper
+        weakref.finalize(viewer, timer.session.close).atexit = False
+    return timer
 
 
 class AutosaveTimer(QObject):  # type: ignore[misc]
     """Keeps the Labels layers of a viewer every few minutes, and soon after a new one comes.
 
-    Parameters
-    ----------
-    viewer : napari.components.ViewerModel
-    parent : QObject, optional
-        Owner; it ends with it.
-    root : Path, optional
-        Where sessions are kept; by default
-        :func:`medseg_napari.editing.autosave.default_folder`.
-
-    Attributes
-    ----------
-    session : Session
-        Of this viewer.
-    saved : Signal
-        Emitted after each round, with an empty string or what went wrong.
-    offer_changed : Signal
-        Emitted when :meth:`leftover` may give another one.
+    `saved` is emitted after each round, with an empty string or what went wrong; `offer_changed`
+    when :meth:`recoverable` may give another session.
     """
 
     saved = Signal(str)
@@ -83,23 +64,20 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         super().__init__(parent)
         self._viewer = weakref.ref(viewer)
         self._busy = self._again = False
-        self._settled: set[Path] = set()
-        self._inherited: list[RecoverableSession] = []
+        self._dismissed: set[Path] = set()
+        self._restored: list[RecoverableSession] = []
         self._covered: list[RecoverableSession] = []
         self.session = Session(root or default_folder())
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.save)
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_AFTER_NEW_LAYER_MS)
-        self._soon.timeout.connect(self.save)
+        self._soon = pause_timer(self, _AFTER_NEW_LAYER_MS, self.save)
         viewer.layers.events.inserted.connect(self._on_inserted)
         for layer in self._labels():
             self._note(layer)
         self._start_timer()
 
     def save(self) -> None:
-        """Copy the layers and write what changed, off the GUI thread; nothing while switched off.
+        """Write what changed, off the GUI thread; nothing while autosave is switched off.
 
         A round that is asked for while another one runs follows it.
         """
@@ -110,34 +88,30 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         if self._busy:
             self._again = True
             return
-        from napari.qt.threading import create_worker
-
         self._soon.stop()
-        copies = [snapshot(layer, viewer.layers) for layer in self._labels()]
-        self._covered, self._inherited = self._inherited, []
+        snapshots = [snapshot(layer, viewer.layers) for layer in self._labels()]
+        self._covered, self._restored = self._restored, []
         self._busy = True
-        worker = create_worker(_save, self.session, copies, _start_thread=False)
-        worker.returned.connect(self._on_saved)
-        worker.start()
+        call_in_worker(_save, self.session, snapshots, then=self._on_saved)
 
-    def leftover(self) -> RecoverableSession | None:
+    def recoverable(self) -> RecoverableSession | None:
         """The newest session that ended with unsaved labels, and that nobody answered to yet."""
-        found = leftovers(self.session.root)
-        return next((one for one in found if one.folder not in self._settled), None)
+        sessions = recoverable_sessions(self.session.root)
+        return next((s for s in sessions if s.folder not in self._dismissed), None)
 
-    def settle(self, leftover: RecoverableSession) -> None:
+    def dismiss(self, session: RecoverableSession) -> None:
         """The person said what is to become of it: no panel of this viewer asks again."""
-        self._settled.add(leftover.folder)
+        self._dismissed.add(session.folder)
         self.offer_changed.emit()
 
-    def offer_again(self, leftover: RecoverableSession) -> None:
+    def offer_again(self, session: RecoverableSession) -> None:
         """Ask again, as nothing came of the answer."""
-        self._settled.discard(leftover.folder)
+        self._dismissed.discard(session.folder)
         self.offer_changed.emit()
 
-    def take_over(self, leftover: RecoverableSession) -> None:
+    def replace(self, session: RecoverableSession) -> None:
         """Keep in this session what was restored from another one, and only then remove that."""
-        self._inherited.append(leftover)
+        self._restored.append(session)
         self.save()
 
     def _start_timer(self) -> None:
@@ -162,15 +136,15 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         if (layer.source.path or layer.source.sample) and not knows_its_file(layer):
             mark_saved(layer.data, {"metadata": layer.metadata})
 
-    def _on_saved(self, trouble: str) -> None:
+    def _on_saved(self, error: str) -> None:
         self._busy = False
         covered, self._covered = self._covered, []
-        if trouble:
-            self._inherited += covered
+        if error:
+            self._restored += covered
         else:
-            for leftover in covered:
-                leftover.decline()
-        self.saved.emit(trouble)
+            for session in covered:
+                session.discard()
+        self.saved.emit(error)
         again, self._again = self._again, False
         if again:
             self.save()
@@ -186,17 +160,17 @@ def _is_closed(viewer: ViewerModel) -> bool:
     return hasattr(viewer, "window") and _window_of(viewer) is None
 
 
-def _on_window_gone(viewer: weakref.ref[ViewerModel], _window: object = None) -> None:
-    known = viewer()
-    keeper = _keepers.pop(known, None) if known is not None else None
-    if keeper is not None:
-        keeper.session.close()
+def _on_window_gone(viewer_ref: weakref.ref[ViewerModel], _window: object = None) -> None:
+    viewer = viewer_ref()
+    timer = _timers.pop(viewer, None) if viewer is not None else None
+    if timer is not None:
+        timer.session.close()
 
 
-def _save(session: Session, copies: list[Snapshot]) -> str:
+def _save(session: Session, snapshots: list[Snapshot]) -> str:
     """Write a round; never raises, as an error in a worker would be lost."""
     try:
-        session.save(copies)
+        session.save(snapshots)
     except MedsegError as error:
         return str(error)
     except OSError as error:

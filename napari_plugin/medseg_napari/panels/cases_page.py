@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QLineEdit, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLineEdit, QTableWidgetItem, QWidget
 
 from medseg.errors import MedsegError
 from medseg_napari.panels.form_parts import (
     button,
+    column,
     growing_form,
     narrow_combo,
     plain_table,
@@ -22,11 +23,10 @@ from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import ImageLayerCombo, LabelsLayerCombo
 from medseg_napari.training.cases import (
     AddRequest,
-    CaseRow,
     add_case,
     case_rows,
-    checking,
-    sanity_words,
+    check_cases,
+    report_text,
 )
 
 if TYPE_CHECKING:
@@ -39,29 +39,7 @@ _STATUSES = ("reviewed", "draft", "raw")
 
 
 class CasesPage(QWidget):  # type: ignore[misc]
-    """Adds cases to the dataset of the panel, and shows what it holds.
-
-    Attributes
-    ----------
-    folder : Path or None
-        Of the dataset.
-    scans, labels : ImageLayerCombo, LabelsLayerCombo
-        What is added.
-    status : QComboBox
-        How far the labels were checked.
-    name : QLineEdit
-        Of the case; digits of a digest when empty.
-    add, check : QPushButton
-        Actions.
-    table : QTableWidget
-        Cases, each with a combo box of its status.
-    findings : QLabel
-        What the last check found.
-    activity : JobWidget
-        Progress and messages.
-    changed : Signal
-        Emitted when the dataset has other cases.
-    """
+    """Adds cases to the dataset of the panel, and shows what it holds."""
 
     changed = Signal()
 
@@ -80,7 +58,7 @@ class CasesPage(QWidget):  # type: ignore[misc]
         self.table = plain_table("Case", "Status")
         self.table.setMinimumHeight(160)
         self.findings = wrapped_label()
-        self.activity = JobWidget()
+        self.job = JobWidget()
         self._lay_out()
         self._connect()
 
@@ -92,11 +70,11 @@ class CasesPage(QWidget):  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Read the list of cases again."""
-        rows: list[CaseRow] = []
+        rows: list[CaseRecord] = []
         try:
             rows = case_rows(self.folder) if self.folder is not None else []
         except MedsegError as error:
-            self.activity.say(str(error), kind="error")
+            self.job.show_message(str(error), kind="error")
         self.table.setRowCount(len(rows))
         for number, case in enumerate(rows):
             self.table.setItem(number, 0, QTableWidgetItem(case.name))
@@ -106,9 +84,9 @@ class CasesPage(QWidget):  # type: ignore[misc]
         """Add the chosen scan and labels."""
         scan, labels = self.scans.layer(), self.labels.layer()
         if self.folder is None:
-            self.activity.say("choose the folder of the dataset first")
+            self.job.show_message("choose the folder of the dataset first")
         elif scan is None or labels is None:
-            self.activity.say("open a scan and its labels first")
+            self.job.show_message("open a scan and its labels first")
         else:
             request = AddRequest(
                 self.folder,
@@ -117,38 +95,31 @@ class CasesPage(QWidget):  # type: ignore[misc]
                 self.status.currentText(),
                 self.name.text(),
             )
-            self.activity.start(functools.partial(add_case, request), self._on_added)
+            self.job.start(functools.partial(add_case, request), self._on_added)
 
     def check_cases(self) -> None:
         """Read every reviewed case and show what is wrong."""
         if self.folder is None:
-            self.activity.say("choose the folder of the dataset first")
+            self.job.show_message("choose the folder of the dataset first")
             return
-        self.activity.start(checking(self.folder, self.status.currentText()), self._on_checked)
+        check = functools.partial(check_cases, self.folder, self.status.currentText())
+        self.job.start(check, self._on_checked)
 
     def _lay_out(self) -> None:
-        form = growing_form()
-        form.addRow("Scan", self.scans)
-        form.addRow("Labels", self.labels)
-        form.addRow("Status", self.status)
-        form.addRow("Name", self.name)
-        column = QVBoxLayout(self)
-        column.addLayout(form)
-        for part in (row(self.add, self.check), self.activity, self.table, self.findings):
-            column.addWidget(part)
-        column.addStretch(1)
+        form = growing_form(
+            ("Scan", self.scans),
+            ("Labels", self.labels),
+            ("Status", self.status),
+            ("Name", self.name),
+        )
+        parts = (row(self.add, self.check), self.job, self.table, self.findings)
+        column(self, form, *parts, margin=9).addStretch(1)
 
     def _connect(self) -> None:
-        self.add.clicked.connect(self._on_add)
-        self.check.clicked.connect(self._on_check)
+        self.add.clicked.connect(self.add_layers)
+        self.check.clicked.connect(self.check_cases)
         self.table.cellDoubleClicked.connect(self._open_case)
-        self.activity.changed.connect(self._on_busy)
-
-    def _on_add(self, _checked: bool = False) -> None:
-        self.add_layers()
-
-    def _on_check(self, _checked: bool = False) -> None:
-        self.check_cases()
+        self.job.changed.connect(self._on_busy)
 
     def _on_busy(self, busy: bool) -> None:
         self.add.setEnabled(not busy)
@@ -157,15 +128,17 @@ class CasesPage(QWidget):  # type: ignore[misc]
     def _on_added(self, record: CaseRecord) -> None:
         self.name.clear()
         self.refresh()
-        self.activity.say(f"{record.name} is in the dataset as {record.status}")
+        self.job.show_message(f"{record.name} is in the dataset as {record.status}")
         self.changed.emit()
 
-    def _on_checked(self, found: DatasetReport) -> None:
-        self.findings.setText(sanity_words(found))
-        kind = "info" if found.trainable else "warning"
-        self.activity.say("ready to train" if found.trainable else "not ready to train", kind=kind)
+    def _on_checked(self, report: DatasetReport) -> None:
+        self.findings.setText(report_text(report))
+        kind = "info" if report.trainable else "warning"
+        self.job.show_message(
+            "ready to train" if report.trainable else "not ready to train", kind=kind
+        )
 
-    def _status_combo(self, case: CaseRow) -> QComboBox:
+    def _status_combo(self, case: CaseRecord) -> QComboBox:
         combo = QComboBox()
         combo.addItems(_STATUSES)
         combo.setCurrentText(case.status)
@@ -180,9 +153,9 @@ class CasesPage(QWidget):  # type: ignore[misc]
         try:
             CaseFolder(self.folder).set_status(name, status)
         except MedsegError as error:
-            self.activity.say(str(error), kind="error")
+            self.job.show_message(str(error), kind="error")
             return
-        self.activity.say(f"{name} is {status}")
+        self.job.show_message(f"{name} is {status}")
         self.changed.emit()
 
     def _open_case(self, number: int, _column: int) -> None:

@@ -17,13 +17,7 @@ _MOST_POINTS = 400
 
 
 class CurvePlot(QWidget):  # type: ignore[misc]
-    """Loss (left axis) and mean Dice of held-out cases (right axis, 0 to 1) over the steps.
-
-    Attributes
-    ----------
-    losses, dices : list of (float, float)
-        Step and value, as drawn.
-    """
+    """Loss (left axis) and mean Dice of held-out cases (right axis, 0 to 1) over the steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +29,7 @@ class CurvePlot(QWidget):  # type: ignore[misc]
         self.setToolTip("Loss (orange) and mean Dice of held-out cases (blue)")
 
     def show_curves(self, losses: Points, dices: Points, *, total_steps: int = 0) -> None:
-        """Draw these points; long curves are averaged down.
-
-        Parameters
-        ----------
-        losses, dices : sequence of (float, float)
-        total_steps : int
-            Where the axis ends, when that is known.
-        """
+        """Draw these points, long curves averaged; the axis ends at `total_steps` if known."""
         self.losses, self.dices = thinned(losses), list(dices)
         last = max([1.0, *(point[0] for point in (*self.losses, *self.dices))])
         self._steps = max(last, float(total_steps))
@@ -79,8 +66,8 @@ class CurvePlot(QWidget):  # type: ignore[misc]
         for value, y in ((high, inner.top()), (low, inner.bottom())):
             _write(painter, left.translated(0, y - 7), f"{value:.2f}", _LOSS, Qt.AlignRight)
         right = QRectF(inner.right() + 4, 0, _MARGIN_RIGHT, 14)
-        for words, y in (("1", inner.top()), ("0", inner.bottom())):
-            _write(painter, right.translated(0, y - 7), words, _DICE, Qt.AlignLeft)
+        for text, y in (("1", inner.top()), ("0", inner.bottom())):
+            _write(painter, right.translated(0, y - 7), text, _DICE, Qt.AlignLeft)
         top = QRectF(inner.left(), 1, inner.width(), 14)
         _write(painter, top, "loss", _LOSS, Qt.AlignLeft)
         _write(painter, top, "Dice, held-out cases", _DICE, Qt.AlignRight)
@@ -120,7 +107,7 @@ def thinned(points: Points) -> list[tuple[float, float]]:
 
 
 def _write(
-    painter: QPainter, place: QRectF, words: str, color: QColor, side: Qt.AlignmentFlag
+    painter: QPainter, area: QRectF, text: str, color: QColor, side: Qt.AlignmentFlag
 ) -> None:
     painter.setPen(color)
-    painter.drawText(place, int(side | Qt.AlignVCenter), words)
+    painter.drawText(area, int(side | Qt.AlignVCenter), text)

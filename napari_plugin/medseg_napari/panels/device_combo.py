@@ -7,6 +7,8 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox
 
 from medseg_napari.inference.devices import DeviceChoice, device_choices
+from medseg_napari.panels.form_parts import narrow_combo
+from medseg_napari.workers import call_in_worker
 
 
 class DeviceCombo(QComboBox):  # type: ignore[misc]
@@ -14,11 +16,9 @@ class DeviceCombo(QComboBox):  # type: ignore[misc]
 
     def __init__(self, tip: str) -> None:
         super().__init__()
-        self.setToolTip(tip)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(10)
+        narrow_combo(tip, self)
         self.addItem("the best there is", "auto")
-        self._looked = False
+        self._listed = False
 
     def name(self) -> str:
         """The chosen device, as `medseg.runtime.device.choose_device` takes it."""
@@ -27,20 +27,13 @@ class DeviceCombo(QComboBox):  # type: ignore[misc]
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Look for devices the first time it is seen: importing torch takes a while."""
         super().showEvent(event)
-        if not self._looked:
-            self._looked = True
-            self._look()
+        if not self._listed:
+            self._listed = True
+            call_in_worker(device_choices, then=self._on_devices, ignore_errors=True)
 
-    def _look(self) -> None:
-        from napari.qt.threading import create_worker
-
-        worker = create_worker(device_choices, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(self._on_found)
-        worker.start()
-
-    def _on_found(self, found: list[DeviceChoice]) -> None:
-        chosen = self.name()
+    def _on_devices(self, choices: list[DeviceChoice]) -> None:
+        current = self.name()
         self.clear()
-        for one in found:
-            self.addItem(one.words, one.name)
-        self.setCurrentIndex(max(self.findData(chosen), 0))
+        for choice in choices:
+            self.addItem(choice.text, choice.name)
+        self.setCurrentIndex(max(self.findData(current), 0))

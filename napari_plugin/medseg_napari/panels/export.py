@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg.errors import MedsegError, WriteError
 from medseg.runtime.progress import Progress
@@ -25,40 +24,30 @@ from medseg_napari.export.collect import (
 from medseg_napari.export.export import ExportPlan, Request, file_stem, plan_export, write_files
 from medseg_napari.export.log_buffer import log_memory
 from medseg_napari.panels.export_form import ExportForm
+from medseg_napari.panels.form_parts import column, pause_timer, scrolling
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.run_record import bug_report, run_facts, runs_of, source_facts
+from medseg_napari.workers import call_in_worker
 
 if TYPE_CHECKING:
     import napari.viewer
 
-_REST_MS = 250  # without a change, before the preview is made anew
+_PAUSE_MS = 250  # without a change, before the preview is made anew
 _SHORTEST_NAME = 3  # of a layer that a bug report hides
 
 Preview = tuple[int, ExportPlan | str]
 
 
 class ExportPanel(QWidget):  # type: ignore[misc]
-    """Saves a Labels layer in any format, and tells how it came about.
-
-    Attributes
-    ----------
-    form : ExportForm
-        The visible parts.
-    activity : JobWidget
-        The job that writes.
-    plan : ExportPlan or None
-        What the preview shows; None while it is being made.
-    ask_folder : callable
-        From a title to a folder, or an empty string.
-    """
+    """Saves a Labels layer in any format, and tells how it came about."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         viewer = getattr(viewer, "__wrapped__", viewer)  # napari's proxy never is the same twice
         self.viewer = viewer
         self.form = ExportForm(LabelsLayerCombo(viewer.layers))
-        self.activity = JobWidget()
+        self.job = JobWidget()
         self.plan: ExportPlan | None = None
         self.ask_folder: Callable[[str], str] = functools.partial(
             QFileDialog.getExistingDirectory, self
@@ -66,9 +55,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         self._generation = 0
         self._stem = ""
         self._watched: Any = None
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
+        self._pause = pause_timer(self, _PAUSE_MS, self._start_preview)
         self._lay_out()
         self._connect()
         self._on_labels_chosen()
@@ -76,7 +63,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
     def export(self) -> None:
         """Write what is ticked, off the GUI thread."""
         labels, request = self._labels(), self._request()
-        if labels is None or request is None or self.activity.busy:
+        if labels is None or request is None or self.job.busy:
             return
         picture = self._screenshot() if "png" in request.formats else b""
         frozen, scan = snapshot(labels), self._scan(labels)
@@ -89,18 +76,18 @@ class ExportPanel(QWidget):  # type: ignore[misc]
                 raise WriteError("; ".join(plan.refused) or "nothing is ticked")
             return plan, write_files(subject, plan, progress)
 
-        self.activity.start(work, self._on_written)
+        self.job.start(work, self._on_written)
 
     def refresh(self) -> None:
         """Make the preview anew, a moment after the last change."""
         self.plan = None
         self.form.export.setEnabled(False)
-        self._rest.start()
+        self._pause.start()
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Stop what runs and let go of the viewer."""
-        self.activity.stop()
-        self._rest.stop()
+        self.job.stop()
+        self._pause.stop()
         self._watch(None)
         self.form.labels.forget()
         self.viewer.layers.events.inserted.disconnect(self._on_layers)
@@ -109,32 +96,23 @@ class ExportPanel(QWidget):  # type: ignore[misc]
 
     def _lay_out(self) -> None:
         inner = QWidget()
-        column = QVBoxLayout(inner)
-        column.addWidget(self.form)
-        column.addWidget(self.activity)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidget(inner)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        column(inner, self.form, self.job, margin=9)
+        column(self, scrolling(inner))
         self.setMinimumWidth(320)
 
     def _connect(self) -> None:
         form = self.form
         for box in (*form.formats.values(), form.replace):
-            box.toggled.connect(self._on_choice)
-        form.encoding.currentIndexChanged.connect(self._on_choice)
-        form.folder.textChanged.connect(self._on_choice)
-        form.stem.textChanged.connect(self._on_choice)
+            box.toggled.connect(self.refresh)
+        form.encoding.currentIndexChanged.connect(self.refresh)
+        form.folder.textChanged.connect(self.refresh)
+        form.stem.textChanged.connect(self.refresh)
         form.labels.currentIndexChanged.connect(self._on_labels_chosen)
         form.browse.clicked.connect(self._browse)
         form.export.clicked.connect(self.export)
         form.show_uids.toggled.connect(self._show_origin)
         form.copy_report.clicked.connect(self._copy_report)
-        self._rest.timeout.connect(self._start_preview)
-        self.activity.changed.connect(self._on_busy)
+        self.job.changed.connect(self._on_busy)
         self.viewer.layers.events.inserted.connect(self._on_layers)
         self.viewer.layers.events.removed.connect(self._on_layers)
 
@@ -162,7 +140,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         if not typed:
             return None
         return Request(
-            formats=self.form.chosen_formats(),
+            formats=self.form.selected_formats(),
             folder=Path(typed).expanduser(),
             stem=file_stem(self.form.stem.text()),
             replace=self.form.replace.isChecked(),
@@ -176,25 +154,19 @@ class ExportPanel(QWidget):  # type: ignore[misc]
             missing = "Open or draw labels first." if labels is None else "Choose a folder."
             self.form.preview.setPlainText(missing)
             return
-        from napari.qt.threading import create_worker
-
         self._generation += 1
-        worker = create_worker(
-            _preview, self._generation, labels, scan, request, _start_thread=False
-        )
-        worker.returned.connect(self._on_preview)
-        worker.start()
+        call_in_worker(_preview, self._generation, labels, scan, request, then=self._on_preview)
 
     def _on_preview(self, preview: Preview) -> None:
         generation, plan = preview
-        if generation != self._generation or self._rest.isActive():
+        if generation != self._generation or self._pause.isActive():
             return
         if isinstance(plan, str):
             self.form.preview.setPlainText(plan)
             return
         self.plan = plan
         self.form.show_plan(plan)
-        self._on_busy(self.activity.busy)
+        self._on_busy(self.job.busy)
 
     def _on_busy(self, busy: bool) -> None:
         ready = self.plan is not None and bool(self.plan.files)
@@ -202,15 +174,12 @@ class ExportPanel(QWidget):  # type: ignore[misc]
 
     def _on_written(self, result: tuple[ExportPlan, list[Path]]) -> None:
         plan, written = result
-        words = f"saved {len(written)} file" + ("" if len(written) == 1 else "s")
-        words += f" in {plan.request.folder}"
+        text = f"saved {len(written)} file" + ("" if len(written) == 1 else "s")
+        text += f" in {plan.request.folder}"
         if plan.refused:
-            words += f"; {len(plan.refused)} not possible, see above"
-        self.activity.say(words, kind="warning" if plan.refused else "info")
-        self._rest.start()
-
-    def _on_choice(self, *_: Any) -> None:
-        self.refresh()
+            text += f"; {len(plan.refused)} not possible, see above"
+        self.job.show_message(text, kind="warning" if plan.refused else "info")
+        self._pause.start()
 
     def _on_layers(self, _event: Any = None) -> None:
         self.refresh()
@@ -247,7 +216,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         names = [layer.name for layer in self.viewer.layers]
         hidden = [name for name in names if len(name) >= _SHORTEST_NAME]
         QGuiApplication.clipboard().setText(bug_report(log_memory.lines, hidden=hidden))
-        self.activity.say("copied: versions and the last log lines, without paths and names")
+        self.job.show_message("copied: versions and the last log lines, without paths and names")
 
     def _browse(self) -> None:
         folder = self.ask_folder("Folder for the files")

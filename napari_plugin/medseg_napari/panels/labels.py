@@ -1,4 +1,4 @@
-"""The Labels panel: the organs of a label map, tools that correct them, names and codes."""
+"""The Labels panel: the labels of a label map, tools that correct them, names and codes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QColorDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QColorDialog, QTabWidget, QWidget
 
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
-from medseg_napari.display.navigation import centre_on, step_to_slice
+from medseg_napari.display.navigation import centre_on, step_to_slice, stepped_axis
 from medseg_napari.editing import label_tables
 from medseg_napari.editing.label_locks import LockGuard
-from medseg_napari.editing.targets import statistics_of, stepped_axis
-from medseg_napari.panels.autosave import keeper_of
-from medseg_napari.panels.edit_tools import ToolBench
+from medseg_napari.editing.targets import statistics_of
+from medseg_napari.panels.autosave import autosave_of
+from medseg_napari.panels.edit_tools import EditTools
+from medseg_napari.panels.form_parts import column, pause_timer, scrolling
 from medseg_napari.panels.labels_form import LabelsForm
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.schema_editor import SchemaEditor
+from medseg_napari.workers import call_in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,34 +40,16 @@ _PAUSE_MS = 250
 
 
 class LabelsPanel(QWidget):  # type: ignore[misc]
-    """Lists, shows, locks and corrects the organs of the chosen Labels layer.
-
-    Attributes
-    ----------
-    form : LabelsForm
-        List, brush and tools.
-    schema : SchemaEditor
-        Names and codes.
-    tools : ToolBench
-        What the buttons do.
-    keeper : AutosaveKeeper
-        Keeps unsaved labels of the viewer; other panels have the same.
-    restore : RestoreBar
-        Offers those of a session that crashed.
-    statistics : mapping of int to LabelStatistics
-        As last measured.
-    ask_color : callable
-        Asks the person for a colour.
-    """
+    """Lists, shows, locks and corrects the labels of the chosen Labels layer."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.form = LabelsForm(LabelsLayerCombo(viewer.layers))
         self.schema = SchemaEditor()
-        self.tools = ToolBench(viewer, self.form, self.refresh)
-        self.keeper = keeper_of(viewer)
-        self.restore = RestoreBar(viewer, self.keeper)
+        self.tools = EditTools(viewer, self.form, self.refresh)
+        self.autosave = autosave_of(viewer)
+        self.restore = RestoreBar(viewer, self.autosave)
         self.statistics: Mapping[int, LabelStatistics] = {}
         self.ask_color: Callable[[QColor], QColor] = lambda color: QColorDialog.getColor(
             color, self, "Colour of the organ"
@@ -73,26 +57,25 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self._layer: Labels | None = None
         self._guards: dict[int, LockGuard] = {}
         self._measuring = False
-        self._seen: object = None
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(_PAUSE_MS)
-        self._pause.timeout.connect(self.measure)
+        self._last_view: object = None
+        self._pause = pause_timer(self, _PAUSE_MS, self.measure)
         self._lay_out()
         self._connect()
         overlays.install(viewer)
         self._on_layer()
-        self.restore.look()
+        self.restore.refresh()
 
     def refresh(self) -> None:
         """Fill the list again and measure soon."""
         layer = self._layer
         if layer is None:
             return
-        self.form.organs.show_table(
-            label_tables.table_of(layer), label_tables.shown_of(layer), int(layer.selected_label)
+        self.form.label_list.show_table(
+            label_tables.table_of(layer),
+            label_tables.visibility_of(layer),
+            int(layer.selected_label),
         )
-        self.form.organs.search(self.form.search.text())
+        self.form.label_list.search(self.form.search.text())
         self._show_statistics()
         self._pause.start()
 
@@ -104,12 +87,8 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if layer.data.size <= _SMALL_VOXELS:
             self._on_measured((layer, statistics_of(layer)))
             return
-        from napari.qt.threading import create_worker
-
         self._measuring = True
-        worker = create_worker(_measured, layer, _start_thread=False)
-        worker.returned.connect(self._on_measured)
-        worker.start()
+        call_in_worker(_measured, layer, then=self._on_measured)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Be as wide as the parts need, which is known now that the window has its style."""
@@ -119,14 +98,14 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Let go of the viewer."""
-        self.let_go()
+        self.release()
         super().closeEvent(event)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop following the viewer and its layers; what is unsaved stays kept."""
         self._pause.stop()
         self.tools.put_down()
-        self.form.activity.stop()
+        self.form.job.stop()
         self._leave_layer()
         for guard in self._guards.values():
             guard.release()
@@ -140,29 +119,19 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         tabs.addTab(self.form, "Organs")
         tabs.addTab(self.schema, "Names and codes")
         inside = QWidget()
-        column = QVBoxLayout(inside)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addWidget(self.restore)
-        column.addWidget(tabs)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setWidget(inside)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        for part in (area, self.form.activity, self.form.message):
-            whole.addWidget(part, 1 if part is area else 0)
-        self._area = area
+        column(inside, self.restore, tabs, margin=4)
+        self._area = scrolling(inside)
+        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        column(self, self._area, self.form.job).setStretch(0, 1)
 
     def _connect(self) -> None:
-        form, table = self.form, self.form.organs
+        form, table = self.form, self.form.label_list
         form.layers.currentIndexChanged.connect(self._on_layer)
         form.search.textChanged.connect(table.search)
         form.opacity.valueChanged.connect(self._on_opacity)
-        table.chosen.connect(self._on_chosen)
-        table.shown.connect(self._on_shown)
-        table.locked.connect(self._on_locked)
+        table.selected.connect(self._on_row)
+        table.visibility_changed.connect(self._on_shown)
+        table.lock_changed.connect(self._on_locked)
         table.renamed.connect(self._on_renamed)
         actions = {
             "New labels": self._new_layer,
@@ -176,12 +145,12 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             "Undo": lambda: self._history("undo"),
             "Redo": lambda: self._history("redo"),
         }
-        for words, action in actions.items():
-            form.buttons[words].clicked.connect(lambda _on=False, do=action: self._guarded(do))
+        for text, action in actions.items():
+            form.buttons[text].clicked.connect(lambda _on=False, do=action: self._guarded(do))
         self.schema.applied.connect(self._on_schema)
         self.viewer.dims.events.order.connect(self._show_statistics)
         self.viewer.layers.events.removed.connect(self._on_removed)
-        self.restore.told.connect(lambda words, kind: form.say(words, kind=kind))
+        self.restore.message.connect(lambda text, kind: form.job.show_message(text, kind=kind))
 
     def _on_layer(self, _row: int = -1) -> None:
         layer = self.form.layers.layer()
@@ -190,12 +159,13 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self.tools.put_down()
         self._leave_layer()
         if layer is None or layer.data.ndim != 3:
-            self.form.organs.setRowCount(0)
-            self.form.say("" if layer is None else f"layer '{layer.name}' is not a volume")
+            self.form.label_list.setRowCount(0)
+            text = "" if layer is None else f"layer '{layer.name}' is not a volume"
+            self.form.job.show_message(text)
             return
         self._layer = layer
         self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
-        with self._told():
+        with self._errors_shown():
             label_tables.adopt_layer(layer, self.viewer.layers, self.statistics)
         layer.events.paint.connect(self._on_paint)
         layer.events.selected_label.connect(self._on_selected)
@@ -204,9 +174,9 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             self._guards[id(layer)] = LockGuard(layer, _at_leisure)
         layer.events.opacity.connect(self._on_layer_opacity)
         self._on_layer_opacity()
-        self._choose_named(layer)
+        self._select_named(layer)
         self.schema.show_table(label_tables.table_of(layer))
-        self.form.say("")
+        self.form.job.show_message("")
         self.refresh()
 
     def _leave_layer(self) -> None:
@@ -217,8 +187,8 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             layer.events.selected_label.disconnect(self._on_selected)
             layer.events.opacity.disconnect(self._on_layer_opacity)
 
-    def _choose_named(self, layer: Labels) -> None:
-        """Make an organ of the table the active one."""
+    def _select_named(self, layer: Labels) -> None:
+        """Make a label of the table the active one."""
         values = label_tables.table_of(layer).values
         if values and int(layer.selected_label) not in values:
             layer.selected_label = values[0]
@@ -231,14 +201,17 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
     def _new_layer(self) -> None:
         from napari.layers import Image
 
-        scans = [one for one in self.viewer.layers if isinstance(one, Image) and one.data.ndim == 3]
+        images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        scans = [image for image in images if image.data.ndim == 3]
         if not scans:
-            self.form.say("open a scan first; the new labels lie on its voxels", kind="warning")
+            self.form.job.show_message(
+                "open a scan first; the new labels lie on its voxels", kind="warning"
+            )
             return
         layer = label_tables.new_layer(scans[-1])
         self.viewer.add_layer(layer)
 
-    def _on_chosen(self, value: int) -> None:
+    def _on_row(self, value: int) -> None:
         if self._layer is None:
             return
         self._layer.selected_label = value
@@ -247,7 +220,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _on_selected(self, _event: Any = None) -> None:
         if self._layer is not None:
-            self.form.organs.choose(int(self._layer.selected_label))
+            self.form.label_list.select(int(self._layer.selected_label))
 
     def _on_shown(self, value: int, visible: bool) -> None:
         if self._layer is not None:
@@ -260,8 +233,8 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
     def _on_renamed(self, value: int, name: str) -> None:
         if self._layer is None:
             return
-        with self._told():
-            label_tables.change_organ(self._layer, value, name=name)
+        with self._errors_shown():
+            label_tables.edit_label(self._layer, value, name=name)
         self._table_changed()
 
     def _on_opacity(self, percent: int) -> None:
@@ -276,35 +249,40 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if self._layer is None:
             self._new_layer()
             return
-        added = label_tables.add_organ(self._layer, beside=self.statistics)
+        added = label_tables.add_label(self._layer, also_used=self.statistics)
         self._layer.selected_label = added.value
         self._table_changed()
-        self.form.organs.editItem(self.form.organs.currentItem())
+        self.form.label_list.editItem(self.form.label_list.currentItem())
 
     def _remove(self) -> None:
-        value = self.form.organs.current_value()
+        value = self.form.label_list.current_value()
         if self._layer is None or value is None:
             return
-        gone = label_tables.remove_organ(self._layer, value)
-        self._choose_named(self._layer)
+        gone = label_tables.remove_label(self._layer, value)
+        self._select_named(self._layer)
         self._table_changed()
-        self.form.say(f"removed; {gone:,} voxels became background, Undo brings them back")
+        text = f"removed; {gone:,} voxels became background, Undo brings them back"
+        self.form.job.show_message(text)
 
     def _recolour(self) -> None:
-        value = self.form.organs.current_value()
+        value = self.form.label_list.current_value()
         if self._layer is None or value is None:
             return
-        old = next(one.color for one in label_tables.table_of(self._layer) if one.value == value)
+        old = next(
+            label.color for label in label_tables.table_of(self._layer) if label.value == value
+        )
         color = self.ask_color(QColor(*old))
         if color.isValid():
             rgb = (color.red(), color.green(), color.blue())
-            label_tables.change_organ(self._layer, value, color=rgb)
+            label_tables.edit_label(self._layer, value, color=rgb)
             self._table_changed()
 
     def _solo(self) -> None:
         if self._layer is not None:
             alone = self.form.buttons["Solo"].isChecked()
-            label_tables.set_solo(self._layer, self.form.organs.current_value() if alone else None)
+            label_tables.set_solo(
+                self._layer, self.form.label_list.current_value() if alone else None
+            )
 
     def _table_changed(self) -> None:
         if self._layer is not None:
@@ -313,30 +291,30 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
 
     def _on_schema(self, table: LabelTable) -> None:
         if self._layer is None:
-            self.schema.say("choose a label map first", error=True)
+            self.schema.show_message("choose a label map first", error=True)
             return
         missing = sorted(set(self.statistics) - set(table.values))
         if missing:
-            self.schema.say(f"value {missing[0]} is in use and needs a row", error=True)
+            self.schema.show_message(f"value {missing[0]} is in use and needs a row", error=True)
             return
         label_tables.set_table(self._layer, table, self.statistics)
-        self._choose_named(self._layer)
-        self.schema.say(f"{len(table)} labels; they are saved with the label map")
+        self._select_named(self._layer)
+        self.schema.show_message(f"{len(table)} labels; they are saved with the label map")
         self.refresh()
 
     def _centre(self) -> None:
-        one = self.statistics.get(self.form.organs.current_value() or 0)
-        if self._layer is None or one is None:
-            self.form.say("this organ has no voxel yet", kind="warning")
+        statistics = self.statistics.get(self.form.label_list.current_value() or 0)
+        if self._layer is None or statistics is None:
+            self.form.job.show_message("this organ has no voxel yet", kind="warning")
             return
-        centre_on(self.viewer, self._layer, one.centre)
+        centre_on(self.viewer, self._layer, statistics.centre)
 
     def _step(self, step: int) -> None:
-        value = self.form.organs.current_value()
+        value = self.form.label_list.current_value()
         if self._layer is None or value is None:
             return
         if not step_to_slice(self.viewer, self._layer, value, step):
-            self.form.say("no further slice holds this organ", kind="warning")
+            self.form.job.show_message("no further slice holds this organ", kind="warning")
 
     def _on_paint(self, _event: Any = None) -> None:
         self._pause.start()
@@ -345,13 +323,13 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         """Undo and redo draw the slice again without telling so; scrolling draws another one."""
         dims = self.viewer.dims
         here = (dims.point, dims.order, dims.ndisplay)
-        if here == self._seen:
+        if here == self._last_view:
             self._pause.start()
-        self._seen = here
+        self._last_view = here
 
-    def _on_measured(self, found: tuple[Labels, Mapping[int, LabelStatistics]]) -> None:
+    def _on_measured(self, measured: tuple[Labels, Mapping[int, LabelStatistics]]) -> None:
         self._measuring = False
-        layer, statistics = found
+        layer, statistics = measured
         if layer is not self._layer:
             self._pause.start()
             return
@@ -360,12 +338,14 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             label_tables.adopt_layer(layer, self.viewer.layers, statistics)
             self._table_changed()
         label_tables.show_features(
-            layer, label_tables.table_of(layer), {v: one.volume_ml for v, one in statistics.items()}
+            layer,
+            label_tables.table_of(layer),
+            {v: label.volume_ml for v, label in statistics.items()},
         )
         self._show_statistics()
 
     def _show_statistics(self, _event: Any = None) -> None:
-        self.form.organs.show_statistics(self.statistics, stepped_axis(self.viewer.dims))
+        self.form.label_list.show_statistics(self.statistics, stepped_axis(self.viewer.dims))
 
     def _history(self, step: str) -> None:
         if self._layer is not None:
@@ -373,16 +353,16 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             self._pause.start()
 
     def _guarded(self, do: Callable[[], None]) -> None:
-        with self._told():
+        with self._errors_shown():
             do()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_shown(self) -> Iterator[None]:
         """Errors of the library become the panel's message."""
         try:
             yield
         except MedsegError as error:
-            self.form.say(str(error), kind="error")
+            self.form.job.show_message(str(error), kind="error")
 
 
 def _at_leisure(do: Callable[[], None]) -> None:

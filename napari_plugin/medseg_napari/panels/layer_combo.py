@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QComboBox
 
-from medseg_napari.inference.run import MAP_KEY
+from medseg_napari.layers import MAP_KEY
+from medseg_napari.panels.form_parts import narrow_combo
 
 if TYPE_CHECKING:
     from napari.components import LayerList
@@ -17,19 +18,18 @@ if TYPE_CHECKING:
 class ImageLayerCombo(QComboBox):  # type: ignore[misc]
     """Lists the Image layers of a layer list and follows it."""
 
-    def __init__(self, layers: LayerList, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, layers: LayerList) -> None:
+        super().__init__()
         self._layers = layers
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(12)
+        narrow_combo(combo=self)
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
         self._refill()
 
     def layer(self) -> Image | None:
         """The chosen layer, or None when there is none."""
-        chosen = self.currentData()
-        return next((layer for layer in self._layers if layer is chosen), None)
+        current = self.currentData()
+        return next((layer for layer in self._layers if layer is current), None)
 
     def choose(self, layer: object) -> None:
         """Choose a layer of the list; nothing happens when it is not there."""
@@ -66,8 +66,8 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
         self.clear()
         for layer in images:
             self.addItem(layer.name, layer)
-        chosen = [row for row, layer in enumerate(images) if layer is wanted]
-        self.setCurrentIndex(chosen[0] if chosen else len(images) - 1)
+        rows = [row for row, layer in enumerate(images) if layer is wanted]
+        self.setCurrentIndex(rows[0] if rows else len(images) - 1)
         blocker.unblock()
         if self.currentData() is not before:
             self.currentIndexChanged.emit(self.currentIndex())
@@ -83,15 +83,7 @@ class LabelsLayerCombo(ImageLayerCombo):
 
 
 class OptionalLayerCombo(ImageLayerCombo):
-    """Lists the layers of one kind below a first row that stands for none of them.
-
-    Parameters
-    ----------
-    layers : napari.components.LayerList
-    kind : type
-    nothing : str
-        Words of the first row; :meth:`layer` gives None there.
-    """
+    """Lists the layers of one kind below a first row, `nothing`, that stands for none of them."""
 
     def __init__(self, layers: LayerList, kind: type, nothing: str) -> None:
         self._kind, self._nothing = kind, nothing

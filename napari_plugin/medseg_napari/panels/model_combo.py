@@ -7,26 +7,20 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QComboBox
 
 from medseg.errors import MedsegError
+from medseg_napari.panels.form_parts import narrow_combo
 from medseg_napari.training import model_list
-from medseg_napari.training.model_texts import score_words
+from medseg_napari.training.model_texts import model_text
 
 if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
 
 
 class ModelCombo(QComboBox):  # type: ignore[misc]
-    """Lists models with their scores, and follows :mod:`medseg_napari.training.model_list`.
-
-    Parameters
-    ----------
-    nothing : str
-        Words of a first row that stands for no model; no such row when empty.
-    """
+    """Lists models with their scores; a first row called `nothing`, if any, stands for no model."""
 
     def __init__(self, nothing: str = "") -> None:
         super().__init__()
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(10)
+        narrow_combo(combo=self)
         if nothing:
             self.addItem(nothing, None)
         self._list_models()
@@ -34,26 +28,31 @@ class ModelCombo(QComboBox):  # type: ignore[misc]
 
     def package(self) -> ModelPackage | None:
         """The chosen model."""
-        chosen: ModelPackage | None = self.currentData()
-        return chosen
+        package: ModelPackage | None = self.currentData()
+        return package
 
     def offer(self, package: ModelPackage) -> None:
         """Add a model, or put a newer one in the place of the one in the same folder."""
-        words = score_words(package)
-        for place in range(self.count()):
-            known = self.itemData(place)
-            if known is not None and known.folder == package.folder:
-                self.setItemData(place, package)
-                self.setItemText(place, words)
-                return
-        self.addItem(words, package)
+        row = self._row_of(package)
+        if row < 0:
+            self.addItem(model_text(package), package)
+        else:
+            self.setItemData(row, package)
+            self.setItemText(row, model_text(package))
 
     def choose(self, package: ModelPackage) -> None:
         """Choose the model in a package's folder."""
-        for place in range(self.count()):
-            known = self.itemData(place)
-            if known is not None and known.folder == package.folder:
-                self.setCurrentIndex(place)
+        if self.lists(package):
+            self.setCurrentIndex(self._row_of(package))
+
+    def lists(self, package: ModelPackage) -> bool:
+        """Whether the model in a package's folder is offered."""
+        return self._row_of(package) >= 0
+
+    def _row_of(self, package: ModelPackage) -> int:
+        listed = (self.itemData(row) for row in range(self.count()))
+        rows = [row for row, other in enumerate(listed) if other and other.folder == package.folder]
+        return rows[0] if rows else -1
 
     def _list_models(self) -> None:
         from medseg.model_package import shipped_packages

@@ -6,10 +6,17 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
-from medseg_napari.panels.form_parts import button, growing_form, plain_table, row, wrapped_label
+from medseg_napari.panels.form_parts import (
+    button,
+    column,
+    fill_row,
+    growing_form,
+    plain_table,
+    row,
+    wrapped_label,
+)
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.model_combo import ModelCombo
 
@@ -26,24 +33,8 @@ _ABOUT = (
 )
 
 
-class NextPage(QWidget):  # type: ignore[misc]
-    """Lists the scans of a folder, the ones a model is least sure about first.
-
-    Attributes
-    ----------
-    folder : Path or None
-        Of unlabelled scans.
-    models : ModelCombo
-        The model that looks at them.
-    browse, look : QPushButton
-        Actions.
-    table : QTableWidget
-        Scan, doubt in per cent, volume found in ml.
-    rows : list of Ranked
-        As shown.
-    activity : JobWidget
-        Progress and messages.
-    """
+class NextCasePage(QWidget):  # type: ignore[misc]
+    """Lists the scans of a folder, the ones a model is least sure about first."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -53,10 +44,10 @@ class NextPage(QWidget):  # type: ignore[misc]
         self.models = ModelCombo()
         self.where = wrapped_label("no folder chosen")
         self.browse = button("Choose...", "A folder of scans without labels; nothing is written")
-        self.look = button("Rank scans", "Segment every scan; a stopped search goes on later")
+        self.rank_scans = button("Rank scans", "Segment every scan; a stopped search goes on later")
         self.table = plain_table("Scan", "Doubt\n%", "Found\nml")
         self.table.setMinimumHeight(260)
-        self.activity = JobWidget()
+        self.job = JobWidget()
         self._lay_out()
         self._connect()
 
@@ -72,32 +63,22 @@ class NextPage(QWidget):  # type: ignore[misc]
 
         package = self.models.package()
         if self.folder is None or package is None:
-            self.activity.say("choose a folder of scans and a model first")
+            self.job.show_message("choose a folder of scans and a model first")
             return
-        self.activity.start(
-            functools.partial(active_learning.rank, self.folder, package), self._show
-        )
+        self.job.start(functools.partial(active_learning.rank, self.folder, package), self._show)
 
     def _lay_out(self) -> None:
-        form = growing_form()
-        form.addRow("Scans", row(self.where, self.browse))
-        form.addRow("Model", self.models)
-        column = QVBoxLayout(self)
-        column.addLayout(form)
-        for part in (self.look, self.activity, self.table, wrapped_label(_ABOUT)):
-            column.addWidget(part)
-        column.addStretch(1)
+        form = growing_form(("Scans", row(self.where, self.browse)), ("Model", self.models))
+        parts = (self.rank_scans, self.job, self.table, wrapped_label(_ABOUT))
+        column(self, form, *parts, margin=9).addStretch(1)
 
     def _connect(self) -> None:
-        self.browse.clicked.connect(self._ask_where)
-        self.look.clicked.connect(self._on_look)
+        self.browse.clicked.connect(self._ask_folder)
+        self.rank_scans.clicked.connect(self.rank)
         self.table.cellDoubleClicked.connect(self._open)
-        self.activity.changed.connect(self.look.setDisabled)
+        self.job.changed.connect(self.rank_scans.setDisabled)
 
-    def _on_look(self, _checked: bool = False) -> None:
-        self.rank()
-
-    def _ask_where(self, _checked: bool = False) -> None:
+    def _ask_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of unlabelled scans")
         if folder:
             self.use(Path(folder))
@@ -105,29 +86,22 @@ class NextPage(QWidget):  # type: ignore[misc]
     def _show(self, rows: list[Ranked]) -> None:
         self.rows = rows
         self.table.setRowCount(len(rows))
-        for number, one in enumerate(rows):
-            doubt = one.doubt
+        for number, ranked in enumerate(rows):
+            uncertainty = ranked.uncertainty
             cells = (
-                one.source.name,
-                f"{doubt.mean_percent:.1f}" if doubt else "-",
-                f"{doubt.found_ml:.1f}" if doubt else "-",
+                ranked.source.name,
+                f"{uncertainty.mean_percent:.1f}" if uncertainty else "-",
+                f"{uncertainty.found_ml:.1f}" if uncertainty else "-",
             )
-            for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setToolTip(one.words or one.source.name)
-                if column:
-                    item.setTextAlignment(
-                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
-                self.table.setItem(number, column, item)
-        failed = sum(one.doubt is None for one in rows)
-        words = f"{len(rows) - failed} scans ranked"
-        told = f"{words}; {failed} could not be read (hover for why)" if failed else words
-        self.activity.say(told, kind="warning" if failed else "info")
+            fill_row(self.table, number, cells, (ranked.error or ranked.source.name,) * 3)
+        failed = sum(ranked.uncertainty is None for ranked in rows)
+        summary = f"{len(rows) - failed} scans ranked"
+        text = f"{summary}; {failed} could not be read (hover for why)" if failed else summary
+        self.job.show_message(text, kind="warning" if failed else "info")
 
     def _open(self, number: int, _column: int) -> None:
         source = self.rows[number].source
-        self.activity.start(functools.partial(_layer_of, source), self._add)
+        self.job.start(functools.partial(_layer_of, source), self._add)
 
     def _add(self, made: LayerTuple) -> None:
         from napari.layers import Layer

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QRectF, Qt, QTimer, Signal
+from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from medseg_napari.display import setup
 from medseg_napari.display.commands import PLANES
 from medseg_napari.display.crosshair import Crosshair
-from medseg_napari.display.mouse import step_point
+from medseg_napari.display.mouse import is_drawing, step_point
 from medseg_napari.display.orthogonal_views import PlanePicture, other_planes, picture_of
+from medseg_napari.panels.form_parts import pause_timer, wrapped_label
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -24,17 +25,7 @@ _MARGIN = 16
 
 
 class PlaneCanvas(QWidget):  # type: ignore[misc]
-    """One plane in its true proportions, with letters and the crosshair.
-
-    Attributes
-    ----------
-    picture : PlanePicture or None
-        What is drawn.
-    pointed : Signal
-        World coordinates by axis, of where the person clicked or dragged.
-    turned : Signal
-        Plane and slices, of the wheel.
-    """
+    """One plane in its true proportions, with letters and the crosshair."""
 
     pointed = Signal(object)
     turned = Signal(str, int)
@@ -128,25 +119,15 @@ class PlaneCanvas(QWidget):  # type: ignore[misc]
 
 
 class PlanesPanel(QWidget):  # type: ignore[misc]
-    """Shows the planes beside the one on the canvas, and keeps all of them at one point.
-
-    Attributes
-    ----------
-    canvases : tuple of PlaneCanvas
-        The two planes.
-    crosshair : Crosshair
-        The same point on napari's canvas, while the panel shows.
-    """
+    """Shows the planes beside the one on the canvas, and keeps all of them at one point."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.canvases = (PlaneCanvas(), PlaneCanvas())
         self.titles = (QLabel(), QLabel())
-        self.hint = QLabel("Click in a plane, or Shift-click on the canvas, to go there.")
-        self.hint.setWordWrap(True)
-        self._timer = QTimer(self, singleShot=True, interval=_REDRAW_MS)
-        self._timer.timeout.connect(self.redraw)
+        self.hint = wrapped_label("Click in a plane, or Shift-click on the canvas, to go there.")
+        self._timer = pause_timer(self, _REDRAW_MS, self.redraw)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         setup.install(viewer)
@@ -166,7 +147,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         """Catch up with what happened while the panel was hidden."""
         super().showEvent(event)
         self.crosshair.switch(on=True)
-        self._soon()
+        self._schedule_redraw()
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Take the crosshair off the canvas."""
@@ -178,9 +159,9 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         self._timer.stop()
         self.crosshair.close()
         for emitter in self._emitters():
-            emitter.disconnect(self._soon)
+            emitter.disconnect(self._schedule_redraw)
         for layer in self._listening:
-            self._hear(layer, connect=False)
+            self._listen(layer, connect=False)
         self._listening = []
         if self._on_canvas_press in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_canvas_press)
@@ -193,7 +174,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
         for title, canvas in zip(self.titles, self.canvases, strict=True):
             column.addWidget(title)
             column.addWidget(canvas, 1)
-            canvas.pointed.connect(self._go)
+            canvas.pointed.connect(lambda world: step_point(self.viewer, world))
             canvas.turned.connect(self._turn)
         column.addWidget(self.hint)
 
@@ -213,29 +194,26 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
 
     def _follow_viewer(self) -> None:
         for emitter in self._emitters():
-            emitter.connect(self._soon)
+            emitter.connect(self._schedule_redraw)
         self.viewer.mouse_drag_callbacks.append(self._on_canvas_press)
-        self._soon()
+        self._schedule_redraw()
 
-    def _soon(self, _event: Any = None) -> None:
+    def _schedule_redraw(self, _event: Any = None) -> None:
         """Redraw after the events of this moment; hear of new layers."""
         for layer in self.viewer.layers:
-            if all(layer is not known for known in self._listening):
+            if all(layer is not other for other in self._listening):
                 self._listening.append(layer)
-                self._hear(layer, connect=True)
-        self._listening = [one for one in self._listening if one in self.viewer.layers]
+                self._listen(layer, connect=True)
+        self._listening = [i for i in self._listening if i in self.viewer.layers]
         if self.isVisible() and not self._timer.isActive():
             self._timer.start()
 
-    def _hear(self, layer: Any, *, connect: bool) -> None:
+    def _listen(self, layer: Any, *, connect: bool) -> None:
         names = ("set_data", "visible", "opacity", "contrast_limits", "colormap", "labels_update")
         for name in names:
             emitter = getattr(layer.events, name, None)
             if emitter is not None:
-                (emitter.connect if connect else emitter.disconnect)(self._soon)
-
-    def _go(self, world: dict[int, float]) -> None:
-        step_point(self.viewer, world)
+                (emitter.connect if connect else emitter.disconnect)(self._schedule_redraw)
 
     def _turn(self, plane: str, slices: int) -> None:
         dims = self.viewer.dims
@@ -244,9 +222,7 @@ class PlanesPanel(QWidget):  # type: ignore[misc]
 
     def _on_canvas_press(self, viewer: Any, event: Any) -> Any:
         """Shift-click (and drag) on the canvas moves the point."""
-        active = viewer.layers.selection.active
-        drawing = active is not None and str(active.mode) != "pan_zoom"
-        if event.button != 1 or tuple(event.modifiers) != ("Shift",) or drawing:
+        if event.button != 1 or tuple(event.modifiers) != ("Shift",) or is_drawing(viewer):
             return
         while True:
             event.handled = True

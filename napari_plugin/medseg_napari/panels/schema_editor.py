@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHeaderView,
-    QPushButton,
     QStyledItemDelegate,
     QTableWidget,
     QTableWidgetItem,
@@ -29,7 +28,7 @@ from medseg_napari.editing.label_schema import (
     table_of_rows,
     write_schema,
 )
-from medseg_napari.panels.labels_form import row, wrapped
+from medseg_napari.panels.form_parts import button, row, wrapped_label
 
 _COLOUR = COLUMNS.index("Colour")
 _CATEGORY = COLUMNS.index("Category")
@@ -47,18 +46,12 @@ class _Categories(QStyledItemDelegate):  # type: ignore[misc]
     def createEditor(self, parent: QWidget, *_about: object) -> QComboBox:  # noqa: N802 - Qt's name
         """A list; its first row is empty, which leaves the choice to the code."""
         box = QComboBox(parent)
-        box.addItems(["", *(one.meaning for one in CATEGORIES)])
+        box.addItems(["", *(category.meaning for category in CATEGORIES)])
         return box
 
 
 class SchemaEditor(QWidget):  # type: ignore[misc]
-    """A table of text; `applied` carries the `LabelTable` that it makes.
-
-    Attributes
-    ----------
-    cells : QTableWidget
-        In the columns of `medseg_napari.editing.label_schema.COLUMNS`.
-    """
+    """A table of text; `applied` carries the `LabelTable` that it makes."""
 
     applied = Signal(object)
 
@@ -72,9 +65,9 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
         for column, width in enumerate(_WIDTHS_PX):
             self.cells.setColumnWidth(column, width)
         self.cells.setItemDelegateForColumn(_CATEGORY, _Categories(self.cells))
-        self.message = wrapped("")
+        self.message = wrapped_label()
         self.buttons = {
-            name: QPushButton(name)
+            name: button(name)
             for name in ("Add row", "Delete row", "Import...", "Export...", "Apply")
         }
         self.ask_open: Callable[[], str] = lambda: QFileDialog.getOpenFileName(
@@ -92,12 +85,12 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
         self.cells.setRowCount(len(rows))
         for number, cells in enumerate(rows):
             self._fill(number, cells)
-        self.say("")
+        self.show_message("")
 
-    def say(self, words: str, *, error: bool = False) -> None:
+    def show_message(self, text: str, *, error: bool = False) -> None:
         """Put one sentence below the table."""
         self.message.setStyleSheet("color: #ff6b6b;" if error else "")
-        self.message.setText(words)
+        self.message.setText(text)
 
     def table(self) -> LabelTable:
         """The label table that the cells make; raises `LabelError` naming the row otherwise."""
@@ -111,23 +104,23 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 6, 0, 0)
-        column.addWidget(wrapped(_HINT))
+        column.addWidget(wrapped_label(_HINT))
         column.addWidget(self.cells, 1)
         names = list(self.buttons)
-        column.addWidget(row(*(self.buttons[name] for name in names[:2])))
-        column.addWidget(row(*(self.buttons[name] for name in names[2:])))
+        column.addWidget(row(*(self.buttons[name] for name in names[:2]), equal=True))
+        column.addWidget(row(*(self.buttons[name] for name in names[2:]), equal=True))
         column.addWidget(self.message)
 
     def _connect(self) -> None:
         actions = (self._add, self._delete, self._import, self._export, self._apply)
-        for button, action in zip(self.buttons.values(), actions, strict=True):
-            button.clicked.connect(lambda _checked=False, do=action: self._guarded(do))
+        for widget, action in zip(self.buttons.values(), actions, strict=True):
+            widget.clicked.connect(lambda _checked=False, do=action: self._guarded(do))
 
     def _guarded(self, do: Callable[[], None]) -> None:
         try:
             do()
         except MedsegError as error:
-            self.say(str(error), error=True)
+            self.show_message(str(error), error=True)
 
     def _add(self) -> None:
         values = [
@@ -149,14 +142,14 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
         path = self.ask_open()
         if path:
             self.show_table(read_schema(Path(path)))
-            self.say("read; Apply gives it to the label map")
+            self.show_message("read; Apply gives it to the label map")
 
     def _export(self) -> None:
         table = self.table()
         path = self.ask_save()
         if path:
             write_schema(table, Path(path))
-            self.say(f"{len(table)} labels written to {Path(path).name}")
+            self.show_message(f"{len(table)} labels written to {Path(path).name}")
 
     def _apply(self) -> None:
         self.applied.emit(self.table())

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from medseg.errors import InputError, MedsegError
-from medseg_napari.display import commands
 from medseg_napari.display_settings import DEFAULTS, setting
 from medseg_napari.inference.devices import DeviceChoice, device_choices
 from medseg_napari.inference.postprocessing_texts import StepChoice, step_choices
 from medseg_napari.inference.roi import add_box_layer, box_of
 from medseg_napari.inference.run import InferenceOptions, Request, model_words
 from medseg_napari.inference.warnings import file_of, other_modality, placement_warning
+from medseg_napari.panels.form_parts import add_item, connect_planes
 from medseg_napari.training import model_list
+from medseg_napari.workers import call_in_worker
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -32,21 +32,8 @@ _MODELS_OWN, _NOTHING = "model", "nothing"
 _PROBABILITY = "probability of "
 
 
-class SegmentChoices(QObject):  # type: ignore[misc]
-    """Fills the choices of a form, and reads them.
-
-    Parameters
-    ----------
-    form : SegmentForm
-    viewer : napari.viewer.Viewer
-        Where scans and boxes are.
-    parent : QObject
-
-    Attributes
-    ----------
-    changed : Signal
-        Emitted when the next run would be another one.
-    """
+class SegmentController(QObject):  # type: ignore[misc]
+    """Fills the choices of a form, and reads them."""
 
     changed = Signal()
 
@@ -59,7 +46,7 @@ class SegmentChoices(QObject):  # type: ignore[misc]
     def fill(self) -> None:
         """Show what is known of the chosen model; offer devices and steps when torch is there."""
         self.form.tta.setChecked(bool(setting("inference", "tta")))
-        self._look_for_devices()
+        self._list_devices()
         self._on_model()
         self._on_scan()
 
@@ -69,21 +56,15 @@ class SegmentChoices(QObject):  # type: ignore[misc]
 
         try:
             package = find_package(folder)
-            if not self._lists(package):
+            if not self.form.model.lists(package):
                 package = model_list.add(package.folder)  # which tells every list of models
         except MedsegError as error:
-            self.form.say(str(error), kind="error")
+            self.form.job.show_message(str(error), kind="error")
             return
         self.form.model.choose(package)
 
     def request(self) -> Request:
-        """What was chosen.
-
-        Raises
-        ------
-        MedsegError
-            When something is still to be chosen, or the box holds nothing of the scan.
-        """
+        """What is set; an error when something is still to be chosen, or the box is empty."""
         layer, package = self.form.scans.layer(), self.form.model.package()
         if layer is None:
             raise InputError("open a scan first, for example with File > Open Sample > medseg")
@@ -92,18 +73,20 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         data, attributes, _ = layer.as_layer_data_tuple()
         device = str(self.form.device.currentData() or "auto")
         tta = self.form.tta.isChecked()
-        return Request(data, attributes, package, device, self._wishes(layer), tta=tta)
+        return Request(data, attributes, package, device, self._options(layer), tta=tta)
 
     def draw_box(self) -> None:
         """Give the person a rectangle tool on the scan, and look only where they draw."""
         scan = self.form.scans.layer()
         if scan is None:
-            self.form.say("open a scan first, then draw a box on it", kind="warning")
+            self.form.job.show_message("open a scan first, then draw a box on it", kind="warning")
             return
         layer = add_box_layer(self.viewer, scan)
         layer.events.data.connect(self._on_shape)
         self.form.boxes.choose(layer)
-        self.form.say("draw a rectangle on the slice; Slices says how far it goes across them")
+        self.form.job.show_message(
+            "draw a rectangle on the slice; Slices says how far it goes across them"
+        )
 
     def forget(self) -> None:
         """Let go of the viewer's layers."""
@@ -119,15 +102,13 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         form.model.currentIndexChanged.connect(self._on_model)
         form.boxes.currentIndexChanged.connect(self._on_box)
         for combo in (form.device, form.postprocessing, form.shown):
-            combo.currentIndexChanged.connect(self._on_change)
-        form.tta.toggled.connect(self._on_change)
+            combo.currentIndexChanged.connect(self.changed)
+        form.tta.toggled.connect(self.changed)
         for spin in (form.first, form.last):
-            spin.valueChanged.connect(self._on_change)
-        for plane in commands.PLANES:
-            form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
-        form.planes["3-D"].clicked.connect(self._show_3d)
+            spin.valueChanged.connect(self.changed)
+        connect_planes(form.planes, self.viewer)
 
-    def _wishes(self, layer: Image) -> InferenceOptions:
+    def _options(self, layer: Image) -> InferenceOptions:
         shown = str(self.form.shown.currentData() or "")
         return InferenceOptions(
             roi=self._box(layer),
@@ -148,44 +129,32 @@ class SegmentChoices(QObject):  # type: ignore[misc]
     def _postprocessing(self) -> tuple[Component, ...] | None:
         from medseg.planning import Component
 
-        chosen = self.form.postprocessing.currentData()
-        if chosen in (None, _MODELS_OWN):
+        step = self.form.postprocessing.currentData()
+        if step in (None, _MODELS_OWN):
             return None
-        return () if chosen == _NOTHING else (Component(name=chosen),)
+        return () if step == _NOTHING else (Component(name=step),)
 
-    def _lists(self, package: ModelPackage) -> bool:
-        model = self.form.model
-        listed = (model.itemData(row) for row in range(model.count()))
-        return any(one.folder == package.folder for one in listed)
-
-    def _look_for_devices(self) -> None:
+    def _list_devices(self) -> None:
         """Name devices and steps without keeping the window waiting for torch to be imported."""
-        from napari.qt.threading import create_worker
-
         self.form.device.addItem("the best there is", "auto")
         self.form.postprocessing.addItem("as the model says", _MODELS_OWN)
-        worker = create_worker(_devices_and_steps, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(self._on_devices)
-        worker.start()
+        call_in_worker(_devices_and_steps, then=self._on_devices, ignore_errors=True)
 
-    def _on_devices(self, found: tuple[list[DeviceChoice], list[StepChoice]]) -> None:
-        devices, steps = found
-        form = self.form
-        form.device.clear()
+    def _on_devices(self, choices: tuple[list[DeviceChoice], list[StepChoice]]) -> None:
+        devices, steps = choices
+        device, postprocessing = self.form.device, self.form.postprocessing
+        device.clear()
         for choice in devices:
-            form.device.addItem(choice.words, choice.name)
-        form.device.setCurrentIndex(max(form.device.findData(setting("inference", "device")), 0))
-        form.device.setToolTip("Where the model runs: " + devices[0].words)
-        form.postprocessing.addItem("nothing", _NOTHING)
+            device.addItem(choice.text, choice.name)
+        device.setCurrentIndex(max(device.findData(setting("inference", "device")), 0))
+        device.setToolTip("Where the model runs: " + devices[0].text)
+        postprocessing.addItem("nothing", _NOTHING)
         for step in steps:
-            form.postprocessing.addItem(step.words, step.name)
-            form.postprocessing.setItemData(
-                form.postprocessing.count() - 1, step.settings, Qt.ItemDataRole.ToolTipRole
-            )
+            add_item(postprocessing, step.text, step.name, step.settings)
 
     def _on_scan(self, _row: int = -1) -> None:
         layer = self.form.scans.layer()
-        doubtful = layer is not None and bool(_doubt(layer))
+        doubtful = layer is not None and bool(_placement(layer))
         self.form.reopen.setVisible(doubtful and bool(_file_of(layer)))
         self._warn()
         self.changed.emit()
@@ -220,22 +189,19 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         self._warn()
         self.changed.emit()
 
-    def _on_change(self, _event: object = None) -> None:
-        self.changed.emit()
-
     def _warn(self) -> None:
         """Say what is doubtful about this scan and this model, unless a run has the word."""
         if self.form.run.isEnabled():
-            words = self._doubts()
-            self.form.say(words, kind="warning" if words else "info")
+            text = self._warning()
+            self.form.job.show_message(text, kind="warning" if text else "info")
 
-    def _doubts(self) -> str:
+    def _warning(self) -> str:
         layer, package = self.form.scans.layer(), self.form.model.package()
         if layer is None:
             return ""
         data, attributes, _ = layer.as_layer_data_tuple()
-        words = placement_warning(data, attributes)
-        return words if words or package is None else other_modality(data, attributes, package)
+        text = placement_warning(data, attributes)
+        return text if text or package is None else other_modality(data, attributes, package)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self.form, "Folder of a model package")
@@ -247,24 +213,18 @@ class SegmentChoices(QObject):  # type: ignore[misc]
         if path:
             self.viewer.open(path, plugin="medseg")
 
-    def _show_plane(self, plane: str, _checked: bool = False) -> None:
-        commands.show_plane(self.viewer, plane)
-
-    def _show_3d(self, _checked: bool = False) -> None:
-        commands.front_3d(self.viewer)
-
 
 def _overlap() -> float | None:
     """The overlap that the preferences ask for, unless they leave it to the model."""
-    chosen = float(setting("inference", "overlap"))
-    return None if chosen == DEFAULTS["inference"]["overlap"] else chosen
+    overlap = float(setting("inference", "overlap"))
+    return None if overlap == DEFAULTS["inference"]["overlap"] else overlap
 
 
 def _devices_and_steps() -> tuple[list[DeviceChoice], list[StepChoice]]:
     return device_choices(), step_choices()
 
 
-def _doubt(layer: Image) -> str:
+def _placement(layer: Image) -> str:
     data, attributes, _ = layer.as_layer_data_tuple()
     return placement_warning(data, attributes)
 

@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg_napari.display import commands, setup
 from medseg_napari.display.window_level import show_first_window, show_preset
 from medseg_napari.display_settings import setting
 from medseg_napari.editing.saved_layers import mark_saved
 from medseg_napari.layers import KEY, LayerTuple
-from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.autosave import autosave_of
+from medseg_napari.panels.form_parts import column, connect_planes
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.study_form import AS_DICOM, StudyForm
 from medseg_napari.study_rows import (
-    entries_of,
+    description_text,
     foreign_layers,
     is_refused,
+    list_entries,
     open_again,
     open_entry,
     openings_of,
     row_of,
-    sentence_of,
 )
 
 if TYPE_CHECKING:
@@ -41,21 +42,7 @@ def ask_for_folder(parent: QWidget) -> str:
 
 
 class StudyPanel(QWidget):  # type: ignore[misc]
-    """Lists what a folder holds and opens what is chosen, both off the GUI thread.
-
-    Attributes
-    ----------
-    form : StudyForm
-        The visible parts.
-    entries : tuple of SeriesEntry
-        The rows of the table.
-    ask : callable
-        Asks for a folder.
-    keeper : AutosaveKeeper
-        Keeps unsaved labels of the viewer; other panels have the same.
-    restore : RestoreBar
-        Offers those of a session that crashed.
-    """
+    """Lists what a folder holds and opens what is chosen, both off the GUI thread."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -63,45 +50,42 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         self.form = StudyForm()
         self.entries: tuple[SeriesEntry, ...] = ()
         self.ask: Callable[[QWidget], str] = ask_for_folder
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        self.keeper = keeper_of(viewer)
-        self.restore = RestoreBar(viewer, self.keeper)
-        column.addWidget(self.restore)
-        column.addWidget(self.form)
+        self.autosave = autosave_of(viewer)
+        self.restore = RestoreBar(viewer, self.autosave)
+        column(self, self.restore, self.form)
         self.setAcceptDrops(True)
         setup.install(viewer)
         self._connect()
         self._on_layers()
         self.form.neurological.setChecked(setting("display", "convention") == "neurological")
-        self.restore.look()
+        self.restore.refresh()
 
     def open_study(self, path: str | Path) -> None:
         """Look for scans in a folder, an archive or a file, and list them."""
-        place = Path(path)
-        if self.form.activity.busy:
-            self.form.activity.say("one thing at a time: press Cancel first", kind="warning")
+        path = Path(path)
+        if self.form.job.busy:
+            self.form.job.show_message("one thing at a time: press Cancel first", kind="warning")
             return
         self._list(())
-        self.form.place.setText(place.name)
-        self.form.place.setToolTip(str(place))
-        self.form.activity.start(functools.partial(entries_of, place), self._list)
+        self.form.source.setText(path.name)
+        self.form.source.setToolTip(str(path))
+        self.form.job.start(functools.partial(list_entries, path), self._list)
 
     def open_series(self) -> None:
         """Open the chosen series in the way that is chosen, or say why it cannot be."""
-        entry, opening = self._chosen(), self.form.opening.currentData()
-        if entry is None or self.form.activity.busy:
+        entry, opening = self._entry(), self.form.opening.currentData()
+        if entry is None or self.form.job.busy:
             return
         if opening is None:
-            self.form.activity.say(sentence_of(entry), kind="error")
+            self.form.job.show_message(description_text(entry), kind="error")
             return
-        self.form.activity.start(functools.partial(open_entry, entry, opening), self._add)
+        self.form.job.start(functools.partial(open_entry, entry, opening), self._add)
 
-    def reopen_strangers(self) -> None:
+    def reopen_foreign_layers(self) -> None:
         """Open the files of layers that other plugins opened again, with medseg."""
         paths = [path for _, path in foreign_layers(self.viewer.layers)]
-        if paths and not self.form.activity.busy:
-            self.form.activity.start(functools.partial(open_again, paths), self._add)
+        if paths and not self.form.job.busy:
+            self.form.job.start(functools.partial(open_again, paths), self._add)
 
     def dragEnterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Take files and folders."""
@@ -125,7 +109,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Stop what runs and let go of the viewer."""
-        self.form.activity.stop()
+        self.form.job.stop()
         for emitter in self._layer_events():
             emitter.disconnect(self._on_layers)
         super().closeEvent(event)
@@ -134,17 +118,15 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         form = self.form
         form.browse.clicked.connect(self._browse)
         form.open.clicked.connect(self.open_series)
-        form.reopen.clicked.connect(self.reopen_strangers)
-        form.time_point.clicked.connect(self._take_time_point)
-        form.table.itemSelectionChanged.connect(self._on_chosen)
-        form.table.cellDoubleClicked.connect(self._on_double_click)
+        form.reopen.clicked.connect(self.reopen_foreign_layers)
+        form.time_point.clicked.connect(lambda _on=False: commands.take_time_point(self.viewer))
+        form.table.itemSelectionChanged.connect(self._on_selected)
+        form.table.cellDoubleClicked.connect(self.open_series)
         form.table.installEventFilter(self)
         form.window.textActivated.connect(self._show_window)
         form.neurological.toggled.connect(self._on_convention)
-        self.restore.told.connect(lambda words, kind: form.activity.say(words, kind=kind))
-        for plane in commands.PLANES:
-            form.planes[plane].clicked.connect(functools.partial(self._show_plane, plane))
-        form.planes["3-D"].clicked.connect(self._show_3d)
+        self.restore.message.connect(lambda text, kind: form.job.show_message(text, kind=kind))
+        connect_planes(form.planes, self.viewer)
         for emitter in self._layer_events():
             emitter.connect(self._on_layers)
 
@@ -159,24 +141,23 @@ class StudyPanel(QWidget):  # type: ignore[misc]
 
     def _list(self, entries: tuple[SeriesEntry, ...]) -> None:
         self.entries = entries
-        self.form.show_rows([row_of(one) for one in entries], [is_refused(one) for one in entries])
+        self.form.show_rows(
+            [row_of(entry) for entry in entries], [is_refused(entry) for entry in entries]
+        )
         if entries:
             self.form.table.selectRow(0)
             self.form.table.setFocus()
-        self._on_chosen()
+        self._on_selected()
 
-    def _chosen(self) -> SeriesEntry | None:
+    def _entry(self) -> SeriesEntry | None:
         row = self.form.table.currentRow()
         return self.entries[row] if 0 <= row < len(self.entries) else None
 
-    def _on_chosen(self) -> None:
-        entry = self._chosen()
+    def _on_selected(self) -> None:
+        entry = self._entry()
         self.form.show_openings(openings_of(entry) if entry else ())
-        self.form.detail.setText(sentence_of(entry) if entry else "")
+        self.form.detail.setText(description_text(entry) if entry else "")
         self.form.detail.setVisible(bool(self.form.detail.text()))
-
-    def _on_double_click(self, _row: int, _column: int) -> None:
-        self.open_series()
 
     def _add(self, layers: list[LayerTuple]) -> None:
         from napari.layers import Layer
@@ -185,7 +166,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             if kind == "labels":
                 mark_saved(data, attributes)
             self.viewer.add_layer(Layer.create(data, attributes, kind))
-        self.form.activity.say(f"opened {layers[0][1]['name']}" if layers else "")
+        self.form.job.show_message(f"opened {layers[0][1]['name']}" if layers else "")
 
     def _on_layers(self, _event: Any = None) -> None:
         """Offer what the layers that are there allow."""
@@ -202,8 +183,8 @@ class StudyPanel(QWidget):  # type: ignore[misc]
     def _show_window(self, name: str) -> None:
         viewer = self.viewer
         self.form.window.setCurrentIndex(-1)
-        words = show_first_window(viewer) if name == AS_DICOM else show_preset(viewer, name)
-        self.form.activity.say(words, kind="warning" if words else "info")
+        text = show_first_window(viewer) if name == AS_DICOM else show_preset(viewer, name)
+        self.form.job.show_message(text, kind="warning" if text else "info")
 
     def _on_convention(self, checked: bool) -> None:
         if checked != (setting("display", "convention") == "neurological"):
@@ -213,12 +194,3 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             blocker = QSignalBlocker(self.form.neurological)
             self.form.neurological.setChecked(now)
             blocker.unblock()
-
-    def _take_time_point(self) -> None:
-        commands.take_time_point(self.viewer)
-
-    def _show_plane(self, plane: str, _checked: bool = False) -> None:
-        commands.show_plane(self.viewer, plane)
-
-    def _show_3d(self, _checked: bool = False) -> None:
-        commands.front_3d(self.viewer)

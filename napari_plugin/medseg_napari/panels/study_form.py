@@ -7,22 +7,26 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QCheckBox,
     QComboBox,
-    QFormLayout,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
-from medseg_napari.display.commands import PLANES
 from medseg_napari.display.window_level import PRESETS
+from medseg_napari.panels.form_parts import (
+    button,
+    column,
+    growing_form,
+    plain_table,
+    plane_buttons,
+    row,
+    tick,
+    wrapped_label,
+)
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.study_rows import Opening, Row
 
@@ -32,49 +36,27 @@ AS_DICOM = "as DICOM asks"
 
 
 class StudyForm(QWidget):  # type: ignore[misc]
-    """The panel's parts.
-
-    Attributes
-    ----------
-    browse, open, reopen, time_point : QPushButton
-        Actions.
-    place : QLabel
-        What was looked into.
-    table : QTableWidget
-        One row for each series.
-    detail : QLabel
-        All that is known of the chosen series.
-    opening : QComboBox
-        How it is opened, where there is a choice.
-    activity : JobWidget
-        Bar, message and Cancel.
-    planes : dict of str to QPushButton
-        ``axial``, ``coronal``, ``sagittal`` and ``3-D``.
-    window : QComboBox
-        The presets; what is shown now stands on the canvas.
-    neurological : QCheckBox
-        Left and right the other way round.
-    """
+    """The panel's parts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.browse = QPushButton("Open folder...")
-        self.browse.setToolTip("A folder of DICOM or other scans; or drop one onto this panel")
-        self.open = QPushButton("Open series")
-        self.reopen = QPushButton("Re-open with medseg")
-        self.time_point = QPushButton("Time point as its own layer")
-        self.place = _label("Drop a study folder here, or open one.")
+        self.browse = button(
+            "Open folder...", "A folder of DICOM or other scans; or drop one onto this panel"
+        )
+        self.open, self.reopen = button("Open series"), button("Re-open with medseg")
+        self.time_point = button("Time point as its own layer")
+        self.source = _plain_label("Drop a study folder here, or open one.")
         self.table = _table()
-        self.detail = _label("")
+        self.detail = _plain_label("")
         self.opening = QComboBox()
         self.opening.setToolTip("How the series is opened; the files are never changed")
-        self.activity = JobWidget()
-        self.planes = {name: QPushButton(name.title()) for name in (*PLANES, "3-D")}
+        self.job = JobWidget()
+        self.planes = plane_buttons()
         self.window = QComboBox()
         self.window.addItems([AS_DICOM, *PRESETS])
         self.window.setPlaceholderText("choose...")
         self.window.setCurrentIndex(-1)
-        self.neurological = QCheckBox("Neurological: right on the right")
+        self.neurological = tick("Neurological: right on the right")
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
         for part in (self.reopen, self.time_point):
@@ -85,65 +67,46 @@ class StudyForm(QWidget):  # type: ignore[misc]
     def show_rows(self, rows: Sequence[Row], refused: Sequence[bool]) -> None:
         """Fill the table; refused series are grey."""
         self.table.setRowCount(len(rows))
-        for line, (row, grey) in enumerate(zip(rows, refused, strict=True)):
-            for column, text in enumerate(row):
+        for line, (series, grey) in enumerate(zip(rows, refused, strict=True)):
+            for position, text in enumerate(series):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
                 if grey:
                     item.setForeground(Qt.GlobalColor.gray)
-                self.table.setItem(line, column, item)
+                self.table.setItem(line, position, item)
         self.table.resizeRowsToContents()
 
     def show_openings(self, openings: Sequence[Opening]) -> None:
         """Offer ways to open; the choice shows where there is one to make."""
         self.opening.clear()
-        for one in openings:
-            self.opening.addItem(one.words, one)
-        self.opening.setVisible(any(one.changes for one in openings))
+        for opening in openings:
+            self.opening.addItem(opening.text, opening)
+        self.opening.setVisible(any(opening.changes for opening in openings))
         self.open.setEnabled(bool(openings))
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.addLayout(_row(self.browse, self.place, stretch=1))
-        column.addWidget(self.table, 1)
-        for part in (self.detail, self.opening, self.open, self.activity, self.reopen):
-            column.addWidget(part)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("View", _row(*self.planes.values()))
-        form.addRow("Window", self.window)
-        form.addRow("", self.neurological)
-        column.addLayout(form)
-        column.addWidget(self.time_point)
+        form = growing_form(
+            ("View", row(*self.planes.values())),
+            ("Window", self.window),
+            ("", self.neurological),
+        )
+        top, actions = row(self.browse, self.source), (self.opening, self.open, self.job)
+        parts = (top, self.table, self.detail, *actions, self.reopen, form, self.time_point)
+        column(self, *parts, margin=4).setStretch(1, 1)
 
 
 def _table() -> QTableWidget:
-    table = QTableWidget(0, len(_TITLES))
-    table.setHorizontalHeaderLabels(list(_TITLES))
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table = plain_table(*_TITLES, stretched=1)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setShowGrid(False)
     table.setMinimumHeight(220)
-    table.verticalHeader().hide()
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-    for column, width in _WIDTHS.items():
-        table.setColumnWidth(column, width)
+    for position, width in _WIDTHS.items():
+        table.horizontalHeader().setSectionResizeMode(position, QHeaderView.ResizeMode.Interactive)
+        table.setColumnWidth(position, width)
     return table
 
 
-def _label(words: str) -> QLabel:
-    label = QLabel(words)
-    label.setWordWrap(True)
+def _plain_label(text: str) -> QLabel:
+    label = wrapped_label(text)
     label.setTextFormat(Qt.TextFormat.PlainText)
     return label
-
-
-def _row(*parts: QWidget, stretch: int = 0) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    layout.setContentsMargins(0, 0, 0, 0)
-    for place, part in enumerate(parts):
-        layout.addWidget(part, stretch if place else 0)
-    return layout

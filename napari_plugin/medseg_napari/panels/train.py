@@ -5,33 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QTabWidget, QWidget
 
 from medseg_napari.display import overlays
-from medseg_napari.panels.autosave import keeper_of
+from medseg_napari.panels.autosave import autosave_of
 from medseg_napari.panels.cases_page import CasesPage
-from medseg_napari.panels.form_parts import button, growing_form, row, wrapped_label
-from medseg_napari.panels.next_case_page import NextPage
+from medseg_napari.panels.form_parts import (
+    button,
+    column,
+    growing_form,
+    row,
+    scrolling,
+    wrapped_label,
+)
+from medseg_napari.panels.next_case_page import NextCasePage
 from medseg_napari.panels.training_page import TrainingPage
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from medseg.model_package import ModelPackage
-
 
 class TrainPanel(QWidget):  # type: ignore[misc]
-    """Three pages around one dataset: its cases, its training, what to correct next.
-
-    Attributes
-    ----------
-    cases : CasesPage
-        Adds corrected layers.
-    training : TrainingPage
-        Runs ``medseg train``.
-    following : NextPage
-        Ranks unlabelled scans.
-    """
+    """Three pages around one dataset: its cases, its training, what to correct next."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -39,50 +34,43 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         self.where = wrapped_label("no folder chosen")
         self.browse = button("Choose...", "A dataset, or an empty folder that is to become one")
         self.cases, self.training = CasesPage(viewer), TrainingPage(viewer)
-        self.following = NextPage(viewer)
+        self.next_case = NextCasePage(viewer)
         self.pages = QTabWidget()
         self._lay_out()
-        self.browse.clicked.connect(self._ask_where)
-        self.training.finished.connect(self._on_finished)
+        self.browse.clicked.connect(self._ask_folder)
+        self.training.finished.connect(self.next_case.models.choose)
         overlays.install(viewer)
-        keeper_of(viewer)
-        self._take_up()
+        autosave_of(viewer)
+        self._use_last_dataset()
 
     def use(self, folder: str | Path) -> None:
         """Work on the dataset in this folder."""
-        place = Path(folder)
-        self.where.setText(place.name)
-        self.where.setToolTip(str(place))
-        self.cases.use(place)
-        self.training.dataset = place
+        path = Path(folder)
+        self.where.setText(path.name)
+        self.where.setToolTip(str(path))
+        self.cases.use(path)
+        self.training.dataset = path
 
     def closeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         """Let go of the viewer; runs go on."""
-        self.training.let_go()
-        self.following.activity.stop()
-        self.cases.activity.stop()
+        self.training.release()
+        self.next_case.job.stop()
+        self.cases.job.stop()
         self.cases.scans.forget()
         self.cases.labels.forget()
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
-        form = growing_form()
-        form.addRow("Dataset", row(self.where, self.browse))
+        form = growing_form(("Dataset", row(self.where, self.browse)))
         for page, title in (
             (self.cases, "1 Cases"),
             (self.training, "2 Train"),
-            (self.following, "3 Next"),
+            (self.next_case, "3 Next"),
         ):
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setFrameShape(QScrollArea.Shape.NoFrame)
-            area.setWidget(page)
-            self.pages.addTab(area, title)
-        column = QVBoxLayout(self)
-        column.addLayout(form)
-        column.addWidget(self.pages)
+            self.pages.addTab(scrolling(page), title)
+        column(self, form, self.pages, margin=9)
 
-    def _take_up(self) -> None:
+    def _use_last_dataset(self) -> None:
         """The dataset of the run that was looked at last."""
         from medseg.errors import MedsegError
         from medseg.training.run_status import run_status
@@ -97,10 +85,7 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         if source is not None and Path(source.path).is_dir():
             self.use(source.path)
 
-    def _on_finished(self, package: ModelPackage) -> None:
-        self.following.models.choose(package)
-
-    def _ask_where(self, _checked: bool = False) -> None:
+    def _ask_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of the dataset")
         if folder:
             self.use(folder)

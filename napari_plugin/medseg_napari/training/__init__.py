@@ -1,1 +1,1 @@
-"""Learning: cases from corrections, training, models, what to correct next, and comparisons."""
+"""Training: cases from corrections, training, models, what to correct next, and comparisons."""

@@ -13,7 +13,7 @@ import msgspec
 from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.runtime.progress import Progress
 from medseg.training.active_learning import Uncertainty, mean_uncertainty
-from medseg_napari.training.model_list import config_folder
+from medseg_napari.config_files import read_config, write_config
 
 if TYPE_CHECKING:
     from medseg.discovery import ScanSource
@@ -21,41 +21,26 @@ if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is known of the scans of a folder under one model; holds no name and no path.
-
-    Parameters
-    ----------
-    schema_version : int
-    doubts : dict of str to Uncertainty
-        By digest of a scan's place, size and time.
-    """
+class Ranking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Uncertainties of a folder's scans under one model, by :func:`scan_key`."""
 
     schema_version: int = 1
-    doubts: dict[str, Uncertainty] = {}
+    uncertainties: dict[str, Uncertainty] = {}
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A scan and how sure the model is of it.
-
-    Parameters
-    ----------
-    source : ScanSource
-    doubt : Uncertainty or None
-        None when it could not be looked at, or was not yet.
-    words : str
-    """
+    """A scan and how uncertain the model is of it, or why it could not be looked at."""
 
     source: ScanSource
-    doubt: Uncertainty | None
-    words: str = ""
+    uncertainty: Uncertainty | None
+    error: str = ""
 
 
 def rank(
     folder: Path, package: ModelPackage, progress: Progress, *, device: str = "auto"
 ) -> list[Ranked]:
-    """Look at every scan of a folder that was not looked at before.
+    """Scans of a folder, the least certain first; those not ranked yet are segmented.
 
     Parameters
     ----------
@@ -66,39 +51,38 @@ def rank(
         Called for each tile; raising `medseg.errors.Cancelled` stops, and what was found stays.
     device : str, default "auto"
 
-    Returns
-    -------
-    list of Ranked
-        Least sure first, and those that could not be looked at last.
-
     Raises
     ------
     InputError
         When there are no scans.
     """
-    sources = scans_in(folder, progress)
-    file = kept_file(folder, package)
-    kept = read_kept(file)
-    missing = [source for source in sources if key_of(source) not in kept.doubts]
+    sources = list_scans(folder, progress)
+    file = ranking_file(folder, package)
+    ranking = read_config(file, Ranking())
+    missing = [source for source in sources if scan_key(source) not in ranking.uncertainties]
     failures: dict[str, str] = {}
     if missing:
         progress(0, len(missing), "loading the model")
-        predictor = _predictor(package, device)
+        from medseg.inference import Predictor
+
+        predictor = Predictor.load(package, device=device)
     for done, source in enumerate(missing):
         step = _step(progress, done, len(missing))
         try:
-            doubt = _look_at(predictor, source, step)
+            uncertainty = _uncertainty_of(predictor, source, step)
         except Cancelled:
             raise
         except MedsegError as error:
-            failures[key_of(source)] = str(error)
+            failures[scan_key(source)] = str(error)
         else:
-            kept = Kept(doubts={**kept.doubts, key_of(source): doubt})
-            _write(file, kept)
-    return ordered(sources, kept, failures)
+            ranking = Ranking(
+                uncertainties={**ranking.uncertainties, scan_key(source): uncertainty}
+            )
+            write_config(file, ranking)
+    return ordered(sources, ranking, failures)
 
 
-def scans_in(folder: Path, progress: Progress) -> list[ScanSource]:
+def list_scans(folder: Path, progress: Progress) -> list[ScanSource]:
     """The scans of a folder; `InputError` when there are none."""
     from medseg.discovery import find_scans
 
@@ -109,52 +93,31 @@ def scans_in(folder: Path, progress: Progress) -> list[ScanSource]:
     return sources
 
 
-def ordered(sources: Sequence[ScanSource], kept: Kept, failures: Mapping[str, str]) -> list[Ranked]:
-    """Sources with what is known of them, least sure first.
-
-    Parameters
-    ----------
-    sources : sequence of ScanSource
-    kept : Kept
-        Doubts, by :func:`key_of` the scan.
-    failures : mapping of str to str
-        Why others could not be looked at, by the same key.
-    """
+def ordered(
+    sources: Sequence[ScanSource], ranking: Ranking, failures: Mapping[str, str]
+) -> list[Ranked]:
+    """Sources with their uncertainty or failure, both by :func:`scan_key`; least certain first."""
     rows = []
     for source in sources:
-        key = key_of(source)
-        rows.append(Ranked(source, kept.doubts.get(key), failures.get(key, "")))
-    return sorted(rows, key=lambda row: -row.doubt.mean_percent if row.doubt else 1.0)
+        key = scan_key(source)
+        rows.append(Ranked(source, ranking.uncertainties.get(key), failures.get(key, "")))
+    return sorted(rows, key=lambda row: -row.uncertainty.mean_percent if row.uncertainty else 1.0)
 
 
-def key_of(source: ScanSource) -> str:
+def scan_key(source: ScanSource) -> str:
     """A digest that changes when the scan is moved or written anew."""
     about = source.path.stat()
-    words = f"{source.path.resolve()}|{source.series_uid}|{about.st_size}|{about.st_mtime_ns}"
-    return hashlib.sha256(words.encode()).hexdigest()[:32]
+    identity = f"{source.path.resolve()}|{source.series_uid}|{about.st_size}|{about.st_mtime_ns}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def kept_file(folder: Path, package: ModelPackage) -> Path:
-    """Where the doubts of a folder under a model are kept: among the person's settings."""
-    words = f"{folder.resolve()}|{package.manifest.weights.sha256}"
-    return config_folder() / "ranking" / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.json"
+def ranking_file(folder: Path, package: ModelPackage) -> str:
+    """Name, among the person's settings, of the ranking of a folder under a model."""
+    identity = f"{folder.resolve()}|{package.manifest.weights.sha256}"
+    return f"ranking/{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json"
 
 
-def read_kept(file: Path) -> Kept:
-    """What is known so far; nothing when there is no file that can be read."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Kept)
-    except (OSError, msgspec.DecodeError):
-        return Kept()
-
-
-def _predictor(package: ModelPackage, device: str) -> Predictor:
-    from medseg.inference import Predictor
-
-    return Predictor.load(package, device=device)
-
-
-def _look_at(predictor: Predictor, source: ScanSource, progress: Progress) -> Uncertainty:
+def _uncertainty_of(predictor: Predictor, source: ScanSource, progress: Progress) -> Uncertainty:
     from medseg.reading import read_scan
 
     scan = read_scan(source.path, series=source.series_uid or None, progress=progress)
@@ -168,11 +131,3 @@ def _step(progress: Progress, done: int, total: int) -> Progress:
         progress(done, total, "scans")
 
     return step
-
-
-def _write(file: Path, kept: Kept) -> None:
-    from medseg.writing import atomic
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(file, suffix=".json") as temporary:
-        temporary.write_bytes(msgspec.json.encode(kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,7 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.runtime.progress import Progress
-from medseg_napari.layers import LayerTuple, labels_from_layer, scan_from_layer
-from medseg_napari.writer import adopt
+from medseg_napari.layers import LayerTuple, adopt, labels_from_layer, scan_from_layer, source_of
 
 if TYPE_CHECKING:
     from medseg.inference import Predictor
@@ -49,36 +47,8 @@ class AddRequest:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class CaseRow:
-    """A case as the table shows it.
-
-    Parameters
-    ----------
-    name, status : str
-    words : str
-        What a check found, or ``""``.
-    """
-
-    name: str
-    status: str
-    words: str = ""
-
-
 def add_case(request: AddRequest, progress: Progress) -> CaseRecord:
-    """Write a scan and its labels into a dataset, on the scan's own grid.
-
-    Parameters
-    ----------
-    request : AddRequest
-    progress : Progress
-        Called between the steps; raising `medseg.errors.Cancelled` stops before writing.
-
-    Raises
-    ------
-    MedsegError
-        With one sentence; see :meth:`medseg.training.CaseFolder.add`.
-    """
+    """Write a scan and its labels into a dataset, on the scan's own grid."""
     from medseg.training import CaseFolder
 
     progress(0, 1, "reading the layers")
@@ -91,60 +61,38 @@ def add_case(request: AddRequest, progress: Progress) -> CaseRecord:
 
 def adopted(data: npt.NDArray[Any], attributes: dict[str, Any], scan: Layer) -> dict[str, Any]:
     """Attributes of labels, on the grid of the scan when they were drawn by hand over it."""
-    from medseg_napari.layers import source_of
-
     if source_of(data, attributes) is not None:
         return attributes
     return adopt(data, attributes, [scan])
 
 
-def case_rows(folder: Path) -> list[CaseRow]:
-    """The cases of a dataset, by name.
-
-    Raises
-    ------
-    PlanError
-        When the list of cases does not decode.
-    """
+def case_rows(folder: Path) -> list[CaseRecord]:
+    """The cases of a dataset, by name."""
     from medseg.training import CaseFolder
 
-    return [CaseRow(record.name, record.status) for record in CaseFolder(folder).records()]
+    return list(CaseFolder(folder).records())
 
 
-def checking(folder: Path, status: Status) -> Callable[[Progress], DatasetReport]:
-    """Work that reads every case and tells what is wrong.
+def check_cases(folder: Path, status: Status, progress: Progress) -> DatasetReport:
+    """Read every case that is at least of a status, and tell what is wrong."""
+    from medseg.training import open_dataset
+    from medseg.training.dataset_check import check_dataset
 
-    Parameters
-    ----------
-    folder : Path
-    status : {"raw", "draft", "reviewed"}
-        Least that a case was checked.
-
-    Returns
-    -------
-    callable
-        Takes a `medseg.runtime.progress.Progress`.
-    """
-
-    def work(progress: Progress) -> DatasetReport:
-        from medseg.training import open_dataset
-        from medseg.training.dataset_check import check_dataset
-
-        return check_dataset(open_dataset(folder, status=status), progress=progress)
-
-    return work
+    return check_dataset(open_dataset(folder, status=status), progress=progress)
 
 
-def sanity_words(found: DatasetReport) -> str:
+def report_text(report: DatasetReport) -> str:
     """What a check found, one line each."""
-    lines = [f"{len(found.cases)} cases can be read." if found.trainable else "Not ready to train:"]
-    lines += [f"- {finding.severity}: {finding.words}" for finding in found.findings]
-    names = dict.fromkeys(name for case in found.cases for name in case.volumes_ml)
+    lines = [
+        f"{len(report.cases)} cases can be read." if report.trainable else "Not ready to train:"
+    ]
+    lines += [f"- {finding.severity}: {finding.message}" for finding in report.findings]
+    names = dict.fromkeys(name for case in report.cases for name in case.volumes_ml)
     for name in names:
-        volumes = [case.volumes_ml.get(name, 0.0) for case in found.cases]
+        volumes = [case.volumes_ml.get(name, 0.0) for case in report.cases]
         present = [volume for volume in volumes if volume > 0]
         mean = f", {np.mean(present):.2f} ml on average" if present else ""
-        lines.append(f"- {name}: in {len(present)} of {len(found.cases)} cases{mean}")
+        lines.append(f"- {name}: in {len(present)} of {len(report.cases)} cases{mean}")
     return "\n".join(lines)
 
 
@@ -154,17 +102,11 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     Parameters
     ----------
     run : Path
-        A finished run, or one with a checkpoint: then a network on one thread is told with its
-        step, while the run goes on.
+        A finished run, or one with a checkpoint: then the last layer is named after its step.
     number : int
         Which case, from 0; counted around.
     progress : Progress
         Called per tile; raising `medseg.errors.Cancelled` stops.
-
-    Returns
-    -------
-    list of tuple
-        Data, attributes and layer type, as napari takes them.
 
     Raises
     ------
@@ -175,10 +117,10 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     from medseg.training.run_status import run_status
     from medseg_napari.layers import layer_from_labels, layer_from_scan
 
-    view = run_status(run)
-    if view.source is None or view.options.fold is None:
+    run_state = run_status(run)
+    if run_state.source is None or run_state.options.fold is None:
         raise InputError("this run does not say which cases it held out")
-    source = view.source
+    source = run_state.source
     progress(0, 1, "reading the case")
     dataset = open_dataset(
         source.path,
@@ -187,26 +129,26 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
         modality=source.modality,
         status=source.status,
     )
-    _, held_out = dataset.fold(view.options.fold)
+    _, held_out = dataset.fold(run_state.options.fold)
     case = held_out[number % len(held_out)]
     scan, truth = dataset.read(case)
-    predictor, made_by = _by_now(view, dataset.labels)
-    found = predictor.predict(scan, progress=progress)
+    predictor, made_by = _current_predictor(run_state, dataset.labels)
+    prediction = predictor.predict(scan, progress=progress)
     return [
         layer_from_scan(scan, case.name),
         layer_from_labels(truth, f"{case.name}: truth"),
-        layer_from_labels(found, f"{case.name}: {made_by}"),
+        layer_from_labels(prediction, f"{case.name}: {made_by}"),
     ]
 
 
-def _by_now(view: RunStatus, labels: LabelTable) -> tuple[Predictor, str]:
+def _current_predictor(run_state: RunStatus, labels: LabelTable) -> tuple[Predictor, str]:
     """The model of a run, finished or as far as it is, and what it is called."""
     from medseg.inference import Predictor
     from medseg.training.snapshot import predictor_of_checkpoint
     from medseg_napari.inference.devices import leave_a_core_free
 
     leave_a_core_free()
-    if view.phase == "finished":
-        return Predictor.load(view.folder), "model"
-    predictor, step = predictor_of_checkpoint(view.folder, labels)
+    if run_state.phase == "finished":
+        return Predictor.load(run_state.folder), "model"
+    predictor, step = predictor_of_checkpoint(run_state.folder, labels)
     return predictor, f"model at step {step}"

@@ -86,12 +86,6 @@ class Review:
 def review(request: Request, progress: Progress) -> Review:
     """Compare two layers.
 
-    Parameters
-    ----------
-    request : Request
-    progress : Progress
-        Called for each structure; raising `medseg.errors.Cancelled` stops.
-
     Raises
     ------
     GeometryError
@@ -101,7 +95,7 @@ def review(request: Request, progress: Progress) -> Review:
 
     first = labels_from_layer(*request.first)
     second, note = _on_grid(labels_from_layer(*request.second), first.grid, request)
-    turned = (_as_shown(one, first.grid) for one in (first, second))
+    turned = (_as_shown(labels, first.grid) for labels in (first, second))
     rows = compare(*turned, tolerance_mm=request.tolerance_mm, progress=progress)
     name = f"difference: {request.first[1]['name']} - {request.second[1]['name']}"
     data, attributes, kind = layer_from_labels(differences(first, second), name)
@@ -118,53 +112,27 @@ def review(request: Request, progress: Progress) -> Review:
 def case_digest(labels: LabelMap) -> str:
     """A name for the scan that was labelled: of its series when known, else of its grid."""
     uid = labels.provenance.series_uid
-    place = np.array([*labels.grid.shape, *labels.grid.affine.ravel()], np.float64)
-    known = uid.encode() if uid else place.tobytes() + np.ascontiguousarray(labels.values).tobytes()
-    return f"case-{hashlib.sha256(known).hexdigest()[:12]}"
+    geometry = np.array([*labels.grid.shape, *labels.grid.affine.ravel()], np.float64)
+    identity = (
+        uid.encode() if uid else geometry.tobytes() + np.ascontiguousarray(labels.values).tobytes()
+    )
+    return f"case-{hashlib.sha256(identity).hexdigest()[:12]}"
 
 
 def worst_first(rows: Sequence[StructureComparison], axis: int) -> list[StructureComparison]:
-    """The structures that differ somewhere, the one with the largest area on a slice first.
-
-    Parameters
-    ----------
-    rows : sequence of StructureComparison
-    axis : int
-        0, 1 or 2 for slices across I, P or L.
-    """
+    """Structures that differ on a slice across `axis` of I, P, L, the largest area first."""
     differing = [row for row in rows if row.worst[axis].area_mm2 > 0]
     return sorted(differing, key=lambda row: -row.worst[axis].area_mm2)
 
 
 def worst_slice_mm(attributes: Attributes, row: StructureComparison, axis: int) -> float:
-    """Where, in the viewer's world along `axis`, a structure's worst slice lies.
-
-    Parameters
-    ----------
-    attributes : dict
-    row : StructureComparison
-    axis : int
-        0, 1 or 2 for slices across I, P or L.
-    """
+    """Where in the viewer's world along `axis` (of I, P, L) a structure's worst slice lies."""
     scale, translate = attributes["scale"][axis], attributes["translate"][axis]
     return float(translate + scale * row.worst[axis].index)
 
 
 def write_table(path: str | Path, result: Review, *, case: str = "", notes: str = "") -> Path:
-    """Write a review into a CSV; rows of other cases that are there stay.
-
-    Parameters
-    ----------
-    path : str or Path
-    result : Review
-    case : str, optional
-        What to call the case in place of its digest.
-    notes : str, optional
-
-    Returns
-    -------
-    Path
-        Of the file, which is whole.
+    """Write a review into a CSV under a name for the `case`; rows of other cases stay.
 
     Raises
     ------
@@ -173,16 +141,18 @@ def write_table(path: str | Path, result: Review, *, case: str = "", notes: str 
     """
     from medseg.writing import atomic
 
-    place = Path(path)
-    called = case.strip() or result.case
-    kept = [row for row in _read_rows(place) if row["case"] != called]
+    target = Path(path)
+    case_name = case.strip() or result.case
+    other_cases = [row for row in _read_rows(target) if row["case"] != case_name]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows([*kept, *(_cells(row, result, called, notes) for row in result.rows)])
-    with atomic(place, suffix=".csv") as temporary:
+    writer.writerows(
+        [*other_cases, *(_cells(row, result, case_name, notes) for row in result.rows)]
+    )
+    with atomic(target, suffix=".csv") as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
-    return place
+    return target
 
 
 def _on_grid(labels: LabelMap, grid: Grid, request: Request) -> tuple[LabelMap, str]:
@@ -213,7 +183,7 @@ def _as_shown(labels: LabelMap, grid: Grid) -> LabelMap:
 
 
 def _cells(row: StructureComparison, result: Review, case: str, notes: str) -> dict[str, object]:
-    words = "; ".join(part for part in (result.note, notes) if part)
+    remarks = "; ".join(part for part in (result.note, notes) if part)
     cells = (
         case,
         row.name,
@@ -223,7 +193,7 @@ def _cells(row: StructureComparison, result: Review, case: str, notes: str) -> d
         f"{result.tolerance_mm:g}",
         _number(row.volume_ml, 4),
         _number(row.reference_volume_ml, 4),
-        words,
+        remarks,
     )
     return dict(zip(COLUMNS, cells, strict=True))
 

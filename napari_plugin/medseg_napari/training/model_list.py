@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from medseg.errors import MedsegError
+from medseg_napari.config_files import read_config, write_config
 
 if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
@@ -24,47 +25,22 @@ _listeners: list[weakref.ReferenceType[Any]] = []
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file ``models.json``.
-
-    Parameters
-    ----------
-    schema_version : int
-    folders : tuple of str
-        Of model packages, the newest last.
-    """
+    """The file ``models.json``: folders of model packages, the newest last."""
 
     schema_version: int = 1
     folders: tuple[str, ...] = ()
 
 
-def config_folder() -> Path:
-    """Where this person's settings of medseg lie."""
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("medseg"))
-
-
 def add(folder: str | Path) -> ModelPackage:
-    """Keep a model package and tell every listener.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Of the package, or of a training run that is finished.
-
-    Raises
-    ------
-    PackageError
-        When the folder holds no model.
-    """
+    """Keep the package of a folder, or of a finished run in it, and tell every listener."""
     from medseg.model_package import find_package
 
     package = find_package(Path(folder).resolve())
-    place = str(package.folder)
-    folders = [one for one in _folders() if one != place]
-    _write([*folders, place])
+    path = str(package.folder)
+    folders = [other for other in read_config(FILE, ModelList()).folders if other != path]
+    write_config(FILE, ModelList(folders=(*folders, path)))
     for listener in list(_listeners):
-        if not _told(listener(), package):
+        if not _notify(listener(), package):
             _listeners.remove(listener)
     return package
 
@@ -73,13 +49,13 @@ def all() -> list[ModelPackage]:  # noqa: A001 - known_models.all()
     """The packages that were added and are still whole, the newest first."""
     from medseg.model_package import find_package
 
-    found = []
-    for folder in reversed(_folders()):
+    packages = []
+    for folder in reversed(read_config(FILE, ModelList()).folders):
         try:
-            found.append(find_package(folder))
+            packages.append(find_package(folder))
         except MedsegError:
             continue
-    return found
+    return packages
 
 
 def connect(listener: Callable[[ModelPackage], None]) -> None:
@@ -87,7 +63,7 @@ def connect(listener: Callable[[ModelPackage], None]) -> None:
     _listeners.append(weakref.WeakMethod(listener))
 
 
-def _told(listener: Callable[[ModelPackage], None] | None, package: ModelPackage) -> bool:
+def _notify(listener: Callable[[ModelPackage], None] | None, package: ModelPackage) -> bool:
     """Whether somebody still listens; a widget whose window was destroyed raises RuntimeError."""
     if listener is None:
         return False
@@ -96,20 +72,3 @@ def _told(listener: Callable[[ModelPackage], None] | None, package: ModelPackage
     except RuntimeError:
         return False
     return True
-
-
-def _folders() -> list[str]:
-    try:
-        data = (config_folder() / FILE).read_bytes()
-        return list(msgspec.json.decode(data, type=ModelList).folders)
-    except (OSError, msgspec.DecodeError):
-        return []
-
-
-def _write(folders: list[str]) -> None:
-    from medseg.writing import atomic
-
-    home = config_folder()
-    home.mkdir(parents=True, exist_ok=True)
-    with atomic(home / FILE, suffix=".json") as temporary:
-        temporary.write_bytes(msgspec.json.encode(ModelList(folders=tuple(folders))))

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
 
 
-def score_words(package: ModelPackage) -> str:
+def model_text(package: ModelPackage) -> str:
     """Name and mean Dice of a model, such as ``"hippocampus-mr (Dice 0.88)"``."""
     score = package.manifest.scores.get("foreground")
     name = package.manifest.name

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from medseg.errors import InputError, WriteError
-from medseg_napari.training.model_list import config_folder
+from medseg_napari.config_files import read_config, write_config
 
 _DOOR = "from medseg_pipelines.cli import main; main()"
 _TAIL_BYTES = 4_000
@@ -27,7 +27,7 @@ _started: list[subprocess.Popen[bytes]] = []
 class LastRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file ``last_run.json`` among the person's settings."""
 
-    folder: str
+    folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,30 +69,27 @@ class TrainRequest:
 
     def arguments(self) -> list[str]:
         """Words of the command line after ``medseg``."""
-        words = ["train", str(self.dataset), "--output", str(self.run), "--fold", str(self.fold)]
-        words += ["--cases", self.status, "--device", self.device]
-        words += ["--from", self.start] if self.start else ["--network", self.network]
+        command = [
+            "train",
+            str(self.dataset),
+            "--output",
+            str(self.run),
+            "--fold",
+            str(self.fold),
+        ]
+        command += ["--cases", self.status, "--device", self.device]
+        command += ["--from", self.start] if self.start else ["--network", self.network]
         for option, value in (("--minutes", self.minutes), ("--steps", self.steps)):
-            words += [option, f"{value:g}"] if value is not None else []
+            command += [option, f"{value:g}"] if value is not None else []
         for setting in () if self.start else self.settings:
-            words += ["--set", setting]
-        return words + (["--name", self.name] if self.name else [])
+            command += ["--set", setting]
+        return command + (["--name", self.name] if self.name else [])
 
 
 def start_training(request: TrainRequest) -> subprocess.Popen[bytes]:
-    """Start a run; it goes on when napari ends.
+    """Start a run, which goes on when napari ends; its output goes to :func:`log_of` the run.
 
-    Returns
-    -------
-    subprocess.Popen
-        Its words go to :func:`log_of` the run.
-
-    Raises
-    ------
-    InputError
-        When the run's folder is in use.
-    WriteError
-        When nothing can be written beside it.
+    `InputError` when its folder is in use, `WriteError` when nothing can be written beside it.
     """
     if request.run.exists() and (not request.run.is_dir() or any(request.run.iterdir())):
         raise InputError(
@@ -102,32 +99,26 @@ def start_training(request: TrainRequest) -> subprocess.Popen[bytes]:
 
 
 def resume_training(run: Path) -> subprocess.Popen[bytes]:
-    """Take up a stopped run at its checkpoint, with the options it was started with.
-
-    Raises
-    ------
-    InputError
-        When the run does not say what it was trained on, or cannot be resumed.
-    """
+    """Take up a stopped run at its checkpoint, with its options; `InputError` when it cannot be."""
     from medseg.training.run_status import run_status
 
-    view = run_status(run)
-    if not view.resumable:
-        raise InputError(f"the run in '{run}' is {view.phase}; there is nothing to resume")
-    source = view.source
+    run_state = run_status(run)
+    if not run_state.resumable:
+        raise InputError(f"the run in '{run}' is {run_state.phase}; there is nothing to resume")
+    source = run_state.source
     if source is None:
         raise InputError(
             f"the run in '{run}' does not say what it was trained on; resume it with: medseg train"
             f" DATASET --output '{run}' --resume"
         )
-    words = ["train", source.path, "--output", str(run), "--resume", "--cases", source.status]
+    command = ["train", source.path, "--output", str(run), "--resume", "--cases", source.status]
     for option, value in (
         ("--splits", source.splits),
         ("--labels", source.labels),
         ("--modality", source.modality),
     ):
-        words += [option, value] if value is not None else []
-    return _start(words, run)
+        command += [option, value] if value is not None else []
+    return _start(command, run)
 
 
 def log_of(run: Path) -> Path:
@@ -135,7 +126,7 @@ def log_of(run: Path) -> Path:
     return run.with_name(f"{run.name}.log")
 
 
-def last_words(run: Path) -> str:
+def last_error(run: Path) -> str:
     """Why the last process of a run ended badly, in its own sentence; else an empty string."""
     try:
         with log_of(run).open("rb") as stream:
@@ -146,29 +137,21 @@ def last_words(run: Path) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
-    told = [line for line in lines if line.startswith("medseg: error:")]
-    if told and told[-1] in lines[-3:]:
-        return told[-1].removeprefix("medseg: error:").strip()
+    errors = [line for line in lines if line.startswith("medseg: error:")]
+    if errors and errors[-1] in lines[-3:]:
+        return errors[-1].removeprefix("medseg: error:").strip()
     return lines[-1] if "Error" in lines[-1] else ""
 
 
-def remember_run(run: Path) -> None:
+def save_last_run(run: Path) -> None:
     """Keep which run is looked at, so that a new panel finds it again."""
-    from medseg.writing import atomic
-
-    home = config_folder()
-    home.mkdir(parents=True, exist_ok=True)
-    with atomic(home / _LAST, suffix=".json") as temporary:
-        temporary.write_bytes(msgspec.json.encode(LastRun(folder=str(run.resolve()))))
+    write_config(_LAST, LastRun(folder=str(run.resolve())))
 
 
-def remembered_run() -> Path | None:
+def last_run() -> Path | None:
     """The run that was looked at last, if it is still there."""
-    try:
-        folder = msgspec.json.decode((config_folder() / _LAST).read_bytes(), type=LastRun).folder
-    except (OSError, msgspec.DecodeError):
-        return None
-    return Path(folder) if Path(folder).is_dir() else None
+    folder = read_config(_LAST, LastRun()).folder
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def _start(arguments: list[str], run: Path) -> subprocess.Popen[bytes]:
@@ -185,7 +168,7 @@ def _start(arguments: list[str], run: Path) -> subprocess.Popen[bytes]:
 def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     """A process in a session of its own, so that neither napari's end nor a Ctrl-C reaches it."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    _started[:] = [one for one in _started if one.poll() is None]
+    _started[:] = [running for running in _started if running.poll() is None]
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and words, no shell
         command,
         stdin=subprocess.DEVNULL,

@@ -11,38 +11,42 @@ if TYPE_CHECKING:
     from medseg.training.run_status import RunStatus
 
 
-def state_words(view: RunStatus) -> str:
+def status_text(status: RunStatus) -> str:
     """Step, loss, Dice and time of a run, such as ``"step 120 of 400, loss 0.43, 2 min left"``."""
-    if view.phase == "absent":
+    if status.phase == "absent":
         return ""
-    parts = [f"step {view.step} of {view.total_steps}" if view.total_steps else f"step {view.step}"]
-    if view.phase == "running" and not view.losses:
+    parts = [
+        f"step {status.step} of {status.total_steps}"
+        if status.total_steps
+        else f"step {status.step}"
+    ]
+    if status.phase == "running" and not status.losses:
         parts = ["looking at the scans and preparing them"]
-    if view.losses:
-        parts.append(f"loss {view.losses[-1][1]:.3f}")
-    if view.dice and view.dice[-1][1].get("foreground") is not None:
-        parts.append(f"Dice {view.dice[-1][1]['foreground']:.3f}")
-    left_s = seconds_left(view)
-    if view.phase == "running" and left_s:
+    if status.losses:
+        parts.append(f"loss {status.losses[-1][1]:.3f}")
+    if status.dice and status.dice[-1][1].get("foreground") is not None:
+        parts.append(f"Dice {status.dice[-1][1]['foreground']:.3f}")
+    left_s = seconds_left(status)
+    if status.phase == "running" and left_s:
         parts.append(f"about {duration(left_s)} left")
-    return f"{view.phase}: {', '.join(parts)}"
+    return f"{status.phase}: {', '.join(parts)}"
 
 
-def seconds_left(view: RunStatus) -> float:
+def seconds_left(status: RunStatus) -> float:
     """Time until the last step, by the speed so far; 0 where that cannot be told."""
-    if view.step <= 0:
+    if status.step <= 0:
         return 0.0
-    if view.total_steps:
-        return view.seconds / view.step * max(view.total_steps - view.step, 0)
-    minutes = view.options.minutes or 0.0
-    return max(minutes * 60 - view.seconds, 0.0)
+    if status.total_steps:
+        return status.seconds / status.step * max(status.total_steps - status.step, 0)
+    minutes = status.options.minutes or 0.0
+    return max(minutes * 60 - status.seconds, 0.0)
 
 
-def score_words(name: str, view: RunStatus, scores: Mapping[str, float]) -> str:
+def finished_text(name: str, status: RunStatus, scores: Mapping[str, float]) -> str:
     """What became of a run, with the score of the model it started from beside its own."""
-    words = f"{name} is in the list of models"
+    text = f"{name} is in the list of models"
     if "foreground" not in scores:
-        return words
-    words += f": mean Dice {scores['foreground']:.3f} on held-out cases"
-    before = next((row.get("foreground") for step, row in view.dice if step == 0), None)
-    return words if before is None else f"{words}, {before:.3f} before"
+        return text
+    text += f": mean Dice {scores['foreground']:.3f} on held-out cases"
+    before = next((row.get("foreground") for step, row in status.dice if step == 0), None)
+    return text if before is None else f"{text}, {before:.3f} before"

@@ -1,11 +1,10 @@
-"""The loop of a run: take cases, have them worked on, write down what became of them."""
+"""The loop of a run: take cases, give them to workers, write down what became of them."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,20 @@ from medseg.model_package import ModelPackage
 from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger import publish
 from medseg_pipelines.batch.ledger.commit import Committer
-from medseg_pipelines.batch.ledger.disk_full import Answer, WaitForSpace
+from medseg_pipelines.batch.ledger.disk_full import DiskFullWait
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
-from medseg_pipelines.batch.ledger.recover import repair
+from medseg_pipelines.batch.ledger.recover import recover
 from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.workers.local_pool import LocalCrew
+from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, WorkerPool
 
-_LOOK_S = 0.5
-_OTHERS_S = 1.0
-_BEATS = 4  # in the time of a lease
+_POLL_S = 0.5
+_NEXT_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,105 +36,85 @@ class Job:
 
     places: Places
     package: ModelPackage
-    recipe: RunConfig
+    run_config: RunConfig
     options: BatchOptions
 
 
 class Loop:
-    """One run on a ledger, beside which there may be others."""
+    """One run on a ledger; it holds the lock of its share of the archive."""
 
     def __init__(self, job: Job, ledger: Ledger, events: Events) -> None:
-        options = job.options
-        self._job, self._ledger, self._events = job, ledger, events
-        self._leases = Leases(ledger, lease_s=options.lease_s)
-        self._settlement = Committer(ledger, job.places, options.attempts)
-        self._patience = WaitForSpace(options.disk_wait_s, events)
-        self._crew: WorkerPool | None = None
-        self._hands: dict[str, Task] = {}
-        self._next_beat = self._next_look = 0.0
-        self._told_of_others = False
+        self._job, self._events = job, events
+        self._leases = Leases(ledger, job.run_config, job.options.shard)
+        self._committer = Committer(ledger, job.places, job.options.attempts)
+        self._disk_full = DiskFullWait(job.options.disk_wait_s, events)
+        self._write = self._disk_full.wait_for_space
+        self._pool: WorkerPool | None = None
+        self._in_flight: dict[str, Task] = {}
+        self._next_look = 0.0
         self.settled: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
 
-    def repair(self) -> None:
-        """Finish or undo what runs left that are no more."""
-        for row in self._insist(lambda: repair(self._settlement, self._leases)):
+    def recover(self) -> None:
+        """Finish or undo what a dead run left."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        for row in self._write(lambda: recover(self._committer, self._leases)):
             self._end(row)
 
     def work(self) -> None:
-        """Work until there is nothing left to do for anybody.
+        """Work until nothing waits and nothing is in flight.
 
-        Raises
-        ------
-        Cancelled
-            When the run is to stop.
-        WriteError
-            When the disk stays full or cannot be written.
-        MedsegError
-            When no worker can work.
+        Raises `Cancelled` when the run is to stop, `WriteError` when the disk stays full or cannot
+        be written, `MedsegError` when no worker can work.
         """
         while True:
             self._events.check()
-            self._keep()
             self._take()
-            if self._hands:
-                self._hear()
-            elif not self._patience.is_waiting and not self._is_anything_left():
-                return
+            if self._in_flight:
+                for report in self._workers().events(_POLL_S):
+                    self._handle(report)
+            elif self._disk_full.is_waiting or self._leases.waiting():
+                time.sleep(_POLL_S)
             else:
-                time.sleep(min(_OTHERS_S, self._job.options.lease_s / _BEATS))
+                return
 
     def close(self) -> None:
-        """Stop at once; cases in hand wait again, as if they had not been taken."""
+        """Stop at once; cases in flight wait again, as if they had not been taken."""
+        tokens = [task.token for task in self._in_flight.values()]
         try:
-            if self._crew is not None:
-                self._crew.close()
+            if self._pool is not None:
+                self._pool.close()
         finally:
             with suppress(MedsegError):  # on a full disk the next run sees that we are gone
-                self._leases.end()
-        publish.discard(self._job.places, [task.token for task in self._hands.values()])
+                self._leases.give_back_all()
+        publish.discard(self._job.places, tokens)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     @property
     def _scratch(self) -> Path:
         return self._job.places.scratch / self._leases.owner
 
-    def _keep(self) -> None:
-        """Show that we live, let go what others have taken, and see who of them is no more."""
-        now = time.monotonic()
-        if now < self._next_beat:
-            return
-        self._next_beat = now + self._job.options.lease_s / _BEATS
-        ours = self._insist(self._leases.beat)
-        for case, task in list(self._hands.items()):
-            if task.token not in ours:
-                self._working().kill(case)
-                self._drop(case)
-                self._events.told(f"case {case[:12]} was taken over by another run")
-        self.repair()
-
     def _take(self) -> None:
-        """Lease as many cases as the workers can have in hand."""
+        """Lease as many cases as the workers have room for."""
         now = time.monotonic()
-        room = 1 if self._crew is None else self._crew.capacity - len(self._hands)
-        if room <= 0 or now < self._next_look or self._patience.is_waiting:
+        room = 1 if self._pool is None else self._pool.capacity - len(self._in_flight)
+        if room <= 0 or now < self._next_look or self._disk_full.is_waiting:
             return
-        options = self._job.options
-        rows = self._insist(lambda: self._leases.take(self._job.recipe, room, shard=options.shard))
+        rows = self._write(lambda: self._leases.take(room))
         if not rows:
-            self._next_look = now + _OTHERS_S
+            self._next_look = now + _NEXT_LOOK_S
         for row in rows:
             self._begin(row)
 
     def _begin(self, row: Row) -> None:
-        job, found = self._job, row.found
+        job, scan = self._job, row.found
         task = Task(
             case=row.case,
             token=row.token,
-            found=found,
+            found=scan,
             staging=str(job.places.staged(row.token)),
             model=str(job.package.folder.absolute()),
-            model_digest=job.recipe.model,
+            model_digest=job.run_config.model,
             settings=job.options.settings,
             device=job.options.device,
             attempt=row.attempts + 1,
@@ -144,39 +122,34 @@ class Loop:
             min_slices=job.options.min_slices,
             known_content=row.content,
         )
-        self._hands[row.case] = task
-        self._events.case_started(row.case, found)
-        self._working().submit(task)
+        self._in_flight[row.case] = task
+        self._events.case_started(row.case, scan)
+        self._workers().submit(task)
 
-    def _working(self) -> WorkerPool:
+    def _workers(self) -> WorkerPool:
         """The workers; they come when there is something to do."""
-        if self._crew is None:
-            self._crew = (self._job.options.crew or self._local_crew)()
-        return self._crew
-
-    def _local_crew(self) -> WorkerPool:
         options = self._job.options
-        return LocalCrew(
-            options.workers,
-            lease_s=options.lease_s,
-            patience_s=options.patience_s,
-            memory_gb=options.memory_gb,
-            scratch=self._scratch,
-        )
+        if self._pool is None and options.pool is not None:
+            self._pool = options.pool()
+        elif self._pool is None:
+            self._pool = LocalPool(
+                options.workers,
+                heartbeat_timeout_s=options.heartbeat_timeout_s,
+                stall_timeout_s=options.stall_timeout_s,
+                memory_gb=options.memory_gb,
+                scratch=self._scratch,
+            )
+        return self._pool
 
-    def _hear(self) -> None:
-        for report in self._working().events(_LOOK_S):
-            self._note(report)
-
-    def _note(self, report: Report) -> None:
+    def _handle(self, report: Report) -> None:
         if isinstance(report, Step):
             self._events.case_progress(report.case, report.stage, report.done, report.total)
         elif isinstance(report, WorkerDied):
-            self._death(report)
-        elif (task := self._hands.get(report.case)) and task.token == report.token:
-            self._result(report)
+            self._handle_death(report)
+        elif (task := self._in_flight.get(report.case)) and task.token == report.token:
+            self._handle_result(report)
 
-    def _result(self, result: Result) -> None:
+    def _handle_result(self, result: Result) -> None:
         code = result.fault.code if result.fault else ""
         if result.state == "failed" and code == DISK_FULL:
             self._put_off(result)
@@ -187,7 +160,7 @@ class Loop:
                 " same command again",
                 code=code,
             )
-        row = self._insist(lambda: self._settlement.settle(result))
+        row = self._write(lambda: self._committer.settle(result))
         self._drop(result.case)
         if row is not None:
             self._end(row)
@@ -195,8 +168,8 @@ class Loop:
     def _put_off(self, result: Result) -> None:
         """The disk was full: nobody's fault, and no attempt."""
         self._drop(result.case)
-        self._insist(lambda: self._leases.give_back([result.token]))
-        self._patience.full(
+        self._write(lambda: self._leases.give_back([result.token]))
+        self._disk_full.full(
             WriteError(
                 f"the disk of '{self._job.places.output}' is full; free some space and run the same"
                 " command again",
@@ -204,17 +177,18 @@ class Loop:
             )
         )
 
-    def _death(self, died: WorkerDied) -> None:
-        """A worker died with cases in hand."""
-        leases = [(case, self._hands[case].token) for case in died.cases if case in self._hands]
+    def _handle_death(self, died: WorkerDied) -> None:
+        """A worker died with cases in flight."""
+        cases = [case for case in died.cases if case in self._in_flight]
+        leases = [(case, self._in_flight[case].token) for case in cases]
         fault = Fault(code=died.code, message=died.message)
-        rows = self._insist(lambda: self._settlement.settle_death(leases, fault))
+        rows = self._write(lambda: self._committer.settle_death(leases, fault))
         if len(rows) > 1:
-            self._events.told(
+            self._events.on_message(
                 f"{died.message}; it had {len(rows)} cases in hand, which are tried again one by"
                 " one"
             )
-        for case, _ in leases:
+        for case in cases:
             self._drop(case)
         for row in rows:
             self._end(row)
@@ -223,33 +197,19 @@ class Loop:
         """Tell what became of a case, or that it will be tried again."""
         if row.state == "waiting":
             if row.attempts:
-                self._events.told(
+                self._events.on_message(
                     f"case {row.case[:12]} failed ({row.code}, attempt {row.attempts} of"
                     f" {self._job.options.attempts}) and will be tried again"
                 )
             return
         if row.state == "done":
-            self._patience.over()
+            self._disk_full.over()
         self.settled[row.state] += 1
         if row.code:
             self.codes[row.code] += 1
         self._events.case_ended(row)
 
     def _drop(self, case: str) -> None:
-        task = self._hands.pop(case)
+        task = self._in_flight.pop(case)
         self._next_look = 0.0
         publish.discard(self._job.places, [task.token])
-
-    def _is_anything_left(self) -> bool:
-        """Whether cases wait, or others have some in hand."""
-        waiting, leased = self._leases.left(self._job.recipe, shard=self._job.options.shard)
-        if not waiting and leased and not self._told_of_others:
-            self._told_of_others = True
-            self._events.told(
-                f"{leased} cases are in hand in other runs; this one waits for them, and takes over"
-                " what they leave"
-            )
-        return bool(waiting or leased)
-
-    def _insist(self, write: Callable[[], Answer]) -> Answer:
-        return self._patience.insist(write)

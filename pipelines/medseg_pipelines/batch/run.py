@@ -13,9 +13,10 @@ from medseg.model_package import find_package
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.batch.archive.rules import select
 from medseg_pipelines.batch.archive.search import search
-from medseg_pipelines.batch.events import Events, NullEvents, Planned, Tally
+from medseg_pipelines.batch.events import Events, Planned, Tally
 from medseg_pipelines.batch.ledger.enqueue import (
     FEW_SLICES,
+    JudgedScan,
     Queue,
     Verdict,
     once_each,
@@ -24,8 +25,9 @@ from medseg_pipelines.batch.ledger.enqueue import (
 )
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.os_errors import trouble_told
-from medseg_pipelines.batch.ledger.run_config import recipe_of
+from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.run_lock import run_lock
+from medseg_pipelines.batch.ledger.storage_errors import as_write_error
 from medseg_pipelines.batch.loop import Job, Loop
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 from medseg_pipelines.batch.options import BatchOptions
@@ -44,7 +46,8 @@ def run_batch(
 ) -> Tally:
     """Segment every scan below a folder; what is done already is left alone.
 
-    Several runs may work on one output at once; each takes what no other has in hand.
+    One run works on an output at a time, or one for each share of ``options.shard``. A dry run is
+    over after planning and writes nothing.
 
     Parameters
     ----------
@@ -55,36 +58,30 @@ def run_batch(
     output : Path
         Folder for results, by patient, study and series, and for the ledger.
     options : BatchOptions, optional
-        What is wanted, how and by whom.
     events : Events, optional
         Told what happens, and asked whether to stop.
-
-    Returns
-    -------
-    Tally
-        What the run came to. A dry run is over after planning and writes nothing.
 
     Raises
     ------
     InputError
-        When the archive holds no scan, or an option does not fit.
+        When the archive holds no scan, an option does not fit, or another run is at work there.
     PackageError
         When the model cannot be used.
     WriteError
         When nothing can be written into `output`, or its disk stays full.
     Cancelled
-        When the run was stopped; finished cases stay, and cases in hand wait again.
+        When the run was stopped; finished cases stay, and cases in flight wait again.
     """
     start = time.monotonic()
-    job, events = _job(root, model, output, options), events or NullEvents()
+    job, events = _job(root, model, output, options), events or Events()
     if job.options.dry_run:
         plan = planned(plan_batch(root, model=model, output=output, options=options, events=events))
         events.planned(plan)
         return Tally(planned=plan, left=plan.todo, seconds=time.monotonic() - start)
-    with _opened(job.places) as ledger:
+    with _opened(job) as ledger:
         loop = Loop(job, ledger, events)
         try:
-            loop.repair()
+            loop.recover()
             plan = planned(_queue(job, ledger).enqueue(_scans(root, job, events)))
             _check_any(root, plan, job, ledger)
             events.planned(plan)
@@ -93,7 +90,7 @@ def run_batch(
             raise Cancelled(_how_to_continue(job, ledger)) from stop
         finally:
             loop.close()
-        counts = ledger.counts(recipe=job.recipe)
+        counts = ledger.counts(run_config=job.run_config)
     tally = Tally(
         planned=plan,
         done=loop.settled["done"],
@@ -115,34 +112,9 @@ def plan_batch(
     options: BatchOptions | None = None,
     events: Events | None = None,
 ) -> list[Verdict]:
-    """What a run would do with each scan, and why not; nothing is written.
-
-    Parameters
-    ----------
-    root : Path
-        As for :func:`run_batch`, and so are the others.
-    model : str or Path
-        Name of a shipped model, or its folder.
-    output : Path
-        Folder whose ledger is asked, if it has one.
-    options : BatchOptions, optional
-    events : Events, optional
-        Told how the search goes.
-
-    Returns
-    -------
-    list of Verdict
-        In the order of the scans.
-
-    Raises
-    ------
-    InputError
-        When the archive holds no scan, or an option does not fit.
-    PackageError
-        When the model cannot be used.
-    """
+    """What :func:`run_batch` would do with each scan, and why not; nothing is written."""
     job = _job(root, model, output, options)
-    scans = _scans(root, job, events or NullEvents())
+    scans = _scans(root, job, events or Events())
     path = job.places.ledger
     with Ledger(path) if path.is_file() else Ledger.empty() as ledger:
         verdicts = _queue(job, ledger).preview(scans)
@@ -152,28 +124,29 @@ def plan_batch(
 
 def _job(root: Path, model: str | Path, output: Path, options: BatchOptions | None) -> Job:
     """What is to be done, after a look at whether it can be."""
-    chosen = options or BatchOptions()
-    check_settings(chosen.settings)
+    options = options or BatchOptions()
+    check_settings(options.settings)
     if not root.exists():
         raise ReadError(f"'{root}' does not exist; check the path", code="NOT_FOUND")
-    k, n = chosen.shard or (1, 1)
+    k, n = options.shard
     if not 1 <= k <= n:
         raise InputError(f"there is no share {k} of {n}; they are numbered from 1", code="SHARD")
     package = find_package(model)
-    if not chosen.dry_run:
+    if not options.dry_run:
         check_folder(output)
-    return Job(Places(output.absolute()), package, recipe_of(package, chosen.settings), chosen)
+    run_config = RunConfig.of(package, options.settings)
+    return Job(Places(output.absolute()), package, run_config, options)
 
 
 @contextmanager
-def _opened(places: Places) -> Iterator[Ledger]:
+def _opened(job: Job) -> Iterator[Ledger]:
     """The ledger of an output; where an archive turns out to be empty, no new output is left."""
-    was_there = places.output.exists()
-    with trouble_told(places.output):
+    places, was_there = job.places, job.places.output.exists()
+    with as_write_error(places.output):
         places.own.mkdir(mode=0o700, parents=True, exist_ok=True)  # paths may name patients
         places.staging.mkdir(exist_ok=True)
     try:
-        with Ledger(places.ledger) as ledger:
+        with run_lock(places, job.options.shard), Ledger(places.ledger) as ledger:
             yield ledger
     except InputError as error:
         if error.code == _NO_SCANS and not was_there:
@@ -183,7 +156,7 @@ def _opened(places: Places) -> Iterator[Ledger]:
         raise
 
 
-def _scans(root: Path, job: Job, events: Events) -> list[tuple[ScanRecord, Fault | None]]:
+def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
     """The scans of our share, each with why it is not wanted."""
     options, places = job.options, job.places
 
@@ -199,36 +172,35 @@ def _scans(root: Path, job: Job, events: Events) -> list[tuple[ScanRecord, Fault
         rules=options.rules,
         progress=progress,
     )
-    k, n = options.shard or (1, 1)
-    judged = once_each((found, _fault(found, options)) for found in scans)
-    return [(found, fault) for found, fault in judged if slot(found) % n == k - 1]
+    k, n = options.shard
+    judged = once_each((scan, _fault(scan, options)) for scan in scans)
+    return [(scan, fault) for scan, fault in judged if slot(scan) % n == k - 1]
 
 
-def _fault(found: ScanRecord, options: BatchOptions) -> Fault | None:
+def _fault(scan: ScanRecord, options: BatchOptions) -> Fault | None:
     """Why a scan is not to be tried, as far as its headers tell."""
-    slices = found.facts.get("slices")
+    slices = scan.facts.get("slices")
     if isinstance(slices, int) and slices < options.min_slices:
         few = f"{slices} slice(s), fewer than --min-slices {options.min_slices}"
         return Fault(code=FEW_SLICES, message=few)
-    if found.fault and not policies_of(options.settings).allows(found.fault.code):
-        return found.fault
-    return select(found, options.rules) if options.rules else None
+    if scan.fault and not policies_of(options.settings).allows(scan.fault.code):
+        return scan.fault
+    return select(scan, options.rules) if options.rules else None
 
 
 def _queue(job: Job, ledger: Ledger) -> Queue:
-    options = job.options
     return Queue(
-        ledger,
-        job.recipe,
-        min_slices=options.min_slices,
-        anew=options.only == "all",
+        ledger=ledger,
+        run_config=job.run_config,
+        min_slices=job.options.min_slices,
+        anew=job.options.only == "all",
         in_place=job.places.has_results,
     )
 
 
 def _check_any(root: Path, plan: Planned, job: Job, ledger: Ledger) -> None:
-    """Raise when there is nothing at all, and never was."""
-    if plan.found or job.options.shard or any(ledger.counts().values()):
+    """Raise when there is nothing at all, and never was; a share may be empty."""
+    if plan.found or job.options.shard[1] > 1 or any(ledger.counts().values()):
         return
     raise InputError(
         f"'{root}' holds no scan; give a folder with DICOM, NIfTI, NRRD or MHA files, or zip"
@@ -238,7 +210,7 @@ def _check_any(root: Path, plan: Planned, job: Job, ledger: Ledger) -> None:
 
 
 def _how_to_continue(job: Job, ledger: Ledger) -> str:
-    counts = ledger.counts(recipe=job.recipe)
+    counts = ledger.counts(run_config=job.run_config)
     settled = counts["done"] + counts["refused"] + counts["failed"]
     return (
         f"{settled} of {sum(counts.values())} cases are settled in '{job.places.output}'; run the"

@@ -1,6 +1,6 @@
 """Workers on other machines, through dask.distributed; the extra ``medseg[cluster]``.
 
-Nothing of Dask is imported before :func:`crew_of` is called.
+Nothing of Dask is imported before :func:`pool_of` is called.
 """
 
 from __future__ import annotations
@@ -16,38 +16,35 @@ from medseg.errors import InputError
 
 if TYPE_CHECKING:
     from medseg_pipelines.batch.workers.protocol import WorkerPool
-    from medseg_pipelines.cluster.backend import Workplace
+    from medseg_pipelines.cluster.backend import Backend
     from medseg_pipelines.cluster.remote_task import Work
 
-__all__ = ["crew_of"]
+__all__ = ["pool_of"]
 
 _FORMS = "HOST:PORT, a Dask scheduler file (.json), local:N or slurm:FILE.toml"
 _ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|wss?)://)?(?:\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 _MOST_LOCAL = 512
 
 
-def crew_of(
-    text: str, *, patience_s: float = 3600.0, work: Work | None = None
+def pool_of(
+    text: str, *, stall_timeout_s: float = 3600.0, work: Work | None = None
 ) -> Callable[[], WorkerPool]:
     """Makes the workers that ``--cluster`` names.
 
     The text, and a file it names, are checked at once; what is returned starts and connects.
+
+    Returns: Without arguments; a pool. It raises `InputError` when there is no such cluster, or
+    none of its workers can be used.
 
     Parameters
     ----------
     text : str
         ``HOST:PORT`` of a Dask scheduler, its scheduler file (``.json``), ``local:N`` for N
         processes on this machine, or ``slurm:FILE.toml``.
-    patience_s : float
+    stall_timeout_s : float
         A case that gets no further for this long is given up and its worker ended.
     work : callable, optional
         A function of a module that takes the place of the work on a case; for measurements.
-
-    Returns
-    -------
-    callable
-        Without arguments; a crew. It raises `InputError` when there is no such cluster, or none
-        of its workers can be used.
 
     Raises
     ------
@@ -60,16 +57,16 @@ def crew_of(
             "--cluster needs Dask, which is not installed: pip install 'medseg[cluster]'",
             code="NOT_INSTALLED",
         )
-    return partial(_crew, _place(text.strip()), patience_s, work)
+    return partial(_pool, _backend(text.strip()), stall_timeout_s, work)
 
 
-def _crew(place: Callable[[], Workplace], patience_s: float, work: Work | None) -> WorkerPool:
-    from medseg_pipelines.cluster.dask_pool import DaskCrew
+def _pool(backend: Callable[[], Backend], stall_timeout_s: float, work: Work | None) -> WorkerPool:
+    from medseg_pipelines.cluster.dask_pool import DaskPool
 
-    return DaskCrew(place(), patience_s=patience_s, work=work)
+    return DaskPool(backend(), stall_timeout_s=stall_timeout_s, work=work)
 
 
-def _place(text: str) -> Callable[[], Workplace]:
+def _backend(text: str) -> Callable[[], Backend]:
     """What starts the workers, or connects to them."""
     from medseg_pipelines.cluster import backend
     from medseg_pipelines.cluster.slurm_file import read_slurm_file

@@ -42,23 +42,13 @@ _OURS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """A connection to a Dask scheduler.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    cluster : distributed cluster or None
-        What was started for this run, to be closed after the connection.
-    keys : TemporaryDirectory or None
-        Keys of encrypted connections, to be removed in the end.
-    words : str
-        For messages, such as ``"the cluster at tcp://10.0.0.1:8786"``.
-    """
+class Backend:
+    """A connection to a Dask scheduler."""
 
     client: Client
-    words: str
-    cluster: Any = None
+    name: str  # for messages, such as ``"the cluster at tcp://10.0.0.1:8786"``
+    cluster: Any = None  # what was started for this run, to be closed after the connection
+    # keys of encrypted connections, to be removed in the end
     keys: TemporaryDirectory[str] | None = None
 
     def close(self, seconds: float) -> None:
@@ -71,20 +61,9 @@ class Workplace:
             self.keys.cleanup()
 
 
-def at(address: str) -> Workplace:
-    """Connect to a scheduler.
-
-    Parameters
-    ----------
-    address : str
-        ``HOST:PORT``, with a protocol before it or not.
-
-    Raises
-    ------
-    InputError
-        When nobody answers.
-    """
-    words = f"the cluster at {address}"
+def at(address: str) -> Backend:
+    """Connect to the scheduler at ``HOST:PORT``; raises `InputError` when nobody answers."""
+    name = f"the cluster at {address}"
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="medseg")
     except (OSError, ValueError) as error:
@@ -93,16 +72,13 @@ def at(address: str) -> Workplace:
             f" ({_short(error)}); check address and port, and start one with `dask scheduler`",
             code="CLUSTER",
         ) from error
-    return Workplace(client, words)
+    return Backend(client, name)
 
 
-def by_file(path: Path) -> Workplace:
+def by_file(path: Path) -> Backend:
     """Connect to the scheduler that wrote a scheduler file.
 
-    Raises
-    ------
-    InputError
-        When the file does not say where a scheduler is, or nobody answers there.
+    Raises `InputError` when the file does not say where a scheduler is, or nobody answers there.
     """
     import json
 
@@ -117,7 +93,7 @@ def by_file(path: Path) -> Workplace:
     return at(str(address))
 
 
-def local(count: int) -> Workplace:
+def local(count: int) -> Backend:
     """Start worker processes on this machine; nobody else can reach them."""
     threads = max(1, (os.cpu_count() or 1) // count)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -138,13 +114,10 @@ def local(count: int) -> Workplace:
     return _connected(cluster, f"{count} processes on this machine", at_least=count)
 
 
-def slurm(file: SlurmFile) -> Workplace:
+def slurm(file: SlurmFile) -> Backend:
     """Ask SLURM for jobs; workers join as they start.
 
-    Raises
-    ------
-    InputError
-        When SLURM does not take the jobs.
+    Raises `InputError` when SLURM does not take the jobs.
     """
     from dask_jobqueue import SLURMCluster
 
@@ -183,21 +156,14 @@ def _try_to_submit(script: str) -> None:
         command = [sbatch, "--test-only", str(path)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
-        said = " ".join(done.stderr.split())[-200:]
+        reason = " ".join(done.stderr.split())[-200:]
         raise InputError(
-            f"SLURM does not take the jobs: {said}; see to the file of --cluster", code="CLUSTER"
+            f"SLURM does not take the jobs: {reason}; see to the file of --cluster", code="CLUSTER"
         )
 
 
 def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
-    """What dask-jobqueue is told: one thread for each worker process, the CPUs shared out.
-
-    Parameters
-    ----------
-    file : SlurmFile
-    keys : Path
-        Folder that new keys are written into.
-    """
+    """What dask-jobqueue is told: one thread for each worker process, the CPUs shared out."""
     threads = max(1, file.cpus // file.workers)
     exports = [
         *(f"export {name}_NUM_THREADS={threads}" for name in ("OMP", "MKL", "OPENBLAS")),
@@ -228,9 +194,9 @@ def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
 
 def _security_in(folder: Path) -> Security:
     """New keys, written into a folder, for all that talk in this run."""
-    said = Security.temporary().get_tls_config_for_role("worker")
+    config = Security.temporary().get_tls_config_for_role("worker")
     for name in ("ca_file", "cert", "key"):
-        (folder / name).write_text(said[name])
+        (folder / name).write_text(config[name])
     roles = {
         f"tls_{role}_{name}": str(folder / name)
         for role in ("client", "scheduler", "worker")
@@ -240,8 +206,12 @@ def _security_in(folder: Path) -> Security:
 
 
 def _connected(
-    cluster: Any, words: str, *, keys: TemporaryDirectory[str] | None = None, at_least: int = 0
-) -> Workplace:
+    cluster: Any,
+    name: str,
+    *,
+    keys: TemporaryDirectory[str] | None = None,
+    at_least: int = 0,
+) -> Backend:
     """Connect to a cluster that was started for this run, and wait for its workers."""
     try:
         client = Client(cluster, set_as_default=False, name="medseg")
@@ -250,7 +220,7 @@ def _connected(
     except BaseException:
         cluster.close()
         raise
-    return Workplace(client, words, cluster, keys)
+    return Backend(client, name, cluster, keys)
 
 
 def _short(error: BaseException) -> str:

@@ -20,10 +20,7 @@ def own_device() -> str:
     handed back after a crash. Which of a job's GPUs there are is what ``CUDA_VISIBLE_DEVICES``
     says.
 
-    Returns
-    -------
-    str
-        Such as ``"cuda:1"``; ``"auto"`` where there is at most one GPU.
+    Returns: Such as ``"cuda:1"``; ``"auto"`` where there is at most one GPU.
     """
     import torch
 

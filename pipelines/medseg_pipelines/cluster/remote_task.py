@@ -1,7 +1,7 @@
-"""What a worker is told and answers: JSON, and one function that carries an order out.
+"""What a worker is told and answers: JSON, and one function that does a task.
 
-Nothing stays on the worker but the loaded model. An order that was begun before, on a worker that
-is gone, is not begun again: that is told, and the ledger decides.
+Nothing stays on the worker but the loaded model. A task that was begun before, on a worker that is
+gone, is not begun again: that is told, and the ledger decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 
 from medseg import __version__
 from medseg.errors import MedsegError
-from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.workers.error_codes import result_of
 from medseg_pipelines.batch.workers.protocol import Step
@@ -31,40 +31,21 @@ BEGUN = ".begun"
 _SECONDS_BETWEEN_STEPS = 2.0
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task for a worker.
-
-    Parameters
-    ----------
-    task : Task
-    topic : str
-        Under which progress is told.
-    trusting : bool
-        Whether the archive is known to be seen from there.
-    """
+class RemoteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task for a worker."""
 
     task: Task
-    topic: str
-    trusting: bool = False
+    topic: str  # under which progress is told
+    trusting: bool = False  # whether the archive is known to be seen from there
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of an order.
-
-    Parameters
-    ----------
-    result : Result or None
-    begun_before : bool
-        Whether another worker had begun, and ended in the middle.
-    unfit : str
-        Why this worker cannot work for this run, or empty.
-    no_archive : bool
-        Whether it is unfit because it does not see the scan, which may also be gone for all.
-    """
+    """What became of a task."""
 
     result: Result | None = None
-    begun_before: bool = False
-    unfit: str = ""
+    begun_before: bool = False  # whether another worker had begun, and ended in the middle
+    unfit: str = ""  # why this worker cannot work for this run, or empty
+    # whether it is unfit because it does not see the scan, which may also be gone for all
     no_archive: bool = False
 
 
@@ -82,31 +63,18 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     answer: Answer | None = None
 
 
-def carry_out(version: str, order: bytes, work: Work | None = None) -> tuple[str, str]:
-    """Carry out an order in a Dask worker, and tell on its topic what became of it.
+def run_remote(version: str, message: bytes, work: Work | None = None) -> tuple[str, str]:
+    """Do a `RemoteTask`, given as JSON, in a Dask worker, and tell on its topic what became of it.
 
-    Parameters
-    ----------
-    version : str
-        Of the medseg that gives the order.
-    order : bytes
-        `Order` as JSON.
-    work : callable, optional
-        In place of the work on a case.
-
-    Returns
-    -------
-    worker : str
-        Its address.
-    unfit : str
-        Why it does not understand the order, or empty. Nothing is raised.
+    Returns the worker's address, and why a worker of another version does not even read the task,
+    or nothing. Nothing is raised.
     """
     here = _here()
     if unfit := unfitness(version, here.threads):
         return here.address, unfit
-    wanted = msgspec.json.decode(order, type=Order)
-    telling = _Telling(wanted, here)
-    telling.end(_hindrance(wanted) or _begin(wanted.task, work, telling))
+    remote = msgspec.json.decode(message, type=RemoteTask)
+    reporter = _Reporter(remote, here)
+    reporter.report(answer=_hindrance(remote) or _begin(remote.task, work, reporter))
     return here.address, ""
 
 
@@ -120,13 +88,7 @@ def unfitness(version: str, threads: int) -> str:
 
 
 def end_worker(dask_worker: Any) -> None:
-    """End the worker process of a nanny, which starts another; called in the nanny.
-
-    Parameters
-    ----------
-    dask_worker : distributed.Nanny
-        Dask gives it to an argument of this name.
-    """
+    """End the worker process of a nanny, which Dask gives by this name and which starts another."""
     os.kill(dask_worker.pid, signal.SIGKILL)
 
 
@@ -151,10 +113,10 @@ def _here() -> _Here:
     return _Here(worker.address, worker.state.nthreads, worker.log_event)
 
 
-def _hindrance(order: Order) -> Answer | None:
-    """Why the order is not begun, if it is not; otherwise the mark that it is."""
-    task = order.task
-    if not order.trusting and not Path(task.found.path).exists():
+def _hindrance(remote: RemoteTask) -> Answer | None:
+    """Why the task is not begun, if it is not; otherwise the mark that it is."""
+    task = remote.task
+    if not remote.trusting and not Path(task.found.path).exists():
         unfit = "it does not see the archive at the path where this run sees it"
         return Answer(unfit=unfit, no_archive=True)
     if unfit := _missing_output(task) or _missing_model(task.model, task.model_digest):
@@ -184,11 +146,11 @@ def _missing_model(folder: str, digest: str) -> str:
     from medseg.workflows.record import model_digest
 
     try:
-        found = model_digest(ModelPackage.open(Path(folder)))
+        own = model_digest(ModelPackage.open(Path(folder)))
     except MedsegError as error:
         return f"it cannot open the model: {error}"
-    if found != digest:
-        return f"its model at '{folder}' is another one (digest {found[:12]}, not {digest[:12]})"
+    if own != digest:
+        return f"its model at '{folder}' is another one (digest {own[:12]}, not {digest[:12]})"
     return ""
 
 
@@ -197,7 +159,11 @@ def _begin(task: Task, work: Work | None, tell: Tell) -> Answer:
     if task.device == "auto":
         task = msgspec.structs.replace(task, device=own_device())
     try:
-        return Answer(result=(work or _case_work())(task, tell))
+        if work is None:  # what it imports takes seconds, once in each process
+            from medseg_pipelines.batch.workers import case
+
+            work = case.work
+        return Answer(result=work(task, tell))
     except MedsegError as error:
         begun_mark(task).unlink(missing_ok=True)
         return Answer(unfit=f"it cannot begin: {error}")
@@ -207,35 +173,22 @@ def _begin(task: Task, work: Work | None, tell: Tell) -> Answer:
         return Answer(result=failed)
 
 
-def _case_work() -> Work:
-    """The work on a case; what it imports takes seconds, once in each process."""
-    from medseg_pipelines.batch.workers import case as case_work
-
-    return case_work.work
-
-
-class _Telling:
+class _Reporter:
     """Tells each new stage, every few seconds how far it is, and the answer."""
 
-    def __init__(self, order: Order, here: _Here) -> None:
-        self._order, self._here = order, here
+    def __init__(self, remote: RemoteTask, here: _Here) -> None:
+        self._remote, self._here = remote, here
         self._stage, self._next = "", 0.0
 
     def __call__(self, step: Step) -> None:
         """Pass a step on, if it is time."""
         now = time.monotonic()
-        if step.stage == self._stage and now < self._next:
-            return
-        self._stage, self._next = step.stage, now + _SECONDS_BETWEEN_STEPS
-        self._tell(step=step)
+        if step.stage != self._stage or now >= self._next:
+            self._stage, self._next = step.stage, now + _SECONDS_BETWEEN_STEPS
+            self.report(step=step)
 
-    def end(self, answer: Answer) -> None:
-        """Tell the answer."""
-        self._tell(answer=answer)
-
-    def _tell(self, *, step: Step | None = None, answer: Answer | None = None) -> None:
-        task = self._order.task
-        told = Heartbeat(
-            worker=self._here.address, case=task.case, token=task.token, step=step, answer=answer
-        )
-        self._here.tell(self._order.topic, msgspec.json.encode(told).decode())
+    def report(self, *, step: Step | None = None, answer: Answer | None = None) -> None:
+        """Tell the run."""
+        task, worker = self._remote.task, self._here.address
+        beat = Heartbeat(worker=worker, case=task.case, token=task.token, step=step, answer=answer)
+        self._here.tell(self._remote.topic, msgspec.json.encode(beat).decode())

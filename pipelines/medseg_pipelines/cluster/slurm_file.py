@@ -14,57 +14,33 @@ _Word = Annotated[str, msgspec.Meta(pattern=r"^[^\s'\"$`;|&<>]+$")]
 
 
 class SlurmFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Jobs of one kind.
-
-    Parameters
-    ----------
-    jobs : int
-    workers : int
-        Processes in each job, one case each; two for each GPU keep it busy.
-    cpus : int
-    memory : str
-        Of each job, such as ``"32GB"``.
-    walltime : str
-        Of each job, ``"HH:MM:SS"`` or ``"D-HH:MM:SS"``.
-    partition, account : str or None
-        Where the site asks for them.
-    interface : str or None
-        Network that machines reach one another by, such as ``"ib0"``.
-    directives : tuple of str
-        More options of sbatch, such as ``"--gres=gpu:1"``.
-    prologue : tuple of str
-        Shell lines before the workers start, such as ``"module load cuda"``.
-    python : str or None
-        Interpreter of the workers; that of this run by default.
-    logs : str or None
-        Folder for what jobs print.
-    keys : str
-        Folder that all machines see and only you can read: the keys of this run's encrypted
-        connections lie there while it works.
-    """
+    """Jobs of one kind."""
 
     jobs: _Count
-    workers: _Count = 1
+    workers: _Count = 1  # processes in each job, one case each; two for each GPU keep it busy
     cpus: _Count = 4
+    # of each job, such as ``"32GB"``
     memory: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")]
+    # of each job, ``"HH:MM:SS"`` or ``"D-HH:MM:SS"``
     walltime: Annotated[str, msgspec.Meta(pattern=r"^(\d+-)?\d{1,3}:\d\d:\d\d$")]
-    partition: _Word | None = None
+    partition: _Word | None = None  # partition, account: Where the site asks for them
     account: _Word | None = None
-    interface: _Word | None = None
+    interface: _Word | None = None  # network that machines reach one another by, such as ``"ib0"``
+    # more options of sbatch, such as ``"--gres=gpu:1"``
     directives: tuple[Annotated[str, msgspec.Meta(pattern=r"^-[^\n]*$")], ...] = ()
+    # shell lines before the workers start, such as ``"module load cuda"``
     prologue: tuple[Annotated[str, msgspec.Meta(pattern=r"^[^\n]*$")], ...] = ()
-    python: str | None = None
-    logs: str | None = None
+    python: str | None = None  # interpreter of the workers; that of this run by default
+    logs: str | None = None  # folder for what jobs print
+    # folder that all machines see and only you can read: the keys of this run's encrypted
+    # connections lie there while it works
     keys: str = "~"
 
 
 def read_slurm_file(path: Path) -> SlurmFile:
     """Read such a file.
 
-    Raises
-    ------
-    InputError
-        When it cannot be read, is no TOML, or says something that is not known.
+    Raises `InputError` when it cannot be read, is no TOML, or says something that is not known.
     """
     try:
         return msgspec.toml.decode(path.read_bytes(), type=SlurmFile)

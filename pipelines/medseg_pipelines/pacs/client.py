@@ -1,65 +1,24 @@
-"""How a peer is spoken to: one form for DICOMweb and DIMSE."""
+"""A peer that is asked, fetched from and sent to, by DICOMweb or DIMSE alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, Self
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 from medseg.errors import InputError
-from medseg_pipelines.pacs.offers import OutgoingObject, RemoteSeries
-from medseg_pipelines.pacs.settings import PacsSettings, Peer
+from medseg_pipelines.pacs.dicomweb import DicomWeb
+from medseg_pipelines.pacs.dimse import Dimse
+from medseg_pipelines.pacs.errors import PeerError
+from medseg_pipelines.pacs.settings import PacsSettings, Peer, Retry
 from medseg_pipelines.pacs.spool import Spool
-from medseg_pipelines.pacs.validate import Keep
 
+PacsClient = DicomWeb | Dimse
 Via = Literal["auto", "dicomweb", "dimse", "c-get", "c-move"]
+Answer = TypeVar("Answer")
 
 
-class PacsClient(Protocol):
-    """A peer that is asked, fetched from and sent to."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
-
-    def echo(self) -> str:
-        """Whether it answers; what it was asked by."""
-        ...
-
-    def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
-        """Series that fit a query."""
-        ...
-
-    def objects(self, offered: RemoteSeries) -> list[str]:
-        """UIDs of the objects of a series."""
-        ...
-
-    def fetch(self, offered: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
-        """Fetch objects of a series one by one."""
-        ...
-
-    def takes(self, sop_class: str) -> bool | None:
-        """Whether it takes objects of a class; None when it cannot be asked."""
-        ...
-
-    def holds(self, result: OutgoingObject) -> bool:
-        """Whether it has a result."""
-        ...
-
-    def send(self, result: OutgoingObject) -> None:
-        """Send a result."""
-        ...
-
-
-def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "auto") -> PacsClient:
-    """The way to speak to a peer.
-
-    Parameters
-    ----------
-    peer : Peer
-    settings : PacsSettings
-    spool : Spool
-        Where things are put while they are not whole.
-    via : {"auto", "dicomweb", "dimse", "c-get", "c-move"}
-        ``auto`` is DICOMweb where the peer has it; ``dimse`` fetches by C-GET.
+def connect(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "auto") -> PacsClient:
+    """The way to speak to a peer; ``auto`` is DICOMweb where it has that, ``dimse`` is C-GET.
 
     Raises
     ------
@@ -71,15 +30,22 @@ def connected(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "a
         lacks = "dicomweb URL" if web else "host, port and AE title"
         raise InputError(f"the settings give no {lacks} for the peer '{peer.name}'; add it")
     if web:
-        from medseg_pipelines.pacs.dicomweb import DicomWeb
-
         return DicomWeb(peer, spool=spool, retry=settings.retry)
-    from medseg_pipelines.pacs.dimse import Dimse
+    timeout_s = settings.retry.timeout_s
+    return Dimse(peer, settings.own, spool=spool, timeout_s=timeout_s, move=via == "c-move")
 
-    return Dimse(
-        peer,
-        settings.own,
-        spool=spool,
-        timeout_s=settings.retry.timeout_s,
-        method="c-move" if via == "c-move" else "c-get",
-    )
+
+def call(action: Callable[[], Answer], retry: Retry, *, pause: Callable[[float], None]) -> Answer:
+    """Do something until it raises no `PeerError` that is transient, or attempts are used up.
+
+    `pause` waits for so many seconds; it may raise `medseg.errors.Cancelled`.
+    """
+    failures = 0
+    while True:
+        try:
+            return action()
+        except PeerError as error:
+            failures += 1
+            if not error.transient or failures >= retry.attempts:
+                raise
+        pause(retry.wait_s(failures))

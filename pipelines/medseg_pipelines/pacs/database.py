@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,88 +13,92 @@ from typing import Any, Literal
 import msgspec
 
 from medseg.errors import WriteError
+from medseg_pipelines.pacs.validate import ReceivedObject, digest
 
-SeriesState = Literal["receiving", "ready", "done", "refused", "dead"]
+SeriesState = Literal["receiving", "ready", "done", "refused", "failed"]
+DeliveryState = Literal["waiting", "delivered", "sent", "failed", "superseded"]
 
-_TABLES = """
+_TRIED = """attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
+  code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT ''"""
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS series (
-  series TEXT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'receiving',
-  first_at REAL NOT NULL, last_at REAL NOT NULL, expected INTEGER, generation INTEGER NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
-  code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+  series TEXT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'receiving', first_at REAL NOT NULL,
+  last_at REAL NOT NULL, objects INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+  conflicts INTEGER NOT NULL DEFAULT 0, expected INTEGER, generation INTEGER NOT NULL DEFAULT 0,
+  {_TRIED}) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS series_by_state ON series (state);
 CREATE TABLE IF NOT EXISTS objects (
   series TEXT NOT NULL, instance TEXT NOT NULL, content TEXT NOT NULL, picture TEXT NOT NULL,
   bytes INTEGER NOT NULL, PRIMARY KEY (series, instance)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS apart (
-  series TEXT NOT NULL, instance TEXT NOT NULL, content TEXT NOT NULL, at REAL NOT NULL,
-  PRIMARY KEY (series, instance, content)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deliveries (
   delivery TEXT PRIMARY KEY, series TEXT NOT NULL, folder TEXT NOT NULL, file TEXT NOT NULL,
   content TEXT NOT NULL, peer TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'waiting',
   sent TEXT NOT NULL DEFAULT '', supersedes TEXT NOT NULL DEFAULT '', at REAL NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0,
-  code TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+  {_TRIED}) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state);
 """
-_COUNTED = """
-SELECT s.*, COUNT(o.instance) AS objects, COALESCE(SUM(o.bytes), 0) AS bytes,
-  (SELECT COUNT(*) FROM apart a WHERE a.series = s.series) AS apart
-FROM series s LEFT JOIN objects o ON o.series = s.series {where} GROUP BY s.series
-ORDER BY s.first_at, s.series
+_GROWN = """
+INSERT INTO series (series, first_at, last_at) VALUES (:series, :now, :now)
+  ON CONFLICT (series) DO NOTHING;
+UPDATE series SET state = 'receiving', last_at = :now, objects = objects + 1,
+  bytes = bytes + :bytes, generation = generation + 1, expected = NULL, attempts = 0, next_at = 0,
+  code = '', message = '' WHERE series = :series
 """
+_RECOUNTED = """
+UPDATE series SET (objects, bytes) =
+  (SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects o WHERE o.series = series.series)
+"""
+_SAME_FILE = "series = ? AND folder = ? AND file = ? AND peer = ?"
 
 
-class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One series of the spool.
-
-    Parameters
-    ----------
-    series : str
-    state : {"receiving", "ready", "done", "refused", "dead"}
-        A refusal waits for another slice; a dead letter for a person.
-    objects, bytes : int
-    apart : int
-        Objects with the UID of another and other pixels, kept beside the series.
-    expected : int or None
-    generation : int
-        How many objects there were, each counted once: it tells a series that grew.
-    first_at, last_at : float
-        When the first and the last object came, seconds since 1970.
-    attempts : int
-    next_at : float
-        When it is tried again.
-    code, message : str
-        Why it waits, or is refused or dead.
-    """
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What is tried until it ends well or as a dead letter."""
 
     series: str
+    attempts: int
+    next_at: float  # when it is tried again, seconds since 1970
+    code: str  # why it waits, or is refused or failed
+    message: str
+
+    @property
+    def name(self) -> str:
+        """Its digest."""
+        return self.delivery if isinstance(self, Delivery) else self.series
+
+
+class SeriesRow(Job, frozen=True):
+    """One series of the spool."""
+
     state: SeriesState
     objects: int
     bytes: int
-    apart: int
+    conflicts: int  # objects with the UID of another and other pixels
     expected: int | None
-    generation: int
+    generation: int  # counts each object once: it tells a series that grew
     first_at: float
     last_at: float
-    attempts: int
-    next_at: float
-    code: str
-    message: str
 
 
-class Register:
-    """Connection to the state, for all threads of a process; other processes may have theirs.
+class Delivery(Job, frozen=True):
+    """One file for one peer."""
 
-    Parameters
-    ----------
-    path : Path
-        The database, made when missing.
-    """
+    delivery: str  # digest: the same file for the same peer is one delivery
+    folder: str  # below the results of the series
+    file: str
+    content: str  # SHA-256 of the file
+    peer: str
+    state: DeliveryState  # sent to a peer that cannot be asked; superseded before it went
+    sent: str  # "binary" when it was written in this encoding for the peer
+    supersedes: str  # the delivery that it takes the place of
+    at: float  # of the last change
+
+
+class Database:
+    """Connection to the state, for all threads of a process; other processes may have theirs."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        try:
+        with self._explained():
             self._connection = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
@@ -102,8 +106,6 @@ class Register:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)
-        except sqlite3.Error as error:
-            raise _told(error) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -111,106 +113,122 @@ class Register:
             self._connection.close()
 
     @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction, alone among threads and processes."""
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise _told(error) from error
-
-    def rows(self, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
-        """What a query finds."""
-        with self._lock:
-            try:
-                return [dict(row) for row in self._connection.execute(query, values)]
-            except sqlite3.Error as error:
-                raise _told(error) from error
+        with self._lock, self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            with self._connection:  # commits, or rolls back
+                yield self._connection
 
     def series(self, *states: SeriesState, name: str = "") -> list[SeriesRow]:
         """Series of some states, or of all; or the one of that name."""
-        where, values = "", list[object]()
-        if name:
-            where, values = "WHERE s.series = ?", [name]
-        elif states:
-            where, values = f"WHERE s.state IN ({', '.join('?' * len(states))})", [*states]
-        rows = self.rows(_COUNTED.format(where=where), values)
-        return [msgspec.convert(row, type=SeriesRow) for row in rows]
+        column, values = ("series", (name,)) if name else ("state", states)
+        rows = self._rows("series", column, values, order="first_at, series")
+        return [msgspec.convert(row, SeriesRow) for row in rows]
 
-    def size(self, series: str) -> tuple[int, int]:
-        """How many objects and bytes a series has."""
-        (row,) = self.rows(
-            "SELECT COUNT(*) AS objects, COALESCE(SUM(bytes), 0) AS bytes FROM objects"
-            " WHERE series = ?",
-            (series,),
+    def deliveries(self, *states: DeliveryState) -> list[Delivery]:
+        """Deliveries of some states, or all, in the order in which they were noted."""
+        rows = self._rows("deliveries", "state", states, order="at, folder, file")
+        return [msgspec.convert(row, Delivery) for row in rows]
+
+    def digests(self, series: str, instance: str) -> tuple[str, str] | None:
+        """Of content and picture of an object that is here."""
+        query = "SELECT content, picture FROM objects WHERE series = ? AND instance = ?"
+        with self._lock, self._explained():
+            row = self._connection.execute(query, (series, instance)).fetchone()
+        return row and (row["content"], row["picture"])
+
+    def objects(self) -> set[tuple[str, str]]:
+        """Series and instance of each object."""
+        with self._lock, self._explained():
+            return set(map(tuple, self._connection.execute("SELECT series, instance FROM objects")))
+
+    def add_object(self, received: ReceivedObject) -> None:
+        """Note an object; with a new one its series waits for silence again."""
+        name = (received.series, received.instance)
+        with self.transaction() as connection:
+            added = connection.execute(
+                "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?)",
+                (*name, received.content, received.picture, received.size),
+            )
+            if added.rowcount:
+                values = {"series": received.series, "now": time.time(), "bytes": received.size}
+                for statement in _GROWN.split(";"):
+                    connection.execute(statement, values)
+
+    def remove_objects(self, names: set[tuple[str, str]]) -> None:
+        """Forget objects, by series and instance, whose files are gone."""
+        query = "DELETE FROM objects WHERE series = ? AND instance = ?"
+        with self.transaction() as connection:
+            connection.executemany(query, sorted(names))
+            connection.execute(_RECOUNTED)
+
+    def add_delivery(self, series: str, folder: str, file: str, content: str, peer: str) -> bool:
+        """Note that a file is to be sent, in place of older ones; False when it was before."""
+        name, place = (
+            digest("delivery", series, folder, file, content, peer),
+            (series, folder, file),
         )
-        return row["objects"], row["bytes"]
+        with self.transaction() as connection:
+            before = connection.execute(
+                f"SELECT delivery FROM deliveries WHERE {_SAME_FILE} AND state IN"  # noqa: S608
+                " ('delivered', 'sent') ORDER BY at DESC LIMIT 1",
+                (*place, peer),
+            ).fetchone()
+            added = connection.execute(
+                "INSERT OR IGNORE INTO deliveries (delivery, series, folder, file, content, peer,"
+                " supersedes, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (name, *place, content, peer, before[0] if before else "", time.time()),
+            )
+            if added.rowcount:
+                connection.execute(
+                    f"UPDATE deliveries SET state = 'superseded' WHERE {_SAME_FILE}"  # noqa: S608
+                    " AND delivery != ? AND state IN ('waiting', 'failed')",
+                    (*place, peer, name),
+                )
+        return bool(added.rowcount)
 
-    def known(self, series: str, instance: str) -> tuple[str, str] | None:
-        """Digests of content and picture of an object that is here."""
-        rows = self.rows(
-            "SELECT content, picture FROM objects WHERE series = ? AND instance = ?",
-            (series, instance),
-        )
-        return (rows[0]["content"], rows[0]["picture"]) if rows else None
-
-    def settle(
-        self,
-        row: SeriesRow,
-        state: SeriesState,
-        *,
-        code: str = "",
-        message: str = "",
-        attempts: int = 0,
-        next_at: float = 0.0,
+    def set_state(
+        self, row: SeriesRow | Delivery, state: SeriesState | DeliveryState, **more: object
     ) -> bool:
-        """Set the state of a series, unless it grew since `row` was read.
+        """Set the state of a series or delivery, unless it changed since `row` was read.
 
-        Returns
-        -------
-        bool
-            Whether it was set.
+        A series that grew has changed. `more` are columns, such as ``code`` and ``next_at``, that
+        are blank when not given. Gives whether it was set.
         """
-        with self.changing() as connection:
-            done = connection.execute(
-                "UPDATE series SET state = ?, code = ?, message = ?, attempts = ?, next_at = ?"
-                " WHERE series = ? AND generation = ?",
-                (state, code, message, attempts, next_at, row.series, row.generation),
-            )
-        return done.rowcount == 1
+        columns = {"state": state, "code": "", "message": "", "attempts": 0, "next_at": 0.0} | more
+        if isinstance(row, SeriesRow):
+            where = {"series": row.series, "generation": row.generation}
+            return self.update("series", columns, where)
+        columns["at"] = time.time()
+        return self.update("deliveries", columns, {"delivery": row.delivery, "state": row.state})
 
-    def requeue(self, row: SeriesRow) -> None:
-        """Let a dead or refused series be segmented again, with what there is of it."""
-        with self.changing() as connection:
-            connection.execute(
-                "UPDATE series SET state = 'ready', attempts = 0, next_at = 0, code = '',"
-                " message = '' WHERE series = ? AND state IN ('dead', 'refused')",
-                (row.series,),
-            )
+    def update(
+        self, table: str, columns: Mapping[str, object], where: Mapping[str, object]
+    ) -> bool:
+        """Set columns of one row; whether there was one."""
+        changes = ", ".join(f"{column} = ?" for column in columns)
+        matching = " AND ".join(f"{column} = ?" for column in where)
+        query = f"UPDATE {table} SET {changes} WHERE {matching}"  # noqa: S608
+        with self.transaction() as connection:
+            return connection.execute(query, (*columns.values(), *where.values())).rowcount == 1
 
-    def expect(self, series: str, count: int | None) -> None:
-        """Note how many objects a peer counts."""
-        with self.changing() as connection:
-            connection.execute("UPDATE series SET expected = ? WHERE series = ?", (count, series))
+    def _rows(
+        self, table: str, column: str, values: Sequence[str], *, order: str
+    ) -> list[dict[str, Any]]:
+        """Rows with one of some values, or all."""
+        where = f"WHERE {column} IN ({', '.join('?' * len(values))})" if values else ""
+        query = f"SELECT * FROM {table} {where} ORDER BY {order}"  # noqa: S608
+        with self._lock, self._explained():
+            return [dict(row) for row in self._connection.execute(query, values)]
 
-    def touch(self, series: str) -> None:
-        """Note that something of a series came, although nothing new."""
-        with self.changing() as connection:
-            connection.execute(
-                "UPDATE series SET last_at = ? WHERE series = ? AND state = 'receiving'",
-                (time.time(), series),
-            )
-
-
-def _told(error: sqlite3.Error) -> WriteError:
-    return WriteError(
-        f"the state of the spool cannot be kept: {error}; free some space, or check who may write"
-        " there",
-        code="STATE",
-    )
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise WriteError(
+                f"the state of the spool cannot be kept: {error}; free some space, or check who"
+                " may write there",
+                code="STATE",
+            ) from error

@@ -2,53 +2,55 @@
 
 from __future__ import annotations
 
+import functools
+import mmap
+import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import requests
 from dicomweb_client import DICOMwebClient
-from dicomweb_client.session_utils import create_session
 
-from medseg_pipelines.pacs.compare import same_object
-from medseg_pipelines.pacs.http_errors import broken, silent, told
-from medseg_pipelines.pacs.multipart import boundary_of, unwrap, wrapped
-from medseg_pipelines.pacs.offers import OutgoingObject, RemoteSeries, checked_uid
-from medseg_pipelines.pacs.peer_errors import PeerError
+from medseg_pipelines.pacs.errors import PeerError, broken, peer_error, timed_out, unreachable
+from medseg_pipelines.pacs.objects import (
+    Keep,
+    OutgoingObject,
+    RemoteSeries,
+    checked_uid,
+    remote_series,
+    same_object,
+)
 from medseg_pipelines.pacs.settings import Peer, Retry
 from medseg_pipelines.pacs.spool import Spool
-from medseg_pipelines.pacs.validate import Keep
 
 _PAGE = 500  # answers per question
 _MOST_ANSWER = 64 << 20  # bytes of an answer that is held in memory
 _CHUNK = 1 << 18
 _SLOWEST = 10_000.0  # bytes per second, on the average after the first silence
-_STUDY, _SERIES, _OBJECT, _COUNT = "0020000D", "0020000E", "00080018", "00201209"
-_MODALITY = "00080060"
-_FAILED, _REASON = "00081198", "00081197"
 _ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_CHECK_URL = "check its dicomweb URL in the settings"
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
 _NOT_SUPPORTED, _DUPLICATE = 0x0122, 0x0111  # DICOM PS3.7 Annex C
-_FULL = 0xA7
+_STUDY, _SERIES, _OBJECT = "0020000D", "0020000E", "00080018"
+_COUNT, _MODALITY = "00201209", "00080060"
+_FAILED, _REASON = "00081198", "00081197"
 
 
 class DicomWeb:
-    """Connection to the DICOMweb service of a peer.
-
-    Parameters
-    ----------
-    peer : Peer
-    spool : Spool
-        Where things are put while they are not whole, and its limits.
-    retry : Retry
-    """
+    """Connection to the DICOMweb service of a peer; one of `client.PacsClient`."""
 
     def __init__(self, peer: Peer, *, spool: Spool, retry: Retry) -> None:
-        self._peer, self._spool, self._timeout_s = peer, spool, retry.timeout_s
-        self._base = peer.dicomweb.rstrip("/")
+        self._name, self._spool, self._timeout_s = peer.name, spool, retry.timeout_s
+        self._studies = f"{peer.dicomweb.rstrip('/')}/studies"
         self._session = _session(peer)
         self._client = DICOMwebClient(
-            self._base, session=self._session, callback=_bounded, timeout=retry.timeout_s
+            peer.dicomweb.rstrip("/"), session=self._session, timeout=retry.timeout_s
         )
+        # its retries know no broken connection; ours are those of client.call
         self._client.set_http_retry_params(retry=False)
 
     def __enter__(self) -> Self:
@@ -58,131 +60,85 @@ class DicomWeb:
         self._session.close()
 
     def echo(self) -> str:
-        """Ask for one study; what the service is called."""
-        with told(self._peer.name):
+        """Ask for one study."""
+        with self._explained():
             self._client.search_for_studies(limit=1, fields=["StudyInstanceUID"])
         return "DICOMweb"
 
     def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
-        """Series that fit a query.
+        """Series that match values by DICOM keyword."""
+        fields = ["NumberOfSeriesRelatedInstances"]
+        found = self._pages(self._client.search_for_series, query, fields, most)
+        tags = (_STUDY, _SERIES, _MODALITY, _COUNT)
+        return [remote_series(self._name, *(_value(one, tag) for tag in tags)) for one in found]
 
-        Parameters
-        ----------
-        query : mapping of str to str
-            Values to match, by DICOM keyword.
-        most : int, optional
-
-        Raises
-        ------
-        PeerError
-            When the peer does not answer, or not with series.
-        """
-        found = []
-        for item in self._pages(
-            self._client.search_for_series, query, ["NumberOfSeriesRelatedInstances"], most
-        ):
-            study, series = (
-                checked_uid(_value(item, tag), self._name) for tag in (_STUDY, _SERIES)
-            )
-            count = _value(item, _COUNT)
-            found.append(
-                RemoteSeries(
-                    study_uid=study,
-                    series_uid=series,
-                    modality=str(_value(item, _MODALITY)),
-                    objects=int(count) if str(count).isdecimal() else None,
-                )
-            )
-        return found
-
-    def objects(self, offered: RemoteSeries) -> list[str]:
+    def objects(self, series: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
-        query = {"StudyInstanceUID": offered.study_uid, "SeriesInstanceUID": offered.series_uid}
-        search = self._client.search_for_instances
-        found = [_value(item, _OBJECT) for item in self._pages(search, query, [], None)]
-        return sorted({checked_uid(uid, self._name) for uid in found})
+        found = self._pages(self._client.search_for_instances, series.query)
+        return sorted({checked_uid(_value(item, _OBJECT), self._name) for item in found})
 
-    def fetch(self, offered: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
-        """Fetch objects one by one.
-
-        Parameters
-        ----------
-        offered : RemoteSeries
-        uids : sequence of str
-        keep : callable
-            Called with each file in the spool's ``incoming``, and its UID.
-
-        Raises
-        ------
-        PeerError
-            When one cannot be fetched.
-        """
+    def fetch(self, series: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
+        """Fetch objects one by one."""
         for uid in uids:
-            keep(self._fetch(offered.study_uid, offered.series_uid, uid), uid)
+            keep(self._fetch(series.study_uid, series.series_uid, uid), uid)
 
-    def takes(self, sop_class: str) -> bool | None:
+    def accepts(self, sop_class: str) -> bool | None:
         """Unknown: DICOMweb tells when something is sent."""
         del sop_class
         return None
 
     def holds(self, result: OutgoingObject) -> bool:
-        """Whether the peer has a result, as it is here: it is read back and compared.
-
-        Raises
-        ------
-        PeerError
-            Code ``DIFFERS``, when it has another object of that UID.
-        """
-        query = {
-            "StudyInstanceUID": result.study_uid,
-            "SeriesInstanceUID": result.series_uid,
-            "SOPInstanceUID": result.sop_uid,
-        }
-        if not list(self._pages(self._client.search_for_instances, query, [], None)):
+        """Whether the peer has a result, as it is here: it is read back and compared."""
+        if not list(self._pages(self._client.search_for_instances, result.query)):
             return False
         back = self._fetch(result.study_uid, result.series_uid, result.sop_uid)
-        try:
-            if same_object(result.path, back):
-                return True
-        finally:
-            back.unlink(missing_ok=True)
-        raise PeerError(
-            f"the peer '{self._name}' has another object under the UID of {result.kind}; remove it"
-            " there, or send to another peer",
-            code="DIFFERS",
-        )
+        same = same_object(result.path, back)
+        back.unlink()
+        if not same:
+            what = (
+                f"has another object under the UID of {result.kind}; remove it there, or send to"
+                " another peer"
+            )
+            raise peer_error(self._name, "DIFFERS", what)
+        return True
 
     def send(self, result: OutgoingObject) -> None:
-        """Send a result.
-
-        Raises
-        ------
-        PeerError
-            When the peer does not take it; code ``CONTEXT`` when it does not take such objects.
-        """
-        with wrapped(result.path) as (content_type, body), told(self._name):
+        """Send a result, byte by byte as it is."""
+        mark = uuid.uuid4().hex
+        head = f"--{mark}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        body = head + result.path.read_bytes() + f"\r\n--{mark}--\r\n".encode()
+        kind = f'multipart/related; type="application/dicom"; boundary={mark}'
+        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+        with self._explained():
             response = self._session.post(
-                f"{self._base}/studies",
-                data=body,
-                timeout=self._timeout_s,
-                allow_redirects=False,
-                headers={"Content-Type": content_type, "Accept": "application/dicom+json"},
+                self._studies, data=body, headers=headers, timeout=self._timeout_s
             )
-            if response.status_code not in (200, 202, 409):
+            if response.status_code != 409:
                 response.raise_for_status()
-            _check_stored(response, result, self._name)
-
-    @property
-    def _name(self) -> str:
-        return self._peer.name
+            answer = response.json() if response.content else {}
+            failed = (answer.get(_FAILED, {}).get("Value") or [None])[0]
+            reason = int(_value(failed, _REASON) or 0) if failed else 0
+        if reason == _DUPLICATE or not (failed or response.status_code == 409):
+            return
+        code = "CONTEXT" if reason in (_NOT_SUPPORTED, 0) else "ANSWER"
+        raise peer_error(
+            self._name,
+            "BUSY" if reason >> 8 == 0xA7 else code,
+            f"did not store {result.kind} (reason {reason:#06x}); see its log, or send another"
+            " format",
+        )
 
     def _pages(
-        self, search: Any, query: Mapping[str, str], fields: list[str], most: int | None
+        self,
+        search: Any,
+        query: Mapping[str, str],
+        fields: Sequence[str] = (),
+        most: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Answers to a query, asked for in pages."""
         given = 0
         while most is None or given < most:
-            with told(self._name):
+            with self._explained():
                 page = search(search_filters=dict(query), fields=fields, limit=_PAGE, offset=given)
             yield from page[: None if most is None else most - given]
             given += len(page)
@@ -190,50 +146,85 @@ class DicomWeb:
                 return
 
     def _fetch(self, study: str, series: str, uid: str) -> Path:
-        """One object as a file in ``incoming``."""
-        url = f"{self._base}/studies/{study}/series/{series}/instances/{uid}"
+        """One object as a file in ``incoming``, written while it comes."""
+        url = f"{self._studies}/{study}/series/{series}/instances/{uid}"
         body, target = self._spool.scratch(), self._spool.scratch()
         try:
             with (
-                told(self._name),
+                self._explained(),
                 self._session.get(
-                    url,
-                    headers={"Accept": _ACCEPT},
-                    stream=True,
-                    timeout=self._timeout_s,
-                    allow_redirects=False,
+                    url, headers={"Accept": _ACCEPT}, stream=True, timeout=self._timeout_s
                 ) as response,
             ):
                 response.raise_for_status()
                 self._save(response, body)
-                boundary = boundary_of(response.headers.get("Content-Type", ""))
-            return self._unwrapped(body, boundary, target)
+            kind = response.headers.get("Content-Type", "")
+            boundary = re.search(r'boundary="?([^";]+)', kind) if "multipart" in kind else None
+            if boundary is None:
+                return body.replace(target)
+            if not _first_part(body, boundary[1].encode("ascii", "replace"), target):
+                raise broken(self._name)
+            return target
         finally:
             body.unlink(missing_ok=True)
 
-    def _unwrapped(self, body: Path, boundary: str | None, target: Path) -> Path:
-        if boundary is None:
-            return body.replace(target)
-        if not unwrap(body, boundary, target):
-            raise broken(self._name)
-        return target
-
-    def _save(self, response: Any, body: Path) -> None:
-        """Write an answer to a file while it comes, within size and time."""
+    def _save(self, response: requests.Response, body: Path) -> None:
+        """Write an answer to a file, within size and time."""
         start, received = time.monotonic(), 0
         with body.open("wb") as file:
             for chunk in response.iter_content(_CHUNK):
                 received += len(chunk)
                 self._spool.check_room(received)
                 if time.monotonic() - start > self._timeout_s + received / _SLOWEST:
-                    raise silent(self._name)
+                    raise timed_out(self._name)
                 file.write(chunk)
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what goes wrong with HTTP inside into `PeerError`."""
+        try:
+            yield
+        except requests.HTTPError as error:
+            raise self._refusal(error.response.status_code) from error
+        except requests.exceptions.SSLError as error:
+            raise PeerError(
+                f"the TLS connection to the peer '{self._name}' failed; check certificates and"
+                " authorities in the settings",
+                code="TLS",
+            ) from error
+        except requests.Timeout as error:
+            raise timed_out(self._name) from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            if "Read timed out" in str(error):
+                raise timed_out(self._name) from error
+            if re.search("NewConnectionError|NameResolutionError", repr(error)):
+                raise unreachable(self._name) from error
+            raise broken(self._name) from error
+        except (requests.RequestException, ValueError) as error:
+            what = f"answered with something that is no DICOMweb ({type(error).__name__})"
+            raise peer_error(self._name, "ANSWER", f"{what}; {_CHECK_URL}") from error
 
-def _session(peer: Peer) -> Any:
+    def _refusal(self, status: int) -> PeerError:
+        """For an answer that is an error of HTTP."""
+        if status in (401, 403):
+            what = (
+                f"refuses access (HTTP {status}); check the user, password or token that the"
+                " settings name, and the peer's own rights"
+            )
+            return peer_error(self._name, "FORBIDDEN", what)
+        if status in _BUSY:
+            what = f"is busy or broken (HTTP {status}); try again later"
+            return peer_error(self._name, "BUSY", what)
+        code = "CONTEXT" if status in (409, 415) else "ANSWER"
+        return peer_error(self._name, code, f"refused the request (HTTP {status}); {_CHECK_URL}")
+
+
+def _session(peer: Peer) -> requests.Session:
     """HTTP session with the peer's certificates and secrets, and nothing of the environment."""
-    session = create_session()
+    session = requests.Session()
     session.trust_env = False
+    session.max_redirects = 0  # patients go where the settings say, and nowhere else
+    session.hooks["response"] = [_bounded]
     if peer.user_env:
         session.auth = (peer.secret(peer.user_env), peer.secret(peer.password_env))
     if peer.token_env:
@@ -244,50 +235,44 @@ def _session(peer: Peer) -> Any:
     return session
 
 
-def _bounded(response: Any, **options: Any) -> Any:
+def _bounded(response: requests.Response, **options: Any) -> None:
     """Let an answer that is held in memory end when it is too large for that."""
-    if not options.get("stream"):
-        response.raw = _Bounded(response.raw)
-    return response
+    if options.get("stream"):
+        return
+    pieces = response.raw.stream
 
-
-class _Bounded:
-    """Body of an answer, as far as it is not too large."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
-        """Pieces of the body."""
+    @functools.wraps(pieces)
+    def stream(*arguments: Any, **more: Any) -> Iterator[bytes]:
         received = 0
-        for piece in self._raw.stream(amount, decode_content=decode_content):
+        for piece in pieces(*arguments, **more):
             received += len(piece)
             if received > _MOST_ANSWER:
                 raise ValueError("too large an answer")
             yield piece
 
+    response.raw.stream = stream
+
 
 def _value(item: dict[str, Any], tag: str) -> Any:
     """First value of a field of DICOM JSON; empty when absent."""
-    values = item.get(tag, {}).get("Value") or [""]
-    return values[0]
+    return (item.get(tag, {}).get("Value") or [""])[0]
 
 
-def _check_stored(response: Any, result: OutgoingObject, peer: str) -> None:
-    """Raise `PeerError` when the answer says that the object was not stored."""
-    answer = response.json() if response.content else {}
-    failed = answer.get(_FAILED, {}).get("Value") or []
-    reason = int(_value(failed[0], _REASON) or 0) if failed else 0
-    if reason == _DUPLICATE or not (failed or response.status_code == 409):
-        return
-    code = "BUSY" if reason >> 8 == _FULL else "ANSWER"
-    if reason == _NOT_SUPPORTED or not reason:
-        code = "CONTEXT"
-    raise PeerError(
-        f"the peer '{peer}' did not store {result.kind} (reason {reason:#06x}); see its log, or"
-        " send another format",
-        code=code,
-    )
+def _first_part(body: Path, boundary: bytes, target: Path) -> bool:
+    """Write the part of a multipart body of one; False when the body is not whole.
+
+    The client's own decoder takes a body that was cut short for a whole one.
+    """
+    if not body.stat().st_size:
+        return False
+    with (
+        body.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        mark = data.find(b"--" + boundary)
+        start, end = data.find(b"\r\n\r\n", mark) + 4, data.rfind(b"\r\n--" + boundary + b"--")
+        if mark < 0 or start < 4 or end < start:
+            return False
+        with memoryview(data) as view, view[start:end] as part:
+            target.write_bytes(part)
+    return True

@@ -1,9 +1,9 @@
 """The spool: what was received, on disk before it is acknowledged, under names that are digests.
 
 ``series/<digest>/<digest>.dcm`` is a series as the batch reads it, ``results/<digest>/`` what it
-made of it, ``apart/`` what contradicts an object that is here, ``dead/`` one small file for each
-thing that was given up, ``incoming/`` what is not whole yet. The files are the truth; the register
-beside them is made to agree with them whenever the spool is opened.
+made of it, ``conflicts/`` what contradicts an object that is here, ``failed/`` one small file for
+each thing that was given up, ``incoming/`` what is not whole yet. The files are the truth; the
+database beside them is made to agree with them by `Spool.recover`.
 """
 
 from __future__ import annotations
@@ -19,42 +19,27 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.pacs.database import Register
+from medseg_pipelines.pacs.database import Database, Delivery, SeriesRow
+from medseg_pipelines.pacs.errors import NoRoomError, RefusedError
 from medseg_pipelines.pacs.settings import Limits
-from medseg_pipelines.pacs.validate import ReceivedObject, RefusedError, content_of, examine, flush
+from medseg_pipelines.pacs.validate import ReceivedObject, content_of, examine
 
 _IN_USE = ".in-use"
-Taken = Literal["new", "known", "edited", "apart"]
-
-
-class NoRoomError(WriteError):
-    """What came in would go beyond a limit."""
-
-    default_code = "NO_ROOM"
+Kept = Literal["new", "known", "edited", "conflict"]
 
 
 class Spool:
-    """Folder of received series with its register.
+    """Folder of received series with its state; made when missing, for its owner alone.
 
-    Parameters
-    ----------
-    root : Path
-        Made when missing, for its owner alone.
-    limits : Limits
-
-    Attributes
-    ----------
-    register : Register
-        Its state.
-    incoming : Path
-        Folder of this process for what is not whole yet.
+    In `incoming` lies what this process receives and is not whole yet.
     """
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
         self.incoming = root / "incoming" / uuid.uuid4().hex
+        folders = map(root.joinpath, ("", "series", "conflicts", "failed"))
         try:
-            for folder in (*map(root.joinpath, ("", "series", "apart", "dead")), self.incoming):
+            for folder in (*folders, self.incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(
@@ -63,11 +48,11 @@ class Spool:
             ) from error
         self._in_use = FileLock(self.incoming / _IN_USE)
         self._in_use.acquire()
-        self.register = Register(root / "spool.sqlite")
+        self.database = Database(root / "spool.sqlite")
 
     def close(self) -> None:
-        """Close the register, and remove what is not whole."""
-        self.register.close()
+        """Close the database, and remove what is not whole."""
+        self.database.close()
         self._in_use.release()
         shutil.rmtree(self.incoming, ignore_errors=True)
 
@@ -83,66 +68,48 @@ class Spool:
         """A path for something that is not whole yet."""
         return self.incoming / f"{uuid.uuid4().hex}.part"
 
-    def holds(self, piece_series: str, instance: str) -> bool:
+    def holds(self, series: str, instance: str) -> bool:
         """Whether an object is here, with the bytes it came with."""
-        known = self.register.known(piece_series, instance)
-        path = self.folder(piece_series) / f"{instance}.dcm"
+        known = self.database.digests(series, instance)
+        path = self.folder(series) / f"{instance}.dcm"
         return known is not None and content_of(path) == known[0]
 
     def check_room(self, size: int, series: str = "") -> None:
-        """Raise unless `size` more bytes are within the limits.
+        """Raise `NoRoomError` when an object of `size` bytes is above a limit of it or the disk.
 
-        Raises
-        ------
-        NoRoomError
-            When the object, its series or the disk would be too full.
+        With `series`, also when it would be above a limit of that series.
         """
         limits = self.limits
-        if size > limits.object_bytes:
+        if size > limits.object_mib << 20:
             raise NoRoomError(f"an object of {size >> 20} MiB is above {limits.object_mib} MiB")
         free = shutil.disk_usage(self.incoming).free
-        if free < limits.disk_floor_bytes:
+        if free < limits.disk_floor_gib * (1 << 30):
             raise NoRoomError(
                 f"the disk of the spool has only {free >> 20} MiB left", code="DISK_FULL"
             )
-        if series:
-            objects, held = self.register.size(series)
-            if objects >= limits.series_objects or held + size > limits.series_bytes:
-                raise NoRoomError(f"the series has {objects} objects, {held >> 20} MiB: its limit")
+        for row in self.database.series(name=series) if series else []:
+            if row.objects >= limits.series_objects or row.bytes + size > limits.series_mib << 20:
+                held = f"{row.objects} objects, {row.bytes >> 20} MiB"
+                raise NoRoomError(f"the series has {held}: its limit")
 
-    def take(self, path: Path, *, announced: str, series: str = "") -> tuple[Taken, ReceivedObject]:
+    def add(self, path: Path, *, announced: str, series: str = "") -> tuple[Kept, ReceivedObject]:
         """Keep what lies at `path`, in `incoming`; it is on the disk when this returns.
 
-        Parameters
-        ----------
-        path : Path
-            A whole DICOM file; it is moved, or removed when it is known already.
-        announced : str
-            The SOPInstanceUID that the sender said it has.
-        series : str, optional
-            Of which series it has to be.
+        `path` is moved, or removed when it is known already. `announced` is the SOPInstanceUID
+        that the sender said it has, `series` of which series it has to be.
 
-        Returns
-        -------
-        tuple
-            ``"new"``; ``"known"`` for the same object again; ``"edited"`` for one of other bytes
-            with the same picture, of which the first is kept; ``"apart"`` for another picture
-            under a known UID, kept beside the series. And what it is.
-
-        Raises
-        ------
-        RefusedError
-            When it is no object that may be kept.
-        NoRoomError
-            When it would go beyond a limit.
+        Gives ``"new"``; ``"known"`` for the same object again; ``"edited"`` for one of other bytes
+        with the same picture, of which the first is kept; ``"conflict"`` for another picture under
+        a known UID, kept beside the series. And what it is. Raises `RefusedError` when it may not
+        be kept, `NoRoomError` when it would go beyond a limit.
         """
         try:
-            piece = examine(path)
-            if piece.sop_uid != announced or series not in ("", piece.series):
+            received = examine(path)
+            if received.sop_uid != announced or series not in ("", received.series):
                 raise RefusedError("the object is another than the one announced", code="NAME")
-            known = self.register.known(piece.series, piece.instance)
-            self.check_room(piece.bytes, "" if known else piece.series)
-            return self._keep(path, piece), piece
+            known = self.database.digests(received.series, received.instance)
+            self.check_room(received.size, "" if known else received.series)
+            return self._keep(path, received), received
         except OSError as error:
             raise WriteError(
                 f"the spool cannot be written: {error.strerror or error}; free some space"
@@ -150,83 +117,62 @@ class Spool:
         finally:
             path.unlink(missing_ok=True)
 
-    def _keep(self, path: Path, piece: ReceivedObject) -> Taken:
-        flush(path)
-        place = self.folder(piece.series) / f"{piece.instance}.dcm"
-        place.parent.mkdir(mode=0o700, exist_ok=True)
+    def _keep(self, path: Path, received: ReceivedObject) -> Kept:
+        _flush(path)
+        target = self.folder(received.series) / f"{received.instance}.dcm"
+        if not target.parent.is_dir():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            _flush(target.parent.parent)
         try:
-            os.link(path, place)  # unlike a rename it never replaces what is there
+            os.link(path, target)  # unlike a rename it never replaces what is there
         except FileExistsError:
-            return self._compare(path, place, piece)
-        flush(place.parent)
-        self._enter(piece)
+            return self._compare(path, target, received)
+        _flush(target.parent)
+        self.database.add_object(received)
         return "new"
 
-    def _compare(self, path: Path, place: Path, piece: ReceivedObject) -> Taken:
+    def _compare(self, path: Path, target: Path, received: ReceivedObject) -> Kept:
         """What an object is whose UID is here already."""
-        here = self.register.known(piece.series, piece.instance) or self._adopt(place)
-        if here is None or piece.content == here[0]:
-            if content_of(place) != piece.content:  # spoilt, or just removed: mended
-                path.replace(place)
-                flush(place.parent)
-                self._enter(piece)
-            self.register.touch(piece.series)
+        here = self.database.digests(received.series, received.instance) or self._adopt(target)
+        if here is None or received.content == here[0]:
+            if content_of(target) != received.content:  # damaged, or just removed
+                path.replace(target)
+                _flush(target.parent)
+                self.database.add_object(received)
+            self._touch(received.series)
             return "known"
-        if piece.picture == here[1]:
-            self.register.touch(piece.series)
+        if received.picture == here[1]:
+            self._touch(received.series)
             return "edited"
-        beside = self.root / "apart" / piece.series / f"{piece.instance}-{piece.content[:16]}.dcm"
-        beside.parent.mkdir(mode=0o700, exist_ok=True)
-        path.replace(beside)
-        flush(beside.parent)
-        with self.register.changing() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO apart VALUES (?, ?, ?, ?)",
-                (piece.series, piece.instance, piece.content, time.time()),
-            )
-        return "apart"
+        name = f"{received.instance}-{received.content[:16]}.dcm"
+        conflict = self.root / "conflicts" / received.series / name
+        conflict.parent.mkdir(mode=0o700, exist_ok=True)
+        path.replace(conflict)
+        _flush(conflict.parent)
+        count = len(list(conflict.parent.iterdir()))
+        self.database.update("series", {"conflicts": count}, {"series": received.series})
+        return "conflict"
 
-    def _enter(self, piece: ReceivedObject) -> None:
-        """Note a new object; its series waits for silence again."""
-        now = time.time()
-        with self.register.changing() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?)",
-                (piece.series, piece.instance, piece.content, piece.picture, piece.bytes),
-            )
-            if added.rowcount:
-                connection.execute(
-                    "INSERT INTO series (series, first_at, last_at, generation)"
-                    " VALUES (?, ?, ?, 1) ON CONFLICT (series) DO UPDATE SET state = 'receiving',"
-                    " last_at = excluded.last_at, generation = generation + 1, expected = NULL,"
-                    " attempts = 0, next_at = 0, code = '', message = ''",
-                    (piece.series, now, now),
-                )
+    def _touch(self, series: str) -> None:
+        """Note that something of a series came, although nothing new."""
+        where = {"series": series, "state": "receiving"}
+        self.database.update("series", {"last_at": time.time()}, where)
 
     def recover(self) -> int:
-        """Make the register agree with the files, as after a crash; remove what is half there.
+        """Make the database agree with the files, as after a crash; remove what is half there.
 
-        Returns
-        -------
-        int
-            How many objects were found that the register did not know.
+        Gives how many objects were found that the database did not know.
         """
         self._clear()
-        found = 0
-        noted = {
-            (row["series"], row["instance"])
-            for row in self.register.rows("SELECT series, instance FROM objects")
-        }
-        here = set()
+        noted = self.database.objects()
+        here, found = set(), 0
         for path in sorted((self.root / "series").glob("*/*.dcm")):
             name = (path.parent.name, path.stem)
-            if name in noted or self._adopt(path) is not None:
+            if name in noted:
                 here.add(name)
-            found += name in here and name not in noted
-        with self.register.changing() as connection:
-            connection.executemany(
-                "DELETE FROM objects WHERE series = ? AND instance = ?", sorted(noted - here)
-            )
+            elif self._adopt(path) is not None:
+                found += 1
+        self.database.remove_objects(noted - here)
         return found
 
     def _clear(self) -> None:
@@ -244,47 +190,43 @@ class Spool:
     def _adopt(self, path: Path) -> tuple[str, str] | None:
         """Note an object whose file is here; a file that is not what its name says is removed."""
         try:
-            piece = examine(path)
+            received = examine(path)
         except (RefusedError, OSError):
-            piece = None
-        if piece is None or (piece.series, piece.instance) != (path.parent.name, path.stem):
+            received = None
+        if received is None or (received.series, received.instance) != (
+            path.parent.name,
+            path.stem,
+        ):
             path.unlink(missing_ok=True)
             return None
-        self._enter(piece)
-        return piece.content, piece.picture
+        self.database.add_object(received)
+        return received.content, received.picture
 
-    def any_file(self, series: str) -> Path | None:
-        """A file of a series; None when it has none."""
-        return next(iter(sorted(self.folder(series).glob("*.dcm"))), None)
-
-    def dead_letter(self, name: str, *, what: str, code: str, message: str) -> None:
-        """Leave a small file that tells what was given up, and why."""
-        text = msgspec.json.encode({"what": what, "name": name, "code": code, "message": message})
+    def dead_letter(self, row: SeriesRow | Delivery, *, code: str, message: str) -> None:
+        """Leave a small file that says what was given up, and why."""
+        what = "series" if isinstance(row, SeriesRow) else "delivery"
+        letter = {"what": what, "name": row.name, "code": code, "message": message}
         scratch = self.scratch()
-        scratch.write_bytes(msgspec.json.format(text, indent=2) + b"\n")
-        scratch.replace(self.root / "dead" / f"{name}.json")
+        scratch.write_bytes(msgspec.json.format(msgspec.json.encode(letter), indent=2) + b"\n")
+        scratch.replace(self.root / "failed" / f"{row.name}.json")
 
-    def requeue(self, name: str) -> None:
-        """Remove the file of something that is tried again."""
-        (self.root / "dead" / f"{name}.json").unlink(missing_ok=True)
+    def requeue(self, row: SeriesRow | Delivery) -> bool:
+        """Let what was given up or refused be tried again; a series with what there is of it."""
+        (self.root / "failed" / f"{row.name}.json").unlink(missing_ok=True)
+        state: Literal["ready", "waiting"] = "ready" if isinstance(row, SeriesRow) else "waiting"
+        return self.database.set_state(row, state)
 
     @property
     def is_served(self) -> bool:
         """Whether a process listens for the spool."""
         try:
-            self.alone().release()
+            self.lock().release()
         except InputError:
             return True
         return False
 
-    def alone(self) -> FileLock:
-        """A lock that one process holds while it works on the spool.
-
-        Raises
-        ------
-        InputError
-            When another process has it.
-        """
+    def lock(self) -> FileLock:
+        """Lock the spool while listening; raises `InputError` when another process has it."""
         lock = FileLock(self.root / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -295,3 +237,14 @@ class Spool:
                 code="BUSY_SPOOL",
             ) from error
         return lock
+
+
+def _flush(path: Path) -> None:
+    """Push a file, or a folder's list of names, to the disk (folders only where that exists)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,7 @@ Used by the listener, and by C-GET, which receives over the association that ask
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 from pynetdicom import _config, evt
 
 from medseg.errors import MedsegError, WriteError
-from medseg_pipelines.pacs.spool import NoRoomError, Spool
-from medseg_pipelines.pacs.validate import Keep, RefusedError
+from medseg_pipelines.pacs.errors import NoRoomError, RefusedError
+from medseg_pipelines.pacs.objects import Keep
+from medseg_pipelines.pacs.spool import Spool
 
 _config.LOG_HANDLER_LEVEL = "none"  # its messages quote what peers send
 _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+_config.STORE_SEND_CHUNKED_DATASET = True
 
 SUCCESS, FULL, MISMATCH, CANNOT = 0x0000, 0xA700, 0xA900, 0xC000
 """Statuses of C-STORE (DICOM PS3.4 B.2.3)."""
@@ -39,28 +42,24 @@ def arriving(spool: Spool) -> Iterator[None]:
         _config.STORE_RECV_CHUNKED_DATASET, tempfile.tempdir = before
 
 
-class Reception:
+class StoreHandler:
     """What is done with each object that a peer sends.
 
-    Parameters
-    ----------
-    spool : Spool
-    keep : callable
-        Called with each whole file and its announced UID; raises `MedsegError` to refuse it.
-    timeout_s : float
-        Seconds that a peer may be silent in the middle.
+    `keep` gets each whole file and its announced UID, and raises `MedsegError` to refuse it; the
+    first is kept as `error`.
     """
 
     def __init__(self, spool: Spool, keep: Keep, *, timeout_s: float) -> None:
         self._spool, self._keep, self._timeout_s = spool, keep, timeout_s
-        self._received: dict[int, int] = {}
+        self._received: Counter[int] = Counter()
+        self.error: MedsegError | None = None
 
     def handlers(self) -> list[tuple[Any, Callable[[Any], Any]]]:
         """Event handlers for an association."""
         return [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_PDU_RECV, self._count),
-            (evt.EVT_DIMSE_RECV, self._whole),
+            (evt.EVT_DIMSE_RECV, lambda event: self._received.pop(id(event.assoc), None)),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_CONN_OPEN, self._opened),
         ]
@@ -70,35 +69,39 @@ class Reception:
         path = Path(event.dataset_path)
         try:
             self._keep(path, str(event.request.AffectedSOPInstanceUID))
-        except RefusedError as error:
-            return MISMATCH if error.code in ("CLASS", "NAME") else CANNOT
-        except WriteError:
-            return FULL
-        except MedsegError:
-            return CANNOT
+        except MedsegError as error:
+            self.error = self.error or error
+            if isinstance(error, WriteError):
+                return FULL
+            names = isinstance(error, RefusedError) and error.code in ("CLASS", "NAME")
+            return MISMATCH if names else CANNOT
         finally:
             path.unlink(missing_ok=True)
         return SUCCESS
 
     def _opened(self, event: Any) -> None:
-        """Let no read last, or be, longer than any message does or is."""
+        """Let no read last longer than `timeout_s`, or be longer than any message is."""
         connection = event.assoc.dul.socket
         connection.socket.settimeout(self._timeout_s)
-        connection.recv = _bounded(connection.recv)
+        receive = connection.recv
+
+        def bounded(count: int) -> bytearray:
+            if count > _LONGEST_PDU:
+                raise OSError("too long a message")
+            return bytearray(receive(count))
+
+        connection.recv = bounded
 
     def _count(self, event: Any) -> None:
         """Break the connection when an object grows beyond its limit."""
-        assoc = event.assoc
-        received = self._received.get(id(assoc), 0) + getattr(event.pdu, "pdu_length", 0)
-        self._received[id(assoc)] = received
+        association = event.assoc
+        self._received[id(association)] += getattr(event.pdu, "pdu_length", 0)
+        received = self._received[id(association)]
         try:
             self._spool.check_room(max(0, received - _HEADERS))
         except NoRoomError as error:
             if error.code != "DISK_FULL" or received > _MOST_ON_FULL_DISK:
-                assoc.dul.socket.close()
-
-    def _whole(self, event: Any) -> None:
-        self._received.pop(id(event.assoc), None)
+                association.dul.socket.close()
 
     def _closed(self, event: Any) -> None:
         """Remove what came of an object that was broken off."""
@@ -106,14 +109,3 @@ class Reception:
         half = getattr(event.assoc.dimse.message, "_data_set_path", None)
         if half is not None:
             Path(half).unlink(missing_ok=True)
-
-
-def _bounded(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:
-    """A connection's `recv` that ends it when a message claims to be longer than any is."""
-
-    def received(count: int) -> bytearray:
-        if count > _LONGEST_PDU:
-            raise OSError("too long a message")
-        return receive(count)
-
-    return received

@@ -1,4 +1,4 @@
-"""What came in, examined before it is kept: which series it is of, and what it holds.
+"""What was received, examined before it is kept: which series it is of, and what it holds.
 
 Names are digests: no name, number or UID of the sender becomes part of a path.
 """
@@ -6,69 +6,66 @@ Names are digests: no name, number or UID of the sender becomes part of a path.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import uid
 
 from medseg.errors import ReadError
 from medseg.reading.dicom.headers import DicomFile, as_text, read_header
+from medseg_pipelines.pacs.errors import RefusedError
 
 SCAN_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2.1",
-    "1.2.840.10008.5.1.4.1.1.2.2",
-    "1.2.840.10008.5.1.4.1.1.4",
-    "1.2.840.10008.5.1.4.1.1.4.1",
-    "1.2.840.10008.5.1.4.1.1.4.3",
-    "1.2.840.10008.5.1.4.1.1.4.4",
-    "1.2.840.10008.5.1.4.1.1.128",
-    "1.2.840.10008.5.1.4.1.1.128.1",
-    "1.2.840.10008.5.1.4.1.1.130",
-    "1.2.840.10008.5.1.4.1.1.20",
-    "1.2.840.10008.5.1.4.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.1.2.1",
-    "1.2.840.10008.5.1.4.1.1.1.3",
-    "1.2.840.10008.5.1.4.1.1.1.3.1",
-    "1.2.840.10008.5.1.4.1.1.3.1",
-    "1.2.840.10008.5.1.4.1.1.6.1",
-    "1.2.840.10008.5.1.4.1.1.6.2",
-    "1.2.840.10008.5.1.4.1.1.7",
-    "1.2.840.10008.5.1.4.1.1.7.1",
-    "1.2.840.10008.5.1.4.1.1.7.2",
-    "1.2.840.10008.5.1.4.1.1.7.3",
-    "1.2.840.10008.5.1.4.1.1.7.4",
-    "1.2.840.10008.5.1.4.1.1.12.1",
-    "1.2.840.10008.5.1.4.1.1.12.1.1",
-    "1.2.840.10008.5.1.4.1.1.12.2",
-    "1.2.840.10008.5.1.4.1.1.12.2.1",
-    "1.2.840.10008.5.1.4.1.1.13.1.1",
-    "1.2.840.10008.5.1.4.1.1.13.1.2",
-    "1.2.840.10008.5.1.4.1.1.13.1.3",
-    "1.2.840.10008.5.1.4.1.1.77.1.5.4",
+    uid.CTImageStorage,
+    uid.EnhancedCTImageStorage,
+    uid.LegacyConvertedEnhancedCTImageStorage,
+    uid.MRImageStorage,
+    uid.EnhancedMRImageStorage,
+    uid.EnhancedMRColorImageStorage,
+    uid.LegacyConvertedEnhancedMRImageStorage,
+    uid.PositronEmissionTomographyImageStorage,
+    uid.LegacyConvertedEnhancedPETImageStorage,
+    uid.EnhancedPETImageStorage,
+    uid.NuclearMedicineImageStorage,
+    uid.ComputedRadiographyImageStorage,
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.DigitalXRayImageStorageForProcessing,
+    uid.DigitalMammographyXRayImageStorageForPresentation,
+    uid.DigitalMammographyXRayImageStorageForProcessing,
+    uid.DigitalIntraOralXRayImageStorageForPresentation,
+    uid.DigitalIntraOralXRayImageStorageForProcessing,
+    uid.UltrasoundMultiFrameImageStorage,
+    uid.UltrasoundImageStorage,
+    uid.EnhancedUSVolumeStorage,
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    uid.XRayAngiographicImageStorage,
+    uid.EnhancedXAImageStorage,
+    uid.XRayRadiofluoroscopicImageStorage,
+    uid.EnhancedXRFImageStorage,
+    uid.XRay3DAngiographicImageStorage,
+    uid.XRay3DCraniofacialImageStorage,
+    uid.BreastTomosynthesisImageStorage,
+    uid.OphthalmicTomographyImageStorage,
 )
-"""SOP classes of images that may be scans: CT, MR, PET, NM, X-ray, ultrasound, capture, OCT."""
-
+PLAIN_SYNTAXES = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 SYNTAXES = (
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
+    *PLAIN_SYNTAXES,
+    uid.RLELossless,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
 )
 """Transfer syntaxes that are taken, the easiest first; none that inflates a whole file."""
-
-Keep = Callable[[Path, str], object]
-"""What is done with a file that came, and the SOPInstanceUID that was announced for it."""
 
 _STUDY = "StudyInstanceUID"
 _PICTURE = (
@@ -87,35 +84,17 @@ _PICTURE = (
 )
 _META_AT = 132  # bytes of preamble and prefix (DICOM PS3.10 7.1)
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
-_CHUNK = 1 << 20
 
 
-class RefusedError(ReadError):
-    """What came in is not kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ReceivedObject:
-    """An object that may be kept.
+    """An object that may be kept; its UIDs, as the sender wrote them, name no path and no line."""
 
-    Parameters
-    ----------
-    series, instance : str
-        Digests of which series and which object it is.
-    content : str
-        Digest of its data set.
-    picture : str
-        Digest of pixels and geometry: equal for an object whose other fields were edited.
-    bytes : int
-    study_uid, series_uid, sop_uid : str
-        As the sender wrote them; never part of a path or a message.
-    """
-
-    series: str
+    series: str  # digests: of which series and object it is,
     instance: str
-    content: str
-    picture: str
-    bytes: int
+    content: str  # of its data set,
+    picture: str  # and of pixels and geometry, equal for an object with other fields edited
+    size: int  # bytes
     study_uid: str
     series_uid: str
     sop_uid: str
@@ -137,19 +116,7 @@ def instance_name(sop_uid: str) -> str:
 
 
 def examine(path: Path) -> ReceivedObject:
-    """Look at a DICOM file without decoding its pixels.
-
-    Parameters
-    ----------
-    path : Path
-        With preamble and file meta group.
-
-    Raises
-    ------
-    RefusedError
-        When it is damaged, of a class or transfer syntax that is not taken, or does not say
-        which object it is.
-    """
+    """Look at a DICOM file without decoding its pixels; `RefusedError` when it is not taken."""
     try:
         image = read_header(path, (_STUDY,))
     except ReadError as error:
@@ -159,72 +126,38 @@ def examine(path: Path) -> ReceivedObject:
     syntax = as_text(image.header.file_meta, "TransferSyntaxUID")
     if syntax not in SYNTAXES:
         raise RefusedError("the object's transfer syntax is not taken", code="SYNTAX")
-    names = [image.text(word) for word in (_STUDY, "SeriesInstanceUID", "SOPInstanceUID")]
-    if not all(names):
-        raise RefusedError(
-            "the object does not say which study, series and object it is", code="NAME"
-        )
-    study_uid, series_uid, sop_uid = names
-    content, picture = _digests(image, syntax)
-    return ReceivedObject(
-        series=series_name(study_uid, series_uid),
-        instance=instance_name(sop_uid),
-        content=content,
-        picture=picture,
-        bytes=image.size,
-        study_uid=study_uid,
-        series_uid=series_uid,
-        sop_uid=sop_uid,
-    )
+    uids = [image.text(word) for word in (_STUDY, "SeriesInstanceUID", "SOPInstanceUID")]
+    if not all(uids):
+        raise RefusedError("the object does not say which it is, and of what", code="NAME")
+    names = (series_name(uids[0], uids[1]), instance_name(uids[2]))
+    return ReceivedObject(*names, *_digests(image, syntax), image.size, *uids)
 
 
 def content_of(path: Path) -> str:
     """Digest of the data set in a DICOM file; empty when it cannot be read."""
-    hashed = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            file.seek(_dataset_at(file.read(_META_AT + 12)))
-            while chunk := file.read(_CHUNK):
-                hashed.update(chunk)
+            _to_dataset(file)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, RefusedError):
         return ""
-    return hashed.hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Push a file, or a folder's list of names, to the disk (folders only where that exists)."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digests(image: DicomFile, syntax: str) -> tuple[str, str]:
-    """Of the data set, and of pixels and geometry."""
-    content, picture = hashlib.sha256(), hashlib.sha256()
-    for word in (syntax, *(f"{word}={image.text(word)}" for word in _PICTURE)):
-        picture.update(word.encode("utf-8", "surrogatepass") + b"\0")
+    """Of the data set, and of pixels and geometry (of all, where frames have their own)."""
+    words = (syntax, *(f"{keyword}={image.text(keyword)}" for keyword in _PICTURE))
+    picture = hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass"))
     with image.path.open("rb") as file:
-        file.seek(_dataset_at(file.read(_META_AT + 12)))
-        apart = image.pixels_at if not image.is_multiframe else 0
-        while chunk := file.read(_chunk(file.tell(), apart)):
-            content.update(chunk)
-            if file.tell() > apart:
-                picture.update(chunk)
+        start = _to_dataset(file)
+        content = hashlib.file_digest(file, "sha256")
+        file.seek(start if image.is_multiframe else max(start, image.pixels_at))
+        hashlib.file_digest(file, lambda: picture)
     return content.hexdigest(), picture.hexdigest()
 
 
-def _chunk(at: int, stop: int) -> int:
-    """How many bytes to read, so that one piece ends at `stop`."""
-    return min(_CHUNK, stop - at) if at < stop else _CHUNK
-
-
-def _dataset_at(start: bytes) -> int:
-    """Where the data set begins, after the file meta group (DICOM PS3.10 7.1)."""
-    length = start[_META_AT + len(_GROUP_LENGTH) : _META_AT + 12]
-    if start[_META_AT - 4 : _META_AT + len(_GROUP_LENGTH)] != b"DICM" + _GROUP_LENGTH:
+def _to_dataset(file: BinaryIO) -> int:
+    """Go to where the data set begins, after the file meta group (DICOM PS3.10 7.1)."""
+    head = file.read(_META_AT + len(_GROUP_LENGTH) + 4)
+    if head[_META_AT - 4 : -4] != b"DICM" + _GROUP_LENGTH:
         raise RefusedError("the object has no file meta group", code="UNREADABLE")
-    return _META_AT + 12 + int.from_bytes(length, "little")
+    return file.seek(len(head) + int.from_bytes(head[-4:], "little"))

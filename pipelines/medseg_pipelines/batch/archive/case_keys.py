@@ -34,11 +34,7 @@ def listing_digest(rows: object) -> str:
 def lineage_of(header: StackHeader, twin: int) -> str:
     """What a stack is called whatever slices are added to it.
 
-    Parameters
-    ----------
-    header : StackHeader
-    twin : int
-        How many stacks of its series before it have the same identity.
+    `twin` says how many stacks of its series before it have the same identity.
     """
     return digest("lineage", *header.identity, str(twin))
 
@@ -54,13 +50,7 @@ def path_key(path: bytes) -> str:
 
 
 def scan_folder(patient: str, study: str, lineage: str) -> str:
-    """Where results of a stack go.
-
-    Returns
-    -------
-    str
-        Relative, with ``/``.
-    """
+    """Where results of a stack go."""
     names = (
         f"patient-{digest('patient', patient)[:_SHORT]}",
         f"study-{digest('study', study)[:_SHORT]}",

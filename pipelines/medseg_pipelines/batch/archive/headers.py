@@ -58,37 +58,17 @@ def _opening(path: Path) -> Iterator[None]:
 
 
 class Reader:
-    """Reads each header once where memory allows it.
-
-    Parameters
-    ----------
-    tree : Tree
-    rules : Rules
-        Their questions are answered while headers are at hand.
-
-    Attributes
-    ----------
-    held : int
-        How many headers it holds.
-    beside : set of bytes
-        Names of the files of the folder that is read.
-    """
+    """Reads each header once where memory allows it; rules are answered while it is at hand."""
 
     def __init__(self, tree: Tree, rules: Rules) -> None:
         self._tree, self._rules = tree, rules
         self._images: dict[str, dict[Path, stack_facts.DicomFile]] = {}
         self._faults: dict[str, ReadError] = {}
-        self.held = 0
-        self.beside: set[bytes] = set()
+        self.held = 0  # headers in memory
+        self.beside: set[bytes] = set()  # names of the files of the folder that is read
 
     def unit_of(self, folder: bytes, name: bytes) -> str:
-        """The unit that a file belongs to.
-
-        Raises
-        ------
-        CannotOpen
-            When it cannot be opened now.
-        """
+        """The unit that a file belongs to; raises `CannotOpen`."""
         path = self._tree.path(folder, name)
         with _opening(path):
             unit = self._other(path, folder, name)
@@ -108,24 +88,16 @@ class Reader:
         return next(iter(self._images))
 
     def content(self, unit: str, rows: Sequence[Row]) -> Unit:
-        """What is in the files of a unit.
-
-        Raises
-        ------
-        CannotOpen
-            When one of them cannot be opened now.
-        """
+        """What is in the files of a unit; raises `CannotOpen`."""
         kind = unit[:1]
         if is_dicom(unit):
             parts = self._stacks(unit, rows)
         elif kind == _ZIP:
             parts = self._in_zip(rows[0])
         elif kind == _DAMAGED:
-            parts = (faulty(rows[0], self._fault(unit, rows[0])),)
+            parts = (self._answered(faulty(rows[0], self._fault(unit, rows[0])), {}),)
         else:
-            parts = (self._file(rows, is_picture=kind == _PICTURE),)
-        if not (is_dicom(unit) or kind == _ZIP):
-            parts = tuple(self._answered(part, {}) for part in parts)
+            parts = (self._answered(self._file(rows, is_picture=kind == _PICTURE), {}),)
         return Unit(parts=parts, folders=folders_of(rows))
 
     def forget(self, unit: str) -> None:
@@ -138,10 +110,9 @@ class Reader:
             return self.content(unit, rows)
         parts = []
         for part in content.parts:
-            spoken = [row for row in rows if os.fsdecode(joined(row[0], row[1])) == part.speaker]
-            image = self._again(spoken[0]) if spoken else None
-            words = stack_facts.words_of(image) if image else {}
-            parts.append(self._answered(part, words))
+            source = [row for row in rows if _path_of(row) == part.text_source]
+            image = self._again(source[0]) if source else None
+            parts.append(self._answered(part, stack_facts.free_text_of(image) if image else {}))
         return replace(content, parts=tuple(parts))
 
     def _answered(self, part: Part, words: Mapping[str, str | float]) -> Part:
@@ -187,7 +158,7 @@ class Reader:
         home = os.path.commonpath([os.fsdecode(row[0]) for row in rows])
         return tuple(
             self._answered(
-                _part(header, twin, home, [listed[path] for path in header.paths]), header.words
+                _part(header, twin, home, [listed[path] for path in header.paths]), header.free_text
             )
             for header, twin in _twins(headers)
         )
@@ -212,9 +183,8 @@ class Reader:
                 headers = stack_facts.read_zip(path, silent)
         except InputError as error:
             return (faulty(row, _fault_of(error)),)
-        place = os.fsdecode(joined(row[0], row[1]))
         return tuple(
-            self._answered(_part(header, twin, place, [row]), header.words)
+            self._answered(_part(header, twin, _path_of(row), [row]), header.free_text)
             for header, twin in _twins(headers)
         )
 
@@ -233,7 +203,7 @@ class Reader:
         """A file of another format, with that of its voxels if they are apart."""
         first, *voxels = sorted(rows, key=lambda row: row[1].lower().endswith(_VOXELS))
         found = replace(
-            _found_at(first),
+            _record_of(first),
             signature=listing_digest([row[:4] for row in (first, *voxels)]),
             files=len(rows),
             bytes=sum(row[2] for row in rows),
@@ -282,16 +252,16 @@ def _twins(headers: Sequence[StackHeader]) -> list[tuple[StackHeader, int]]:
     return counted
 
 
-def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Part:
+def _part(header: StackHeader, twin: int, path: str, rows: Sequence[Row]) -> Part:
     lineage = lineage_of(header, twin)
     uids = header.instance_uids
     if not all(uids):  # blank ones tell nothing apart, but where they lie does
-        uids = (*uids, *(os.fsdecode(joined(row[0], row[1])) for row in rows))
+        uids = (*uids, *(_path_of(row) for row in rows))
     refusal = header.refusal
     found = ScanRecord(
         key=key_of(lineage, uids),
         lineage=lineage,
-        path=place,
+        path=path,
         series=header.selector,
         folder="",
         signature=listing_digest([row[:4] for row in rows]),
@@ -306,37 +276,32 @@ def _part(header: StackHeader, twin: int, place: str, rows: Sequence[Row]) -> Pa
         patient=header.patient,
         study=header.study,
         is_picture=header.is_picture,
-        speaker=os.fsdecode(joined(rows[0][0], rows[0][1])),
+        text_source=_path_of(rows[0]),
     )
 
 
-def _found_at(row: Row) -> ScanRecord:
+def _record_of(row: Row, fault: Fault | None = None) -> ScanRecord:
     """A file, by its path."""
-    path = joined(row[0], row[1])
+    key = path_key(joined(row[0], row[1]))
     return ScanRecord(
-        key=path_key(path),
-        lineage=path_key(path),
-        path=os.fsdecode(path),
+        key=key,
+        lineage=key,
+        path=_path_of(row),
         folder="",
         signature=listing_digest([row[:4]]),
         bytes=row[2],
+        fault=fault,
     )
+
+
+def _path_of(row: Row) -> str:
+    """From the root."""
+    return os.fsdecode(joined(row[0], row[1]))
 
 
 def faulty(row: Row, fault: Fault) -> Part:
     """What is told of a file that cannot be read."""
-    found = _found_at(row)
-    return Part(
-        found=ScanRecord(
-            key=found.key,
-            lineage=found.lineage,
-            path=found.path,
-            folder="",
-            signature=found.signature,
-            bytes=found.bytes,
-            fault=fault,
-        )
-    )
+    return Part(found=_record_of(row, fault))
 
 
 def _fault_of(error: InputError) -> Fault:

@@ -21,7 +21,7 @@ from medseg_pipelines.batch.archive.case_keys import listing_digest
 from medseg_pipelines.batch.archive.walk import Entry
 from medseg_pipelines.batch.messages import ScanRecord
 
-_VERSION = 1
+_VERSION = 2
 _WAIT_S = 60.0
 _SCHEMA = """
 CREATE TABLE place (root BLOB NOT NULL);
@@ -39,51 +39,32 @@ _FILES = {
     "unit": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE unit = ?",
 }
 
+Row = tuple[bytes, bytes, int, int, str]
+"""Folder, name, size, time of change and unit of a file."""
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One scan of a unit.
+    """One scan of a unit."""
 
-    Parameters
-    ----------
-    found : ScanRecord
-        With its path from the root, and still without a folder.
-    patient, study : str
-        Digests, empty where blank.
-    is_picture : bool
-        Whether it is left out unless asked for.
-    speaker : str
-        The file that tells its words, from the root; empty where there are none.
-    """
-
-    found: ScanRecord
-    patient: str = ""
+    found: ScanRecord  # with its path from the root, and still without a folder
+    patient: str = ""  # digest, as `study` is; empty where blank
     study: str = ""
-    is_picture: bool = False
-    speaker: str = ""
+    is_picture: bool = False  # left out unless asked for
+    text_source: str = ""  # the file whose header has its free text, from the root
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was found in the files that belong together.
-
-    Parameters
-    ----------
-    parts : tuple of Part
-    folders : tuple of str
-        Where its files lie, from the root.
-    """
+    """What was found in the files that belong together."""
 
     parts: tuple[Part, ...]
-    folders: tuple[str, ...]
+    folders: tuple[str, ...]  # where its files lie, from the root
+
+
+_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Unit)
 
 
 class DamagedIndex(Exception):  # noqa: N818
     """The index does not say what was written into it."""
-
-
-Row = tuple[bytes, bytes, int, int, str]
-"""Folder, name, size, time of change and unit of a file."""
-
-_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Unit)
 
 
 class Index:
@@ -92,12 +73,13 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
 
-    def is_of(self, root: bytes) -> bool:
-        """Whether the index is of this root; an empty one becomes so."""
-        known = self._sql.execute("SELECT root FROM place").fetchone()
-        if known is None:
+    def claim(self, root: bytes) -> None:
+        """Make it the index of this root; raises `DamagedIndex` when it is another's."""
+        owner = self._sql.execute("SELECT root FROM place").fetchone()
+        if owner is None:
             self._sql.execute("INSERT INTO place VALUES (?)", (root,))
-        return known is None or known[0] == root
+        elif owner[0] != root:
+            raise DamagedIndex("of another folder")
 
     def folders(self) -> dict[bytes, str]:
         """The digest of each folder of which files are known; empty when some are not."""
@@ -113,13 +95,7 @@ class Index:
         return sorted(self._checked("unit", unit), key=lambda row: (row[0].split(b"/"), row[1]))
 
     def checked_files_of(self, unit: str) -> list[Row]:
-        """The files that a unit was read from, sorted by path.
-
-        Raises
-        ------
-        DamagedIndex
-            When they are not those.
-        """
+        """The same; raises `DamagedIndex` when they are not those that the unit was read from."""
         rows = self.files_of(unit)
         if listing_of(rows) != self.listing_of(unit):
             raise DamagedIndex(unit)
@@ -133,14 +109,12 @@ class Index:
             folder, name, size, changed, unit = row
             yield folder, name, size, changed, unit
 
-    def put_files(self, rows: Iterable[Row]) -> None:
-        """Take down files, in place of what was known of them."""
-        self._sql.executemany(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
-            [(*row, _row_sum(row)) for row in rows],
-        )
+    def put_file(self, row: Row) -> None:
+        """Take down a file, in place of what was known of it."""
+        values = (*row, _row_sum(row))
+        self._sql.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def open_folder(self, folder: bytes, lost: Iterable[bytes]) -> None:
+    def open_folder(self, folder: bytes, lost: Iterable[bytes] = ()) -> None:
         """Begin to look through a folder anew, without some files of it."""
         self.put_folders([(folder, "")])
         self._sql.executemany(
@@ -157,36 +131,21 @@ class Index:
 
     def listing_of(self, unit: str) -> str:
         """Digest of the files that a unit was read from; empty when it was not."""
-        known = self._sql.execute("SELECT listing FROM units WHERE unit = ?", (unit,)).fetchone()
-        return str(known[0]) if known else ""
+        row = self._sql.execute("SELECT listing FROM units WHERE unit = ?", (unit,)).fetchone()
+        return str(row[0]) if row else ""
 
     def put_unit(self, unit: str, listing: str, content: Unit) -> None:
         """Take down what was found in a unit."""
         encoded = _ENCODER.encode(content)
-        self._sql.execute(
-            "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?)",
-            (unit, listing, _check_sum(encoded), encoded),
-        )
+        values = (unit, listing, _check_sum(encoded), encoded)
+        self._sql.execute("INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?)", values)
 
     def drop_unit(self, unit: str) -> None:
         """Forget a unit without files."""
         self._sql.execute("DELETE FROM units WHERE unit = ?", (unit,))
 
     def units(self) -> Iterator[tuple[str, Unit]]:
-        """Every unit, in the order of their names.
-
-        Yields
-        ------
-        str
-            Name of the unit.
-        Unit
-            What was found.
-
-        Raises
-        ------
-        DamagedIndex
-            When it is not what was put there.
-        """
+        """Every unit, in the order of their names; raises `DamagedIndex`."""
         rows = self._sql.execute("SELECT unit, check_sum, content FROM units ORDER BY unit")
         for unit, check_sum, content in rows:
             if not isinstance(content, bytes) or _check_sum(content) != check_sum:
@@ -206,34 +165,12 @@ class Index:
         self._sql.commit()
 
 
-def _check_sum(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def _row_sum(row: Sequence[object]) -> int:
-    return zlib.crc32(repr(tuple(row)).encode())
-
-
 @contextmanager
 def opened(path: Path | None) -> Iterator[Index]:
-    """Open an index, or make it.
+    """Open an index, or make it; None keeps it in memory.
 
-    Parameters
-    ----------
-    path : Path or None
-        An SQLite file; None keeps it in memory.
-
-    Yields
-    ------
-    Index
-        Closed afterwards; what was not kept is lost.
-
-    Raises
-    ------
-    sqlite3.Error
-        When the file is damaged or cannot be opened.
-    DamagedIndex
-        When it is of another version.
+    Raises `sqlite3.Error` when the file is damaged or cannot be opened, `DamagedIndex` when it is
+    of another version.
     """
     if path is not None:
         with suppress(OSError):  # SQLite says it better
@@ -242,29 +179,31 @@ def opened(path: Path | None) -> Iterator[Index]:
     try:
         sql.execute("PRAGMA journal_mode = WAL")
         sql.execute("PRAGMA synchronous = NORMAL")
-        _prepare(sql)
+        (version,) = sql.execute("PRAGMA user_version").fetchone()
+        (tables,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and not tables:
+            sql.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            raise DamagedIndex(f"version {version}")
         yield Index(sql)
     finally:
         sql.close()
 
 
-def _prepare(sql: sqlite3.Connection) -> None:
-    """Make the tables of an empty file."""
-    (version,) = sql.execute("PRAGMA user_version").fetchone()
-    (tables,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version == 0 and not tables:
-        sql.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-    elif version != _VERSION:
-        raise DamagedIndex(f"version {version}")
-
-
-def removed(path: Path) -> None:
+def remove(path: Path) -> None:
     """Throw an index away."""
     for ending in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + ending).unlink()
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def listing_of(rows: Sequence[Row]) -> str:
     """Digest of files by path, size and time of change."""
     return listing_digest([row[:4] for row in rows])
+
+
+def _check_sum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _row_sum(row: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(row)).encode())

@@ -1,4 +1,18 @@
-"""Which scans are wanted, and why the others are not.
+"""Which scans are wanted, and why the others are not: options of the command line, or a TOML file.
+
+::
+
+    [[rule]]
+    name = "chest"
+    description = ["*lung*", "*thorax*"]
+    exclude = ["*scout*"]
+    orientation = ["axial"]
+    min_slices = 30
+    model = "lung-lobes"
+
+    [rule.where]
+    Modality = "CT"
+    SliceThickness = { max = 3 }
 
 The first rule that takes a scan decides. Descriptions, and other fields in which people write what
 they like, are matched by the search while it reads the headers; they are not kept.
@@ -6,51 +20,53 @@ they like, are matched by the search while it reads the headers; they are not ke
 
 from __future__ import annotations
 
-import fnmatch
-import functools
-import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from medseg.errors import InputError
-from medseg_pipelines.batch.archive.conditions import Condition, Verdict, conditions_of
+from medseg.errors import InputError, ReadError
+from medseg_pipelines.batch.archive.conditions import (
+    Comparison,
+    Condition,
+    Scalar,
+    parse_condition,
+    rule_error,
+)
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique"]
-_MOST_PATTERN = 200
-_MOST_DESCRIPTION = 256
-_MOST_TOLD = 3
+_MOST_REASONS = 3
+_MOST_FILE_BYTES = 1 << 20
 
 
 class RuleText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule, as it is written; all that it says must hold.
-
-    Parameters
-    ----------
-    name : str
-    where : tuple of str
-    description : tuple of str
-        Patterns (``*`` and ``?``, or a regular expression between slashes) of which one must fit
-        the SeriesDescription, in capitals or not.
-    exclude : tuple of str
-        Patterns of which none may fit.
-    orientation : tuple of {"axial", "coronal", "sagittal", "oblique"}
-        Planes of the slices, of which one must be the scan's.
-    min_slices : int
-    model : str
-        What the scan is for; empty leaves that to whoever runs.
-    """
+    """One rule, as it is written; all that it says must hold."""
 
     name: str = ""
-    where: tuple[str, ...] = ()
-    description: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    orientation: tuple[Plane, ...] = ()
+    where: dict[str, Comparison | Scalar] = {}  # by fact; a plain value is `equals`
+    description: tuple[str, ...] = ()  # patterns of which one must fit the SeriesDescription
+    exclude: tuple[str, ...] = ()  # patterns of which none may fit
+    orientation: tuple[Plane, ...] = ()  # planes of the slices, of which one must be the scan's
     min_slices: int = 0
-    model: str = ""
+    model: str = ""  # what the scan is for; empty leaves that to whoever runs
+
+    def conditions(self) -> Iterator[Condition]:
+        """All that must hold of a scan."""
+        for fact, wanted in self.where.items():
+            comparison = wanted if isinstance(wanted, Comparison) else Comparison(equals=wanted)
+            yield from comparison.conditions(fact)
+        if self.orientation:
+            yield Condition.of("plane", "=", self.orientation)
+        if self.min_slices:
+            yield Condition.of("slices", ">=", (self.min_slices,))
+        if self.description:
+            yield Condition.of("SeriesDescription", "~", self.description)
+        if self.exclude:
+            yield Condition.of("SeriesDescription", "!~", self.exclude)
 
 
 @dataclass(frozen=True)
@@ -62,76 +78,28 @@ class Rule:
 
     @classmethod
     def of(cls, text: RuleText) -> Rule:
-        """Check a rule.
+        """Check a rule; raises `InputError` with code ``RULE_SYNTAX``."""
+        return cls(text, tuple(text.conditions()))
 
-        Raises
-        ------
-        InputError
-            Code ``RULE_SYNTAX``.
-        """
-        for pattern in (*text.description, *text.exclude):
-            _compiled(pattern)
-        conditions = [one for where in text.where for one in conditions_of(where)]
-        return cls(text, tuple(conditions))
-
-    @property
-    def questions(self) -> tuple[str, ...]:
-        """What has to be asked with the header at hand."""
-        asked = [one.text for one in self.conditions if one.asks_words]
-        patterns = (*self.text.description, *self.text.exclude)
-        return (*asked, *(_question(pattern) for pattern in patterns))
-
-    def fault(self, found: ScanRecord) -> str:
-        """What does not hold of a scan, and the value found; empty when all does."""
-        for condition in self.conditions:
-            verdict = _answered(condition, found)
-            if not verdict.holds:
-                return f"{condition.text}: {verdict.why}"
-        return self._plane(found) or self._size(found) or self._description(found)
-
-    def _plane(self, found: ScanRecord) -> str:
-        wanted, plane = self.text.orientation, found.facts.get("plane")
-        if not wanted or plane in wanted:
-            return ""
-        return f"orientation {' or '.join(wanted)}: it is {plane or 'not known'}"
-
-    def _size(self, found: ScanRecord) -> str:
-        fewest, slices = self.text.min_slices, found.facts.get("slices")
-        if not fewest or (isinstance(slices, int) and slices >= fewest):
-            return ""
-        return f"at least {fewest} slices: it has {slices if slices is not None else 'no known'}"
-
-    def _description(self, found: ScanRecord) -> str:
-        fits = {pattern: found.answers.get(_question(pattern)) for pattern in self.text.description}
-        if fits and not any(fits.values()):
-            return f"SeriesDescription like {' or '.join(fits)}: it is something else"
-        out = [pattern for pattern in self.text.exclude if _fits(pattern, found) is not False]
-        return f"SeriesDescription not like {out[0]}: it is" if out else ""
+    def reason(self, scan: ScanRecord) -> str:
+        """What does not hold of a scan, and the value it has; empty when all does."""
+        reasons = (condition.reason(scan) for condition in self.conditions)
+        first = next(filter(None, reasons), "")
+        return f"{self.text.name}: {first}" if first and self.text.name else first
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Which scans are wanted.
+    """Which scans are wanted."""
 
-    Parameters
-    ----------
-    always : tuple of Rule
-        All of them must take a scan.
-    rules : tuple of Rule
-        The first that takes a scan decides; when there are none, every scan is taken.
-    model : str
-        When it is not empty, only scans for this model are wanted.
-    """
-
-    always: tuple[Rule, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    model: str = ""
+    always: tuple[Condition, ...] = ()  # all of them must hold
+    rules: tuple[Rule, ...] = ()  # the first that takes a scan decides; every scan when none
+    model: str = ""  # when it is not empty, only scans for this model are wanted
 
     @property
     def questions(self) -> tuple[str, ...]:
         """What has to be asked with the header at hand."""
-        asked = [one for rule in (*self.always, *self.rules) for one in rule.questions]
-        return tuple(dict.fromkeys(asked))
+        return tuple(self.ask({}))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -139,159 +107,99 @@ class Rules:
         return tuple(dict.fromkeys(rule.text.model for rule in self.rules if rule.text.model))
 
     def only(self, model: str) -> Rules:
-        """The same rules for the scans that they give to one model.
-
-        Parameters
-        ----------
-        model : str
-            As a rule names it.
-        """
+        """The same rules for the scans that they give to one model."""
         return replace(self, model=model)
 
-    def ask(self, values: Mapping[str, Any]) -> dict[str, bool]:
-        """Answer all questions.
-
-        Parameters
-        ----------
-        values : mapping
-            Facts and words of a header.
-        """
-        answers = {}
-        for rule in (*self.always, *self.rules):
-            for condition in rule.conditions:
-                if condition.asks_words:
-                    answers[condition.text] = condition.judge(values).holds
-            for pattern in (*rule.text.description, *rule.text.exclude):
-                said = str(values.get("SeriesDescription") or "")[:_MOST_DESCRIPTION]
-                answers[_question(pattern)] = bool(_compiled(pattern).search(said))
-        return answers
+    def ask(self, facts: Mapping[str, Any]) -> dict[str, bool]:
+        """Answers to all conditions on free text, by their text."""
+        every = (*self.always, *(one for rule in self.rules for one in rule.conditions))
+        return {one.text: one.holds(facts) for one in every if one.is_about_free_text}
 
 
-class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
-    """What rules make of a scan.
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What rules make of a scan."""
 
-    Parameters
-    ----------
-    rule : str
-        Name of the rule that takes it.
-    model : str
-        What that rule gives it to; may be empty.
-    fault : Fault or None
-        Why it is not wanted.
-    """
-
-    rule: str = ""
-    model: str = ""
-    fault: Fault | None = None
+    rule: str = ""  # name of the rule that takes it
+    model: str = ""  # what that rule gives it to; may be empty
+    fault: Fault | None = None  # why it is not wanted
 
 
-def choose(found: ScanRecord, rules: Rules) -> RuleSet:
-    """What rules make of a scan.
-
-    Parameters
-    ----------
-    found : ScanRecord
-        From a search that was given the same rules.
-    rules : Rules
-    """
-    for rule in rules.always:
-        if reason := rule.fault(found):
-            return _unwanted(_by_name(rule, reason))
+def decide(scan: ScanRecord, rules: Rules) -> Decision:
+    """What rules make of a scan, which is from a search that was given the same rules."""
+    for condition in rules.always:
+        if reason := condition.reason(scan):
+            return _unwanted(reason)
     reasons = []
     for rule in rules.rules:
-        reason = rule.fault(found)
-        if not reason:
-            return _taken(rule, rules.model)
-        reasons.append(_by_name(rule, reason))
+        if not (reason := rule.reason(scan)):
+            return _taken(rule.text, rules.model)
+        reasons.append(reason)
     if not reasons:
-        return RuleSet()
-    left = len(reasons) - _MOST_TOLD
+        return Decision()
+    left = len(reasons) - _MOST_REASONS
     more = f"; and {left} more" if left > 0 else ""
-    return _unwanted("; ".join(reasons[:_MOST_TOLD]) + more)
+    return _unwanted("; ".join(reasons[:_MOST_REASONS]) + more)
 
 
-def select(found: ScanRecord, rules: Rules) -> Fault | None:
-    """Why a scan is not wanted; None when it is.
+def select(scan: ScanRecord, rules: Rules) -> Fault | None:
+    """Why a scan is not wanted (code ``RULE``); None when it is."""
+    return decide(scan, rules).fault
 
-    Parameters
-    ----------
-    found : ScanRecord
-        From a search that was given the same rules.
-    rules : Rules
 
-    Returns
-    -------
-    Fault or None
-        Code ``RULE``: which rule, and the value found.
+def make_rules(
+    *,
+    where: Iterable[str] = (),
+    description: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    orientation: Iterable[Plane] = (),
+    rules_file: Path | None = None,
+) -> Rules:
+    """Check the rules of the command line before anything runs; all of them must hold.
+
+    `where` has comparisons such as ``Modality=CT``, ``SliceThickness<=3`` or
+    ``SeriesDescription~*lung*``; one of `description` and none of `exclude` must fit the
+    SeriesDescription; one rule of the file must take the scan. Raises `ReadError` when the file
+    cannot be read, `InputError` with code ``RULE_SYNTAX`` for what is no rule.
     """
-    return choose(found, rules).fault
+    patterns = RuleText(
+        description=tuple(description), exclude=tuple(exclude), orientation=tuple(orientation)
+    )
+    always = (*map(parse_condition, where), *patterns.conditions())
+    return Rules(always, read_rules(rules_file) if rules_file is not None else ())
 
 
-def explain(scans: Sequence[ScanRecord], rules: Rules) -> list[tuple[ScanRecord, RuleSet]]:
-    """Which scans would run, and why the rest would not; what cannot be read comes with its fault.
+def read_rules(path: Path) -> tuple[Rule, ...]:
+    """Read a file of rules, in their order; those without a name are called by their number."""
+    try:
+        with path.open("rb") as file:
+            stored = file.read(_MOST_FILE_BYTES)
+        texts = msgspec.convert(tomllib.loads(stored.decode()), _File).rule
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise ReadError(f"the rules '{path}' cannot be opened: {reason}") from error
+    except (ValueError, msgspec.ValidationError) as error:
+        raise rule_error(f"the rules '{path.name}': {error}") from error
+    rules = []
+    for number, text in enumerate(texts, start=1):
+        named = msgspec.structs.replace(text, name=text.name or str(number))
+        try:
+            rules.append(Rule.of(named))
+        except InputError as error:
+            raise rule_error(f"{path.name}, rule {named.name}: {error}") from error
+    return tuple(rules)
 
-    Parameters
-    ----------
-    scans : sequence of ScanRecord
-        From a search that was given the same rules.
-    rules : Rules
 
-    Returns
-    -------
-    list of (Found, Choice)
-        In the order of the scans.
-    """
-    return [
-        (found, RuleSet(fault=found.fault) if found.fault else choose(found, rules))
-        for found in scans
-    ]
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of rules."""
+
+    rule: tuple[RuleText, ...]
 
 
-def _taken(rule: Rule, model: str) -> RuleSet:
-    text = rule.text
+def _taken(text: RuleText, model: str) -> Decision:
     if model and text.model and model != text.model:
         return _unwanted(f"rule {text.name} gives it to the model {text.model}")
-    return RuleSet(rule=text.name, model=text.model)
+    return Decision(rule=text.name, model=text.model)
 
 
-def _unwanted(message: str) -> RuleSet:
-    return RuleSet(fault=Fault(code="RULE", message=message))
-
-
-def _by_name(rule: Rule, reason: str) -> str:
-    return f"{rule.text.name}: {reason}" if rule.text.name else reason
-
-
-def _answered(condition: Condition, found: ScanRecord) -> Verdict:
-    """A condition on facts; or the answer that the search gave to one on words."""
-    if not condition.asks_words:
-        return condition.judge(found.facts)
-    answer = found.answers.get(condition.text)
-    return Verdict(holds=bool(answer), why="it is not so" if answer is False else "it is not known")
-
-
-def _fits(pattern: str, found: ScanRecord) -> bool | None:
-    return found.answers.get(_question(pattern))
-
-
-def _question(pattern: str) -> str:
-    return f"SeriesDescription like {pattern}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern, checked."""
-    if not pattern or len(pattern) > _MOST_PATTERN:
-        raise InputError(
-            f"the pattern '{pattern[:20]}' has {len(pattern)} characters; write 1 to"
-            f" {_MOST_PATTERN}",
-            code="RULE_SYNTAX",
-        )
-    is_regular = len(pattern) > 2 and pattern[0] == pattern[-1] == "/"
-    source = pattern[1:-1] if is_regular else f"^{fnmatch.translate(pattern)}"
-    try:
-        return re.compile(source, re.IGNORECASE)
-    except re.error as error:
-        raise InputError(
-            f"the pattern '{pattern}' is no regular expression: {error}", code="RULE_SYNTAX"
-        ) from error
+def _unwanted(message: str) -> Decision:
+    return Decision(fault=Fault(code="RULE", message=message))

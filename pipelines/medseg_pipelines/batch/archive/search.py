@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,13 +18,13 @@ from medseg.runtime.progress import Progress, silent
 from medseg.volume import Scan
 from medseg_pipelines.batch.archive import index as archive_index
 from medseg_pipelines.batch.archive.index import DamagedIndex
-from medseg_pipelines.batch.archive.listing import composed
+from medseg_pipelines.batch.archive.listing import scans_of
 from medseg_pipelines.batch.archive.rules import Rules
 from medseg_pipelines.batch.archive.update import bring_up_to_date, units_with_answers
-from medseg_pipelines.batch.archive.walk import OUTPUT_MARK, Tree, walk
+from medseg_pipelines.batch.archive.walk import OUTPUT_MARK, walk
 from medseg_pipelines.batch.messages import ScanRecord
 
-_OTHERS_S = 0.5
+_WAIT_S = 0.5
 _NOT_DAMAGE = {"SQLITE_BUSY", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_LOCKED"}
 
 
@@ -37,7 +36,7 @@ def search(
     rules: Rules | None = None,
     progress: Progress = silent,
 ) -> list[ScanRecord]:
-    """Find every scan below a folder.
+    """Find every scan below a folder, sorted by path, then by series; faulty ones too.
 
     Headers are read once and remembered in the index by path, size and time of change of each
     file, so that an archive that did not change costs a look at its folders. A file that came,
@@ -61,84 +60,51 @@ def search(
         Called as folders and headers are gone through; raising `medseg.errors.Cancelled` in it
         stops the search, and what was read so far is remembered.
 
-    Returns
-    -------
-    list of ScanRecord
-        Sorted by path, then by series. What cannot be read is listed with its fault.
-
     Raises
     ------
     ReadError
         When there is nothing at `root`, or it holds results of a batch itself.
     """
     _check(root, index)
-    tree = walk(root, progress=progress)
+    tree, wanted = walk(root, progress=progress), rules or Rules()
+
+    def with_index(path: Path | None) -> list[ScanRecord]:
+        with archive_index.opened(path) as opened:
+            opened.claim(tree.root)
+            bring_up_to_date(opened, tree, wanted, progress)
+            units = units_with_answers(opened, tree, wanted, progress)
+            return scans_of(opened, tree, units, questions=wanted.questions, pictures=pictures)
+
     with _alone(index, progress):
-        return _searched(_Search(tree, rules or Rules(), pictures, progress), index)
+        return _first_that_works(with_index, index)
 
 
 def read_found(
     found: ScanRecord, *, policies: Policies | None = None, progress: Progress = silent
 ) -> Scan:
-    """Read a scan that a search found.
-
-    Parameters
-    ----------
-    found : ScanRecord
-        Of a search on this machine, or one that sees the archive at the same place.
-    policies : Policies, optional
-    progress : Progress, optional
-
-    Raises
-    ------
-    InputError
-        When it cannot be read.
-    """
-    rules = policies or Policies()
+    """Read a scan that a search found, on a machine that sees the archive at the same place."""
+    policies, series = policies or Policies(), found.series or None
     if found.names:
         paths = [Path(found.path, name) for name in found.names]
-        return read_files(paths, series=found.series or None, policies=rules, progress=progress)
-    return read_scan(found.path, series=found.series or None, policies=rules, progress=progress)
+        return read_files(paths, series=series, policies=policies, progress=progress)
+    return read_scan(found.path, series=series, policies=policies, progress=progress)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """What is searched for."""
-
-    tree: Tree
-    rules: Rules
-    pictures: bool
-    progress: Progress
-
-    def run(self, place: Path | None) -> list[ScanRecord]:
-        """Search with an index; None is one in memory."""
-        with archive_index.opened(place) as index:
-            if not index.is_of(self.tree.root):
-                raise DamagedIndex("of another folder")
-            bring_up_to_date(index, self.tree, self.rules, self.progress)
-            units = units_with_answers(index, self.tree, self.rules, self.progress)
-            return composed(
-                index,
-                self.tree,
-                units,
-                questions=self.rules.questions,
-                pictures=self.pictures,
-            )
-
-
-def _searched(search: _Search, place: Path | None) -> list[ScanRecord]:
+def _first_that_works(
+    with_index: Callable[[Path | None], list[ScanRecord]], path: Path | None
+) -> list[ScanRecord]:
     """Search with this index; when it is damaged with a new one, when that fails with none."""
     try:
-        return search.run(place)
+        return with_index(path)
     except sqlite3.Error as error:
         is_damaged = getattr(error, "sqlite_errorname", "") not in _NOT_DAMAGE
     except (DamagedIndex, msgspec.DecodeError):
         is_damaged = True
-    if place is not None and is_damaged:
+    if path is not None and is_damaged:
         with suppress(OSError, sqlite3.Error):
-            archive_index.removed(place)
-            return search.run(place)
-    return search.run(None)
+            archive_index.remove(path)
+            return with_index(path)
+    return with_index(None)
 
 
 def _check(root: Path, index: Path | None) -> None:
@@ -159,20 +125,17 @@ def _check(root: Path, index: Path | None) -> None:
 @contextmanager
 def _alone(index: Path | None, progress: Progress) -> Iterator[None]:
     """Wait while another search uses the index; it will know all that this one would read."""
-    if index is None:
-        yield
-        return
-    lock = FileLock(index.with_name(index.name + ".lock"))
+    lock = FileLock(f"{index}.lock") if index is not None else None
     try:
-        while not lock.is_locked:
+        while lock is not None and not lock.is_locked:
             try:
-                lock.acquire(timeout=_OTHERS_S)
+                lock.acquire(timeout=_WAIT_S)
             except Timeout:
                 progress(0, 1, "waiting for another search")
     except (OSError, NotImplementedError):  # nothing can be locked there; SQLite sees to it
-        yield
-        return
+        lock = None
     try:
         yield
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()

@@ -19,23 +19,13 @@ _KEEP_EVERY_S = 2.0
 
 
 def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress) -> None:
-    """Make an index know what a tree holds.
-
-    Parameters
-    ----------
-    index : Index
-    tree : Tree
-    rules : Rules
-        Their questions are answered for all that is read.
-    progress : Progress
-        Called after each file that is read.
-    """
+    """Make an index know what a tree holds, with answers to the rules for all that is read."""
     digests = {folder: listed.digest for folder, listed in tree.folders.items()}
     known = index.folders()
     if known == digests:
         return
     try:
-        _Update(index, Reader(tree, rules), tree, progress).run(digests, known)
+        _Update(index, tree, rules, progress).run(digests, known)
     finally:
         with suppress(sqlite3.Error):  # tells it itself where that matters
             index.keep()
@@ -44,31 +34,20 @@ def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress)
 def units_with_answers(
     index: Index, tree: Tree, rules: Rules, progress: Progress
 ) -> dict[str, Unit]:
-    """All that an index knows, with answers to the questions of rules.
-
-    Parameters
-    ----------
-    index : Index
-    tree : Tree
-    rules : Rules
-        Of each series that was never asked a question, one file is read.
-    progress : Progress
-        Called after each of these.
-    """
+    """All that an index knows; of a series that was never asked a question, one file is read."""
     units = dict(index.units())
     asked = set(rules.questions)
-    silent = [
+    unanswered = [
         unit
         for unit, content in units.items()
         if asked and any(asked - part.found.answers.keys() for part in content.parts)
     ]
     reader = Reader(tree, rules)
-    for done, unit in enumerate(silent, start=1):
-        rows = index.files_of(unit)
+    for done, unit in enumerate(unanswered, start=1):
         with suppress(CannotOpen):
-            units[unit] = reader.with_answers(unit, units[unit], rows)
+            units[unit] = reader.with_answers(unit, units[unit], index.files_of(unit))
             index.put_unit(unit, index.listing_of(unit), units[unit])
-        progress(done, len(silent), "asking headers")
+        progress(done, len(unanswered), "asking headers")
     index.keep()
     return units
 
@@ -76,18 +55,17 @@ def units_with_answers(
 class _Update:
     """One pass over all that differs."""
 
-    def __init__(self, index: Index, reader: Reader, tree: Tree, progress: Progress) -> None:
+    def __init__(self, index: Index, tree: Tree, rules: Rules, progress: Progress) -> None:
         self._index, self._tree, self._progress = index, tree, progress
-        self._reader = reader
+        self._reader = Reader(tree, rules)
         self._touched: set[str] = set()
-        self._again: set[bytes] = set()
-        self._is_closed = tree.is_closed
+        self._again: set[bytes] = set()  # folders that the next search has to look through
         self._kept_at = time.monotonic()
 
     def run(self, digests: dict[bytes, str], known: dict[bytes, str]) -> None:
         """Read what differs and take it down."""
-        gone = {folder for folder in known.keys() - digests.keys() if not self._is_closed(folder)}
-        changed = sorted(folder for folder in digests if known.get(folder) != digests[folder])
+        gone = {path for path in known.keys() - digests.keys() if not self._tree.is_closed(path)}
+        changed = sorted(path for path in digests if known.get(path) != digests[path])
         total = sum(self._tree.folders[folder].number for folder in changed)
         done = 0
         for folder in (*gone, *changed):
@@ -98,9 +76,9 @@ class _Update:
         for unit in sorted(self._touched - {""}):
             self._build(unit)
         for folder in self._again:
-            self._index.open_folder(folder, ())
-        done_with = [folder for folder in changed if folder not in self._again]
-        self._index.put_folders((folder, digests[folder]) for folder in done_with)
+            self._index.open_folder(folder)
+        finished = [folder for folder in changed if folder not in self._again]
+        self._index.put_folders((folder, digests[folder]) for folder in finished)
         for folder in gone:
             self._index.drop_folder(folder)
 
@@ -127,8 +105,7 @@ class _Update:
             if os.path.lexists(self._tree.path(folder, entry[0])):
                 self._tree.mark_unreadable(folder, entry[0], error.fault)
             return
-        row: Row = (folder, *entry, unit)
-        self._index.put_files([row])
+        self._index.put_file((folder, *entry, unit))
         self._touched.add(unit)
         while self._reader.held > _MOST_HEADERS:
             self._build(self._reader.oldest())

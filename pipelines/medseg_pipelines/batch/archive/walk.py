@@ -21,47 +21,23 @@ _TOLD_EVERY = 256
 
 
 class Listed(NamedTuple):
-    """What is remembered of a folder's files, of which there may be hundreds of millions.
+    """What is remembered of a folder's files, of which there may be hundreds of millions."""
 
-    Parameters
-    ----------
-    digest : str
-        Over their names, sizes and times of change.
-    number : int
-    """
-
-    digest: str
+    digest: str  # over their names, sizes and times of change
     number: int
 
 
 @dataclass
 class Tree:
-    """What was found, by paths from the root as the file system has them.
+    """What was found, by paths from the root as the file system has them."""
 
-    Parameters
-    ----------
-    root : bytes
-        Absolute, without symbolic links.
-    only : bytes
-        The file that is all there is; empty when there are folders.
-    folders : dict of bytes to Listed
-    faults : dict of bytes to Fault
-        What could not be looked into, or leads elsewhere.
-    suspects : set of bytes
-        Those of them that may be files.
-    closed : set of bytes
-        Those of them that are folders, of which nothing is known now.
-    mixed : set of bytes
-        Folders that hold what a reader of the whole folder would take for files of it.
-    """
-
-    root: bytes
-    only: bytes = b""
+    root: bytes  # absolute, without symbolic links
+    only: bytes = b""  # the file that is all there is; empty when there are folders
     folders: dict[bytes, Listed] = field(default_factory=dict)
-    faults: dict[bytes, Fault] = field(default_factory=dict)
-    suspects: set[bytes] = field(default_factory=set)
-    closed: set[bytes] = field(default_factory=set)
-    mixed: set[bytes] = field(default_factory=set)
+    faults: dict[bytes, Fault] = field(default_factory=dict)  # not looked into, or leads elsewhere
+    suspects: set[bytes] = field(default_factory=set)  # faults that may be files
+    closed: set[bytes] = field(default_factory=set)  # faults that are folders, unknown now
+    mixed: set[bytes] = field(default_factory=set)  # folders with what is not only their own
 
     def path(self, folder: bytes, name: bytes = b"") -> Path:
         """The absolute path of a file or folder of the tree."""
@@ -99,19 +75,7 @@ def walk(root: Path, *, progress: Progress) -> Tree:
 
     Hidden files and folders, and folders that hold results of a batch, are passed over. Of
     symbolic links only those to a hidden file inside of the root are followed; what else lies
-    inside is found without them.
-
-    Parameters
-    ----------
-    root : Path
-        A folder or a file.
-    progress : Progress
-        Called after some hundred folders; the total is not known.
-
-    Raises
-    ------
-    ReadError
-        When there is nothing at `root`, or it cannot be listed.
+    inside is found without them. Raises `ReadError` when `root` cannot be listed.
     """
     base = os.fsencode(root.resolve())
     if root.is_file():

@@ -12,8 +12,8 @@ import msgspec
 from medseg_pipelines.batch.ledger import publish
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row, row_of
-from medseg_pipelines.batch.ledger.os_errors import trouble_told
-from medseg_pipelines.batch.ledger.provenance import CaseRecord, read_record
+from medseg_pipelines.batch.ledger.provenance import read_record
+from medseg_pipelines.batch.ledger.storage_errors import as_write_error
 from medseg_pipelines.batch.messages import Fault, Result
 
 _DONE = """
@@ -41,92 +41,39 @@ UPDATE cases SET content = '' WHERE folder = :folder AND "case" != :case AND sta
 
 @dataclass(frozen=True)
 class Committer:
-    """Where results of leased cases end.
-
-    Parameters
-    ----------
-    ledger : Ledger
-    places : Places
-    attempts : int
-        How often a case may fail before it is left.
-    """
+    """Where results of leased cases end."""
 
     ledger: Ledger
     places: Places
-    attempts: int
+    attempts: int  # how often a case may fail before it is left
 
     def settle(self, result: Result) -> Row | None:
         """Write down what became of a case, and publish its results.
 
-        Returns
-        -------
-        Row or None
-            The case; its state is ``"waiting"`` when it will be tried again. None when the lease
-            was lost meanwhile: then the result counts for nothing.
-
-        Raises
-        ------
-        WriteError
-            When the disk is full or nothing can be written; the case is leased as before.
+        Returns the case; its state is ``"waiting"`` when it will be tried again. None when the
+        lease is over: then the result, which comes late, counts for nothing. Raises `WriteError`
+        when the disk is full or nothing can be written; the case is leased as before.
         """
-        with self.ledger.writing() as db, trouble_told(self.places.output):
-            row = _held(db, result.case, result.token)
+        with self.ledger.writing() as db, as_write_error(self.places.output):
+            row = _leased(db, result.case, result.token)
             if row is not None:
                 self._conclude(db, row, result)
         publish.discard(self.places, [result.token])
         return self.ledger.row(result.case) if row else None
 
     def settle_death(self, leases: Sequence[tuple[str, str]], fault: Fault) -> list[Row]:
-        """Write down that a worker died with cases in hand.
+        """Write down that a worker died with cases in flight.
 
-        When it had one case in hand, that is the one to blame. Of several nobody knows; they are
+        When it had one case in flight, that is the one to blame. Of several nobody knows; they are
         tried again, each alone, and it costs none of them an attempt.
-
-        Parameters
-        ----------
-        leases : sequence of (str, str)
-            Case and token of each.
-        fault : Fault
-            What is known of the death.
-
-        Returns
-        -------
-        list of Row
-            Those whose leases were not lost meanwhile.
         """
-        tokens = dict(leases)
         with self.ledger.writing() as db:
-            rows = [row for pair in leases if (row := _held(db, *pair))]
+            rows = [row for pair in leases if (row := _leased(db, *pair))]
             for row in rows:
-                guilty = len(leases) == 1
-                self._fail(db, row, fault, alone=True, attempts=row.attempts + guilty)
-        publish.discard(self.places, tokens.values())
+                attempts = row.attempts + (len(leases) == 1)
+                self._fail(db, row, fault, alone=True, attempts=attempts)
+        publish.discard(self.places, [token for _, token in leases])
         return [self.ledger.row(row.case) for row in rows]
-
-    def adopt(self, record: CaseRecord) -> Row | None:
-        """Write down results that a run left when it died, and publish them if it had not yet.
-
-        Parameters
-        ----------
-        record : CaseRecord
-            Of whole results, in their staging folder or in their final place.
-
-        Returns
-        -------
-        Row or None
-            The case, or None when its lease is another's meanwhile.
-        """
-        return self.settle(
-            Result(
-                case=record.case,
-                token=record.token,
-                state="done",
-                content=record.source.content,
-                volumes_ml=record.volumes_ml,
-                warnings=record.warnings,
-                seconds=record.seconds,
-            )
-        )
 
     def _conclude(self, db: sqlite3.Connection, row: Row, result: Result) -> None:
         if result.state == "failed":
@@ -140,18 +87,12 @@ class Committer:
             self._publish(db, row, result)
 
     def _publish(self, db: sqlite3.Connection, row: Row, result: Result) -> None:
-        fault = self._bring(row, result)
-        if fault:
+        if fault := self._move_to_final(row, result):
             self._fail(db, row, fault, alone=row.alone, attempts=row.attempts + 1)
             return
-        values = {
-            "case": row.case,
-            "folder": row.folder,
-            "lineage": row.lineage,
-            "model": row.model,
-            "settings": row.settings,
+        names = ("case", "folder", "lineage", "model", "settings", "attempts")
+        values = {name: getattr(row, name) for name in names} | {
             "content": result.content,
-            "attempts": row.attempts,
             "volumes": _json(result.volumes_ml),
             "warnings": _json(result.warnings),
             "seconds": _json(result.seconds),
@@ -160,10 +101,10 @@ class Committer:
         for sql in (_DONE, _TOOK_PLACE, _LOST_PLACE):
             db.execute(sql, values)
 
-    def _bring(self, row: Row, result: Result) -> Fault | None:
+    def _move_to_final(self, row: Row, result: Result) -> Fault | None:
         """Bring results to their place, where they may be already; or say why not."""
-        there = read_record(self.places.final(row.folder))
-        if there is not None and there.token == result.token:
+        published = read_record(self.places.final(row.folder))
+        if published is not None and published.token == result.token:
             return None
         record = read_record(self.places.staged(result.token))
         if record is None or (record.case, record.token) != (row.case, row.token):
@@ -199,7 +140,7 @@ class Committer:
         db.execute(_NOT_DONE, values | more)
 
 
-def _held(db: sqlite3.Connection, case: str, token: str) -> Row | None:
+def _leased(db: sqlite3.Connection, case: str, token: str) -> Row | None:
     """The case, if it is leased under this token."""
     sql = "SELECT * FROM cases WHERE \"case\" = ? AND token = ? AND state = 'leased'"
     record = db.execute(sql, [case, token]).fetchone()

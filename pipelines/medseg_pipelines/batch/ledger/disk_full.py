@@ -8,23 +8,15 @@ from typing import TypeVar
 
 from medseg.errors import WriteError
 from medseg_pipelines.batch.events import Events
-from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
 
 Answer = TypeVar("Answer")
 _FIRST_S, _LONGEST_S = 1.0, 60.0
 _LOOK_S = 0.25
 
 
-class WaitForSpace:
-    """Waits while a disk is full.
-
-    Parameters
-    ----------
-    most_s : float
-        For how long, since the last thing that succeeded.
-    events : Events
-        Told that the run waits; asked whether it is to stop.
-    """
+class DiskFullWait:
+    """Waits while a disk is full, at most `most_s` since the last thing that succeeded."""
 
     def __init__(self, most_s: float, events: Events) -> None:
         self._most_s, self._events = most_s, events
@@ -37,17 +29,11 @@ class WaitForSpace:
         return time.monotonic() < self._next
 
     def full(self, error: WriteError) -> None:
-        """The disk was full once more.
-
-        Raises
-        ------
-        WriteError
-            `error`, when it was waited for long enough.
-        """
+        """The disk was full once more; raises `error` when it was waited for long enough."""
         now = time.monotonic()
         if self._since is None:
             self._since, self._wait = now, _FIRST_S
-            self._events.told(
+            self._events.on_message(
                 f"the disk is full: the run waits for room, at most {self._most_s:.0f} s, and then"
                 " goes on"
             )
@@ -59,27 +45,11 @@ class WaitForSpace:
     def over(self) -> None:
         """Something was written."""
         if self._since is not None:
-            self._events.told("there is room on the disk again")
+            self._events.on_message("there is room on the disk again")
         self._since, self._next = None, 0.0
 
-    def insist(self, write: Callable[[], Answer]) -> Answer:
-        """Write something, as soon as the disk has room for it.
-
-        Parameters
-        ----------
-        write : callable
-            Tried again while it raises `WriteError` with code ``DISK_FULL``.
-
-        Returns
-        -------
-        object
-            What it returns.
-
-        Raises
-        ------
-        WriteError
-            When the disk stayed full, or for another reason.
-        """
+    def wait_for_space(self, write: Callable[[], Answer]) -> Answer:
+        """Call `write` again while it raises `WriteError` with code ``DISK_FULL``."""
         while True:
             try:
                 return write()

@@ -6,7 +6,8 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -16,9 +17,12 @@ from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, ScanRecord, State
 
-Action = Literal["new", "again", "left", "kept", "elsewhere", "refused", "failed"]
+Action = Literal["new", "again", "left", "kept", "refused", "failed"]
 FEW_SLICES = "FEW_SLICES"
 RULE = "RULE"
+JudgedScan = tuple[ScanRecord, Fault | None]
+"""A scan, and why it is not wanted."""
+
 _CHOICES = {RULE, FEW_SLICES}
 _AT_ONCE = 500  # keys in one query
 _QUEUED = """
@@ -39,28 +43,17 @@ UPDATE cases SET superseded_by = :case WHERE lineage = :lineage AND model = :mod
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to become of a scan.
-
-    Parameters
-    ----------
-    found : ScanRecord
-    case : str
-    action : {"new", "again", "left", "kept", "elsewhere", "refused", "failed"}
-    fault : Fault or None
-        Why it is not tried.
-    recorded : bool
-        Whether the ledger says all of this already.
-    """
+    """What is to become of a scan."""
 
     found: ScanRecord
     case: str
     action: Action
-    fault: Fault | None = None
-    recorded: bool = False
+    fault: Fault | None = None  # why it is not tried
+    recorded: bool = False  # whether the ledger says all of this already
 
 
-class _Known(msgspec.Struct, frozen=True):
-    """What the ledger knows of a scan."""
+class _Entry(msgspec.Struct, frozen=True):
+    """What the ledger has of a scan."""
 
     state: State
     signature: str
@@ -74,141 +67,115 @@ class _Known(msgspec.Struct, frozen=True):
         return Fault(code=self.code, message=self.message)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Queue:
-    """The rows of one recipe, as scans come to them.
+    """The cases of one model with one set of settings, as scans come to them."""
 
-    Parameters
-    ----------
-    ledger : Ledger
-    recipe : RunConfig
-    min_slices : int
-        Fewest slices that are asked for.
-    anew : bool
-        Whether finished cases are done again.
-    in_place : callable
-        Whether there are results in a folder; somebody may have removed them.
-    """
+    ledger: Ledger
+    run_config: RunConfig
+    min_slices: int
+    anew: bool  # whether finished cases are done again
+    in_place: Callable[[str], bool]  # whether a folder has results; somebody may have removed them
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        recipe: RunConfig,
-        *,
-        min_slices: int,
-        anew: bool,
-        in_place: Callable[[str], bool],
-    ) -> None:
-        self._ledger, self._recipe = ledger, recipe
-        self._min_slices, self._anew, self._in_place = min_slices, anew, in_place
-
-    def enqueue(self, scans: Sequence[tuple[ScanRecord, Fault | None]]) -> list[Verdict]:
-        """Write down what is to be done, in one transaction.
-
-        Parameters
-        ----------
-        scans : sequence of (Found, Fault or None)
-            With why each is not wanted.
-
-        Returns
-        -------
-        list of Verdict
-            One for each.
-        """
-        with self._ledger.writing() as db:
+    def enqueue(self, scans: Sequence[JudgedScan]) -> list[Verdict]:
+        """Write down what is to be done, in one transaction."""
+        with self.ledger.writing() as db:
             verdicts = self._judge(db, scans)
-            news = [self._record(one) for one in verdicts if not one.recorded]
-            db.executemany(_QUEUED, news)
-            db.executemany(_OUTDATED, [one for one in news if one["code"] != _PART.code])
+            changed = [self._values(verdict) for verdict in verdicts if not verdict.recorded]
+            db.executemany(_QUEUED, changed)
+            db.executemany(_OUTDATED, [row for row in changed if row["code"] != _PART.code])
         return verdicts
 
-    def preview(self, scans: Sequence[tuple[ScanRecord, Fault | None]]) -> list[Verdict]:
+    def preview(self, scans: Sequence[JudgedScan]) -> list[Verdict]:
         """What `enqueue` would return of these scans; nothing is written."""
-        with self._ledger.reading() as db:
+        with self.ledger.reading() as db:
             return self._judge(db, scans)
 
-    def _judge(
-        self, db: sqlite3.Connection, scans: Sequence[tuple[ScanRecord, Fault | None]]
-    ) -> list[Verdict]:
-        known = self._known(db, [found.key for found, _ in scans])
-        return [self._verdict(found, fault, known.get(found.key)) for found, fault in scans]
+    def _judge(self, db: sqlite3.Connection, scans: Sequence[JudgedScan]) -> list[Verdict]:
+        entries = self._entries(db, [scan.key for scan, _ in scans])
+        verdicts = []
+        for scan, fault in scans:
+            action, why, recorded = self._action(scan, fault, entries.get(scan.key))
+            case = self.run_config.case(scan.key)
+            verdicts.append(
+                Verdict(found=scan, case=case, action=action, fault=why, recorded=recorded)
+            )
+        return verdicts
 
-    def _known(self, db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, _Known]:
-        """What the ledger knows, by key."""
-        known = {}
-        for some in _portions(keys):
+    def _entries(self, db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, _Entry]:
+        """What the ledger has, by key."""
+        entries: dict[str, _Entry] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
             sql = (
                 "SELECT key, state, signature, code, message, chosen, min_slices,"  # noqa: S608
                 " superseded_by != '' FROM cases WHERE model = ? AND settings = ?"
                 f" AND key IN ({', '.join('?' * len(some))})"
             )
-            for key, *rest in db.execute(sql, [self._recipe.model, self._recipe.settings, *some]):
-                known[key] = _Known(*rest)
-        return known
-
-    def _verdict(self, found: ScanRecord, fault: Fault | None, known: _Known | None) -> Verdict:
-        case = self._recipe.case(found.key)
-        action, why, recorded = self._action(found, fault, known)
-        return Verdict(found=found, case=case, action=action, fault=why, recorded=recorded)
+            values = [self.run_config.model, self.run_config.settings, *some]
+            entries |= {key: _Entry(*rest) for key, *rest in db.execute(sql, values)}
+        return entries
 
     def _action(
-        self, found: ScanRecord, fault: Fault | None, known: _Known | None
+        self, scan: ScanRecord, fault: Fault | None, entry: _Entry | None
     ) -> tuple[Action, Fault | None, bool]:
         """What is to be done, why not, and whether the ledger says so already."""
-        if known is None:
+        if entry is None:
             return ("refused", fault, False) if fault else ("new", None, False)
-        if known.state == "leased":
-            return "elsewhere", None, True
-        if known.superseded:
-            return ("refused", fault, known.state == "done") if fault else ("again", None, False)
-        if known.state == "done":
-            return self._when_done(found, fault, known)
+        if entry.state == "leased":  # only a dry run sees that, beside a run at work
+            return "left", None, True
+        if entry.superseded:
+            return ("refused", fault, entry.state == "done") if fault else ("again", None, False)
+        if entry.state == "done":
+            return self._when_done(scan, fault, entry)
         if fault:
-            return "refused", fault, _says(known, fault, found)
-        return self._when_not_done(found, known)
+            same = entry.signature == scan.signature and entry.fault() == fault
+            recorded = entry.state == "refused" and not entry.chosen and same
+            return "refused", fault, recorded
+        return self._when_not_done(scan, entry)
 
     def _when_done(
-        self, found: ScanRecord, fault: Fault | None, known: _Known
+        self, scan: ScanRecord, fault: Fault | None, entry: _Entry
     ) -> tuple[Action, Fault | None, bool]:
         """A result is in place: it stays when nothing changed, or when it is not wanted now."""
-        unwanted = fault is not None and fault.code in _CHOICES
-        if unwanted:
+        if fault is not None and fault.code in _CHOICES:
             return "kept", None, True
-        same = found.signature == known.signature and not self._anew
-        same = same and self._in_place(found.folder)
+        same = scan.signature == entry.signature and not self.anew
+        same = same and self.in_place(scan.folder)
         return ("kept" if same else "again"), None, same
 
-    def _when_not_done(self, found: ScanRecord, known: _Known) -> tuple[Action, Fault | None, bool]:
+    def _when_not_done(self, scan: ScanRecord, entry: _Entry) -> tuple[Action, Fault | None, bool]:
         """Wanted, and waiting, refused or failed before."""
-        same = found.signature == known.signature
-        if known.state == "waiting":
+        same = scan.signature == entry.signature
+        if entry.state == "waiting":
             return "left", None, same
-        if not known.chosen:
+        if not entry.chosen:
             return "new", None, False
-        now_enough = known.code == FEW_SLICES and self._min_slices < known.min_slices
-        if self._anew or not same or now_enough:
+        now_enough = entry.code == FEW_SLICES and self.min_slices < entry.min_slices
+        if self.anew or not same or now_enough:
             return "again", None, False
-        return ("failed" if known.state == "failed" else "refused"), known.fault(), True
+        return ("failed" if entry.state == "failed" else "refused"), entry.fault(), True
 
-    def _record(self, verdict: Verdict) -> dict[str, Any]:
+    def _values(self, verdict: Verdict) -> dict[str, Any]:
         """Values for SQL."""
-        found, fault = verdict.found, verdict.fault
+        scan, fault = verdict.found, verdict.fault
         return {
             "case": verdict.case,
-            "key": found.key,
-            "model": self._recipe.model,
-            "settings": self._recipe.settings,
-            "lineage": found.lineage,
-            "folder": found.folder,
-            "slot": slot(found),
-            "signature": found.signature,
-            "found": msgspec.json.encode(found).decode(),
+            "key": scan.key,
+            "model": self.run_config.model,
+            "settings": self.run_config.settings,
+            "lineage": scan.lineage,
+            "folder": scan.folder,
+            "slot": slot(scan),
+            "signature": scan.signature,
+            "found": msgspec.json.encode(scan).decode(),
             "state": "refused" if fault else "waiting",
             "code": fault.code if fault else "",
             "message": fault.message if fault else "",
             "chosen": fault is None,
-            "min_slices": self._min_slices,
+            "min_slices": self.min_slices,
             "now": time.time(),
-            "anew": self._anew or not self._in_place(found.folder),
+            "anew": self.anew or not self.in_place(scan.folder),
         }
 
 
@@ -216,50 +183,42 @@ def planned(verdicts: Iterable[Verdict]) -> Planned:
     """How many scans there are of each kind."""
     actions: Counter[str] = Counter()
     codes: dict[str, Counter[str]] = {"refused": Counter(), "failed": Counter()}
-    for one in verdicts:
-        actions[one.action] += 1
-        if one.fault is not None:
-            codes[one.action][one.fault.code] += 1
-    counts = {name: actions[name] for name in ("new", "again", "left", "kept", "elsewhere")}
-    named = {name: dict(counted.most_common()) for name, counted in codes.items()}
+    for verdict in verdicts:
+        actions[verdict.action] += 1
+        if verdict.fault is not None:
+            codes[verdict.action][verdict.fault.code] += 1
     return Planned(
-        found=actions.total(), refused=named["refused"], failed=named["failed"], **counts
+        found=actions.total(),
+        new=actions["new"],
+        again=actions["again"],
+        left=actions["left"],
+        kept=actions["kept"],
+        refused=dict(codes["refused"].most_common()),
+        failed=dict(codes["failed"].most_common()),
     )
 
 
-def slot(found: ScanRecord) -> int:
+def slot(scan: ScanRecord) -> int:
     """A number that all states of a scan have in common, to share out an archive by."""
-    return zlib.crc32(found.lineage.encode())
+    return zlib.crc32(scan.lineage.encode())
 
 
-def once_each(
-    scans: Iterable[tuple[ScanRecord, Fault | None]],
-) -> list[tuple[ScanRecord, Fault | None]]:
+def once_each(scans: Iterable[JudgedScan]) -> list[JudgedScan]:
     """Each scan once, and of several states of one scan the largest; the others are refused.
 
     The same files may lie in an archive twice, and in a zip archive besides, some of them missing.
-
-    Parameters
-    ----------
-    scans : iterable of (Found, Fault or None)
-        As the search and the rules say.
-
-    Returns
-    -------
-    list of (Found, Fault or None)
-        In the same order.
     """
-    by_key: dict[str, tuple[ScanRecord, Fault | None]] = {}
-    for found, fault in scans:
-        by_key.setdefault(found.key, (found, fault))
+    by_key: dict[str, JudgedScan] = {}
+    for scan, fault in scans:
+        by_key.setdefault(scan.key, (scan, fault))
     largest: dict[str, ScanRecord] = {}
-    for found, _ in by_key.values():
-        other = largest.get(found.lineage)
-        if other is None or (other.files, other.key) < (found.files, found.key):
-            largest[found.lineage] = found
+    for scan, _ in by_key.values():
+        other = largest.get(scan.lineage)
+        if other is None or (other.files, other.key) < (scan.files, scan.key):
+            largest[scan.lineage] = scan
     return [
-        (found, fault if largest[found.lineage].key == found.key else _PART)
-        for found, fault in by_key.values()
+        (scan, fault if largest[scan.lineage].key == scan.key else _PART)
+        for scan, fault in by_key.values()
     ]
 
 
@@ -268,14 +227,3 @@ _PART = Fault(
     message="the archive holds this series again with other slices, and more of them; that one is"
     " taken",
 )
-
-
-def _says(known: _Known, fault: Fault, found: ScanRecord) -> bool:
-    """Whether a row is refused for this reason already."""
-    same = known.signature == found.signature and known.fault() == fault
-    return known.state == "refused" and not known.chosen and same
-
-
-def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(keys), _AT_ONCE):
-        yield keys[start : start + _AT_ONCE]

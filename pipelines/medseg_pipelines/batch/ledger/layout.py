@@ -38,7 +38,7 @@ class Places:
 
     @property
     def scratch(self) -> Path:
-        """Folder of the workers' temporary files, by run."""
+        """Folder of the workers' temporary files, by share of the archive."""
         return self.own / "scratch"
 
     def has_results(self, folder: str) -> bool:
@@ -50,17 +50,9 @@ class Places:
         return self.staging / token
 
     def final(self, folder: str) -> Path:
-        """Where results are for all to see.
+        """Where results are for all to see; `folder` is relative, with ``/``.
 
-        Parameters
-        ----------
-        folder : str
-            From the output's root, with ``/``.
-
-        Raises
-        ------
-        InputError
-            When it leads out of the output, or into what is not for people.
+        Raises `InputError` when it leads out of the output, or into what is not for people.
         """
         parts = PurePosixPath(folder).parts
         bad = {"..", ".", "/", self.own.name}
@@ -72,8 +64,8 @@ class Places:
         """A free name beside the results' folder, for those that others take the place of."""
         final = self.final(folder)
         name = f"{final.name}.superseded-{case[:8]}"
-        place, number = final.with_name(name), 1
-        while place.exists():
+        former, number = final.with_name(name), 1
+        while former.exists():
             number += 1
-            place = final.with_name(f"{name}-{number}")
-        return place
+            former = final.with_name(f"{name}-{number}")
+        return former

@@ -1,36 +1,31 @@
 """The ledger: one row for each case, and the only truth about what became of it.
 
-SQLite, with a write-ahead log where the file system is this machine's own, and with each commit on
-the disk before it counts. Rows change in transactions that others wait for; several runs share one
-ledger.
+SQLite, with each commit on the disk before it counts. No write-ahead log: that needs memory which
+all who write share, and shares of an archive may run on several machines.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from medseg.errors import InputError
-from medseg_pipelines.batch.case_row import Row, row_of
-from medseg_pipelines.batch.ledger.filesystem import is_of_this_machine
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.run_config import RunConfig
-from medseg_pipelines.batch.ledger.sqlite_errors import (
-    BUSY_SECONDS,
-    LOCKED,
-    primary_code,
-    sentence,
-)
-from medseg_pipelines.batch.messages import State
+from medseg_pipelines.batch.ledger.storage_errors import BUSY_SECONDS, sqlite_error
+from medseg_pipelines.batch.messages import Row, State
 
-__all__ = ["Ledger", "Row", "row_of"]
+__all__ = ["AllCases", "Ledger", "Row", "row_of"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_AT_ONCE = 2000  # cases that are read together
 _APPLICATION = 0x6D656473  # "meds", so that `file` knows it
+_PRAGMAS = ("journal_mode = DELETE", "synchronous = FULL")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
   "case" TEXT PRIMARY KEY, key TEXT NOT NULL, model TEXT NOT NULL, settings TEXT NOT NULL,
@@ -51,20 +46,16 @@ CREATE INDEX IF NOT EXISTS cases_waiting ON cases (model, settings, alone)
 CREATE INDEX IF NOT EXISTS cases_leased ON cases (owner) WHERE state = 'leased';
 CREATE INDEX IF NOT EXISTS cases_by_folder ON cases (folder);
 CREATE INDEX IF NOT EXISTS cases_by_lineage ON cases (lineage);
-CREATE TABLE IF NOT EXISTS owners (
-  owner TEXT PRIMARY KEY, boot TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
-  lease_s REAL NOT NULL, beats INTEGER NOT NULL, beat_at REAL NOT NULL
-);
+DROP TABLE IF EXISTS owners; -- of version 1, when several runs shared cases
 """
+_PORTION = (
+    "SELECT rowid AS number, * FROM cases WHERE rowid > ? AND (superseded_by = '' OR ?)"
+    " ORDER BY rowid LIMIT ?"
+)
 
 
 class Ledger:
-    """An open ledger, for one thread.
-
-    Parameters
-    ----------
-    path : Path
-        Of the file, which is made when it is not there; its folder must be.
+    """An open ledger, for one thread; the file is made when it is not there, its folder must be.
 
     Raises
     ------
@@ -76,11 +67,11 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._told():
+        with self._one_sentence():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
             self._db.row_factory = sqlite3.Row
         try:
-            with self._told():
+            with self._one_sentence():
                 self._prepare()
         except BaseException:
             self._db.close()
@@ -88,13 +79,7 @@ class Ledger:
 
     @classmethod
     def of(cls, output: Path) -> Self:
-        """The ledger of an output folder, for looking at.
-
-        Raises
-        ------
-        InputError
-            When there is none.
-        """
+        """The ledger of an output folder; raises `InputError` when there is none."""
         path = Places(output).ledger
         if not path.is_file():
             raise InputError(
@@ -120,20 +105,12 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other run writes beside; an exception undoes it.
+        """A transaction that no other process writes beside; an exception undoes it.
 
-        Yields
-        ------
-        sqlite3.Connection
-
-        Raises
-        ------
-        WriteError
-            When the disk is full or the file cannot be written.
-        MedsegError
-            When another run held the ledger for too long.
+        Raises `WriteError` when the disk is full or the file cannot be written, `MedsegError` when
+        another process held the ledger for too long.
         """
-        with self._told():
+        with self._one_sentence():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -144,13 +121,8 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The rows as they are at one moment; others may write meanwhile.
-
-        Yields
-        ------
-        sqlite3.Connection
-        """
-        with self._told():
+        """The rows as they are at one moment; others may write meanwhile."""
+        with self._one_sentence():
             self._db.execute("BEGIN")
             try:
                 yield self._db
@@ -158,18 +130,7 @@ class Ledger:
                 self._db.execute("ROLLBACK")
 
     def find(self, case: str) -> list[Row]:
-        """Cases whose name, scan's key or folder begins so.
-
-        Parameters
-        ----------
-        case : str
-            As a person gives it; nothing that SQL or patterns know is special in it.
-
-        Returns
-        -------
-        list of Row
-            In the order in which they were queued.
-        """
+        """Cases whose name, scan's key or folder begins so; nothing is a wildcard."""
         if not case:
             return []
         names = ('"case"', "key", "folder")
@@ -177,77 +138,39 @@ class Ledger:
         return self._rows(f"WHERE {begins} ORDER BY rowid", [len(case), case] * len(names))
 
     def row(self, case: str) -> Row:
-        """The case of this name.
-
-        Raises
-        ------
-        InputError
-            When there is none.
-        """
-        found = self._rows('WHERE "case" = ?', [case])
-        if not found:
+        """The case of this name; raises `InputError` when there is none."""
+        rows = self._rows('WHERE "case" = ?', [case])
+        if not rows:
             raise InputError(f"the ledger has no case '{case}'", code="NO_CASE")
-        return found[0]
+        return rows[0]
 
     def rows(
         self,
         *,
-        recipe: RunConfig | None = None,
+        run_config: RunConfig | None = None,
         states: Sequence[State] = (),
         superseded: bool = False,
         limit: int | None = None,
     ) -> list[Row]:
-        """Cases in the order in which they were queued.
-
-        Parameters
-        ----------
-        recipe : RunConfig, optional
-            Only of this model with these settings.
-        states : sequence of str, optional
-        superseded : bool, default False
-            Whether those are among them whose result another took the place of.
-        limit : int, optional
-        """
-        where, values = _condition(recipe, superseded=superseded)
+        """Cases in the order in which they were queued; without superseded ones unless asked."""
+        where, values = _condition(run_config, superseded=superseded)
         if states:
             where += f" AND state IN ({', '.join('?' * len(states))})"
             values += states
         most = -1 if limit is None else limit
         return self._rows(f"WHERE {where} ORDER BY rowid LIMIT ?", [*values, most])
 
-    def counts(self, *, recipe: RunConfig | None = None) -> dict[State, int]:
-        """How many cases are in each state, without those that others took the place of.
-
-        Parameters
-        ----------
-        recipe : RunConfig, optional
-            Only of this model with these settings.
-
-        Returns
-        -------
-        dict of str to int
-            With every state.
-        """
-        where, values = _condition(recipe, superseded=False)
+    def counts(self, *, run_config: RunConfig | None = None) -> dict[State, int]:
+        """How many cases are in each state, without those that others took the place of."""
+        where, values = _condition(run_config, superseded=False)
         states: tuple[State, ...] = ("waiting", "leased", "done", "refused", "failed")
         counted = dict.fromkeys(states, 0)
         sql = f"SELECT state, count(*) FROM cases WHERE {where} GROUP BY state"  # noqa: S608
         return counted | dict(map(tuple, self._query(sql, values)))
 
-    def codes(self, *, recipe: RunConfig | None = None) -> dict[State, dict[str, int]]:
-        """How many cases were refused and have failed with each code, the most frequent first.
-
-        Parameters
-        ----------
-        recipe : RunConfig, optional
-            Only of this model with these settings.
-
-        Returns
-        -------
-        dict of str to dict of str to int
-            For ``"refused"`` and ``"failed"``.
-        """
-        where, values = _condition(recipe, superseded=False)
+    def codes(self, *, run_config: RunConfig | None = None) -> dict[State, dict[str, int]]:
+        """How many cases were refused and have failed with each code, the most frequent first."""
+        where, values = _condition(run_config, superseded=False)
         sql = (
             f"SELECT state, code, count(*) FROM cases WHERE {where}"  # noqa: S608
             " AND state IN ('refused', 'failed') GROUP BY state, code ORDER BY count(*) DESC, code"
@@ -263,20 +186,7 @@ class Ledger:
         return int(count)
 
     def retry(self, *, codes: Sequence[str] = (), refused: bool = False) -> int:
-        """Let failed cases wait to be tried again.
-
-        Parameters
-        ----------
-        codes : sequence of str, optional
-            Only those that failed with one of these.
-        refused : bool, default False
-            Whether refused ones are tried again too.
-
-        Returns
-        -------
-        int
-            How many now wait.
-        """
+        """Let failed cases (with one of these codes, and refused ones too) wait; how many do."""
         states = ("failed", "refused") if refused else ("failed",)
         where = f"state IN ({', '.join('?' * len(states))}) AND chosen"
         if codes:
@@ -289,20 +199,20 @@ class Ledger:
         return [row_of(one) for one in self._query(f"SELECT * FROM cases {clause}", values)]  # noqa: S608
 
     def _query(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
-        with self._told():
+        with self._one_sentence():
             return self._db.execute(sql, values).fetchall()
 
     def _prepare(self) -> None:
         """Check that it is a ledger, and make its tables where they are not there."""
-        for pragma in _pragmas(self.path):
-            _patiently(self._db, f"PRAGMA {pragma}")
+        for pragma in _PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}")
         ours, version = (
             self._db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("application_id", "user_version")
         )
         if ours == _APPLICATION and version == SCHEMA_VERSION:
             return
-        if ours != 0 or version > SCHEMA_VERSION:
+        if ours not in (0, _APPLICATION) or version > SCHEMA_VERSION:
             raise InputError(
                 f"'{self.path}' is a ledger of version {version}, this medseg knows"
                 f" {SCHEMA_VERSION}; use the medseg that made it or another output folder",
@@ -312,37 +222,57 @@ class Ledger:
         self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {marks} COMMIT;")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _one_sentence(self) -> Iterator[None]:
         """Turn what SQLite raises into one sentence."""
         try:
             yield
         except sqlite3.Error as error:
-            raise sentence(error, self.path) from error
+            raise sqlite_error(error, self.path) from error
 
 
-def _condition(recipe: RunConfig | None, *, superseded: bool) -> tuple[str, list[Any]]:
+class AllCases:
+    """Every case, in the order in which they were queued, again and again: there may be a million.
+
+    They are read in portions, between which others may write: what changes meanwhile is seen
+    before or after the change. Superseded ones are left out unless asked for.
+    """
+
+    def __init__(self, output: Path, *, superseded: bool = False) -> None:
+        self._output, self._superseded = output, superseded
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        """Go through the cases, each with a number that stays its own."""
+        last = 0
+        with Ledger.of(self._output) as ledger:
+            while True:
+                with ledger.reading() as db:
+                    portion = db.execute(_PORTION, [last, self._superseded, _AT_ONCE]).fetchall()
+                for record in portion:
+                    yield record["number"], row_of(record)
+                if len(portion) < _AT_ONCE:
+                    return
+                last = portion[-1]["number"]
+
+
+def _condition(run_config: RunConfig | None, *, superseded: bool) -> tuple[str, list[Any]]:
     """A condition of SQL and its values."""
     where = "1" if superseded else "superseded_by = ''"
-    if recipe is None:
+    if run_config is None:
         return where, []
-    return f"{where} AND model = ? AND settings = ?", [recipe.model, recipe.settings]
+    return f"{where} AND model = ? AND settings = ?", [run_config.model, run_config.settings]
 
 
-def _pragmas(path: Path) -> tuple[str, ...]:
-    """How SQLite is to work: a write-ahead log needs memory that all who write share."""
-    journal = "WAL" if is_of_this_machine(path.parent) else "DELETE"
-    return (f"journal_mode = {journal}", "synchronous = FULL", "foreign_keys = ON")
-
-
-def _patiently(db: sqlite3.Connection, sql: str) -> None:
-    """Execute what SQLite does not wait for by itself: two that open a new ledger at once."""
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            db.execute(sql)
-        except sqlite3.OperationalError as error:
-            if primary_code(error) not in LOCKED or time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+def row_of(record: sqlite3.Row) -> Row:
+    """A row as the ledger stores it, decoded."""
+    values: dict[str, Any] = dict(record)
+    decode = msgspec.json.decode
+    plain = {name: values[name] for name in Row.__struct_fields__ if name in values}
+    decoded = {
+        "found_json": values["found"],
+        "chosen": bool(values["chosen"]),
+        "alone": bool(values["alone"]),
+        "volumes_ml": decode(values["volumes"], type=dict[str, float]),
+        "warnings": decode(values["warnings"], type=tuple[str, ...]),
+        "seconds": decode(values["seconds"], type=dict[str, float]),
+    }
+    return Row(**plain | decoded)

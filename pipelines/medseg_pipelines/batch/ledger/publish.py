@@ -1,7 +1,7 @@
 """Results become visible: one rename, and what was there before stays beside it.
 
-Everything here is called inside a transaction of the ledger, so that no two runs do it at once.
-A run that dies between two steps leaves what the next one can finish or undo; see `repairing`.
+Everything here is called inside a transaction of the ledger, so that no two shares do it at once.
+A run that dies between two steps leaves what the next one can finish or undo; see `recover`.
 """
 
 from __future__ import annotations
@@ -27,19 +27,7 @@ _UNKNOWN = "unknown"
 
 
 def publish(places: Places, record: CaseRecord) -> None:
-    """Give results their final place.
-
-    Parameters
-    ----------
-    places : Places
-    record : CaseRecord
-        Of results that lie, whole, in the staging folder of its token.
-
-    Raises
-    ------
-    OSError
-        When the disk is full or a folder cannot be moved.
-    """
+    """Give results, which lie whole in the staging folder of their token, their final place."""
     staged, final = places.staged(record.token), places.final(record.folder)
     if final.exists():
         _set_aside(places, record)
@@ -50,19 +38,7 @@ def publish(places: Places, record: CaseRecord) -> None:
 
 
 def withdraw(places: Places, folder: str) -> None:
-    """Take results away from their final place, for what they were made of is no more.
-
-    Parameters
-    ----------
-    places : Places
-    folder : str
-        Of the results; nothing happens when there are none.
-
-    Raises
-    ------
-    OSError
-        When they cannot be moved.
-    """
+    """Take results, if there are any, from their final place: what they were made of is gone."""
     final = places.final(folder)
     if final.exists():
         os.rename(final, places.former(folder, _case_in(final)))  # noqa: PTH104
@@ -83,12 +59,13 @@ def _set_aside(places: Places, record: CaseRecord) -> None:
     final = places.final(record.folder)
     aside = places.former(record.folder, _case_in(final))
     former = read_record(final)
-    told = Superseded(
+    superseded = Superseded(
         case=former.case if former else _UNKNOWN,
         content=former.source.content if former else "",
         folder=aside.name,
     )
-    write_record(places.staged(record.token), msgspec.structs.replace(record, supersedes=told))
+    updated = msgspec.structs.replace(record, supersedes=superseded)
+    write_record(places.staged(record.token), updated)
     os.rename(final, aside)  # noqa: PTH104
 
 

@@ -12,26 +12,20 @@ from medseg_pipelines.batch.messages import Settings
 
 
 class RunConfig(msgspec.Struct, frozen=True):
-    """One model with one set of settings."""
+    """Digests of one model and one set of settings."""
 
     model: str
     settings: str
 
+    @classmethod
+    def of(cls, package: ModelPackage, settings: Settings) -> RunConfig:
+        """That of a model package and settings."""
+        return cls(model_digest(package), _digest(msgspec.json.encode(settings, order="sorted")))
+
     def case(self, key: str) -> str:
         """Name of the case of the scan with this key: 32 hexadecimal digits."""
-        return digest(f"{key}\n{self.model}\n{self.settings}".encode())[:32]
+        return _digest(f"{key}\n{self.model}\n{self.settings}".encode())[:32]
 
 
-def recipe_of(package: ModelPackage, settings: Settings) -> RunConfig:
-    """The recipe of a model package and settings."""
-    return RunConfig(model_digest(package), settings_digest(settings))
-
-
-def settings_digest(settings: Settings) -> str:
-    """Digest of settings."""
-    return digest(msgspec.json.encode(settings, order="sorted"))
-
-
-def digest(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
+def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

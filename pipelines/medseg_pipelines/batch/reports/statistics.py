@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from medseg_pipelines.batch.ledger.ledger import Row
-from medseg_pipelines.batch.reports.outliers import Volumes
+from medseg_pipelines.batch.messages import Row
 
 Cases = Iterable[tuple[int, Row]]
 """Cases with their numbers; to be gone through more than once."""
@@ -20,27 +19,84 @@ Cases = Iterable[tuple[int, Row]]
 MOST_ROWS = 200
 """Cases that a list of a report names."""
 
+FAR = 3.5
+"""Robust z-scores above this are worth a look (Iglewicz and Hoaglin 1993)."""
+
+LEAST_CASES = 5
+_FROM_MAD = 1.4826  # standard deviation of a normal distribution, in its median deviations
+_FROM_MEAN = 1.253314  # and in its mean deviations
 _MOST_SENTENCES = 1000  # different ones that are told apart, for a code
 
 
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """How many cases stand where.
+@dataclass(frozen=True)
+class VolumeRange:
+    """Volumes of one label of one model."""
 
-    Parameters
-    ----------
-    done, refused, failed, open : int
-        Cases; `open` ones wait or are in hand.
-    """
+    model: str
+    label: str
+    cases: int
+    empty: int  # how many volumes are 0
+    low_ml: float  # the 5th percentile
+    median_ml: float
+    high_ml: float  # the 95th percentile
+    deviation_ml: float  # median distance from the median, as a standard deviation
 
-    done: int
-    refused: int
-    failed: int
-    open: int
 
-    @property
-    def all(self) -> int:
-        """How many cases there are."""
-        return self.done + self.refused + self.failed + self.open
+@dataclass(frozen=True)
+class Outlier:
+    """A case with an unusual volume."""
+
+    number: int
+    ml: float
+    usual: VolumeRange
+    z: float  # distance from the median, in deviations
+
+
+class Volumes:
+    """Volumes of all cases, by model and label; a few bytes for each."""
+
+    def __init__(self) -> None:
+        self._ml: dict[tuple[str, str], tuple[array[int], array[float]]] = {}
+
+    def add(self, number: int, row: Row) -> None:
+        """Take the volumes of a finished case."""
+        for label, ml in row.volumes_ml.items():
+            numbers, volumes = self._ml.setdefault((row.model, label), (array("q"), array("d")))
+            numbers.append(number)
+            volumes.append(ml)
+
+    def usual(self) -> list[VolumeRange]:
+        """What is usual for each label of each model, in the order of the labels' tables."""
+        return [
+            _usual(model, label, np.asarray(volumes))
+            for (model, label), (_, volumes) in self._ml.items()
+        ]
+
+    def far(self) -> list[Outlier]:
+        """Volumes that are far from the usual, the farthest first.
+
+        Labels of fewer than `LEAST_CASES` cases have none. A case with several unusual labels is
+        there once for each.
+        """
+        outliers = []
+        for usual in self.usual():
+            if usual.cases < LEAST_CASES or usual.deviation_ml <= 0:
+                continue
+            numbers, volumes = self._ml[usual.model, usual.label]
+            z = (np.asarray(volumes) - usual.median_ml) / usual.deviation_ml
+            outliers += [
+                Outlier(numbers[at], volumes[at], usual, float(z[at]))
+                for at in np.flatnonzero(np.abs(z) > FAR)
+            ]
+        return sorted(outliers, key=lambda outlier: -abs(outlier.z))
+
+
+def _usual(model: str, label: str, ml: npt.NDArray[np.float64]) -> VolumeRange:
+    low, median, high = (float(value) for value in np.percentile(ml, (5, 50, 95)))
+    distances = np.abs(ml - median)
+    deviation = _FROM_MAD * float(np.median(distances)) or _FROM_MEAN * float(distances.mean())
+    empty = int((ml == 0).sum())
+    return VolumeRange(model, label, len(ml), empty, low, median, high, deviation)
 
 
 @dataclass
@@ -51,78 +107,48 @@ class Codes:
 
     def add(self, row: Row) -> None:
         """Take a case."""
-        known = self.sentences.setdefault(row.code, Counter())
-        is_new = row.message not in known and len(known) >= _MOST_SENTENCES
-        known["" if is_new else row.message] += 1
+        counts = self.sentences.setdefault(row.code, Counter())
+        is_one_too_many = row.message not in counts and len(counts) >= _MOST_SENTENCES
+        counts["" if is_one_too_many else row.message] += 1
 
     def by_number(self) -> list[tuple[str, int, str]]:
         """Code, how many cases, and the sentence that is told most often, most cases first."""
-        told = [
-            (code, known.total(), next((text for text, _ in known.most_common() if text), ""))
-            for code, known in self.sentences.items()
+        lines = [
+            (code, counts.total(), next((text for text, _ in counts.most_common() if text), ""))
+            for code, counts in self.sentences.items()
         ]
-        return sorted(told, key=lambda one: (-one[1], one[0]))
+        return sorted(lines, key=lambda line: (-line[1], line[0]))
 
 
 @dataclass
 class RunStatistics:
-    """Numbers of all cases, and the few cases that are named.
-
-    Parameters
-    ----------
-    states : Counter
-        How many cases are in each state.
-    refused, failed : Codes
-    failures, warned : list of Row
-        The first failed cases, and the first with warnings.
-    volumes : Volumes
-    seconds : dict of str to array
-        Of the finished cases, by stage.
-    newest : list of (float, int)
-        When the cases ended that ended last, and their numbers; a heap.
-    models : set of str
-    began, ended : float
-        When the first finished case was begun, and the last case ended; 0 when none did.
-    """
+    """Numbers of all cases, and the few cases that are named."""
 
     states: Counter[str] = field(default_factory=Counter)
     refused: Codes = field(default_factory=Codes)
     failed: Codes = field(default_factory=Codes)
-    failures: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)  # the first ones
     warned: list[Row] = field(default_factory=list)
     volumes: Volumes = field(default_factory=Volumes)
-    seconds: dict[str, array[float]] = field(default_factory=dict)
-    newest: list[tuple[float, int]] = field(default_factory=list)
+    seconds: dict[str, array[float]] = field(default_factory=dict)  # of the finished, by stage
+    newest: list[tuple[float, int]] = field(default_factory=list)  # a heap: end and number
     models: set[str] = field(default_factory=set)
-    began: float = 0.0
-    ended: float = 0.0
+    began: float = 0.0  # of the first finished case; 0 when there is none
+    ended: float = 0.0  # of the last case
 
     @classmethod
     def of(cls, cases: Cases) -> RunStatistics:
         """Go through cases."""
-        gathered = cls()
+        statistics = cls()
         for number, row in cases:
-            gathered.states[row.state] += 1
-            gathered.models.add(row.model)
-            gathered.ended = max(gathered.ended, row.ended_at)
-            if row.state == "done":
-                gathered._add_done(number, row)
-            elif row.state == "refused":
-                gathered.refused.add(row)
-            elif row.state == "failed":
-                gathered.failed.add(row)
-                _keep(gathered.failures, row)
-        return gathered
+            statistics._add(number, row)
+        return statistics
 
-    def totals(self) -> Totals:
-        """How many cases stand where."""
-        count = self.states
-        return Totals(
-            done=count["done"],
-            refused=count["refused"],
-            failed=count["failed"],
-            open=count["waiting"] + count["leased"],
-        )
+    def totals(self) -> dict[str, int]:
+        """How many cases there are: done, refused, failed, open (they wait or are in flight)."""
+        counts = {state: self.states[state] for state in ("done", "refused", "failed")}
+        every = self.states.total()
+        return counts | {"open": every - sum(counts.values()), "all": every}
 
     def stages(self) -> list[tuple[str, float, float, float]]:
         """Stage; median, longest and all seconds that it took."""
@@ -130,6 +156,18 @@ class RunStatistics:
             (stage, float(np.median(took)), max(took), sum(took))
             for stage, took in self.seconds.items()
         ]
+
+    def _add(self, number: int, row: Row) -> None:
+        self.states[row.state] += 1
+        self.models.add(row.model)
+        self.ended = max(self.ended, row.ended_at)
+        if row.state == "done":
+            self._add_done(number, row)
+        elif row.state == "refused":
+            self.refused.add(row)
+        elif row.state == "failed":
+            self.failed.add(row)
+            self.failures += [row] if len(self.failures) < MOST_ROWS else []
 
     def _add_done(self, number: int, row: Row) -> None:
         self.volumes.add(number, row)
@@ -139,10 +177,5 @@ class RunStatistics:
             self.began = min(self.began or row.started_at, row.started_at)
         push = heapq.heappush if len(self.newest) < MOST_ROWS else heapq.heappushpop
         push(self.newest, (row.ended_at, number))
-        if row.warnings:
-            _keep(self.warned, row)
-
-
-def _keep(rows: list[Row], row: Row) -> None:
-    if len(rows) < MOST_ROWS:
-        rows.append(row)
+        if row.warnings and len(self.warned) < MOST_ROWS:
+            self.warned.append(row)

@@ -6,7 +6,7 @@ Where scans lie in the archive may tell who the patients are, so it is shown onl
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ from rich.table import Table
 
 from medseg.errors import InputError
 from medseg_pipelines.batch.ledger.layout import CASE_FILE, Places
-from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.messages import State
-from medseg_pipelines.batch.reports.cases import AllCases
+from medseg_pipelines.batch.ledger.ledger import AllCases, Ledger
+from medseg_pipelines.batch.messages import Row, State
 from medseg_pipelines.batch.reports.summary import utc
 from medseg_pipelines.console import Console
 
 SHORT = 12
 """Digits of a case's name that are shown; `explain` takes any beginning."""
 
-_MOST_IN_HAND = 20
+_MOST_SHOWN = 20
 _MOST_MEANT = 10
 _COMMAND = "command.txt"
 
@@ -37,82 +36,47 @@ def show_status(
     as_json: bool = False,
     console: Console,
 ) -> None:
-    """Show how a batch stands.
-
-    Parameters
-    ----------
-    output : Path
-    cases : bool, default False
-        Whether to list every case.
-    paths : bool, default False
-        Whether to list with it where the scan lies, and its series.
-    as_json : bool, default False
-        Whether to print JSON in place of tables.
-    console : Console
-
-    Raises
-    ------
-    InputError
-        When there is no batch.
-    """
+    """Show how a batch stands, with every case or even where its scan lies."""
     with Ledger.of(output) as ledger:
         counts, codes, superseded = ledger.counts(), ledger.codes(), ledger.superseded()
-        in_hand = ledger.rows(states=["leased"], limit=_MOST_IN_HAND)
+        leased = ledger.rows(states=["leased"], limit=_MOST_SHOWN)
         rows = ledger.rows() if cases or paths else []
     if as_json:
-        told: dict[str, Any] = {
+        status: dict[str, Any] = {
             "cases": sum(counts.values()),
             "states": counts,
             "codes": codes,
             "superseded": superseded,
-            "in_hand": [row.case for row in in_hand],
+            "in_hand": [row.case for row in leased],
         }
         if cases or paths:
-            told["list"] = [_listed(row, paths=paths) for row in rows]
-        console.print(_json(told))
+            status["list"] = [_listed(row, paths=paths) for row in rows]
+        console.print(_json(status))
         return
     if rows:
-        console.show(case_table(rows, paths=paths))
+        console.show(_case_table(rows, paths=paths))
     console.show(_state_table(counts, codes))
     if superseded:
         console.print(
             f"{superseded} former results were superseded; they lie beside the present ones"
         )
-    for row in in_hand:
+    for row in leased:
         console.print(f"In hand: {row.case[:SHORT]} since {utc(row.started_at)}")
 
 
 def retry_cases(
     output: Path, *, codes: Sequence[str] = (), refused: bool = False, console: Console
 ) -> int:
-    """Let failed cases wait to be tried again, and say how to go on.
+    """Let failed cases (with one of these codes, and refused ones too) wait; say how to go on.
 
-    Parameters
-    ----------
-    output : Path
-    codes : sequence of str
-        Only those with one of these codes.
-    refused : bool, default False
-        Whether refused ones are tried again too.
-    console : Console
-        Told how many they are.
-
-    Returns
-    -------
-    int
-        How many now wait.
-
-    Raises
-    ------
-    InputError
-        When there is no batch, or no case has such a code.
+    Raises `InputError` when there is no batch, or no case has such a code.
     """
     with Ledger.of(output) as ledger:
         states: list[State] = ["failed", "refused"] if refused else ["failed"]
-        known = {code for state in states for code in ledger.codes()[state]}
-        unknown = sorted(set(codes) - known)
+        present = {code for state in states for code in ledger.codes()[state]}
+        unknown = sorted(set(codes) - present)
         if unknown:
-            there = f"there are {', '.join(sorted(known))}" if known else "there is none at all"
+            there = f"there are {', '.join(sorted(present))}" if present else "there is none at all"
             raise InputError(f"no case to retry has the code '{unknown[0]}'; {there}")
         count = ledger.retry(codes=codes, refused=refused)
     console.print(
@@ -137,7 +101,6 @@ def explain_case(
     paths : bool, default False
         Whether to tell where the scan lies, and its series.
     as_json : bool, default False
-        Whether to print JSON.
     console : Console
 
     Raises
@@ -146,65 +109,26 @@ def explain_case(
         When there is no such case, or several.
     """
     with Ledger.of(output) as ledger:
-        row = _meant(ledger, output, name)
-    everything = AllCases(output, superseded=True)
-    others = [one.case for _, one in everything if one.superseded_by == row.case]
-    told = _explained(row, output, former=others, paths=paths)
+        row = _named(ledger, output, name)
+    explained = _explained(row, output, paths=paths)
     if as_json:
-        console.print(_json(told))
+        console.print(_json(explained))
         return
     table = Table(show_header=False, box=None)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for key, value in told.items():
+    for key, value in explained.items():
         if value not in ("", [], {}, None):
-            table.add_row(key.replace("_", " "), _words(value))
+            table.add_row(key.replace("_", " "), _text(value))
     console.show(table)
 
 
-def case_table(rows: Sequence[Row], *, paths: bool = False) -> Table:
-    """Every case in a line.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-    paths : bool, default False
-        Whether to show where the scans lie.
-    """
-    table = Table(title="Cases")
-    for title in ("case", "state", "code", "attempts", "seconds", "remark"):
-        right = title in {"attempts", "seconds"}
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
-    if paths:
-        table.add_column("scan", overflow="fold")
-    for row in rows:
-        volumes = ", ".join(f"{label} {ml:.1f} ml" for label, ml in row.volumes_ml.items())
-        cells = [
-            row.case[:SHORT],
-            row.state,
-            row.code,
-            str(row.attempts or ""),
-            f"{sum(row.seconds.values()):.1f}" if row.seconds else "",
-            row.message or volumes,
-        ]
-        table.add_row(*cells, *([row.found.path] if paths else []))
-    return table
-
-
 def keep_command(output: Path, arguments: Sequence[str]) -> None:
-    """Keep the command of a run, for its owner alone, so that it can be told how to go on.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of the batch, which is there.
-    arguments : sequence of str
-    """
-    place = Places(output).own / _COMMAND
-    if not place.parent.is_dir():
-        return
-    place.touch(mode=0o600)
-    place.write_text(shlex.join(["medseg", *arguments]) + "\n", encoding="utf-8")
+    """Keep the command of a run, for its owner alone, so that it can be told how to go on."""
+    path = Places(output).own / _COMMAND
+    if path.parent.is_dir():
+        path.touch(mode=0o600)
+        path.write_text(shlex.join(["medseg", *arguments]) + "\n", encoding="utf-8")
 
 
 def last_command(output: Path) -> str:
@@ -215,19 +139,35 @@ def last_command(output: Path) -> str:
         return ""
 
 
-def _state_table(counts: dict[Any, int], codes: dict[Any, dict[str, int]]) -> Table:
+def _case_table(rows: Sequence[Row], *, paths: bool) -> Table:
+    """Every case in a line."""
+    table = Table(title="Cases")
+    for title in ("case", "state", "code", "attempts", "seconds", "remark"):
+        right = title in {"attempts", "seconds"}
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    if paths:
+        table.add_column("scan", overflow="fold")
+    for row in rows:
+        volumes = ", ".join(f"{label} {ml:.1f} ml" for label, ml in row.volumes_ml.items())
+        seconds = f"{sum(row.seconds.values()):.1f}" if row.seconds else ""
+        cells = [row.case[:SHORT], row.state, row.code, str(row.attempts or ""), seconds]
+        table.add_row(*cells, row.message or volumes, *([row.found.path] if paths else []))
+    return table
+
+
+def _state_table(counts: Mapping[State, int], codes: Mapping[State, dict[str, int]]) -> Table:
     table = Table(title="Batch")
     table.add_column("state")
     table.add_column("cases", justify="right")
     table.add_column("by code", overflow="fold")
     for state, count in counts.items():
         if count or state == "done":
-            named = (f"{number} {code}" for code, number in codes.get(state, {}).items())
-            table.add_row(state, str(count), ", ".join(named))
+            by_code = (f"{number} {code}" for code, number in codes.get(state, {}).items())
+            table.add_row(state, str(count), ", ".join(by_code))
     return table
 
 
-def _meant(ledger: Ledger, output: Path, name: str) -> Row:
+def _named(ledger: Ledger, output: Path, name: str) -> Row:
     """The one case that a person means."""
     rows = ledger.find(name) or ledger.find(_folder_below(output, name))
     everything = AllCases(output, superseded=True)
@@ -251,71 +191,54 @@ def _meant(ledger: Ledger, output: Path, name: str) -> Row:
 
 def _folder_below(output: Path, name: str) -> str:
     """A folder, or a file in it, as the ledger names folders; empty outside of the output."""
-    place = Path(name).absolute()
-    place = place.parent if place.is_file() else place
-    inside = place.is_relative_to(output.absolute()) and place != output.absolute()
-    return place.relative_to(output.absolute()).as_posix() if inside else ""
+    path, root = Path(name).absolute(), output.absolute()
+    path = path.parent if path.is_file() else path
+    return path.relative_to(root).as_posix() if root in path.parents else ""
 
 
 def _lies_at(row: Row, name: str) -> bool:
     """Whether the scan lies in a file or folder, or is of a series."""
-    found = row.found
-    if name == found.series:
-        return True
-    scan, place = Path(found.path), Path(name).absolute()
-    names = (scan / one for one in found.names)
-    return scan == place or scan.is_relative_to(place) or place in names
+    scan, path = Path(row.found.path), Path(name).absolute()
+    files = (scan / file for file in row.found.names)
+    return name == row.found.series or scan.is_relative_to(path) or path in files
 
 
 def _listed(row: Row, *, paths: bool) -> dict[str, Any]:
-    fields = {
-        "case": row.case,
-        "state": row.state,
-        "code": row.code,
-        "message": row.message,
-        "attempts": row.attempts,
-        "folder": row.folder,
-        "ended": utc(row.ended_at),
-    }
+    names = ("case", "state", "code", "message", "attempts", "folder")
     where = {"path": row.found.path, "series": row.found.series} if paths else {}
-    return fields | where
+    return {name: getattr(row, name) for name in names} | {"ended": utc(row.ended_at)} | where
 
 
-def _explained(row: Row, output: Path, *, former: list[str], paths: bool) -> dict[str, Any]:
-    found = row.found
-    where = {"path": found.path, "series": found.series, "names": found.names} if paths else {}
-    folder = output / row.folder
+def _explained(row: Row, output: Path, *, paths: bool) -> dict[str, Any]:
+    scan, folder = row.found, output / row.folder
+    where = {"path": scan.path, "series": scan.series, "names": scan.names} if paths else {}
     files = sorted(folder.iterdir()) if row.state == "done" and folder.is_dir() else []
-    return {
-        "case": row.case,
-        "state": row.state,
-        "code": row.code,
-        "message": row.message,
-        "attempts": row.attempts,
-        "warnings": list(row.warnings),
+    names = ("case", "state", "code", "message", "attempts", "warnings")
+    everything = AllCases(output, superseded=True)
+    return {name: getattr(row, name) for name in names} | {
         "queued": utc(row.queued_at),
         "started": utc(row.started_at),
         "ended": utc(row.ended_at),
         "seconds": {stage: round(seconds, 3) for stage, seconds in row.seconds.items()},
         "volumes_ml": {label: round(ml, 3) for label, ml in row.volumes_ml.items()},
-        "scan": {"files": found.files, "bytes": found.bytes, **found.facts, **where},
+        "scan": {"files": scan.files, "bytes": scan.bytes, **scan.facts, **where},
         "folder": row.folder,
-        "results": {one.name: one.stat().st_size for one in files},
+        "results": {file.name: file.stat().st_size for file in files},
         "provenance": f"{row.folder}/{CASE_FILE}" if files else "",
         "model": row.model,
         "settings": row.settings,
         "superseded_by": row.superseded_by,
-        "supersedes": former,
+        "supersedes": [case.case for _, case in everything if case.superseded_by == row.case],
     }
 
 
-def _words(value: object) -> str:
+def _text(value: object) -> str:
     """A value for a person."""
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_words(one)}" for key, one in value.items())
+        return "\n".join(f"{key}: {_text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        between = "\n" if any(isinstance(one, str) and " " in one for one in value) else ", "
-        return between.join(_words(one) for one in value)
+        between = "\n" if any(isinstance(item, str) and " " in item for item in value) else ", "
+        return between.join(map(_text, value))
     return str(value)
 
 

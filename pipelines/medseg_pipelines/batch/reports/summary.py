@@ -6,7 +6,6 @@ import csv
 import datetime as dt
 import filecmp
 import itertools
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import WriteError
-from medseg_pipelines.batch.ledger.ledger import Row
+from medseg.writing import atomic
+from medseg_pipelines.batch.messages import Row
 from medseg_pipelines.batch.reports.statistics import Cases
 
 CSV_FILE, PARQUET_FILE = "summary.csv", "summary.parquet"
@@ -41,19 +41,9 @@ _DIGITS = 12  # of the model's digest, as `medseg models` names it nowhere else
 
 
 def write_summary(output: Path, cases: Cases) -> None:
-    """Write both tables; each appears whole or not at all.
+    """Write both tables; each appears whole or not at all. Cases are read twice.
 
-    Parameters
-    ----------
-    output : Path
-    cases : iterable of (int, Row)
-        All of them, in the order of the table; gone through more than once. Columns of labels
-        follow their order too.
-
-    Raises
-    ------
-    WriteError
-        When a table cannot be written; the former one stays.
+    Raises `WriteError` when a table cannot be written; the former one stays.
     """
     labels = list(dict.fromkeys(label for _, row in cases for label in row.volumes_ml))
     rows = (row for _, row in cases)
@@ -72,23 +62,14 @@ def write_summary(output: Path, cases: Cases) -> None:
 def refreshed(path: Path) -> Iterator[Path]:
     """A temporary path that takes the name of `path` at the end, unless both hold the same.
 
-    Yields
-    ------
-    Path
-        Write here.
-
-    Raises
-    ------
-    WriteError
-        When it cannot be written; an older file stays as it was.
+    Raises `WriteError` when it cannot be written; an older file stays as it was.
     """
-    scratch = path.with_name(f".medseg-{uuid.uuid4().hex[:12]}-{path.name}")
+    draft = path.with_name(f".medseg-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
-        yield scratch
-        if not (path.is_file() and filecmp.cmp(path, scratch, shallow=False)):
-            with scratch.open("rb") as file:
-                os.fsync(file.fileno())
-            scratch.replace(path)
+        yield draft
+        if not (path.is_file() and filecmp.cmp(path, draft, shallow=False)):
+            with atomic(path, suffix=path.suffix) as scratch:
+                draft.replace(scratch)
     except OSError as error:
         raise WriteError(
             f"cannot write '{path}': {error.strerror or error}; free some space or choose another"
@@ -96,7 +77,7 @@ def refreshed(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         with suppress(OSError):
-            scratch.unlink()
+            draft.unlink()
 
 
 def utc(seconds: float) -> str:
@@ -108,14 +89,10 @@ def utc(seconds: float) -> str:
 
 def _values(row: Row) -> dict[str, Any]:
     """The columns that every row has."""
-    return {
-        "case": row.case,
+    same = {name: getattr(row, name) for name in ("case", "state", "code", "message", "attempts")}
+    return same | {
         "folder": row.folder if row.state == "done" else "",
-        "state": row.state,
-        "code": row.code,
-        "message": row.message,
         "seconds": sum(row.seconds.values()),
-        "attempts": row.attempts,
         "warnings": len(row.warnings),
         "ended": row.ended_at,
         "model": row.model[:_DIGITS],

@@ -1,6 +1,6 @@
 """DICOM results without the patient: the Basic Application Level Confidentiality Profile.
 
-What is not known to be harmless is removed, at any depth; see `confidentiality` for the list. UIDs
+What is not known to be harmless is removed, at any depth; `dicom_profile.toml` has the list. UIDs
 and the patient's ID are replaced under a key that stays beside the ledger, so that results of one
 study still belong together, also those of later runs, and nobody without the key can tell whose.
 
@@ -12,7 +12,6 @@ DICOM PS3.15, Annex E: table E.1-1; options Clean Structured Content and Clean D
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets
 import uuid
@@ -30,7 +29,7 @@ from pydicom.uid import UID
 from medseg.errors import WriteError
 from medseg.writing import atomic
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.workers.dicom_profile import DUMMIES, EMPTIED, KEPT, SEQUENCES
+from medseg_pipelines.batch.workers.dicom_profile import PROFILE
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -76,20 +75,11 @@ class Pseudonyms:
 
 
 def deidentify_results(folder: Path, *, key_file: Path | None = None) -> None:
-    """Take the patient out of every DICOM result in a folder.
+    """Take the patient out of every .dcm file in a folder, each whole or not at all.
 
-    Parameters
-    ----------
-    folder : Path
-        Its .dcm files, at any depth, are replaced, each whole or not at all.
-    key_file : Path, optional
-        Key of the replaced UIDs and names, made when missing; of the batch that `folder` is part
-        of when not given.
-
-    Raises
-    ------
-    WriteError
-        When a file or the key cannot be read or written, or `folder` is in no batch's output.
+    The key of the replaced UIDs and names, made when missing, is that of the batch that the folder
+    is part of when none is given. Raises `WriteError` when a file or the key cannot be read or
+    written, or the folder is in no batch's output.
     """
     names = pseudonyms(key_file or key_place(folder))
     for path in sorted(folder.rglob("*.dcm")):
@@ -101,15 +91,7 @@ def deidentify_results(folder: Path, *, key_file: Path | None = None) -> None:
 
 
 def deidentify(dataset: Dataset, names: Pseudonyms) -> None:
-    """Take the patient out of one DICOM result that medseg wrote.
-
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        With its file meta information; changed in place.
-    names : Pseudonyms
-        What UIDs and the patient's ID become.
-    """
+    """Take the patient out of one DICOM result that medseg wrote; it is changed in place."""
     patient = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or "")
     _clean(dataset, names)
     dataset.PatientID = dataset.PatientName = names.patient(patient)
@@ -127,10 +109,7 @@ def deidentify(dataset: Dataset, names: Pseudonyms) -> None:
 def pseudonyms(key_file: Path) -> Pseudonyms:
     """The pseudonyms under the key in a file, which is made, for its owner alone, when missing.
 
-    Raises
-    ------
-    WriteError
-        When it cannot be read or made, or is no key.
+    Raises `WriteError` when it cannot be read or made, or is no key.
     """
     try:
         if not key_file.exists():
@@ -154,17 +133,12 @@ def pseudonyms(key_file: Path) -> Pseudonyms:
 def key_place(folder: Path) -> Path:
     """Where the key of the batch lies that a folder is part of.
 
-    Raises
-    ------
-    WriteError
-        When it is part of none.
+    Raises `WriteError` when it is part of none.
     """
-    for place in (folder.absolute(), *folder.absolute().parents):
-        own = Places(place).own
-        if place.name == own.name:
-            return place / KEY_FILE
-        if own.is_dir():
-            return own / KEY_FILE
+    for parent in (folder.absolute(), *folder.absolute().parents):
+        own = Places(parent).own
+        if parent.name == own.name or own.is_dir():
+            return (parent if parent.name == own.name else own) / KEY_FILE
     raise WriteError(
         f"'{folder.name}' is not in the output of a batch, so there is no key to de-identify with;"
         " name a key file",
@@ -178,30 +152,26 @@ def _make_key(key_file: Path) -> None:
     with FileLock(key_file.with_suffix(".lock"), mode=0o600):
         if key_file.exists():
             return
-        scratch = key_file.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(key_file)
+        with atomic(key_file, suffix=".key") as scratch:
+            scratch.touch(mode=0o600)
+            scratch.write_bytes(secrets.token_bytes(_KEY_BYTES))
 
 
 def _clean(dataset: Dataset, names: Pseudonyms) -> None:
     """Keep, replace, empty or remove each element; values that stay are not even decoded."""
     for tag in list(dataset.keys()):
         keyword = keyword_for_tag(tag)
-        if keyword in KEPT:
+        if keyword in PROFILE.kept:
             continue
-        if keyword in SEQUENCES:
+        if keyword in PROFILE.sequences:
             for item in dataset[tag].value or ():
                 _clean(item, names)
         elif keyword and dictionary_VR(tag) == "UI":
             _replace_uid(dataset, keyword, names)
-        elif keyword in EMPTIED:
+        elif keyword in PROFILE.emptied:
             setattr(dataset, keyword, [] if keyword.endswith("Sequence") else "")
-        elif keyword in DUMMIES:
-            setattr(dataset, keyword, DUMMIES[keyword])
+        elif keyword in PROFILE.dummies:
+            setattr(dataset, keyword, PROFILE.dummies[keyword])
         else:
             del dataset[tag]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import InputError, MedsegError
-from medseg_pipelines.batch.ledger.os_errors import DISK_FULL
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
 from medseg_pipelines.batch.messages import Fault, Result, ScanRecord, Task
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
@@ -30,17 +30,7 @@ _MOST_NAMES = 20_000
 def result_of(error: Exception, task: Task, stage: str) -> Result:
     """What became of a task whose work ended in an exception.
 
-    Parameters
-    ----------
-    error : Exception
-    task : Task
-    stage : str
-        What was being done, such as ``"read"``.
-
-    Returns
-    -------
-    Result
-        Refused when trying again cannot help, else failed; without patient text.
+    Returns: Refused when trying again cannot help, else failed; without patient text.
     """
     state, fault = _judged(error, task, stage)
     return Result(case=task.case, token=task.token, state=state, fault=fault)
@@ -53,15 +43,7 @@ def refused(task: Task, code: str, message: str) -> Result:
 
 
 def scrubbed(message: str, found: ScanRecord) -> str:
-    """A message in one line and without the names of the scan's files: patients may be called so.
-
-    Parameters
-    ----------
-    message : str
-        Of an error that medseg raised.
-    found : ScanRecord
-        The scan it speaks of.
-    """
+    """A message in one line, without names of the scan's files: patients may be called so."""
     line = message.splitlines()[0] if message else message
     for name in sorted(set(_names(found)), key=len, reverse=True):
         line = line.replace(name, "the scan")
@@ -87,16 +69,16 @@ def _judged(error: Exception, task: Task, stage: str) -> tuple[Literal["refused"
 
 def _no_memory(error: Exception) -> bool:
     causes = list(_causes(error))
-    said = " ".join(str(cause).lower() for cause in causes if isinstance(cause, RuntimeError))
+    texts = " ".join(str(cause).lower() for cause in causes if isinstance(cause, RuntimeError))
     return any(isinstance(cause, MemoryError) for cause in causes) or any(
-        words in said for words in _NO_MEMORY
+        phrase in texts for phrase in _NO_MEMORY
     )
 
 
 def _of_system(error: Exception) -> OSError | None:
     """What the operating system said, where that is the cause: the disk may do better next time."""
-    said = (cause for cause in _causes(error) if isinstance(cause, OSError))
-    return next((cause for cause in said if cause.errno is not None), None)
+    errors = (cause for cause in _causes(error) if isinstance(cause, OSError))
+    return next((cause for cause in errors if cause.errno is not None), None)
 
 
 def _causes(error: Exception) -> Iterator[BaseException]:

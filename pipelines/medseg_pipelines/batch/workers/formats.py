@@ -27,13 +27,7 @@ ENCODED = ("dicom-seg", "sr")
 
 
 def policies_of(settings: Settings) -> Policies:
-    """What may be repaired.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        When the settings name no policy.
-    """
+    """What may be repaired; raises `msgspec.ValidationError` when the settings name no policy."""
     chosen = {"irregular": settings.irregular, "missing": settings.missing}
     return msgspec.convert(chosen, Policies)
 
@@ -41,12 +35,8 @@ def policies_of(settings: Settings) -> Policies:
 def check_settings(settings: Settings) -> None:
     """Raise unless cases can be written so.
 
-    Raises
-    ------
-    InputError
-        When a format or a policy is unknown, or none is asked for.
-    WriteError
-        When a DICOM SEG has no such encoding.
+    Raises `InputError` when a format or a policy is unknown, or none is asked for, `WriteError`
+    when a DICOM SEG has no such encoding.
     """
     unknown = [name for name in settings.formats if name not in FILES]
     if unknown or not settings.formats:

@@ -20,13 +20,7 @@ _Wanted = tuple[str, bytes, str]
 
 @dataclass(frozen=True)
 class ModelAtWork:
-    """A loaded model.
-
-    Parameters
-    ----------
-    predictor : Predictor
-    used : ModelUsed
-    """
+    """A loaded model."""
 
     predictor: Predictor
     used: ModelUsed
@@ -48,10 +42,8 @@ class Models:
     def of(self, task: Task) -> ModelAtWork:
         """The model of a task, loaded and checked when it is not there yet.
 
-        Raises
-        ------
-        MedsegError
-            When it cannot be used, or is another one than the task wants: no case is to blame.
+        Raises `MedsegError` when it cannot be used, or is another one than the task wants: no case
+        is to blame.
         """
         settings = task.settings
         way = msgspec.json.encode((settings.postprocessing, settings.tta))

@@ -23,20 +23,8 @@ from medseg_pipelines.batch.workers.model_cache import Models
 from medseg_pipelines.batch.workers.process_limits import end_all
 
 
-class AssemblyLine:
-    """The three steps, each in a thread of its own.
-
-    Parameters
-    ----------
-    tasks : queue of Task
-        To be done, as they come.
-    number : int
-        Of the worker, from 0.
-    tell : callable
-        Told each step, from any thread.
-    conclude : callable
-        Told each result, from any thread.
-    """
+class CasePipeline:
+    """The three steps, each in a thread of its own."""
 
     def __init__(
         self,
@@ -55,10 +43,7 @@ class AssemblyLine:
     def run(self) -> None:
         """Work for ever; segmenting is done in the thread of the caller.
 
-        Raises
-        ------
-        MedsegError
-            When a model or the device cannot be used.
+        Raises `MedsegError` when a model or the device cannot be used.
         """
         for work in (self._reading, self._writing):
             threading.Thread(target=_or_end, args=(work,), daemon=True).start()

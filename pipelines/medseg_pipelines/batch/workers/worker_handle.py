@@ -18,47 +18,38 @@ from typing import IO
 import msgspec
 
 from medseg_pipelines.batch.messages import Task
-from medseg_pipelines.batch.workers.framing import Said, Sender, receive
 from medseg_pipelines.batch.workers.protocol import Step
-from medseg_pipelines.batch.workers.worker_process import Orders
+from medseg_pipelines.batch.workers.worker_process import Message, MessageWriter, WorkerOptions
 
 _START_SECONDS = 120.0
-_DECODED = msgspec.json.Decoder(Said)
+_MODULE = "medseg_pipelines.batch.workers.worker_process"
+_DECODER = msgspec.json.Decoder(Message)
 
 
 @dataclass
-class Hand:
-    """A task that a worker has.
-
-    Parameters
-    ----------
-    task : Task
-    begun : bool
-        Whether it said that it began.
-    since : float
-        When it got further the last time.
-    """
+class InFlight:
+    """A task that a worker has."""
 
     task: Task
-    begun: bool = False
-    since: float = field(default_factory=time.monotonic)
+    begun: bool = False  # whether the worker said that it began
+    progress_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
 class WorkerMessage:
-    """Something that a worker said, or None when it has ended."""
+    """A message of a worker, or None when it has ended."""
 
-    link: WorkerLink
-    said: Said | None
+    worker: WorkerHandle
+    message: Message | None
 
 
-class WorkerLink:
-    """A worker process: started, told tasks, listened to, killed.
+class WorkerHandle:
+    """A worker process: started, given tasks, listened to, killed.
 
     Parameters
     ----------
-    orders : Orders
-    heard : queue of WorkerMessage
+    options : WorkerOptions
+    messages : queue of WorkerMessage
         Where everything it says goes.
     scratch : Path or None
         Folder, to be made, for its temporary files; removed when it has ended.
@@ -68,28 +59,22 @@ class WorkerLink:
 
     def __init__(
         self,
-        orders: Orders,
-        heard: queue.SimpleQueue[WorkerMessage],
+        options: WorkerOptions,
+        messages: queue.SimpleQueue[WorkerMessage],
         *,
         scratch: Path | None,
         threads: int | None,
     ) -> None:
-        self.number = orders.number
-        self.hands: dict[str, Hand] = {}
+        self.number = options.number
+        self.in_flight: dict[str, InFlight] = {}
         self.killed_as = ""
-        self.victims = oom_victims()
-        self._heard, self._scratch = heard, scratch
-        self._last = time.monotonic() + _START_SECONDS
+        self.oom_kills_before = oom_kills()
+        self._messages, self._scratch = messages, scratch
+        self._heard_at = time.monotonic() + _START_SECONDS
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "medseg_pipelines.batch.workers.worker_process",
-                msgspec.json.encode(orders).decode(),
-            ],
+            [sys.executable, "-P", "-m", _MODULE, msgspec.json.encode(options).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -98,38 +83,37 @@ class WorkerLink:
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self._sender = Sender(self.process.stdin)
-        listener = threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True)
-        listener.start()
+        self._stdin = self.process.stdin
+        self._writer = MessageWriter(self._stdin)
+        threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True).start()
 
-    @property
-    def has_dangerous_case(self) -> bool:
-        """Whether it has a case in hand that is to be tried alone."""
-        return any(hand.task.alone for hand in self.hands.values())
+    def has_room(self, task: Task, most: int) -> bool:
+        """Whether it may take a task; one that is to be tried alone keeps others away."""
+        is_reserved = any(one.task.alone for one in self.in_flight.values())
+        return not is_reserved and len(self.in_flight) < (1 if task.alone else most)
 
     def give(self, task: Task) -> None:
-        """Hand it a task."""
-        self.hands[task.case] = Hand(task)
+        """Give it a task."""
+        self.in_flight[task.case] = InFlight(task)
         with suppress(OSError):  # it has ended, which will be heard
-            self._sender.send(task)
+            self._writer.send(task)
 
-    def note(self, step: Step | None) -> None:
+    def note(self, step: Step | None = None) -> None:
         """It gave a sign of life, or told a step."""
-        self._last = time.monotonic()
-        if step is not None and step.case in self.hands:
-            hand = self.hands[step.case]
-            hand.begun, hand.since = True, time.monotonic()
+        self._heard_at = time.monotonic()
+        if step is not None and step.case in self.in_flight:
+            case = self.in_flight[step.case]
+            case.begun, case.progress_at = True, self._heard_at
 
     def is_silent(self, seconds: float) -> bool:
         """Whether it gave no sign of life for so long."""
-        return time.monotonic() - self._last > seconds
+        return time.monotonic() - self._heard_at > seconds
 
-    def stuck(self, seconds: float) -> list[str]:
-        """Cases that got no further for so long, while nothing else in the same worker did."""
-        now = time.monotonic()
-        late = [hand for hand in self.hands.values() if hand.begun and now - hand.since > seconds]
-        others = [hand for hand in self.hands.values() if hand.begun and hand not in late]
-        return [] if others else [hand.task.case for hand in late]
+    def is_stalled(self, seconds: float) -> bool:
+        """Whether none of the cases it has begun got further for so long."""
+        begun = [case for case in self.in_flight.values() if case.begun]
+        latest = max((case.progress_at for case in begun), default=time.monotonic())
+        return bool(begun) and time.monotonic() - latest > seconds
 
     def kill(self, code: str = "") -> None:
         """End it and all that it started; that it ended is heard later."""
@@ -141,18 +125,11 @@ class WorkerLink:
                 self.process.kill()
 
     def reap(self) -> int:
-        """Wait for its end and clear away after it.
-
-        Returns
-        -------
-        int
-            Its exit code; minus the signal that ended it.
-        """
+        """Wait for its end and clear away after it; its exit code, or minus the signal."""
         self.kill()  # those that it started, if it ended by itself
         code = self.process.wait()
         with suppress(OSError):
-            assert self.process.stdin is not None
-            self.process.stdin.close()
+            self._stdin.close()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
         return code
@@ -160,16 +137,16 @@ class WorkerLink:
     def _listen(self, pipe: IO[bytes]) -> None:
         """Put everything it says into the queue, and None at its end."""
         try:
-            while content := receive(pipe):
-                self._heard.put(WorkerMessage(self, _DECODED.decode(content)))
+            for line in pipe:
+                self._messages.put(WorkerMessage(self, _DECODER.decode(line)))
         except (OSError, ValueError, msgspec.MsgspecError):
             self.kill()  # it says what cannot be understood
         finally:
             pipe.close()
-            self._heard.put(WorkerMessage(self, None))
+            self._messages.put(WorkerMessage(self, None))
 
 
-def oom_victims() -> int:
+def oom_kills() -> int:
     """How many processes the system has ended because memory was short; 0 where it does not tell.
 
     References
@@ -189,9 +166,9 @@ def _environment(scratch: Path | None, threads: int | None) -> dict[str, str]:
     Threads of the network that wait for each other sleep and do not spin, unless the person chose
     otherwise: the cores are for reading, writing and others meanwhile.
     """
-    mine = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    variables = {"OMP_WAIT_POLICY": "passive", **os.environ}
     if scratch is not None:
-        mine["TMPDIR"] = str(scratch)
+        variables["TMPDIR"] = str(scratch)
     if threads is not None:
-        mine |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return mine
+        variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return variables

@@ -1,0 +1,78 @@
+"""Held-out cases are read and prepared once, however often a run segments them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from medseg.inference import Predictor
+from medseg.networks import build_network
+from medseg.runtime.device import choose_device
+from medseg.training import Dataset, TrainingOptions, held_out, open_dataset, train
+from medseg.training.held_out import prepare_held_out
+from toy_dataset import TOY_PLAN, write_toy
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return open_dataset(write_toy(tmp_path_factory.mktemp("data") / "toy", cases=4))
+
+
+def test_a_run_prepares_each_held_out_case_once(dataset, tmp_path, monkeypatch):
+    """Three validations on the way, the search for steps after the network, the final measure."""
+    read = Counter()
+    whole = Dataset.read
+
+    def counting(self, case):
+        read[case.name] += 1
+        return whole(self, case)
+
+    monkeypatch.setattr(Dataset, "read", counting)
+    options = TrainingOptions(steps=3, validations=3, postprocess=True, device="cpu")
+    train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN)
+    assert read == {case.name: 1 for case in dataset.cases}
+
+
+def test_what_is_on_disk_is_taken(dataset, tmp_path, monkeypatch):
+    first = prepare_held_out(dataset, dataset.cases[:2], TOY_PLAN, tmp_path)
+    monkeypatch.setattr(held_out, "prepare_image", None)
+    again = prepare_held_out(dataset, dataset.cases[:2], TOY_PLAN, tmp_path)
+    for case, same in zip(first, again, strict=True):
+        assert torch.equal(case.image_CIJK, same.image_CIJK)
+        assert np.array_equal(case.truth.values, same.truth.values)
+        assert case.truth.grid.same_as(same.truth.grid)
+
+
+def test_a_prepared_case_is_segmented_as_the_scan_is(tmp_path):
+    """On an oblique grid of other spacing than the plan's, bit for bit."""
+    import nibabel as nib
+
+    folder = write_toy(tmp_path / "oblique", cases=1)
+    turn = np.array([[0.0, -0.8, 0.6], [1, 0, 0], [0, 0.6, 0.8]]) @ np.diag([0.9, 1.5, 2.1])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn, (7, -20, 3)
+    for part in ("images", "labels"):
+        image = nib.load(folder / part / "c0.nii.gz")
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), folder / part / "c0.nii.gz")
+    dataset = open_dataset(folder)
+    torch.manual_seed(0)
+    network = build_network(TOY_PLAN, classes=3).eval()
+    predictor = Predictor(network, TOY_PLAN, dataset.labels, choose_device("cpu"))
+    (case,) = prepare_held_out(dataset, dataset.cases, TOY_PLAN, tmp_path / "cache")
+    scan, truth = dataset.read(dataset.cases[0])
+    whole = predictor.predict(scan)
+    prepared = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
+    assert len(np.unique(whole.values)) > 1
+    assert np.array_equal(prepared.values, whole.values)
+    assert prepared.grid.same_as(scan.grid, tolerance_mm=0)
+    assert np.array_equal(case.truth.values, truth.values)
+
+
+def test_writing_into_a_prepared_image_changes_no_file(dataset, tmp_path):
+    (case,) = prepare_held_out(dataset, dataset.cases[:1], TOY_PLAN, tmp_path)
+    before = case.image_CIJK.clone()
+    case.image_CIJK.zero_()
+    assert torch.equal(case.image_CIJK, before)

@@ -1,0 +1,129 @@
+"""Label maps that carry the names of their labels: a folder of them needs no labels.json."""
+
+import numpy as np
+import pytest
+
+from dicom_phantom import Series, random_stored
+from medseg.errors import LabelError
+from medseg.reading import read_scan
+from medseg.training import open_dataset, stored_names
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Scan
+from medseg.writing import write_labels, write_scan
+
+LIVER = Label(value=2, name="liver", color=(200, 30, 20), code=Code("10200004", "SCT", "Liver"))
+SPLEEN = Label(value=5, name="spleen", color=(20, 200, 30))
+TABLE = LabelTable((LIVER, SPLEEN))
+GRID = Grid((6, 5, 4), np.diag([1.0, 1, 2, 1]))
+
+
+def save_case(folder, name, names, *, suffix=".nii.gz", images=".nii.gz"):
+    """A case whose label map holds the values of `names`, stored with these names."""
+    table = names if isinstance(names, LabelTable) else LabelTable.of(names)
+    values = np.zeros(GRID.shape, np.uint8)
+    for row, value in enumerate(table.values):
+        values[row + 1, 1:3, 1:3] = value
+    for part in ("images", "labels"):
+        (folder / part).mkdir(exist_ok=True)
+    write_scan(
+        Scan(np.ones((1, *GRID.shape), np.float32), GRID), folder / "images" / (name + images)
+    )
+    write_labels(LabelMap(values, GRID, table), folder / "labels" / (name + suffix))
+
+
+@pytest.mark.parametrize(("suffix", "images"), [(".nii.gz", ".nii.gz"), (".seg.nrrd", ".nrrd")])
+def test_names_inside_label_maps_are_kept(tmp_path, suffix, images):
+    save_case(tmp_path, "a", LabelTable((LIVER,)), suffix=suffix, images=images)
+    save_case(tmp_path, "b", TABLE, suffix=suffix, images=images)
+    dataset = open_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["a", "b"]
+    assert dataset.labels == TABLE
+    _, truth = dataset.read(dataset.cases[1])
+    assert set(np.unique(truth.values)) == {0, 2, 5}
+
+
+def test_names_inside_dicom_segmentations_are_kept(tmp_path):
+    """Beside the folder of slices; medseg's structured report of the same case is no label map."""
+    (tmp_path / "labels").mkdir()
+    Series(random_stored()).write(tmp_path / "images" / "case")
+    scan = read_scan(tmp_path / "images" / "case")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[1:3, 1:3, 0], values[3:4, 1:3, 0] = 2, 5
+    labels = LabelMap(values, scan.grid, TABLE, scan.provenance)
+    write_labels(labels, tmp_path / "labels" / "case.dcm")
+    write_labels(labels, tmp_path / "labels" / "case.sr.dcm")
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.values == (2, 5)
+    assert dataset.labels.names == ("liver", "spleen")
+    assert dataset.labels.labels[0].code == LIVER.code
+    _, truth = dataset.read(dataset.cases[0])
+    assert np.array_equal(truth.values, values)
+
+
+def test_a_cropped_slicer_segmentation_lies_in_its_scan(tmp_path):
+    save_case(tmp_path, "a", TABLE, suffix=".seg.nrrd", images=".nrrd")
+    dataset = open_dataset(tmp_path)
+    _, whole = dataset.read(dataset.cases[0])
+    part = (slice(1, 4), slice(1, 4), slice(1, 3))
+    affine = GRID.affine.copy()
+    affine[:3, 3] = GRID.affine[:3, :3] @ (1, 1, 1)
+    cropped = LabelMap(whole.values[part], Grid((3, 3, 2), affine), TABLE)
+    write_labels(cropped, tmp_path / "labels" / "a.seg.nrrd")
+    _, truth = dataset.read(dataset.cases[0])
+    assert truth.grid.same_as(GRID)
+    assert np.array_equal(truth.values, whole.values)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (
+            {1: "liver"},
+            {1: "spleen"},
+            r"value 1 is 'liver' in '.*a\.nii\.gz' and 'spleen' in '.*b\.",
+        ),
+        (
+            {1: "liver"},
+            {2: "Liver"},
+            r"'Liver' is the label value 1 in '.*a\.nii\.gz' and 2 in '.*b",
+        ),
+        ({1: "liver", 2: "spleen"}, {1: "spleen", 2: "liver"}, r"a\.nii\.gz.*b\.nii\.gz"),
+    ],
+)
+def test_names_that_contradict_one_another_are_refused(tmp_path, first, second, words):
+    save_case(tmp_path, "a", first)
+    save_case(tmp_path, "b", second)
+    with pytest.raises(LabelError, match=words) as error:
+        open_dataset(tmp_path)
+    assert error.value.code == "NAMES_DIFFER"
+
+
+def test_a_file_without_names_contradicts_none(tmp_path):
+    save_case(tmp_path, "a", {1: "label 1", 2: "label 2"})
+    save_case(tmp_path, "b", {1: "liver"})
+    save_case(tmp_path, "c", {1: "LIVER"})
+    assert open_dataset(tmp_path).labels.names == ("liver", "label 2")
+
+
+def test_a_name_whose_structure_no_file_holds_is_no_label(tmp_path):
+    save_case(tmp_path, "a", {1: "liver"})
+    values = np.zeros(GRID.shape, np.uint8)
+    values[0] = 1
+    table = LabelTable.of({1: "liver", 2: "kidney"})
+    write_labels(LabelMap(values, GRID, table), tmp_path / "labels" / "a.nii.gz")
+    save_case(tmp_path, "b", {1: "liver", 3: "spleen"})
+    assert open_dataset(tmp_path).labels.names == ("liver", "spleen")
+
+
+def test_each_label_map_is_read_once(tmp_path, monkeypatch):
+    read = []
+
+    def counting(path, **options):
+        read.append(path.name)
+        return read_labels(path, **options)
+
+    read_labels = stored_names.read_labels
+    monkeypatch.setattr(stored_names, "read_labels", counting)
+    save_case(tmp_path, "a", {1: "liver"})
+    save_case(tmp_path, "b", {1: "liver"})
+    open_dataset(tmp_path)
+    assert read == ["a.nii.gz", "b.nii.gz"]
