@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
     from medseg.planning import Plan
     from medseg.reading import read_labels, read_scan
+    from medseg.training import train
     from medseg.volume import Grid, LabelMap, LabelTable, Scan
+    from medseg.workflows.segment import segment
     from medseg.writing import write_labels
 
 _HOMES = {
@@ -30,6 +32,8 @@ _HOMES = {
     "Scan": "medseg.volume",
     "read_labels": "medseg.reading",
     "read_scan": "medseg.reading",
+    "segment": "medseg.workflows.segment",
+    "train": "medseg.training",
     "write_labels": "medseg.writing",
 }
 
@@ -44,6 +48,8 @@ __all__ = [
     "Scan",
     "read_labels",
     "read_scan",
+    "segment",
+    "train",
     "write_labels",
 ]
 

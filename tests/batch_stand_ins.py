@@ -10,6 +10,7 @@ import msgspec
 
 from batch_rows import found
 from medseg.errors import Cancelled
+from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.events import NullEvents
 from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.enqueue import Queue
@@ -17,14 +18,13 @@ from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
 from medseg_pipelines.batch.ledger.provenance import (
-    ModelUsed,
-    Record,
+    CaseRecord,
     Source,
     file_digests,
     write_record,
 )
 from medseg_pipelines.batch.ledger.run_config import RunConfig
-from medseg_pipelines.batch.messages import Fault, Result, Settings
+from medseg_pipelines.batch.messages import Fault, Result
 
 RUN_CONFIG = RunConfig("m" * 64, "s" * 64)
 
@@ -139,7 +139,7 @@ class World:
             pixels="p",
         )
         used = ModelUsed(name="tiny", version="1", digest=row.model, weights="w")
-        record = Record(
+        record = CaseRecord(
             case=row.case,
             token=row.token,
             key=row.key,
@@ -147,8 +147,6 @@ class World:
             folder=row.folder,
             source=source,
             model=used,
-            settings=Settings(),
-            versions={},
             device="cpu",
             ended="now",
             seconds={"read": 1.0},

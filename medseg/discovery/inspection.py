@@ -14,7 +14,7 @@ from medseg.errors import GeometryError, InputError, MedsegError, ReadError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.geometry import depths_mm
 from medseg.reading.dicom.headers import sanitized, sniff
-from medseg.reading.dicom.pixel_data import check_pixel_length, transfer_syntax
+from medseg.reading.dicom.pixel_data import check_pixel_length
 from medseg.reading.dicom.repair import repair_of
 from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.reading.dicom.stacks import Stack
@@ -77,6 +77,8 @@ class VolumeReport(msgspec.Struct, frozen=True, kw_only=True):
         How its pixels are encoded.
     decodable : bool
         Whether its pixels can be read, as far as was looked.
+    has_physical_size : bool
+        Whether its spacing is in mm; see :class:`medseg.volume.Provenance`.
     notes : tuple of str
     verdict : Verdict
         Whether it can be used.
@@ -102,6 +104,7 @@ class VolumeReport(msgspec.Struct, frozen=True, kw_only=True):
     volumes: int = 1
     transfer_syntax: str = ""
     decodable: bool = False
+    has_physical_size: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -229,6 +232,7 @@ def _of_file(source: ScanSource) -> VolumeReport:
         channels=scan.channels,
         slices=scan.grid.shape[2],
         decodable=True,
+        has_physical_size=scan.provenance.has_physical_size,
         notes=scan.provenance.notes,
     )
 
@@ -265,6 +269,7 @@ def _of_stack(stack: Stack, *, policies: Policies, pixels: bool) -> VolumeReport
         volumes=stack.volume[1],
         transfer_syntax=_syntax_name(stack),
         decodable=unreadable is None,
+        has_physical_size=stack.has_physical_size,
         notes=tuple(notes),
         verdict=_verdict(refusal or unreadable, repairs),
     )
@@ -323,4 +328,4 @@ def _gaps(stack: Stack) -> tuple[int, float]:
 
 def _syntax_name(stack: Stack) -> str:
     """Name of the transfer syntax, or its UID when it has none."""
-    return sanitized(transfer_syntax(stack.frames[0].file.header).name)
+    return sanitized(stack.frames[0].file.transfer_syntax.name)

@@ -16,6 +16,7 @@ from medseg.reading import picture, zip_archive
 from medseg.reading.dicom.headers import find_images
 from medseg.reading.dicom.series import list_stacks
 from medseg.reading.dicom.stacks import Stack, stacks_of
+from medseg.reading.file_names import without_suffix
 from medseg.runtime.progress import Progress, silent
 
 SCAN_ENDINGS = (".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
@@ -158,13 +159,6 @@ def _in_archive(
             ]
     except InputError as error:
         return [(ScanSource(path, "", ""), error)]
-
-
-def without_suffix(path: Path) -> str:
-    """File name without .nii.gz or another ending of a known format."""
-    name = path.name
-    ending = next((end for end in SCAN_ENDINGS if name.lower().endswith(end)), path.suffix)
-    return name[: len(name) - len(ending)]
 
 
 def _files(root: Path) -> list[Path]:

@@ -12,22 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.discovery.inspection import Verdict, VolumeReport, inspect_with
-from medseg.discovery.scans import without_suffix
 from medseg.errors import ReadError, SelectionError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers, read_header
 from medseg.reading.dicom.series import list_stacks, read_stack
+from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.dicom.stacks import Stack
+from medseg.reading.file_names import without_suffix
 from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
 
 _SHOWN = ("SeriesDescription", "WindowCenter", "WindowWidth")
-_LABELS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
-    "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
-    "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
-}
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -158,7 +154,7 @@ def _label_entry(path: Path) -> SeriesEntry | None:
     """The entry of a DICOM SEG or an RT Structure Set; None for other files and damaged ones."""
     with contextlib.suppress(ReadError):
         file = read_header(path, _SHOWN)
-        modality = _LABELS.get(file.text("SOPClassUID"), "") if file else ""
+        modality = label_storages().get(file.text("SOPClassUID"), "") if file else ""
         if file and modality:
             report = VolumeReport(
                 name=without_suffix(path),

@@ -29,7 +29,7 @@ from medseg.reading.dicom.headers import (
     read_header,
     sanitized,
 )
-from medseg.reading.dicom.pixel_data import check_pixel_length, transfer_syntax
+from medseg.reading.dicom.pixel_data import check_pixel_length
 from medseg.reading.dicom.planar import lacks_position
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.runtime.progress import Progress
@@ -286,7 +286,7 @@ def _facts(stack: Stack, files: int) -> dict[str, Fact]:
     year = file.text("StudyDate")[:4]
     facts |= {"StudyYear": int(year)} if year.isascii() and year.isdigit() else {}
     with contextlib.suppress(ValueError):  # what the header states is no transfer syntax
-        facts["TransferSyntax"] = sanitized(transfer_syntax(file.header).name)
+        facts["TransferSyntax"] = sanitized(file.transfer_syntax.name)
     if stack.grid is None:
         return facts
     if lacks_position(first):

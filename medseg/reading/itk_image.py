@@ -45,12 +45,11 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     voxels, affine, metadata = _load(path)
     with in_file(path):
         grid = Grid(voxels.shape[1:], affine)
-        notes = _notes(path, voxels)
         scan = Scan(
             float32_unless_integer(voxels),
             grid,
             metadata.get("Modality", ""),
-            Provenance(_format(path), (path,), notes=notes),
+            _provenance(path, voxels),
         )
     progress(1, 1, f"read {path.name}")
     return scan
@@ -66,8 +65,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     with in_file(path):
         values = as_label_values(single_channel(voxels))
         label_table = table or completed(stored_labels(metadata), values)
-        provenance = Provenance(_format(path), (path,), notes=_notes(path, voxels))
-        return LabelMap(values, Grid(values.shape, affine), label_table, provenance)
+        return LabelMap(values, Grid(values.shape, affine), label_table, _provenance(path, voxels))
 
 
 def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str]]:
@@ -143,13 +141,14 @@ def _affine(image: Any) -> npt.NDArray[Any]:
     return affine_from_itk(spacing, origin, direction)
 
 
-def _notes(path: Path, voxels: npt.NDArray[Any]) -> tuple[str, ...]:
+def _provenance(path: Path, voxels: npt.NDArray[Any]) -> Provenance:
     notes = []
-    if ".gipl" in path.name.lower():
+    oriented = _format(path) != "gipl"
+    if not oriented:
         notes.append("GIPL has no orientation: left and right are not known for certain")
     if voxels.shape[0] > 1:
         notes.append(f"its {voxels.shape[0]} components or time points are read as channels")
-    return tuple(notes)
+    return Provenance(_format(path), (path,), notes=tuple(notes), laterality_known=oriented)
 
 
 def _format(path: Path) -> str:

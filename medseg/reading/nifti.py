@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -60,11 +60,10 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
         voxels, notes = _channels_first(raw)
         voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
         grid = Grid(voxels.shape[1:], image.affine)
-        notes += _geometry_notes(image.header, grid)
         scan = Scan(
             voxels,
             grid,
-            provenance=Provenance("nifti", (path,), notes=tuple(notes)),
+            provenance=_provenance(path, image.header, grid, notes),
             time_step_s=time_step_s(image.header),
         )
     progress(1, 1, f"read {path.name}")
@@ -82,9 +81,8 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
         grid = Grid(values.shape, image.affine)
-        notes += _geometry_notes(image.header, grid)
         label_table = table or completed(_stored_names(image.header), values)
-        return LabelMap(values, grid, label_table, Provenance("nifti", (path,), notes=tuple(notes)))
+        return LabelMap(values, grid, label_table, _provenance(path, image.header, grid, notes))
 
 
 def time_step_s(header: Any) -> float:
@@ -226,9 +224,9 @@ def _scaled(voxels: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDA
     return scaled
 
 
-def _geometry_notes(header: Any, grid: Grid) -> list[str]:
-    """What is worth knowing about where the header says the voxels lie."""
-    notes: list[str] = []
+def _provenance(path: Path, header: Any, grid: Grid, notes: Sequence[str]) -> Provenance:
+    """Provenance with what is worth knowing about where the header says the voxels lie."""
+    notes = list(notes)
     sform, scode = header.get_sform(coded=True)
     try:
         qform, qcode = header.get_qform(coded=True)
@@ -248,7 +246,7 @@ def _geometry_notes(header: Any, grid: Grid) -> list[str]:
     unit = header.get_xyzt_units()[0]
     if unit not in ("mm", "unknown"):
         notes.append(f"the header gives lengths in {unit}; they are taken as mm")
-    return notes
+    return Provenance("nifti", (path,), notes=tuple(notes), laterality_known=bool(qcode or scode))
 
 
 def _is_near_half_turn(header: Any) -> bool:

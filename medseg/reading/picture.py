@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _READERS = {
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 _ENDS = {"PNGImageIO": b"IEND\xaeB`\x82", "JPEGImageIO": b"\xff\xd9"}
 _MOST_PIXELS = 1 << 28
-_NO_PLACE = (
+_NO_POSITION = (
     "PIXELS_ONLY: a picture; spacing is unknown, a pixel counts as 1 mm and is not, left and right"
     " are not known"
 )
@@ -50,8 +51,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     voxels, notes = _load(path)
     with in_file(path):
         grid = _grid(voxels)
-        provenance = Provenance("picture", (path,), notes=(_NO_PLACE, *notes))
-        scan = Scan(float32_unless_integer(voxels), grid, provenance=provenance)
+        scan = Scan(float32_unless_integer(voxels), grid, provenance=_provenance(path, notes))
     progress(1, 1, f"read {path.name}")
     return scan
 
@@ -71,8 +71,18 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         if _READERS[path.suffix.lower()] == "JPEGImageIO":
             raise LabelError("JPEG changes values, so it cannot hold labels; give PNG or TIFF")
         values = as_label_values(single_channel(voxels))
-        provenance = Provenance("picture", (path,), notes=(_NO_PLACE, *notes))
-        return LabelMap(values, _grid(voxels), table or completed((), values), provenance)
+        names = table or completed((), values)
+        return LabelMap(values, _grid(voxels), names, _provenance(path, notes))
+
+
+def _provenance(path: Path, notes: Sequence[str]) -> Provenance:
+    return Provenance(
+        "picture",
+        (path,),
+        notes=(_NO_POSITION, *notes),
+        laterality_known=False,
+        has_physical_size=False,
+    )
 
 
 def _load(path: Path) -> tuple[npt.NDArray[Any], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 
 from medseg.errors import ReadError, WriteError
 from medseg.training.state import State
+from medseg.writing import replaced
 
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
@@ -29,14 +29,10 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state:
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        save_file(plain, scratch, metadata={"state": msgspec.json.encode(state).decode()})
-        with scratch.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        scratch.replace(path)
+        with replaced(path, suffix=".tmp") as temporary:
+            save_file(plain, temporary, metadata={"state": msgspec.json.encode(state).decode()})
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise WriteError(f"cannot write the checkpoint '{path}': {error.strerror}") from error
 
 

@@ -31,6 +31,10 @@ class Provenance:
         What was repaired or is worth knowing, one sentence each.
     native : NativeSlices or None
         The files' own slices, where a repaired scan has others; DICOM results lie on them.
+    laterality_known : bool, default True
+        Whether the file says which side of the patient is which; pictures and projections do not.
+    has_physical_size : bool, default True
+        Whether the spacing is in mm; without it a pixel counts as 1 mm and is not.
     """
 
     format: str = "memory"
@@ -39,6 +43,8 @@ class Provenance:
     instance_uids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     native: NativeSlices | None = None
+    laterality_known: bool = field(default=True, kw_only=True)
+    has_physical_size: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,16 +11,27 @@ from typing import cast
 from medseg.errors import WriteError
 from medseg.runtime import registry
 from medseg.volume import LabelMap, Scan
-from medseg.writing._atomic import atomic
-from medseg.writing.protocol import LabelWriter, ScanWriter, Writer
+from medseg.writing._atomic import atomic, replaced, write_bytes, write_text
+from medseg.writing.protocol import (
+    LabelWriter,
+    Obstacle,
+    ScanWriter,
+    SelectiveLabelWriter,
+    Writer,
+)
 
 __all__ = [
+    "Obstacle",
     "atomic",
     "check_encoding",
     "label_suffixes",
+    "obstacle",
+    "replaced",
     "scan_suffixes",
+    "write_bytes",
     "write_labels",
     "write_scan",
+    "write_text",
 ]
 
 
@@ -50,6 +61,27 @@ def check_encoding(path: str | Path, encoding: str | None) -> None:
     """
     place, writer = _writer(path, "write_labels", overwrite=True)
     _options(encoding, place, writer)
+
+
+def obstacle(subject: Scan | LabelMap, path: str | Path) -> Obstacle | None:
+    """Why the format of `path` cannot hold a label map; None when it can.
+
+    Parameters
+    ----------
+    subject : Scan or LabelMap
+        A scan whose labels are to be written, or the labels.
+    path : str or Path
+        Its suffix says the format; nothing is written.
+
+    Raises
+    ------
+    WriteError
+        When the suffix is unknown.
+    """
+    _, writer = _writer(path, "write_labels", overwrite=True)
+    if not hasattr(writer, "obstacle"):
+        return None
+    return cast(SelectiveLabelWriter, writer).obstacle(subject)
 
 
 def write_labels(

@@ -6,7 +6,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import WriteError
@@ -38,16 +38,76 @@ def atomic(path: Path, *, suffix: str) -> Iterator[Path]:
             f"the folder '{path.parent}' does not exist; make it or choose another",
             code="NO_FOLDER",
         )
+    try:
+        with replaced(path, suffix=suffix) as temporary:
+            yield temporary
+    except OSError as error:
+        raise _as_write_error(error, path) from error
+
+
+@contextmanager
+def replaced(path: Path, *, suffix: str) -> Iterator[Path]:
+    """As :func:`atomic`, for callers with a message of their own for what the system says.
+
+    Parameters
+    ----------
+    path : Path
+    suffix : str
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    """
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{suffix}")
     try:
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        raise _told(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Folders above it are made.
+    content : bytes
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written; an older file stays as it was.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(path, suffix=path.suffix) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write '{path}': {error.strerror or error}; free some space or choose another"
+            " place"
+        ) from error
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text as UTF-8; see :func:`write_bytes`."""
+    return write_bytes(path, text.encode())
 
 
 def _flush(path: Path) -> None:
@@ -61,7 +121,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _told(error: OSError, path: Path) -> WriteError:
+def _as_write_error(error: OSError, path: Path) -> WriteError:
     """One sentence for what the operating system said."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WriteError(

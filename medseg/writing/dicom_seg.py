@@ -20,7 +20,7 @@ from medseg.writing._dicom_source import (
     common_charset,
     source_headers,
 )
-from medseg.writing._native_labels import NativeLabels, on_native_slices
+from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_readback import check_segmentation
 from medseg.writing._seg_uids import (
     WITH_EMPTY_FRAMES_BYTES,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 suffixes = (".dcm",)
 encodings = ("binary", "labelmap", "auto")
+obstacle = dicom_obstacle
 
 _NAME = "medseg"
 _CARRIED = ", carried from a repaired volume"

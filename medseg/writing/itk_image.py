@@ -14,8 +14,10 @@ from medseg.volume import Code, Grid, Label, LabelMap, Scan
 from medseg.volume.conventions import affine_from_itk, from_kji, itk_from_affine
 from medseg.writing._atomic import atomic
 from medseg.writing._selfcheck import check_read_back
+from medseg.writing.protocol import Obstacle
 
 suffixes = (".nrrd", ".mha")
+_SHEARED = "cannot hold a sheared grid (a tilted gantry); write .nii.gz instead"
 
 _SEPARATOR = re.compile(r"[\^~|\r\n]")  # of the words in a terminology entry
 _CATEGORIES = "Segmentation category and type - 3D Slicer General Anatomy list"
@@ -72,6 +74,15 @@ def _write(voxels: npt.NDArray[Any], grid: Grid, path: Path, fields: dict[str, s
         _check_fields(fields, stored)
 
 
+def obstacle(subject: Scan | LabelMap) -> Obstacle | None:
+    """Why the grid cannot be stored: sheared axes."""
+    try:
+        itk_from_affine(subject.grid.affine)
+    except GeometryError:
+        return Obstacle("SHEARED", _SHEARED)
+    return None
+
+
 def _check_fields(fields: dict[str, str], stored: Any) -> None:
     """Raise `WriteError` unless every text came back as it was."""
     keys = set(stored.GetMetaDataKeys())
@@ -91,7 +102,7 @@ def _image(voxels: npt.NDArray[Any], grid: Grid) -> Any:
     try:
         spacing, origin, direction = itk_from_affine(grid.affine)
     except GeometryError as error:
-        raise WriteError(f"{error}; write .nii.gz instead", code="SHEARED") from error
+        raise WriteError(f"the file {_SHEARED}", code="SHEARED") from error
     array = from_kji(voxels)
     vector = voxels.shape[0] > 1
     array = np.moveaxis(array, 0, -1) if vector else array[0]

@@ -20,7 +20,7 @@ from medseg.writing._dicom_source import (
     source_headers,
     stable_uid,
 )
-from medseg.writing._native_labels import NativeLabels, on_native_slices
+from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_uids import (
     creator_of,
     object_uids,
@@ -36,12 +36,10 @@ if TYPE_CHECKING:
 
 suffixes = (".sr.dcm",)
 encodings = ("binary", "labelmap", "auto")
+obstacle = dicom_obstacle
 
 _NAME = "medseg"
-_SEG_CLASS = {
-    "binary": "1.2.840.10008.5.1.4.1.1.66.4",
-    "labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
-}
+_LABEL_MAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pydicom's list of names
 _PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 _VOLUME = Code("118565006", "SCT", "Volume")
 _MILLILITRE = Code("ml", "UCUM", "milliliter")
@@ -134,8 +132,10 @@ def _report(
 
 def _seg_reference(header: Dataset, key: tuple[str, ...], encoding: str) -> Dataset:
     """A header of the SEG that is referred to, as far as a reference needs one."""
+    from pydicom.uid import SegmentationStorage
+
     seg = copy.deepcopy(header)
-    seg.SOPClassUID = _SEG_CLASS[encoding]
+    seg.SOPClassUID = _LABEL_MAP_SEG if encoding == "labelmap" else SegmentationStorage
     seg.SOPInstanceUID, instance_series = object_uids(key, encoding)
     seg.ReferencedSeriesSequence = [_series(str(header.SeriesInstanceUID))]
     seg.SeriesInstanceUID = instance_series

@@ -2,15 +2,32 @@
 
 `write_labels` and `write_scan` are both optional, but one of them must be there. The file name is
 the public name of the format, which is found without a registry. A format that can store
-labels in several ways lists them in `encodings`, and its `write_labels` takes one as `encoding`.
+labels in several ways lists them in `encodings`, and its `write_labels` takes one as `encoding`. A
+format that cannot hold every label map has an `obstacle`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from medseg.volume import LabelMap, Scan
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a format cannot hold a label map.
+
+    Parameters
+    ----------
+    code : str
+    reason : str
+        What follows the name of the file or format, with what to do: ``"needs a DICOM series..."``.
+    """
+
+    code: str
+    reason: str
 
 
 class Writer(Protocol):
@@ -38,6 +55,14 @@ class LabelWriter(Writer, Protocol):
         WriteError
             When it cannot be written or does not read back equal; nothing is left behind.
         """
+        ...
+
+
+class SelectiveLabelWriter(LabelWriter, Protocol):
+    """A format that cannot hold every label map."""
+
+    def obstacle(self, subject: Scan | LabelMap) -> Obstacle | None:
+        """Why it cannot hold a label map, or one made of a scan; None when it can."""
         ...
 
 

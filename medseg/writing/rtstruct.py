@@ -21,7 +21,7 @@ from medseg.writing._dicom_source import (
     source_headers,
     stable_uid,
 )
-from medseg.writing._native_labels import NativeLabels, on_native_slices
+from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
 from medseg.writing._seg_uids import creator_of, seg_uids
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 suffixes = (".rtstruct.dcm",)
+obstacle = dicom_obstacle
 
 _NAME = "medseg"
-_STRUCTURE_SET, _STUDY = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.3.1.2.3.1"
+_STUDY = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management (retired): pydicom has no name
 _REPEATED = (
     "PatientName",
     "PatientID",
@@ -103,10 +104,10 @@ def _structure_set(labels: NativeLabels, headers: list[Dataset]) -> Dataset:
 def _template() -> Dataset:
     """What is the same in every structure set; implicit VR, as contours may exceed 64 kB."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID, ImplicitVRLittleEndian
+    from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
     dataset = _item(
-        SOPClassUID=_STRUCTURE_SET,
+        SOPClassUID=RTStructureSetStorage,
         Modality="RTSTRUCT",
         Manufacturer=_NAME,
         ManufacturerModelName=_NAME,
@@ -120,7 +121,7 @@ def _template() -> Dataset:
         ApprovalStatus="UNAPPROVED",
     )
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = UID(_STRUCTURE_SET)
+    dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return dataset
 

@@ -12,26 +12,12 @@ import numpy.typing as npt
 from medseg.volume import Scan
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
-DICOM_SUFFIXES = (".dcm",)
 
 _FILES_TO_PEEK = 20
-_LABEL_STORAGES = (
-    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
-    "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
-    "1.2.840.10008.5.1.4.1.1.481.3",  # radiotherapy structure set
-)
 _NIFTI_INTENT_LABEL = 1002
 _NAMES_KEY = "medseg_labels"
 _LARGEST_LABEL = 1023
 _EVEN = 2 / 3
-
-
-def layer_name(path: Path) -> str:
-    """Name of a file or folder without the suffixes that only say its format."""
-    for suffix in (*VOLUME_SUFFIXES, *DICOM_SUFFIXES):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def is_volume_file(path: Path) -> bool:
@@ -106,5 +92,7 @@ def _is_dicom(path: Path) -> bool:
 def _is_dicom_segmentation(path: Path) -> bool:
     import pydicom
 
+    from medseg.reading.dicom.sop_classes import label_storages
+
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return str(header.get("SOPClassUID", "")) in _LABEL_STORAGES
+    return str(header.get("SOPClassUID", "")) in label_storages()

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from medseg.errors import GeometryError
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.contrast import contrast_limits, value_range
 from medseg.volume.conventions import (
     IPL,
     Reorientation,
@@ -28,7 +29,6 @@ from medseg.volume.conventions import (
     obliquity_degrees,
 )
 from medseg.volume.label_map import as_label_values, present_values
-from medseg_napari.contrast import contrast_limits, value_range
 from medseg_napari.display_settings import setting
 from medseg_napari.label_features import colormap_of, complete_table, features_of
 
@@ -38,7 +38,6 @@ MAP_KEY = "medseg_map"
 
 AXES = ("I", "P", "L")
 SHOWN_OBLIQUE_DEGREES = 1.0
-_PIXELS_ONLY, _PLACELESS = "PIXELS_ONLY", "left and right are not known"
 
 LayerTuple = tuple[npt.NDArray[Any], dict[str, Any], str]
 
@@ -64,8 +63,6 @@ class Source(TypedDict):
         Name of an axis before I, P, L: ``"C"`` of channels, ``"T"`` of time points, or ``""``.
     time_step_s : float
         Seconds between time points; 0 when not known.
-    pixels_only, placeless : bool
-        Whether voxels have no size in mm, and whether left and right are not known.
     """
 
     grid: Grid
@@ -78,8 +75,6 @@ class Source(TypedDict):
     value_range: tuple[float, float] | None
     lead: str
     time_step_s: float
-    pixels_only: bool
-    placeless: bool
 
 
 def layer_from_scan(
@@ -103,7 +98,11 @@ def layer_from_scan(
     source["value_range"] = value_range(scan)
     attributes = _attributes(source, name)
     voxels = _turn(scan.grid).apply(scan.voxels)
-    if source["pixels_only"] and scan.channels == 3 and scan.voxels.dtype == np.uint8:
+    if (
+        not scan.provenance.has_physical_size
+        and scan.channels == 3
+        and scan.voxels.dtype == np.uint8
+    ):
         return np.moveaxis(voxels, 0, -1), {**attributes, "rgb": True}, "image"
     if scan.channels == 1:
         voxels = voxels[0]
@@ -228,6 +227,12 @@ def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
     return grid_from_ipl(data.shape[-3:], scale, translate)
 
 
+def provenance_of(source: Mapping[str, Any]) -> Provenance:
+    """Provenance in a layer's `Source`; the usual one where a foreign layer only got a table."""
+    provenance: Provenance = source.get("provenance") or Provenance()
+    return provenance
+
+
 def _turn(grid: Grid) -> Reorientation:
     return Reorientation.towards(grid, IPL)
 
@@ -246,14 +251,12 @@ def _source(
         value_range=None,
         lead="",
         time_step_s=0.0,
-        pixels_only=any(note.startswith(_PIXELS_ONLY) for note in provenance.notes),
-        placeless=any(_PLACELESS in note for note in provenance.notes),
     )
 
 
 def _attributes(source: Source, name: str) -> dict[str, Any]:
     scale, translate = ipl_placement(_turn(source["grid"]).target)
-    unit = "pixel" if source["pixels_only"] else "mm"
+    unit = "mm" if source["provenance"].has_physical_size else "pixel"
     return {
         "name": name if _badge(source) in name else name + _badge(source),
         "scale": scale,
@@ -267,7 +270,7 @@ def _attributes(source: Source, name: str) -> dict[str, Any]:
 def _badge(source: Source) -> str:
     """What a name must say of a place that is not what it seems."""
     tilt, angle = source["grid"].shear_degrees, source["obliquity_degrees"]
-    if source["pixels_only"]:
+    if not source["provenance"].has_physical_size:
         return " (no size in mm)"
     if tilt >= SHOWN_OBLIQUE_DEGREES:
         return f" (tilted {tilt:.1f}°)"

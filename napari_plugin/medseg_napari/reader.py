@@ -12,7 +12,6 @@ from medseg_napari.file_probe import (
     holds_dicom,
     is_label_file,
     is_volume_file,
-    layer_name,
     looks_like_labels,
 )
 from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
@@ -45,8 +44,9 @@ def read_layers(path: str | list[str]) -> list[LayerTuple]:
 def layers_of_path(path: Path) -> list[LayerTuple]:
     """The layers of one file or folder, as :func:`read_layers` gives them, in no viewer yet."""
     from medseg.reading import read_labels, read_scan
+    from medseg.reading.file_names import without_suffix
 
-    name = layer_name(path)
+    name = without_suffix(path)
     if is_label_file(path):
         return [layer_from_labels(read_labels(path), name)]
     try:
@@ -55,6 +55,8 @@ def layers_of_path(path: Path) -> list[LayerTuple]:
         return _read_every_series(path)
     if path.is_file() and looks_like_labels(scan):
         return [layer_from_labels(read_labels(path), name)]
+    if scan.provenance.format == "picture":
+        name = path.name  # as napari's own reader calls it
     return [layer_from_scan(scan, name, window=_window(scan))]
 
 

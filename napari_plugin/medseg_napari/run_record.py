@@ -11,18 +11,16 @@ import platform
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg import __version__
 from medseg.volume import Creator, Provenance
-
-if TYPE_CHECKING:
-    from medseg.model_package import ModelPackage
+from medseg.workflows.record import Record
 
 RUN_KEY = "medseg_run"
 """Where ``layer.metadata`` keeps what made a Labels layer: a `RunRecord`, or a tuple of them."""
@@ -57,67 +55,40 @@ _UID = re.compile(r"\b\d+(?:\.\d+){5,}\b")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run of a model.
+    """One run of a model whose result lies in a layer.
 
     Parameters
     ----------
-    model, version : str
-    digest : str
-        SHA-256 of its weights.
-    licence : str
-    device : str
-    settings : mapping of str to str
-    finished : str
-        Local time, ISO 8601 with the offset.
-    seconds : float
+    record : Record
+        What made the result.
     crc32 : int
         Of the layer's values as the run left them, to know whether they were edited since; -1
         where a person had drawn in the layer before.
     """
 
-    model: str
-    version: str
-    digest: str
-    licence: str = ""
-    device: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    finished: str = ""
-    seconds: float = 0.0
+    record: Record
     crc32: int = 0
 
-    @classmethod
-    def of(
-        cls,
-        package: ModelPackage,
-        *,
-        device: str,
-        values: npt.NDArray[Any],
-        settings: Mapping[str, str] | None = None,
-        seconds: float = 0.0,
-    ) -> RunRecord:
-        """The record of a run of `package` that ends now.
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.record.model.name
 
-        Parameters
-        ----------
-        package : ModelPackage
-        device : str
-        values : ndarray of int
-            The layer's data as the model left it.
-        settings : mapping of str to str, optional
-        seconds : float, default 0.0
-        """
-        manifest = package.manifest
-        return cls(
-            model=manifest.name,
-            version=str(getattr(manifest, "version", "")),
-            digest=str(getattr(getattr(manifest, "weights", None), "sha256", "")),
-            licence=manifest.card.licence,
-            device=device,
-            settings=dict(settings or {}),
-            finished=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=seconds,
-            crc32=checksum(values),
-        )
+    @property
+    def version(self) -> str:
+        """Version of the model."""
+        return self.record.model.version
+
+    @property
+    def weights(self) -> str:
+        """The model's weights, for a person."""
+        return f"sha256 {self.record.model.weights[:16]}"
+
+    @property
+    def finished(self) -> str:
+        """Local time, ISO 8601 with the offset; empty when not known."""
+        ended = self.record.ended
+        return dt.datetime.fromisoformat(ended).astimezone().isoformat() if ended else ""
 
 
 Runs = tuple[RunRecord, ...]
@@ -186,22 +157,24 @@ def run_facts(runs: Runs) -> dict[str, str]:
     """
     if not runs:
         return {"Made by": "hand, another program, or a file: no run of a model is known"}
-    record, earlier = runs[-1], runs[:-1]
-    told = {
-        "Model": f"{record.model}, version {record.version}",
-        "Weights": f"sha256 {record.digest[:16]}",
-        "Licence": record.licence,
+    run, earlier = runs[-1], runs[:-1]
+    record = run.record
+    seconds = sum(record.seconds.values())
+    facts = {
+        "Model": f"{run.model}, version {run.version}",
+        "Weights": run.weights,
+        "Licence": record.model.licence,
         "Device": record.device,
         "Settings": ", ".join(f"{name} {value}" for name, value in record.settings.items()),
-        "Finished": record.finished,
-        "Took": f"{record.seconds:.1f} s" if record.seconds else "",
-        "Program": f"medseg {__version__}",
+        "Finished": run.finished,
+        "Took": f"{seconds:.1f} s" if seconds else "",
+        "Program": f"medseg {record.versions.get('medseg', __version__)}",
+        "Worth knowing": "; ".join(record.warnings),
         "Before that": "; ".join(
-            f"{one.model}, version {one.version}, sha256 {one.digest[:16]}, {one.finished}"
-            for one in earlier
+            f"{run.model}, version {run.version}, {run.weights}, {run.finished}" for run in earlier
         ),
     }
-    return {name: words for name, words in told.items() if words}
+    return {name: text for name, text in facts.items() if text}
 
 
 def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:

@@ -112,7 +112,7 @@ def row_of(entry: SeriesEntry) -> Row:
     return Row(
         modality=_SHORT_KINDS.get(kind, kind),
         description=entry.description or report.name,
-        spacing="not known" if _sizeless(entry) else spacing,
+        spacing=spacing if report.has_physical_size else "not known",
         slices=slices,
         verdict=_verdict(entry),
     )
@@ -239,7 +239,7 @@ def _verdict(entry: SeriesEntry) -> str:
     text = "ready" if verdict.outcome == "ok" else "ready, repaired"
     if report.modality in _LABEL_KINDS:
         return "ready, labels"
-    if _sizeless(entry):
+    if not report.has_physical_size:
         return f"{text}, no size in mm"
     if report.tilt_degrees >= _SHOWN_DEGREES:
         return f"{text}, tilted {report.tilt_degrees:.1f}°"
@@ -260,7 +260,3 @@ def _fourth_axis(entry: SeriesEntry) -> list[str]:
     if step_s:
         kind, axis = f"{count} time points, {step_s:g} s apart", "T"
     return [f"{kind}; they open as one layer, axis {axis}"]
-
-
-def _sizeless(entry: SeriesEntry) -> bool:
-    return any(note.startswith("PIXELS_ONLY") for note in entry.report.notes)

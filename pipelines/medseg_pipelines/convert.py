@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import Literal
 
-from medseg.errors import InputError, MedsegError, WriteError
+from medseg.errors import InputError, MedsegError
 from medseg.reading import SegmentSelection, read_labels, read_scan
 from medseg.reading.dicom import rtstruct, seg
 from medseg.volume import LabelMap, Scan
-from medseg.writing import label_suffixes, scan_suffixes, write_labels, write_scan
+from medseg.workflows.outputs import check, check_file, unknown_suffix
+from medseg.writing import label_suffixes, scan_suffixes, write_bytes, write_labels, write_scan
 from medseg_pipelines.console import Console
-from medseg_pipelines.destination import check_file
 from medseg_pipelines.segment import describe
 
 Kind = Literal["auto", "labels", "scan"]
 
 _PICTURE = ".png"
-_DICOM = ".dcm"
 
 
 def convert_file(
@@ -87,15 +84,10 @@ def convert_file(
 def _check_output(path: Path, output: Path) -> None:
     """Raise unless `output` has a known suffix, can be written, and is not `path`."""
     known = sorted({*label_suffixes(), *scan_suffixes(), _PICTURE})
-    if not output.name.lower().endswith(tuple(known)):
-        raise InputError(
-            f"cannot tell the format of the output '{output.name}'; end it in one of:"
-            f" {', '.join(known)}",
-            code="UNKNOWN_FORMAT",
-        )
-    check_file(output)
-    if output.exists() and path.exists() and output.samefile(path):
-        raise InputError(f"the output '{output}' is the input itself; choose another file")
+    unknown = unknown_suffix(output, tuple(known))
+    if unknown:
+        raise unknown
+    check_file(output, source=path)
 
 
 def _say_notes(notes: tuple[str, ...], console: Console) -> None:
@@ -138,12 +130,15 @@ def _write(labels: LabelMap, output: Path, labelled: Scan | None, encoding: str 
     ending = output.name.lower()
     if ending.endswith(_PICTURE):
         return _draw(labels, output, labelled)
-    if ending.endswith(_DICOM) and labels.provenance.format != "dicom":
+    reason = check(labels, output, encoding=encoding)
+    if reason and reason.code == "NO_DICOM_SOURCE" and labelled is None:
         raise InputError(
             f"a DICOM result ('{output.name}') must refer to the series that was labelled; give it"
             " with --like",
-            code="NO_DICOM_SOURCE",
+            code=reason.code,
         )
+    if reason:
+        raise reason
     return write_labels(labels, output, encoding=encoding)
 
 
@@ -153,18 +148,4 @@ def _draw(labels: LabelMap, output: Path, labelled: Scan | None) -> Path:
         raise InputError("a picture shows labels over their scan; give the scan with --like")
     from medseg.workflows.figures import overlay
 
-    picture = overlay(labelled, labels)
-    scratch = output.with_name(f".{uuid.uuid4().hex[:12]}{_PICTURE}")
-    try:
-        with scratch.open("xb") as file:
-            file.write(picture)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(output)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write '{output}': {error.strerror or error}; choose another place"
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
-    return output
+    return write_bytes(output, overlay(labelled, labels))

@@ -21,7 +21,8 @@ from medseg.planning.planner import CPU_BUDGET
 from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
-from medseg.writing import write_labels, write_scan
+from medseg.workflows.outputs import check_folder
+from medseg.writing import write_labels, write_scan, write_text
 from medseg_pipelines.batch.archive_run import segment_archive
 from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import read_record
@@ -29,7 +30,6 @@ from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.console import Console, duration
-from medseg_pipelines.destination import check_folder, write_text
 from medseg_pipelines.evaluate import evaluate_maps
 from medseg_pipelines.report import Report, ReportCase, write_report
 from medseg_pipelines.train import train_on

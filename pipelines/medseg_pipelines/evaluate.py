@@ -22,12 +22,14 @@ from medseg.metrics import (
 )
 from medseg.model_package import find_package
 from medseg.reading import read_labels
+from medseg.reading.file_names import LABEL_SUFFIXES, without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.regions import value_table
 from medseg.volume import LabelMap, LabelTable
+from medseg.workflows.outputs import check_file
+from medseg.writing import write_text
 from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
-from medseg_pipelines.destination import LABEL_SUFFIXES, check_file, stem, write_text
 
 Pair = tuple[Path, Path]
 Regions = Mapping[str, Collection[int]]
@@ -218,7 +220,7 @@ def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) ->
         if not path.exists():
             raise InputError(f"there is no '{path}'; check the path")
     if predictions.is_file() and truth.is_file():
-        return {stem(truth): (predictions, truth)}
+        return {without_suffix(truth): (predictions, truth)}
     if predictions.is_file() or truth.is_file():
         raise InputError(
             f"'{predictions.name}' and '{truth.name}' must both be files or both be folders"
@@ -245,7 +247,9 @@ def _maps(folder: Path) -> dict[str, Path]:
     if is_batch(folder):
         return label_maps(folder)
     files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    maps = {stem(path): path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)}
+    maps = {
+        without_suffix(path): path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)
+    }
     if not maps:
         raise InputError(f"'{folder}' holds no label maps ({', '.join(LABEL_SUFFIXES)})")
     return maps

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from medseg.errors import Cancelled
 from medseg.model_package import Exported, export_model, find_package
+from medseg.workflows.outputs import check_file
 from medseg_pipelines.console import Console, duration
-from medseg_pipelines.destination import check_file
 
 
 def export_file(

@@ -10,7 +10,7 @@ from typing import Any
 from medseg.metrics import volumes_ml
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.workflows.figures import curves, overlay
-from medseg_pipelines.destination import write_text
+from medseg.writing import write_text
 from medseg_pipelines.html_report import data_uri, render
 
 

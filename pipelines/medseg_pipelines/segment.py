@@ -7,16 +7,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from medseg.errors import Cancelled, InputError
+from medseg.errors import Cancelled
 from medseg.inference import Predictor
 from medseg.metrics import volumes_ml
-from medseg.model_package import ModelPackage, find_package
+from medseg.model_package import find_package
 from medseg.planning import Component
-from medseg.reading import Policies, read_scan
+from medseg.reading import Policies
 from medseg.volume import LabelMap, Scan
-from medseg.writing import check_encoding, write_labels
+from medseg.workflows.outputs import check_label_file
+from medseg.workflows.record import ModelUsed
+from medseg.workflows.segment import read_case, segment_case, write_case
 from medseg_pipelines.console import Console, duration
-from medseg_pipelines.destination import check_holds_series, check_label_file
 
 
 def segment_scan(
@@ -70,42 +71,31 @@ def segment_scan(
         When the person stopped it.
     """
     start = time.monotonic()
-    check_label_file(output)
-    check_encoding(output, encoding)
-    if output.exists() and path.exists() and output.samefile(path):
-        raise InputError(f"the output '{output}' is the scan itself; choose another file")
+    check_label_file(output, source=path, encoding=encoding)
     package = find_package(model)
     with console.progress("reading") as progress:
-        scan = read_scan(path, series=series, policies=policies or Policies(), progress=progress)
-    scan.check_finite()
-    check_holds_series(scan, output)
+        scan = read_case(
+            path, output, series=series, policies=policies or Policies(), progress=progress
+        )
     console.print(f"Scan:   {describe(scan)}")
     predictor = Predictor.load(package, device=device, postprocessing=postprocessing, tta=tta)
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
-    warn_of_another_modality(package, scan, console)
+    used = ModelUsed.of(package)
+    modality_warning = used.modality_warning(scan.modality)
+    if modality_warning:
+        console.print(f"Warning: {modality_warning}.", style="bold")
     try:
         with console.progress("segmenting") as progress:
-            labels = predictor.predict(scan, progress=progress)
+            result = segment_case(scan, predictor, used, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
-    for note in labels.provenance.notes[len(scan.provenance.notes) :]:
-        console.print(f"Note:   {note}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    written = write_labels(labels, output, encoding=encoding)
-    console.show(volume_table(labels))
+    for warning in result.warnings:
+        if warning != modality_warning:
+            console.print(f"Note:   {warning}")
+    written = write_case(result, output, encoding=encoding)
+    console.show(volume_table(result.labels))
     console.print(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
-
-
-def warn_of_another_modality(package: ModelPackage, scan: Scan, console: Console) -> None:
-    """Say so when a model is used on scans of a kind it was not trained on."""
-    expected = package.manifest.card.modality
-    if expected and scan.modality and expected != scan.modality:
-        console.print(
-            f"Warning: {package.manifest.name} was trained on {expected}, this scan is"
-            f" {scan.modality}; its labels mean nothing here unless you know better.",
-            style="bold",
-        )
 
 
 def describe(scan: Scan) -> str:

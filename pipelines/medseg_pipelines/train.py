@@ -22,8 +22,8 @@ from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
 from medseg.training.pretrained import PretrainedReport
 from medseg.training.run import PRETRAINED
+from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
-from medseg_pipelines.destination import check_folder
 
 
 def train_model(

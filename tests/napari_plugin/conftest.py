@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 
 import medseg_napari
-from medseg.model_package import Card
+from medseg.model_package import Card, find_package
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 
 if os.environ.get("CI") and importlib.util.find_spec("napari") is None:
@@ -65,6 +66,12 @@ class HalvesPredictor:
         self.tiles, self.seconds = tiles, seconds_per_tile
         self.scans: list[Scan] = []
         self.options = None
+
+    @property
+    def device(self):
+        from medseg.runtime.device import choose_device
+
+        return choose_device("cpu")
 
     def predict(self, scan: Scan, *, progress) -> LabelMap:
         self.scans.append(scan)
@@ -135,7 +142,8 @@ def broken() -> type[BrokenPredictor]:
 @pytest.fixture
 def package() -> SimpleNamespace:
     """What the panel shows of a model."""
-    manifest = SimpleNamespace(
+    manifest = msgspec.structs.replace(
+        find_package("hippocampus-mr").manifest,
         name="halves",
         version="1",
         provenance={},

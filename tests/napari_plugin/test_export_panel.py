@@ -7,7 +7,6 @@ import logging
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -20,12 +19,12 @@ from qtpy.QtGui import QGuiApplication
 
 from medseg import __version__
 from medseg.metrics import volumes_ml
-from medseg.model_package import Card
 from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
+from medseg.workflows.record import ModelUsed, Record
 from medseg_napari.layers import layer_from_labels, layer_from_scan
 from medseg_napari.panels.export import ExportPanel
-from medseg_napari.run_record import RUN_KEY, RunRecord
+from medseg_napari.run_record import RUN_KEY, RunRecord, checksum
 
 SLICES = 4
 COARSE = 6
@@ -203,14 +202,19 @@ def test_a_target_that_may_not_be_written_is_one_sentence_and_leaves_nothing(
     assert "saved 2 files" in export(panel, qtbot)
 
 
+def run_of(name, *, version="2", weights="ab", crc32=0, **made):
+    """A run of a model as layers keep it."""
+    model = ModelUsed(name=name, version=version, digest="ef" * 32, weights=weights * 32)
+    return RunRecord(record=Record(model=model, device="CPU", **made), crc32=crc32)
+
+
 def test_a_report_shows_every_structure_and_no_patient(
     open_panel, qtbot, hippocampus, tmp_path
 ) -> None:
     scan = read_scan(hippocampus)
     labels = halves(scan, np.percentile(scan.voxels, 95))
     viewer, panel = open_panel(scan, labels)
-    record = RunRecord(model="halves", version="3", digest="ab" * 32, device="CPU")
-    viewer.layers["DOE JOHN"].metadata[RUN_KEY] = record
+    viewer.layers["DOE JOHN"].metadata[RUN_KEY] = run_of("halves", version="3")
     choose(panel, qtbot, tmp_path, "html", "pdf", "png")
     assert "saved 3 files" in export(panel, qtbot)
     page = (tmp_path / "hippocampus_001_seg.report.html").read_text()
@@ -239,10 +243,8 @@ def test_provenance_hides_identifiers_and_the_bug_report_patients(
     open_panel, qtbot, ct, tmp_path
 ) -> None:
     viewer, panel = open_panel(ct, halves(ct, 100))
-    record = RunRecord(
-        model="organs", version="2", digest="cd" * 32, settings={"overlap": "0.5"}, seconds=3.2
-    )
-    viewer.layers["DOE JOHN"].metadata[RUN_KEY] = record
+    run = run_of("organs", weights="cd", settings={"overlap": "0.5"}, seconds={"segment": 3.2})
+    viewer.layers["DOE JOHN"].metadata[RUN_KEY] = run
     panel._show_origin()
     shown = panel.form.origin.text()
     for word in ("organs, version 2", "cdcdcdcd", "overlap 0.5", "3.2 s", f"{SLICES} files"):
@@ -277,10 +279,7 @@ def test_dicom_says_which_model_drew_and_whether_a_person_did_too(
 
     viewer, panel = open_panel(ct, halves(ct, 100))
     layer = viewer.layers["DOE JOHN"]
-    manifest = SimpleNamespace(name="organs", version="2", card=Card(), weights=None)
-    layer.metadata[RUN_KEY] = RunRecord.of(
-        SimpleNamespace(manifest=manifest), device="CPU", values=layer.data
-    )
+    layer.metadata[RUN_KEY] = run_of("organs", crc32=checksum(layer.data))
     if edited:
         layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 2)
     choose(panel, qtbot, tmp_path, "dicom_seg", "rtstruct", "sr")

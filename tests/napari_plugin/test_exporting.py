@@ -17,12 +17,12 @@ from medseg.phantoms.abdomen import abdominal_ct
 from medseg.reading import read_labels, read_scan
 from medseg.runtime.progress import silent
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
+from medseg.workflows.figures import Views, key_image
 from medseg.writing import label_suffixes
 from medseg_napari.export.case_report import facts_of, write_report
 from medseg_napari.export.collect import scan_under, stem_for, subject_of
 from medseg_napari.export.export import Request, file_stem, plan_export, write_files
 from medseg_napari.export.formats import Subject
-from medseg_napari.export.key_images import Views, three_planes
 from medseg_napari.layers import layer_from_labels, layer_from_scan
 from medseg_napari.run_record import bug_report, without_patient
 
@@ -139,7 +139,7 @@ def test_key_images_show_the_right_on_the_left_and_pass_through_the_structure() 
         assert views.values[views.middle_of(label)] == label.value
     liver, spleen = labels.table.labels[:2]
     assert views.middle_of(liver)[2] < views.middle_of(spleen)[2]
-    figure = three_planes(views, liver, "footer")
+    figure = key_image(views, liver, "footer")
     axial = figure.axes[0]
     shown = axial.images[0].get_array()
     np.testing.assert_array_equal(shown, views.image[views.middle_of(liver)[0]])

@@ -160,7 +160,7 @@ def test_a_merge_is_told_with_the_labels_and_reject_takes_it_back(panel, qtbot) 
     run(panel, qtbot)
     (layer,) = labels_of(panel)
     (first,) = runs_of({"metadata": layer.metadata})
-    assert first.seconds > 0
+    assert first.record.seconds["segment"] > 0
     form.target.choose(layer)
     run(panel, qtbot)
     assert runs_of({"metadata": layer.metadata})[0] == first
@@ -330,7 +330,7 @@ def test_bad_choices_are_told_and_nothing_is_lost(panel, qtbot, shipped, tmp_pat
     viewer.layers[0].metadata["medseg"] = {**source, "modality": "MR"}
     form.model.offer(ModelPackage(tmp_path, manifest))
     form.model.setCurrentIndex(form.model.count() - 1)
-    assert "was trained on CT and this scan is MR" in form.job.message.text()
+    assert "was trained on CT, this scan is MR" in form.job.message.text()
     assert LabelTable(()) == table_of(other)
 
 

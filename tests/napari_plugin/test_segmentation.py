@@ -173,13 +173,14 @@ def test_a_result_tells_how_it_came_about(request_for) -> None:
     *_, last = job.events()
     assert isinstance(last, Done), last
     values, attributes, _ = last.result.labels
-    (record,) = runs_of(attributes)
-    assert record.seconds > 0
-    assert (record.model, record.version, record.licence) == ("toy", "1", "CC0")
-    assert record.digest == request_for.package.manifest.weights.sha256
+    (run,) = runs_of(attributes)
+    record, model = run.record, run.record.model
+    assert record.seconds["segment"] > 0
+    assert (model.name, model.version, model.licence) == ("toy", "1", "CC0")
+    assert model.weights == request_for.package.manifest.weights.sha256
     assert "CPU" in record.device
     assert record.settings == {"only a box of": "16 x 16 x 16", "postprocessing": "none"}
-    assert "only a box of 16 x 16 x 16" in run_facts((record,))["Settings"]
+    assert "only a box of 16 x 16 x 16" in run_facts((run,))["Settings"]
     assert maker_of(values, attributes).kind == "automatic"
     values[0, 0, 0] = 3 - values[0, 0, 0]
     assert maker_of(values, attributes).kind == "semiautomatic"

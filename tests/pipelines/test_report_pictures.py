@@ -55,7 +55,7 @@ def test_a_picture_has_one_plane_its_colours_and_no_letters():
     values = np.zeros(grid.shape, np.uint8)
     values[30:, 20:] = 1
     labels = LabelMap(values, grid, LabelTable.of({1: "spot"}))
-    told = Provenance("picture", notes=("PIXELS_ONLY: left and right are not known",))
+    told = Provenance("picture", laterality_known=False)
     image = pixels(overlay(Scan(voxels, grid, provenance=told), labels))
     lettered = pixels(overlay(Scan(voxels, grid), labels))
     rows, columns = image.shape[:2]

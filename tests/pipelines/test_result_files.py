@@ -4,7 +4,9 @@ import os
 import pytest
 
 from medseg.errors import InputError, WriteError
-from medseg_pipelines.destination import check_folder, check_label_file, stem, write_text
+from medseg.reading.file_names import without_suffix
+from medseg.workflows.outputs import check_folder, check_label_file
+from medseg.writing import write_text
 
 
 def test_a_text_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -40,4 +42,4 @@ def test_an_unknown_suffix_names_the_known_ones(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.NII.GZ", "a.nii", "a.seg.nrrd", "a.dcm", "a"])
 def test_stems(tmp_path, name):
-    assert stem(tmp_path / name) == "a"
+    assert without_suffix(tmp_path / name) == "a"

@@ -17,8 +17,10 @@ from pydicom.uid import (
 )
 
 from dicom_phantom import CANARY, Series, random_stored, save
+from medseg.discovery.inspection import inspect
 from medseg.errors import Cancelled, GeometryError, InputError, MedsegError, ReadError
 from medseg.reading import read_scan
+from medseg.reading.dicom import headers
 
 
 def rewrite(path, change):
@@ -35,6 +37,16 @@ def test_whole_numbers_stay_int16(tmp_path):
     assert scan.voxels.dtype == np.int16
     assert scan.voxels.shape == (1, 7, 9, 6)
     assert scan.modality == "CT"
+
+
+def test_the_transfer_syntax_of_a_file_is_looked_up_once(tmp_path, monkeypatch):
+    paths = Series(random_stored()).write(tmp_path)
+    asked = []
+    real = headers.transfer_syntax
+    monkeypatch.setattr(headers, "transfer_syntax", lambda one: asked.append(one) or real(one))
+    inspect(tmp_path)
+    read_scan(tmp_path)
+    assert len(asked) == 2 * len(paths)
 
 
 def test_slope_of_each_slice(tmp_path):

@@ -54,6 +54,10 @@ def test_spacing_and_what_it_is_worth(tmp_path, tags, spacing, word, modality):
     notes = " ".join(scan.provenance.notes)
     assert word in notes
     assert "left and right are not known" in notes
+    assert not scan.provenance.laterality_known
+    assert scan.provenance.has_physical_size is (word != "PIXELS_ONLY")
+    (report,) = inspect(tmp_path)
+    assert report.has_physical_size is scan.provenance.has_physical_size
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -105,6 +105,7 @@ def test_real_gipl_and_values_that_are_not_numbers(shared_data):
     scan = read_scan(folder / "MRIcrop-orig.gipl.gz")
     assert scan.grid.shape == (78, 110, 64)
     assert any("orientation" in note for note in scan.provenance.notes)
+    assert not scan.provenance.laterality_known
     with pytest.raises(InputError) as caught:
         read_scan(folder / "nan.mha.gz").check_finite()
     assert caught.value.code == "NOT_FINITE"

@@ -115,11 +115,15 @@ def test_disagreeing_forms_are_noted_and_the_sform_wins(tmp_path):
     scan = read_scan(tmp_path / "a.nii")
     assert np.array_equal(scan.grid.affine, reference.get_sform())
     assert any("sform and qform" in note for note in scan.provenance.notes)
+    assert scan.provenance.laterality_known
 
 
 def test_no_forms_are_noted(tmp_path):
     plain(tmp_path / "a.nii", values(3, 4, 5), code=0)
-    assert any("neither" in note for note in read_scan(tmp_path / "a.nii").provenance.notes)
+    source = read_scan(tmp_path / "a.nii").provenance
+    assert any("neither" in note for note in source.notes)
+    assert not source.laterality_known
+    assert source.has_physical_size
 
 
 def test_singular_affine_names_the_file(tmp_path):

@@ -29,6 +29,8 @@ def test_grey(tmp_path, ending, dtype):
     assert scan.voxels.dtype == dtype
     assert np.array_equal(scan.voxels[0, :, :, 0], values.T)
     assert any("PIXELS_ONLY" in note for note in scan.provenance.notes)
+    assert not scan.provenance.laterality_known
+    assert not scan.provenance.has_physical_size
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -17,7 +17,7 @@ from medseg.reading.dicom.codestream import near_lossless, stated_size
 from medseg.reading.dicom.decoder_pool import DecoderPool, prewarm
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
-from medseg.reading.dicom.pixel_data import PixelData, as_read_errors, is_plain, transfer_syntax
+from medseg.reading.dicom.pixel_data import PixelData, as_read_errors, is_plain
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,7 +28,7 @@ _Values = Callable[[], npt.NDArray[Any]]
 def prewarm_decoder(file: DicomFile) -> None:
     """Start what decodes a file's pixels, where they are compressed, before they are read."""
     with suppress(ValueError):  # what the header states is no transfer syntax; reading raises
-        syntax = transfer_syntax(file.header)
+        syntax = file.transfer_syntax
         if syntax.is_encapsulated:
             prewarm(str(syntax))
 
@@ -70,9 +70,9 @@ def stored_frames(
 
 def _start(source: PixelData, frame: Frame, shape: tuple[int, int], pool: DecoderPool) -> _Values:
     """What gives the values of a frame; work elsewhere has begun."""
-    if is_plain(source.header):
+    if is_plain(source):
         return functools.partial(_plain_values, source, frame.number, shape)
-    syntax = transfer_syntax(source.header)
+    syntax = source.transfer_syntax
     if not syntax.is_encapsulated:
         return functools.partial(_by_pydicom, source, frame.number)
     fragment = source.fragments[frame.number]
@@ -146,7 +146,7 @@ def _by_pydicom(source: PixelData, frame: int) -> npt.NDArray[Any]:
     """Values of a frame, brought into order by pydicom in this process."""
     from pydicom.pixels.decoders.base import get_decoder
 
-    dataset, syntax = source.header, transfer_syntax(source.header)
+    dataset, syntax = source.header, source.transfer_syntax
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = syntax
     array, _ = get_decoder(syntax).as_array(dataset, index=frame, decoding_plugin=_plugin(syntax))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import ReadError
 from medseg.reading.dicom.file import GuardedFile
+from medseg.reading.dicom.sop_classes import non_scans
 from medseg.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -77,14 +78,6 @@ _FIELDS = [
     *MARKS,
 ]
 
-_NOT_SCANS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a DICOM segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "a DICOM segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.5": "a DICOM surface segmentation",
-    "1.2.840.10008.5.1.4.1.1.30": "a DICOM parametric map",
-    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
-    "1.2.840.10008.5.1.4.1.1.481.3": "a radiotherapy structure set",
-}
 _DICOM_ROOT = "1.2.840.10008."
 _STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # group 0008 or 0002, when there is no preamble
 _FIRST_BYTES = 8
@@ -138,12 +131,38 @@ class DicomFile:
         """DICOM modality word."""
         return sanitized(self.text("Modality"))
 
+    @functools.cached_property
+    def transfer_syntax(self) -> Any:
+        """How the pixels are encoded; see :func:`transfer_syntax`."""
+        return transfer_syntax(self.header)
+
     @property
     def is_multiframe(self) -> bool:
         """Whether geometry stands in functional groups, or several frames in one file."""
         return self.count("NumberOfFrames", 1) > 1 or (
             "PerFrameFunctionalGroupsSequence" in self.header
         )
+
+
+def transfer_syntax(header: Dataset) -> Any:
+    """Transfer syntax of the file; guessed from how it was parsed when it does not say."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    stated = as_text(header.file_meta, "TransferSyntaxUID") if header.file_meta else ""
+    if stated:
+        return _uid(stated)
+    implicit, little = header.original_encoding
+    if little:
+        return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return ExplicitVRBigEndian
+
+
+@functools.lru_cache(maxsize=256)
+def _uid(text: str) -> Any:
+    """`text` as a UID; making one takes longer than all the rest of a header."""
+    from pydicom.uid import UID
+
+    return UID(text)
 
 
 def as_text(dataset: Dataset, keyword: str) -> str:
@@ -278,7 +297,7 @@ def read_header(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile | N
     class_uid = _stated_class(image)
     if kind == "dicom" and _should_have_image(class_uid):
         raise _damaged(path, "the header ends before the image")
-    return image if class_uid in _NOT_SCANS else None  # kept when worth naming to the user
+    return image if class_uid in non_scans() else None  # kept when worth naming to the user
 
 
 @functools.cache
@@ -339,7 +358,7 @@ def class_uid(path: Path) -> str:
 
 def not_a_scan(image: DicomFile) -> str | None:
     """What the object is when it holds pixels (or contours) but no scan."""
-    return _NOT_SCANS.get(image.text("SOPClassUID"))
+    return non_scans().get(image.text("SOPClassUID"))
 
 
 def _is_dicom_name(path: Path) -> bool:

@@ -18,6 +18,7 @@ from medseg.reading.dicom.headers import (
     as_numbers,
     as_text,
     sanitized,
+    transfer_syntax,
 )
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ _UNDEFINED = b"\xff\xff\xff\xff"
 
 @dataclass(frozen=True, eq=False)
 class PixelData:
-    """A file's header and its pixels as stored."""
+    """A file's header, its pixels as stored and how they are encoded."""
 
     header: Dataset
     pixels: bytes
+    transfer_syntax: Any
 
     @functools.cached_property
     def fragments(self) -> list[bytes]:
@@ -72,21 +74,21 @@ def pixel_data_of(file: DicomFile) -> PixelData:
     with as_read_errors(file.path):
         pixels = _plain_pixels(file) or _pixels_in_items(file)
         if pixels:
-            data = PixelData(file.header, pixels)
+            data = PixelData(file.header, pixels, file.transfer_syntax)
         else:
             fields = [*PIXEL_FIELDS, "PixelData"]
             dataset = dataset_of(file.path, force=True, specific_tags=fields)
-            data = PixelData(dataset, dataset.get("PixelData") or b"")
+            data = PixelData(dataset, dataset.get("PixelData") or b"", transfer_syntax(dataset))
         _check_length(data, file.path)
         return data
 
 
-def is_plain(header: Dataset) -> bool:
+def is_plain(file: DicomFile | PixelData) -> bool:
     """Whether pixels lie in the file as little-endian grey values of whole bytes."""
-    bits = as_numbers(header, "BitsAllocated", 1)
-    samples = as_numbers(header, "SamplesPerPixel", 1)
+    bits = as_numbers(file.header, "BitsAllocated", 1)
+    samples = as_numbers(file.header, "SamplesPerPixel", 1)
     whole_bytes = bits in ((8.0,), (16.0,), (32.0,))
-    plain = transfer_syntax(header) in (_IMPLICIT, _EXPLICIT)
+    plain = file.transfer_syntax in (_IMPLICIT, _EXPLICIT)
     return whole_bytes and plain and samples in ((), (1.0,))
 
 
@@ -97,9 +99,9 @@ def _plain_pixels(file: DicomFile) -> bytes | None:
     ----------
     DICOM PS3.5 7.1.2 and 7.1.3: tag, (VR and two reserved bytes,) length, value.
     """
-    if not file.pixels_at or not is_plain(file.header):
+    if not file.pixels_at or not is_plain(file):
         return None
-    start = 4 if transfer_syntax(file.header) == _IMPLICIT else 8
+    start = 4 if file.transfer_syntax == _IMPLICIT else 8
     with file.path.open("rb") as stream:
         stream.seek(file.pixels_at)
         element = stream.read(start + 4)
@@ -119,7 +121,7 @@ def _pixels_in_items(file: DicomFile) -> bytes | None:
     ----------
     DICOM PS3.5 A.4: items of a tag, a length and a value each, then a delimiter.
     """
-    if not file.pixels_at or not transfer_syntax(file.header).is_encapsulated:
+    if not file.pixels_at or not file.transfer_syntax.is_encapsulated:
         return None
     with file.path.open("rb") as stream:
         stream.seek(file.pixels_at)
@@ -133,27 +135,6 @@ def _pixels_in_items(file: DicomFile) -> bytes | None:
     return items[:at] if items[at : at + 8] == _END_OF_ITEMS else None
 
 
-def transfer_syntax(header: Dataset) -> Any:
-    """Transfer syntax of the file; guessed from how it was parsed when it does not say."""
-    from pydicom.uid import UID, ExplicitVRBigEndian
-
-    stated = as_text(header.file_meta, "TransferSyntaxUID") if header.file_meta else ""
-    if stated:
-        return _uid(stated)
-    implicit, little = header.original_encoding
-    if little:
-        return UID(_IMPLICIT if implicit else _EXPLICIT)
-    return ExplicitVRBigEndian
-
-
-@functools.lru_cache(maxsize=256)
-def _uid(text: str) -> Any:
-    """`text` as a UID; making one takes longer than all the rest of a header."""
-    from pydicom.uid import UID
-
-    return UID(text)
-
-
 def check_pixel_length(file: DicomFile) -> None:
     """Raise `ReadError` when a file's pixels cannot all be there, or nothing decodes them.
 
@@ -162,7 +143,7 @@ def check_pixel_length(file: DicomFile) -> None:
     from pydicom.pixels.decoders.base import get_decoder
 
     with as_read_errors(file.path):
-        syntax = transfer_syntax(file.header)
+        syntax = file.transfer_syntax
         try:
             get_decoder(syntax)
         except NotImplementedError as error:
@@ -173,7 +154,7 @@ def check_pixel_length(file: DicomFile) -> None:
             ) from error
         element = 8 if syntax == _IMPLICIT else 12  # bytes of tag, type and length
         stored, expected = file.size - file.pixels_at - element, expected_bytes(file.header)
-        if file.pixels_at and is_plain(file.header) and stored < expected:
+        if file.pixels_at and is_plain(file) and stored < expected:
             raise _truncated(file.path, f"{max(stored, 0)} of {expected} bytes of pixels are there")
 
 
@@ -197,7 +178,7 @@ def _check_length(source: PixelData, path: Path) -> None:
     """Raise `ReadError` when pixels are missing, or fewer than an uncompressed header says."""
     if not source.pixels:
         raise _truncated(path, "it holds no pixels")
-    if transfer_syntax(source.header).is_encapsulated:
+    if source.transfer_syntax.is_encapsulated:
         return
     stored, expected = len(source.pixels), expected_bytes(source.header)
     if stored < expected:

@@ -26,7 +26,7 @@ _MOST_FRAMES = 20_000
 _PLANE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _CENTIMETRES = 3.0
 _TWO_D = 1.0
-_NO_PLACE = "a 2-D image without a place in the patient: left and right are not known"
+_NO_POSITION = "a 2-D image without a place in the patient: left and right are not known"
 
 
 def is_2d(frame: Frame) -> bool:
@@ -58,8 +58,8 @@ def lacks_position(frame: Frame) -> bool:
     return is_2d(frame) and not frames_of(frame.file)[0].has_geometry
 
 
-def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
-    """The frame in a plane through the origin, and notes on what its spacing is worth.
+def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
+    """The frame in a plane through the origin, and what its spacing is worth.
 
     Parameters
     ----------
@@ -69,6 +69,7 @@ def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
     Returns
     -------
     frame : Frame
+    has_physical_size : bool
     notes : list of str
 
     References
@@ -77,13 +78,16 @@ def as_plane(frame: Frame) -> tuple[Frame, list[str]]:
     """
     spacing, note = _spacing(frame)
     plane_frame = replace(
-        frame, position_mm=(0.0, 0.0, 0.0), orientation=_PLANE, pixel_spacing_mm=spacing
+        frame,
+        position_mm=(0.0, 0.0, 0.0),
+        orientation=_PLANE,
+        pixel_spacing_mm=spacing or (1.0, 1.0),
     )
-    return plane_frame, [_NO_PLACE, note]
+    return plane_frame, bool(spacing), [_NO_POSITION, note]
 
 
 def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
-    """Spacing between rows and columns in mm, and what it is."""
+    """Spacing between rows and columns in mm, empty when unknown, and what it is."""
     header = frame.file.header
     at_detector = _positive(as_numbers(header, "ImagerPixelSpacing", 2))
     stated = _positive(as_numbers(header, "PixelSpacing", 2))
@@ -97,7 +101,7 @@ def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
     by_region = _of_ultrasound(frame)
     if by_region:
         return by_region, f"spacing is that of its only ultrasound region{_extent(frame)}"
-    return (1.0, 1.0), "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
+    return (), "PIXELS_ONLY: spacing is unknown, a pixel counts as 1 mm and is not"
 
 
 def _of_ultrasound(frame: Frame) -> tuple[float, ...]:

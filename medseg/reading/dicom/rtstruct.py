@@ -17,11 +17,12 @@ from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_im
 from medseg.reading.dicom.polygons import filled
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
 from medseg.reading.dicom.segment_labels import first_code, with_unique_names
+from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentSelection
 from medseg.runtime.progress import silent
-from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Scan
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.volume.grid import FloatArray
 from medseg.volume.label_table import default_color
@@ -29,7 +30,6 @@ from medseg.volume.label_table import default_color
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _OFF_SLICE = 0.1  # of the distance between slices
 
@@ -44,7 +44,7 @@ class _Region:
 
 def recognises(path: Path) -> bool:
     """Whether `path` is a DICOM file of the structure set class."""
-    return path.is_file() and class_uid(path) == _STRUCTURE_SET
+    return path.is_file() and label_storages().get(class_uid(path)) == "RTSTRUCT"
 
 
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
@@ -94,8 +94,7 @@ def read_labels_by_choice(
         regions = _selected(regions, choice)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
         values, overlap_notes = _draw(regions, stack.grid, choice.overlaps, cropped=False)
-        notes = (*stack.notes, *notes, *overlap_notes)
-        source = Provenance("dicom", stack.paths, stack.series_uid, uids, notes)
+        source = stack.provenance((*notes, *overlap_notes), instance_uids=uids)
         return LabelMap(values, stack.grid, _table_of(table, regions), source)
 
 

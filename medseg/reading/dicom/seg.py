@@ -15,11 +15,12 @@ from medseg.errors import LabelError, ReadError
 from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.frames import Frame, frames_of
-from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_uid
-from medseg.reading.dicom.pixel_data import PixelData, transfer_syntax
+from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_uid, transfer_syntax
+from medseg.reading.dicom.pixel_data import PixelData
 from medseg.reading.dicom.seg_grid import grid_of_sparse
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
 from medseg.reading.dicom.segment_labels import first_code, with_unique_names
+from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
 from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
 
 _PROPERTIES = ("Category", "Type")
 _NO_CODE = Code("", "", "")
-_BINARY, _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 def recognises(path: Path) -> bool:
     """Whether `path` is a DICOM file of a segmentation class."""
-    return path.is_file() and class_uid(path) in (_BINARY, _LABEL_MAP)
+    return path.is_file() and label_storages().get(class_uid(path)) == "SEG"
 
 
 def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
@@ -153,9 +153,10 @@ def _color(item: Dataset, number: int) -> tuple[int, int, int]:
 def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
     """Stored pixels of each frame, shape (J, I)."""
     shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
-    if dataset.BitsAllocated == 1 and not transfer_syntax(dataset).is_encapsulated:
+    syntax = transfer_syntax(dataset)
+    if dataset.BitsAllocated == 1 and not syntax.is_encapsulated:
         return (_bits(dataset, frame, shape) for frame in frames)
-    source = PixelData(dataset, dataset.PixelData)
+    source = PixelData(dataset, dataset.PixelData, syntax)
     return (stored for _, stored in stored_frames(((source, item) for item in frames), shape))
 
 

@@ -18,7 +18,7 @@ from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
-from medseg.volume import Provenance, Scan
+from medseg.volume import Scan
 
 
 def recognises(path: Path) -> bool:
@@ -156,9 +156,7 @@ def read_stack(stack: Stack, *, policies: Policies = REFUSE, progress: Progress 
             notes.append("results can be written, but not as DICOM SEG")
         if not all(uids):
             notes.append("SOPInstanceUIDs are blank: results can be written, but not as DICOM SEG")
-        provenance = Provenance(
-            "dicom", stack.paths, stack.series_uid, uids, (*stack.notes, *notes)
-        )
+        provenance = stack.provenance(notes, instance_uids=uids)
         return Scan(voxels, stack.grid, stack.modality, provenance)
 
 
@@ -179,13 +177,7 @@ def _repaired(stack: Stack, policies: Policies, progress: Progress) -> Scan:
     notes.append(
         "its slices are not those of the files: DICOM results carry the labels to the files' slices"
     )
-    provenance = Provenance(
-        "dicom",
-        stack.paths,
-        stack.series_uid,
-        notes=(*stack.notes, repair.note, *notes),
-        native=native_slices_of(stack.frames),
-    )
+    provenance = stack.provenance((repair.note, *notes), native=native_slices_of(stack.frames))
     return Scan(repair.apply(voxels), repair.grid, stack.modality, provenance)
 
 

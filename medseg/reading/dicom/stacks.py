@@ -16,7 +16,7 @@ from medseg.reading.dicom.frames import Frame, frames_of
 from medseg.reading.dicom.geometry import SAME_POSITION_MM, depths_mm, grid_of
 from medseg.reading.dicom.headers import DicomFile
 from medseg.reading.dicom.planar import as_plane, is_2d, is_cine
-from medseg.volume import Grid
+from medseg.volume import Grid, NativeSlices, Provenance
 
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING_MM = 1e-4
@@ -46,6 +46,7 @@ class Stack:
         Files that were left out because another is the same image.
     volume : tuple of int
         Which volume of its series (phase, echo, time point) it is, from 1, and of how many.
+    laterality_known, has_physical_size : bool
     """
 
     frames: tuple[Frame, ...]
@@ -55,6 +56,8 @@ class Stack:
     selector: str = ""
     copies: int = 0
     volume: tuple[int, int] = (1, 1)
+    laterality_known: bool = True
+    has_physical_size: bool = True
 
     @property
     def series_uid(self) -> str:
@@ -75,6 +78,25 @@ class Stack:
     def is_picture(self) -> bool:
         """Whether it can never be a volume (no position in the patient, or colour)."""
         return self.refusal is not None and self.refusal.code in PICTURE_CODES
+
+    def provenance(
+        self,
+        notes: Iterable[str],
+        *,
+        instance_uids: tuple[str, ...] = (),
+        native: NativeSlices | None = None,
+    ) -> Provenance:
+        """Provenance of the scan read from the stack; `notes` come after its own."""
+        return Provenance(
+            "dicom",
+            self.paths,
+            self.series_uid,
+            instance_uids,
+            (*self.notes, *notes),
+            native,
+            laterality_known=self.laterality_known,
+            has_physical_size=self.has_physical_size,
+        )
 
     def describe(self) -> str:
         """One line for a person: selector, modality, size, spacing, slices; no patient text."""
@@ -135,9 +157,16 @@ def _planar(frame: Frame) -> Stack:
     refusal = _refusal_by_kind([frame])
     if refusal:
         return Stack((frame,), None, refusal)
-    plane_frame, notes = as_plane(frame)
+    plane_frame, has_physical_size, notes = as_plane(frame)
     stack = _as_stack([plane_frame], notes)
-    return replace(stack, notes=(*notes, "its depth of 1 mm is assumed")) if stack.grid else stack
+    if stack.grid is None:
+        return stack
+    return replace(
+        stack,
+        notes=(*notes, "its depth of 1 mm is assumed"),
+        laterality_known=False,
+        has_physical_size=has_physical_size,
+    )
 
 
 def _cine(first: Stack) -> list[Stack]:

@@ -11,7 +11,7 @@ from medseg.volume.conventions import IPL, Reorientation, flip_lps_ras_points
 from medseg_napari.display.overlays import holds_our_layer
 from medseg_napari.display.window_level import dragged, target_layer, width_level
 from medseg_napari.display_settings import setting
-from medseg_napari.layers import KEY
+from medseg_napari.layers import KEY, provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -120,7 +120,7 @@ def position_text(viewer: ViewerModel, position: Any) -> str:
     """
     for layer in reversed(viewer.layers):
         source = layer.metadata.get(KEY)
-        if not source or not layer.visible or source.get("placeless"):
+        if not (source and layer.visible and provenance_of(source).laterality_known):
             continue
         spatial = np.asarray(position, float)[-3:]
         scale, translate = (np.asarray(vector)[-3:] for vector in (layer.scale, layer.translate))

@@ -14,7 +14,7 @@ import numpy as np
 
 from medseg.volume.grid import FloatArray
 from medseg_napari.display_settings import setting
-from medseg_napari.layers import KEY
+from medseg_napari.layers import KEY, provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -177,4 +177,4 @@ def holds_our_layer(viewer: ViewerModel) -> bool:
 def _placed_in_patient(viewer: ViewerModel) -> bool:
     """Whether a layer of ours says where left and right are."""
     sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
-    return any(not source.get("placeless") for source in sources)
+    return any(provenance_of(source).laterality_known for source in sources)

@@ -10,7 +10,7 @@ from medseg_napari import dropped_files
 from medseg_napari.display import mouse, overlays, shortcuts
 from medseg_napari.display.window_level import target_layer, window_text
 from medseg_napari.display_settings import choose, on_change, setting
-from medseg_napari.layers import KEY
+from medseg_napari.layers import KEY, provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -123,6 +123,6 @@ def _show_scale_bar(viewer: ViewerModel) -> None:
     """In mm where there are millimetres; none over a picture without a size."""
     sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
     if sources:
-        sized = any(not source.get("pixels_only") for source in sources)
+        sized = any(provenance_of(source).has_physical_size for source in sources)
         bar = viewer.canvas.overlays.scale_bar
         bar.visible = bool(sized and setting("display", "scale_bar"))

@@ -17,8 +17,8 @@ from medseg import __version__
 from medseg.errors import WriteError
 from medseg.metrics import volumes_ml
 from medseg.volume import Label, LabelMap, Scan
+from medseg.workflows.figures import INK, PAPER, Views, key_image
 from medseg_napari.export.formats import NOT_FOR_DIAGNOSIS, Subject
-from medseg_napari.export.key_images import INK, PAPER, Views, three_planes
 from medseg_napari.run_record import without_patient
 
 if TYPE_CHECKING:
@@ -92,15 +92,10 @@ def _figures(subject: Subject) -> Iterator[tuple[Label, Figure]]:
     """The key image of every structure that some voxel holds."""
     if subject.scan is None:
         return
-    window = subject.window or _whole_range(subject.scan)
-    views = Views.of(subject.scan, subject.labels, window)
+    views = Views.of(subject.scan, subject.labels, subject.window)
     for label in subject.labels.table:
         if (views.values == label.value).any():
-            yield label, three_planes(views, label, NOT_FOR_DIAGNOSIS)
-
-
-def _whole_range(scan: Scan) -> tuple[float, float]:
-    return float(scan.voxels[0].min()), float(scan.voxels[0].max())
+            yield label, key_image(views, label, NOT_FOR_DIAGNOSIS)
 
 
 def _facts(subject: Subject) -> dict[str, str]:

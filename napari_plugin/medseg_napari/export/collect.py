@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
+from medseg.reading.file_names import without_suffix
 from medseg.volume import Grid, Provenance
 from medseg_napari.export.export import file_stem
 from medseg_napari.export.formats import Subject
-from medseg_napari.file_probe import layer_name
 from medseg_napari.layers import (
     MAP_KEY,
     adopt,
@@ -62,7 +62,7 @@ def stem_for(provenance: Provenance) -> str:
     """
     if provenance.format == "dicom" or len(provenance.files) != 1:
         return _PLAIN_STEM
-    stem = file_stem(layer_name(provenance.files[0]))
+    stem = file_stem(without_suffix(provenance.files[0]))
     return stem if stem.endswith("_seg") else f"{stem}_seg"
 
 

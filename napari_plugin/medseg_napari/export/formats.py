@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from medseg.errors import GeometryError
+from medseg import writing
 from medseg.volume import LabelMap, Scan
-from medseg.volume.conventions import itk_from_affine
 
 NOT_FOR_DIAGNOSIS = "Research use only: not for diagnosis."
 
@@ -45,7 +44,7 @@ class Format:
     name : str
     title : str
     suffix : str
-    kind : {"labels", "dicom", "nrrd", "surface", "report", "screenshot"}
+    kind : {"labels", "dicom", "surface", "report", "screenshot"}
     each : bool
         Whether every structure gets a file of its own.
     """
@@ -61,7 +60,7 @@ FORMATS = {
     one.name: one
     for one in (
         Format("nifti", "NIfTI label map", ".nii.gz"),
-        Format("seg_nrrd", "Segmentation for 3D Slicer", ".seg.nrrd", "nrrd"),
+        Format("seg_nrrd", "Segmentation for 3D Slicer", ".seg.nrrd"),
         Format("dicom_seg", "DICOM SEG", ".dcm", "dicom"),
         Format("rtstruct", "DICOM RTSTRUCT", ".rtstruct.dcm", "dicom"),
         Format("sr", "DICOM SR with the volumes", ".sr.dcm", "dicom"),
@@ -91,40 +90,25 @@ def obstacle(subject: Subject, form: Format) -> str:
     str
         A reason with what to do, in lower case, without a full stop.
     """
-    reasons: dict[str, Callable[[Subject], str]] = {
-        "dicom": _dicom_obstacle,
-        "nrrd": _nrrd_obstacle,
-        "surface": _surface_obstacle,
-        "report": _report_obstacle,
-    }
-    judge = reasons.get(form.kind)
-    return judge(subject) if judge else ""
+    if form.kind == "report":
+        return _report_obstacle(subject)
+    if form.kind == "surface":
+        return _surface_obstacle(subject)
+    return "" if form.kind == "screenshot" else _file_obstacle(subject, form)
 
 
-def _dicom_obstacle(subject: Subject) -> str:
-    source, native = subject.labels.provenance, subject.labels.provenance.native
-    if source.format != "dicom":
-        return (
-            f"needs a DICOM series, and this scan came from {source.format}; open the DICOM"
-            " folder with medseg, or save .nii.gz"
-        )
-    files, uids = (
-        (native.files, native.instance_uids) if native else (source.files, source.instance_uids)
-    )
-    if not uids or not all(uids):
-        return "the slices have blank SOPInstanceUIDs, so nothing can refer to them; save .nii.gz"
+def _file_obstacle(subject: Subject, form: Format) -> str:
+    """Why the library could not write the file."""
+    limit = writing.obstacle(subject.labels, f"labels{form.suffix}")
+    if limit:
+        return limit.reason
+    if form.kind != "dicom":
+        return ""
     if not subject.labels.table.labels:
         return "needs at least one structure"
-    gone = [path for path in {files[0], files[-1]} if not path.is_file()]
+    source = subject.labels.provenance.native or subject.labels.provenance
+    gone = [path for path in {source.files[0], source.files[-1]} if not path.is_file()]
     return "the DICOM slices are no longer where they were read" if gone else ""
-
-
-def _nrrd_obstacle(subject: Subject) -> str:
-    try:
-        itk_from_affine(subject.labels.grid.affine)
-    except GeometryError:
-        return "the scan is sheared (a tilted gantry), which NRRD cannot say; save .nii.gz"
-    return ""
 
 
 def _surface_obstacle(subject: Subject) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
+from medseg.workflows.record import ModelUsed
 from medseg_napari.inference.devices import Forecast, forecast, leave_a_core_free, limit_memory
 from medseg_napari.layers import (
     MAP_KEY,
@@ -21,13 +22,15 @@ from medseg_napari.layers import (
     layer_from_scan,
     scan_from_layer,
 )
-from medseg_napari.run_record import RUN_KEY, RunRecord
+from medseg_napari.run_record import RUN_KEY, RunRecord, checksum
 
 if TYPE_CHECKING:
     from medseg.inference import Estimate, Options, Prediction, Probe, Roi
     from medseg.model_package import ModelPackage
     from medseg.planning import Component
+    from medseg.runtime.device import Device
     from medseg.volume import Grid
+    from medseg.workflows.segment import Result
 
 _WORTH_A_PREVIEW = 1.5
 _WAIT_S = 0.1
@@ -36,6 +39,8 @@ _WAIT_S = 0.1
 class Segmenter(Protocol):
     """What a `medseg.inference.Predictor` is to the panel."""
 
+    @property
+    def device(self) -> Device: ...  # noqa: D102
     def run(self, scan: Scan, options: Options, *, progress: Progress) -> Prediction: ...  # noqa: D102
     def probe(self) -> Probe: ...  # noqa: D102
     def estimate(self, grid: Grid, options: Options, *, probe: Probe) -> Estimate: ...  # noqa: D102
@@ -114,7 +119,7 @@ class Outcome:
     roi : tuple of slice, optional
         The voxels that were looked at; all when there is none.
     notes : tuple of str
-        What was done when memory ran out.
+        What a person should know, such as what was done when memory ran out.
     preview : bool
         Whether a better result is on its way.
     """
@@ -165,18 +170,21 @@ class Runner:
         Outcome
             A preview, where one is wanted and much quicker.
         """
-        begun = time.monotonic()
+        from medseg.workflows.segment import segment_case
+
         progress(0, 1, "preparing the scan")
         scan = scan_from_layer(np.asarray(request.data), request.attributes)
         with self._alone(progress):
             predictor = self._predictor(request, progress)
             options = options_of(request, scan)
+            model, settings = ModelUsed.of(request.package), settings_of(request)
+            segmented = functools.partial(segment_case, scan, predictor, model, settings=settings)
             if request.wishes.preview and self._is_quicker(request, predictor, scan, options):
                 quick = replace(options, overlap=0.0, postprocessing=(), **_NO_MAPS)
-                found = predictor.run(scan, quick, progress=_called(progress, "preview"))
-                yield outcome(found, request, scan, begun=begun, preview=True)
-            found = predictor.run(scan, options, progress=progress)
-        return outcome(found, request, scan, begun=begun)
+                result = segmented(quick, progress=_called(progress, "preview"))
+                yield outcome(result, request, preview=True)
+            result = segmented(options, progress=progress)
+        return outcome(result, request)
 
     def forecast(self, request: Request, progress: Progress) -> Forecast:
         """What a run will take; measures one tile the first time for each model and device.
@@ -257,43 +265,21 @@ def options_of(request: Request, scan: Scan) -> Options:
     )
 
 
-def outcome(
-    found: Prediction, request: Request, scan: Scan, *, begun: float, preview: bool = False
-) -> Outcome:
-    """A prediction as layers.
-
-    Parameters
-    ----------
-    found : Prediction
-    request : Request
-    scan : Scan
-        What it was found in.
-    begun : float
-        When, by `time.monotonic`.
-    preview : bool, default False
-        Whether a better one is on its way.
-    """
-    from medseg.runtime.device import choose_device
-
+def outcome(result: Result, request: Request, *, preview: bool = False) -> Outcome:
+    """A result as layers; `preview` says that a better one is on its way."""
     name, label = request.result_name, request.wishes.probability_of
-    notes = found.labels.provenance.notes[len(scan.provenance.notes) :]
     maps = (
-        (found.uncertainty, f"{name}: uncertainty, %", "inferno"),
-        (found.probability, f"{name}: probability of {label}, %", "viridis"),
+        (result.uncertainty, f"{name}: uncertainty, %", "inferno"),
+        (result.probability, f"{name}: probability of {label}, %", "viridis"),
     )
-    labels = layer_from_labels(found.labels, f"{name} (preview)" if preview else name)
-    labels[1]["metadata"][RUN_KEY] = RunRecord.of(
-        request.package,
-        device=choose_device(request.device).description,
-        values=labels[0],
-        settings=settings_of(request),
-        seconds=time.monotonic() - begun,
-    )
+    labels = layer_from_labels(result.labels, f"{name} (preview)" if preview else name)
+    run = RunRecord(record=result.record, crc32=checksum(labels[0]))
+    labels[1]["metadata"][RUN_KEY] = run
     return Outcome(
         labels=labels,
         maps=tuple(_map_layer(one, title, colours) for one, title, colours in maps if one),
         roi=request.wishes.roi,
-        notes=notes,
+        notes=result.warnings,
         preview=preview,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from medseg.workflows.record import modality_warning
 from medseg_napari.layers import source_of
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ def other_modality(
 ) -> str:
     """A sentence when a model was trained on scans of another kind, else an empty string."""
     source = source_of(data, attributes)
-    expected = package.manifest.card.modality
-    modality = source["modality"] if source else ""
-    if not expected or not modality or expected == modality:
-        return ""
-    return (
-        f"{package.manifest.name} was trained on {expected} and this scan is {modality}: its labels"
-        " mean nothing here, unless you know better."
+    card = package.manifest.card
+    return modality_warning(
+        package.manifest.name, card.modality, source["modality"] if source else ""
     )
 
 

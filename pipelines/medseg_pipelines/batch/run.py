@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
+from medseg.workflows.outputs import check_folder
 from medseg_pipelines.batch.archive.rules import select
 from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.events import Events, Planned, Tally
@@ -31,7 +32,6 @@ from medseg_pipelines.batch.loop import Job, Loop
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import check_settings, policies_of
-from medseg_pipelines.destination import check_folder
 
 _NO_SCANS = "NO_SCANS"
 

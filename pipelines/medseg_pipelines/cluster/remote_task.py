@@ -143,7 +143,7 @@ def _missing_output(task: Task) -> str:
 def _missing_model(folder: str, digest: str) -> str:
     """Why the model is not the one of this run, or nothing."""
     from medseg.model_package import ModelPackage
-    from medseg_pipelines.batch.ledger.run_config import model_digest
+    from medseg.workflows.record import model_digest
 
     try:
         own = model_digest(ModelPackage.open(Path(folder)))

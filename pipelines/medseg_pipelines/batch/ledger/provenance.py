@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from medseg import __version__
+from medseg.workflows.record import Record
 from medseg.writing import atomic
 from medseg_pipelines.batch.ledger.layout import CASE_FILE
-from medseg_pipelines.batch.messages import Settings
 
 SCHEMA_VERSION = 1
-_LIBRARIES = ("torch", "monai", "numpy", "pydicom", "highdicom", "nibabel", "SimpleITK")
 _CHUNK = 1 << 20
 
 
@@ -34,15 +30,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     instances: tuple[str, ...] = ()  # SOPInstanceUIDs in the order of the slices; likewise
 
 
-class ModelUsed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model."""
-
-    name: str
-    version: str
-    digest: str  # of its manifest
-    weights: str  # digest of its weights
-
-
 class Superseded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A result that this one took the place of."""
 
@@ -51,8 +38,8 @@ class Superseded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     folder: str  # where it is kept, beside this one
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that is to be known of a result."""
+class CaseRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that is to be known of the result of a case."""
 
     schema_version: int = SCHEMA_VERSION
     case: str  # the row of the ledger
@@ -61,22 +48,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lineage: str
     folder: str
     source: Source
-    model: ModelUsed
-    settings: Settings
-    versions: dict[str, str]  # of medseg, Python and libraries
-    device: str
-    ended: str  # when, in ISO 8601, UTC
-    seconds: dict[str, float]
     volumes_ml: dict[str, float]
-    warnings: tuple[str, ...]  # what a person should know of this result
     files: dict[str, str]  # SHA-256 of every other file in the folder, by name
     supersedes: Superseded | None = None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what results may depend on."""
-    own = {"medseg": __version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in _LIBRARIES}
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -98,21 +72,21 @@ def file_digest(paths: list[Path]) -> str:
     return sha256.hexdigest()
 
 
-def write_record(folder: Path, record: Record) -> None:
+def write_record(folder: Path, record: CaseRecord) -> None:
     """Write case.json; it appears whole or not at all, and after it nothing is lost."""
     with atomic(folder / CASE_FILE, suffix=".json") as scratch:
         scratch.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> CaseRecord | None:
     """The case.json of a folder; None when there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / CASE_FILE).read_bytes(), type=Record)
+        return msgspec.json.decode((folder / CASE_FILE).read_bytes(), type=CaseRecord)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def is_whole(folder: Path, record: Record) -> bool:
+def is_whole(folder: Path, record: CaseRecord) -> bool:
     """Whether a folder holds exactly the files that its record tells of, byte by byte."""
     try:
         return file_digests(folder) == record.files

@@ -16,7 +16,7 @@ import msgspec
 
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.provenance import (
-    Record,
+    CaseRecord,
     Superseded,
     read_record,
     sync_folder,
@@ -26,7 +26,7 @@ from medseg_pipelines.batch.ledger.provenance import (
 _UNKNOWN = "unknown"
 
 
-def publish(places: Places, record: Record) -> None:
+def publish(places: Places, record: CaseRecord) -> None:
     """Give results, which lie whole in the staging folder of their token, their final place."""
     staged, final = places.staged(record.token), places.final(record.folder)
     if final.exists():
@@ -54,7 +54,7 @@ def discard(places: Places, tokens: Iterable[str]) -> None:
                 mark.unlink()
 
 
-def _set_aside(places: Places, record: Record) -> None:
+def _set_aside(places: Places, record: CaseRecord) -> None:
     """Move what is in the final place beside it, once the new results tell of it."""
     final = places.final(record.folder)
     aside = places.former(record.folder, _case_in(final))

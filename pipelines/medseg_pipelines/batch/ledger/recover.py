@@ -7,7 +7,7 @@ from medseg_pipelines.batch.ledger.commit import Committer
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.leases import Leases
 from medseg_pipelines.batch.ledger.ledger import Row
-from medseg_pipelines.batch.ledger.provenance import Record, is_whole, read_record
+from medseg_pipelines.batch.ledger.provenance import CaseRecord, is_whole, read_record
 from medseg_pipelines.batch.messages import Result
 
 
@@ -28,7 +28,7 @@ def recover(committer: Committer, leases: Leases) -> list[Row]:
     return adopted
 
 
-def _whole_results(places: Places, row: Row) -> Record | None:
+def _whole_results(places: Places, row: Row) -> CaseRecord | None:
     """The record of whole results of a lease."""
     final = read_record(places.final(row.folder))
     if final is not None and final.token == row.token:
@@ -40,7 +40,7 @@ def _whole_results(places: Places, row: Row) -> Record | None:
     return record if is_whole(staged, record) else None
 
 
-def _result_of(record: Record) -> Result:
+def _result_of(record: CaseRecord) -> Result:
     return Result(
         case=record.case,
         token=record.token,

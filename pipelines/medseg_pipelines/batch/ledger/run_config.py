@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from medseg.model_package import ModelPackage
-from medseg.planning.plan import encode
+from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.messages import Settings
 
 
@@ -25,11 +25,6 @@ class RunConfig(msgspec.Struct, frozen=True):
     def case(self, key: str) -> str:
         """Name of the case of the scan with this key: 32 hexadecimal digits."""
         return _digest(f"{key}\n{self.model}\n{self.settings}".encode())[:32]
-
-
-def model_digest(package: ModelPackage) -> str:
-    """Digest of a package's manifest, which holds the digest of its weights."""
-    return _digest(encode(package.manifest))
 
 
 def _digest(content: bytes) -> str:

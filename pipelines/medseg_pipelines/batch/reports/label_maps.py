@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.reading.file_names import without_suffix
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.workers.formats import FILES
-from medseg_pipelines.destination import stem
 
 _LABEL_FILES = tuple(FILES[name] for name in ("nifti", "nrrd", "dicom-seg"))
 _CHANNEL = "_0000"  # that nnU-Net's images have after the name of their case
@@ -37,7 +37,7 @@ def label_maps(output: Path) -> dict[str, Path]:
         path = next((file for file in files if file.is_file()), None)
         if path is None:
             continue
-        name = stem(Path(row.found.path)).removesuffix(_CHANNEL)
+        name = without_suffix(Path(row.found.path)).removesuffix(_CHANNEL)
         if name in maps:
             raise InputError(
                 f"two results of the batch '{output}' are of scans called '{name}' (several series"

@@ -18,24 +18,25 @@ import numpy as np
 from medseg.errors import Cancelled
 from medseg.metrics import volumes_ml
 from medseg.runtime.progress import Progress
-from medseg.volume import LabelMap, Scan
+from medseg.volume import Scan
+from medseg.workflows import segment
 from medseg.workflows.figures import overlay, thumbnail
+from medseg.workflows.outputs import check
 from medseg.writing import write_labels
 from medseg_pipelines.batch.archive.search import read_found
 from medseg_pipelines.batch.ledger.enqueue import FEW_SLICES
 from medseg_pipelines.batch.ledger.provenance import (
-    Record,
+    CaseRecord,
     Source,
     file_digest,
     file_digests,
     sync_files,
-    versions,
     write_record,
 )
 from medseg_pipelines.batch.messages import Result, Task
 from medseg_pipelines.batch.workers.error_codes import refused, result_of
-from medseg_pipelines.batch.workers.formats import ENCODED, FILES, OF_DICOM, THUMBNAIL, policies_of
-from medseg_pipelines.batch.workers.model_cache import ModelAtWork, Models
+from medseg_pipelines.batch.workers.formats import ENCODED, FILES, THUMBNAIL, policies_of
+from medseg_pipelines.batch.workers.model_cache import Models
 from medseg_pipelines.batch.workers.protocol import Stage, Step
 
 Tell = Callable[[Step], None]
@@ -65,9 +66,7 @@ class SegmentedCase:
     """A task whose scan was segmented."""
 
     read: ReadCase
-    labels: LabelMap
-    model: ModelAtWork
-    seconds: float
+    result: segment.Result
 
 
 def work(task: Task, tell: Tell) -> Result:
@@ -141,14 +140,16 @@ def segment_case(read: ReadCase, models: Models, tell: Tell) -> SegmentedCase | 
     """
     progress = _stage(read.task, "segment", tell)
     model = models.of(read.task)
-    start = time.monotonic()
+    settings = msgspec.to_builtins(read.task.settings)
     try:
-        labels = model.predictor.predict(read.scan, progress=progress)
+        result = segment.segment_case(
+            read.scan, model.predictor, model.used, settings=settings, progress=progress
+        )
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - as above
         return result_of(error, read.task, "segment")
-    return SegmentedCase(read, labels, model, time.monotonic() - start)
+    return SegmentedCase(read, result)
 
 
 def write_case(segmented: SegmentedCase, tell: Tell) -> Result:
@@ -213,19 +214,10 @@ def _refusal(task: Task, scan: Scan) -> Result | None:
     if slices < task.min_slices:
         few = f"{slices} slice(s), fewer than --min-slices {task.min_slices}"
         return refused(task, FEW_SLICES, few)
-    source = scan.provenance
-    wanted = [name for name in task.settings.formats if name in OF_DICOM]
-    if wanted and not (source.instance_uids or source.native):
-        lies = "this one lies in a zip archive; unpack it, or ask"
-        if not task.found.path.lower().endswith(".zip"):
-            lies = f"this scan was read from {source.format}; ask"
-        return refused(
-            task,
-            "NO_DICOM_SOURCE",
-            f"{' and '.join(wanted)} must refer to the files of a DICOM series, and {lies} for"
-            " other formats, such as nifti",
-        )
-    return None
+    files = [FILES[form] for form in task.settings.formats if form != "preview"]
+    reasons = (check(scan, file) for file in files)
+    reason = next((reason for reason in reasons if reason), None)
+    return refused(task, reason.code, str(reason)) if reason else None
 
 
 def _source(task: Task, scan: Scan, content: str) -> Source:
@@ -256,15 +248,16 @@ def _pixels(scan: Scan) -> str:
 def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> None:
     """Write everything but the record."""
     settings, scan = segmented.read.task.settings, segmented.read.scan
+    labels = segmented.result.labels
     for done, form in enumerate(settings.formats):
         progress(done, len(settings.formats), "writing")
         path = folder / FILES[form]
         if form == "preview":
-            path.write_bytes(overlay(scan, segmented.labels))
+            path.write_bytes(overlay(scan, labels))
         else:
             encoding = settings.encoding if form in ENCODED else None
-            write_labels(segmented.labels, path, encoding=encoding)
-    (folder / THUMBNAIL).write_bytes(thumbnail(scan, segmented.labels))
+            write_labels(labels, path, encoding=encoding)
+    (folder / THUMBNAIL).write_bytes(thumbnail(scan, labels))
     if settings.deidentify:
         from medseg_pipelines.batch.workers.deidentify import deidentify_results
 
@@ -272,39 +265,25 @@ def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> 
     sync_files(folder)
 
 
-def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> Record:
-    read, model = segmented.read, segmented.model
+def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> CaseRecord:
+    read, made = segmented.read, segmented.result.record
     task, found = read.task, read.task.found
-    took = {"read": read.seconds, "segment": segmented.seconds, "write": seconds}
-    return Record(
+    took = {"read": read.seconds, **made.seconds, "write": seconds}
+    notes = (*found.notes, *read.scan.provenance.notes, *made.warnings)
+    return CaseRecord(
         case=task.case,
         token=task.token,
         key=found.key,
         lineage=found.lineage,
         folder=found.folder,
         source=read.source,
-        model=model.used,
-        settings=task.settings,
-        versions=versions(),
-        device=model.predictor.device.description,
+        model=made.model,
+        settings=made.settings,
+        versions=made.versions,
+        device=made.device,
         ended=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds={name: round(value, 3) for name, value in took.items()},
-        volumes_ml=volumes_ml(segmented.labels),
-        warnings=_warnings(segmented),
+        volumes_ml=volumes_ml(segmented.result.labels),
+        warnings=tuple(dict.fromkeys(notes)),
         files=file_digests(folder),
     )
-
-
-def _warnings(segmented: SegmentedCase) -> tuple[str, ...]:
-    """What a person should know of a result."""
-    read, model = segmented.read, segmented.model
-    made = segmented.labels.provenance.notes  # when memory ran out, for one
-    notes = (*read.task.found.notes, *read.scan.provenance.notes, *made)
-    expected, modality = model.modality, read.scan.modality
-    if expected and modality and expected != modality:
-        other = (
-            f"{model.used.name} was trained on {expected}, this scan is {modality}; its labels mean"
-            " nothing here unless you know better"
-        )
-        notes = (*notes, other)
-    return tuple(dict.fromkeys(notes))

@@ -22,9 +22,6 @@ FILES = {
 THUMBNAIL = "thumbnail.png"
 """A small picture that every case has."""
 
-OF_DICOM = ("dicom-seg", "rtstruct", "sr")
-"""Formats that refer to the slices of a DICOM series."""
-
 ENCODED = ("dicom-seg", "sr")
 """Formats that the encoding of a DICOM SEG matters to."""
 

@@ -11,8 +11,7 @@ import torch
 from medseg.errors import PackageError
 from medseg.inference import Predictor
 from medseg.model_package import ModelPackage
-from medseg_pipelines.batch.ledger.provenance import ModelUsed
-from medseg_pipelines.batch.ledger.run_config import model_digest
+from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.messages import Task
 
 _MOST = 2
@@ -25,7 +24,6 @@ class ModelAtWork:
 
     predictor: Predictor
     used: ModelUsed
-    modality: str  # of the scans it was trained on, or empty
 
 
 class Models:
@@ -64,18 +62,15 @@ def _placed(device: str, number: int | None) -> str:
 
 def _load(task: Task, device: str) -> ModelAtWork:
     package = ModelPackage.open(Path(task.model))
-    manifest, digest = package.manifest, model_digest(package)
-    if digest != task.model_digest:
+    used = ModelUsed.of(package)
+    if used.digest != task.model_digest:
         raise PackageError(
             f"the model in '{task.model}' is another one than when the run began; run the same"
             " command again",
             code="OTHER_MODEL",
         )
-    used = ModelUsed(
-        name=manifest.name, version=manifest.version, digest=digest, weights=manifest.weights.sha256
-    )
     settings = task.settings
     predictor = Predictor.load(
         package, device=device, postprocessing=settings.postprocessing, tta=settings.tta
     )
-    return ModelAtWork(predictor, used, manifest.card.modality)
+    return ModelAtWork(predictor, used)

@@ -1,12 +1,14 @@
-"""Which intensities a new Image layer shows from black to white."""
+"""Which intensities a viewer or a figure shows from black to white."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from medseg.volume import Scan
+from medseg.volume.scan import Scan
 
 SOFT_TISSUE_HU = (-160.0, 240.0)
+"""The usual window for soft tissue, width 400 HU around 40 HU."""
+
 _SAMPLES = 200_000
 
 

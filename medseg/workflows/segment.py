@@ -1,0 +1,252 @@
+"""A scan in, a label map out: three steps, so that a batch may overlap them, and all in one.
+
+Every door comes through here: the command line, the batch worker, the napari panel and
+:func:`medseg.segment`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+
+import msgspec
+
+from medseg.model_package import find_package
+from medseg.reading import Policies, read_scan
+from medseg.reading.policies import REFUSE
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import LabelMap, Scan
+from medseg.workflows.outputs import check, check_label_file
+from medseg.workflows.record import ModelUsed, Record
+from medseg.writing import write_labels
+
+if TYPE_CHECKING:
+    from medseg.inference import Options, Prediction
+    from medseg.planning import Component
+    from medseg.runtime.device import Device
+
+
+class Segmenter(Protocol):
+    """What is needed of a :class:`medseg.inference.Predictor`."""
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+        ...
+
+    def run(self, scan: Scan, options: Options, *, progress: Progress) -> Prediction:
+        """Label a scan."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What segmenting a scan gives.
+
+    Parameters
+    ----------
+    labels : LabelMap
+        On the scan's grid, with its provenance.
+    record : Record
+        What made it.
+    uncertainty, probability : Scan or None
+        Maps on the same grid, in per cent, where they were asked for; see
+        :class:`medseg.inference.Prediction`.
+    """
+
+    labels: LabelMap
+    record: Record
+    uncertainty: Scan | None = None
+    probability: Scan | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of it: another modality, what was done without memory."""
+        return self.record.warnings
+
+
+class SegmentOptions(TypedDict, total=False):
+    """Options of :func:`segment`.
+
+    Parameters
+    ----------
+    series : str
+        SeriesInstanceUID when a DICOM folder holds several.
+    policies : Policies
+        What may be repaired in a DICOM series; nothing when not given.
+    encoding : {"binary", "labelmap", "auto"}
+        Of a DICOM SEG; see :func:`medseg.writing.write_labels`.
+    device : str
+        ``"auto"`` when not given.
+    postprocessing : tuple of Component
+        Steps after the network, in place of the model's own.
+    tta : bool
+        Whether the network takes the mean over mirror images; see
+        :meth:`medseg.inference.Predictor.load`.
+    progress : Progress
+        Called in every step; raising `medseg.errors.Cancelled` in it stops.
+    """
+
+    series: str
+    policies: Policies
+    encoding: str
+    device: str
+    postprocessing: tuple[Component, ...]
+    tta: bool
+    progress: Progress
+
+
+def segment(
+    path: str | Path, model: str | Path, output: str | Path, **options: Unpack[SegmentOptions]
+) -> Result:
+    """Label every voxel of a scan and write the label map on the scan's own grid.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the folder of a DICOM series.
+    model : str or Path
+        Name of a shipped model, or its folder.
+    output : str or Path
+        Its suffix chooses the format.
+    **options
+        See :class:`SegmentOptions`.
+
+    Returns
+    -------
+    Result
+        What was written, with warnings and the record of what made it.
+
+    Raises
+    ------
+    MedsegError
+        When the scan, model, device or output cannot be used; nothing is written then.
+
+    Examples
+    --------
+    >>> medseg.segment("scan.nii.gz", "hippocampus-mr", "labels.nii.gz")  # doctest: +SKIP
+    """
+    from medseg.inference import Predictor
+
+    path, output = Path(path), Path(output)
+    progress, encoding = options.get("progress", silent), options.get("encoding")
+    check_label_file(output, source=path, encoding=encoding)
+    package = find_package(model)
+    clock = time.monotonic()
+    scan = read_case(
+        path,
+        output,
+        series=options.get("series"),
+        policies=options.get("policies", REFUSE),
+        progress=progress,
+    )
+    read_s = time.monotonic() - clock
+    predictor = Predictor.load(
+        package,
+        device=options.get("device", "auto"),
+        postprocessing=options.get("postprocessing"),
+        tta=options.get("tta", False),
+    )
+    used = {name: options[name] for name in ("postprocessing", "tta") if name in options}
+    settings = msgspec.to_builtins(used)
+    result = segment_case(
+        scan, predictor, ModelUsed.of(package), settings=settings, progress=progress
+    )
+    clock = time.monotonic()
+    write_case(result, output, encoding=encoding)
+    seconds = {"read": read_s, **result.record.seconds, "write": time.monotonic() - clock}
+    return replace(result, record=msgspec.structs.replace(result.record, seconds=seconds))
+
+
+def read_case(
+    path: Path,
+    output: Path,
+    *,
+    series: str | None = None,
+    policies: Policies = REFUSE,
+    progress: Progress = silent,
+) -> Scan:
+    """Read a scan, and make sure that it can be segmented and its labels be written.
+
+    Parameters
+    ----------
+    path : Path
+        File, or folder of a DICOM series.
+    output : Path
+        Where the labels are to go.
+    series : str, optional
+        SeriesInstanceUID when the folder holds several.
+    policies : Policies, optional
+        What may be repaired in a DICOM series.
+    progress : Progress, optional
+
+    Raises
+    ------
+    MedsegError
+        When it cannot be read, holds NaN, or its labels cannot be written in this format.
+    """
+    scan = read_scan(path, series=series, policies=policies, progress=progress)
+    scan.check_finite()
+    reason = check(scan, output)
+    if reason:
+        raise reason
+    return scan
+
+
+def segment_case(
+    scan: Scan,
+    predictor: Segmenter,
+    model: ModelUsed,
+    options: Options | None = None,
+    *,
+    settings: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Label every voxel of a scan.
+
+    Parameters
+    ----------
+    scan : Scan
+    predictor : Segmenter
+        The loaded model.
+    model : ModelUsed
+        What the predictor was made of.
+    options : Options, optional
+        The model's own way when not given.
+    settings : dict, optional
+        What was chosen, as plain data, for the record.
+    progress : Progress, optional
+
+    Raises
+    ------
+    MedsegError
+        When the scan does not fit the model.
+    """
+    from medseg.inference.options import DEFAULT_OPTIONS
+
+    start = time.monotonic()
+    prediction = predictor.run(scan, options or DEFAULT_OPTIONS, progress=progress)
+    notes = prediction.labels.provenance.notes[len(scan.provenance.notes) :]
+    warnings = (*notes, model.modality_warning(scan.modality))
+    record = Record.now(
+        model,
+        predictor.device.description,
+        settings=settings,
+        seconds={"segment": time.monotonic() - start},
+        warnings=tuple(warning for warning in warnings if warning),
+    )
+    return Result(prediction.labels, record, prediction.uncertainty, prediction.probability)
+
+
+def write_case(result: Result, output: Path, *, encoding: str | None = None) -> Path:
+    """Write the labels; folders above the file are made.
+
+    Raises
+    ------
+    WriteError
+        When they cannot be written; nothing half-written is left behind.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return write_labels(result.labels, output, encoding=encoding)
