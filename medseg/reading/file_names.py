@@ -20,5 +20,5 @@ def without_suffix(path: Path) -> str:
     ``"a.nii.gz"`` gives ``"a"``; a UID keeps its last part, and so does any other unknown suffix.
     """
     name = path.name
-    suffix = next((one for one in _SUFFIXES if name.lower().endswith(one)), "")
+    suffix = next((ending for ending in _SUFFIXES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(suffix)]

@@ -181,7 +181,7 @@ def _outlined_plane(panel: Any, views: Views, across: int, index: int, *, thick:
     """One plane in grey, with outlines; that of the value `thick` is thick."""
     low, high = views.window
     width, height = size = _size_mm(views.grid, across)
-    grey, values = (np.take(one, index, axis=across) for one in (views.image, views.values))
+    grey, values = (np.take(volume, index, axis=across) for volume in (views.image, views.values))
     extent = (0.0, width, height, 0.0)
     panel.imshow(grey, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
     for label in views.labels.table:

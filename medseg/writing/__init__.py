@@ -59,8 +59,8 @@ def check_encoding(path: str | Path, encoding: str | None) -> None:
     WriteError
         When the suffix is unknown, or its format does not have the encoding.
     """
-    place, writer = _writer(path, "write_labels", overwrite=True)
-    _options(encoding, place, writer)
+    path, writer = _writer(path, "write_labels", overwrite=True)
+    _options(encoding, path, writer)
 
 
 def obstacle(subject: Scan | LabelMap, path: str | Path) -> Obstacle | None:
@@ -92,7 +92,7 @@ def write_labels(
     Parameters
     ----------
     labels : LabelMap
-        What to write, in the place its grid says.
+        What to write, in the path its grid says.
     path : str or Path
         .nii or .nii.gz (NIfTI), .nrrd, .seg.nrrd or .mha; for labels of a DICOM scan .dcm (DICOM
         SEG), .rtstruct.dcm (RT Structure Set) or .sr.dcm (volumes, TID 1500); .csv or .json
@@ -113,9 +113,9 @@ def write_labels(
     WriteError
         When it cannot be written; nothing half-written is left behind.
     """
-    place, writer = _writer(path, "write_labels", overwrite=overwrite)
-    cast(LabelWriter, writer).write_labels(labels, place, **_options(encoding, place, writer))
-    return place
+    path, writer = _writer(path, "write_labels", overwrite=overwrite)
+    cast(LabelWriter, writer).write_labels(labels, path, **_options(encoding, path, writer))
+    return path
 
 
 def write_scan(scan: Scan, path: str | Path, *, overwrite: bool = True) -> Path:
@@ -139,33 +139,35 @@ def write_scan(scan: Scan, path: str | Path, *, overwrite: bool = True) -> Path:
     WriteError
         When it cannot be written; nothing half-written is left behind.
     """
-    place, writer = _writer(path, "write_scan", overwrite=overwrite)
-    cast(ScanWriter, writer).write_scan(scan, place)
-    return place
+    path, writer = _writer(path, "write_scan", overwrite=overwrite)
+    cast(ScanWriter, writer).write_scan(scan, path)
+    return path
 
 
 def _options(encoding: str | None, path: Path, writer: Writer) -> dict[str, str]:
     """What the writer is told of `encoding`, or `WriteError` when the format does not have it."""
     if encoding is None:
         return {}
-    known: tuple[str, ...] = getattr(writer, "encodings", ())
-    if encoding not in known:
-        choice = f"known are {', '.join(known)}" if known else "this format has no choice of it"
+    encodings: tuple[str, ...] = getattr(writer, "encodings", ())
+    if encoding not in encodings:
+        choice = (
+            f"known are {', '.join(encodings)}" if encodings else "this format has no choice of it"
+        )
         raise WriteError(f"'{path.name}' has no encoding '{encoding}'; {choice}", code="ENCODING")
     return {"encoding": encoding}
 
 
 def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, Writer]:
     """The format with `function` that owns the suffix of `path`; the longest suffix wins."""
-    place = Path(path)
-    if place.exists() and not overwrite:
-        raise WriteError(f"'{place}' exists already; choose another name", code="EXISTS")
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise WriteError(f"'{path}' exists already; choose another name", code="EXISTS")
     owners = _owners(function)
     for suffix in sorted(owners, key=len, reverse=True):
-        if place.name.lower().endswith(suffix):
-            return place, owners[suffix]
+        if path.name.lower().endswith(suffix):
+            return path, owners[suffix]
     raise WriteError(
-        f"'{place.name}' has no suffix that can be written; known are {', '.join(sorted(owners))}",
+        f"'{path.name}' has no suffix that can be written; known are {', '.join(sorted(owners))}",
         code="UNKNOWN_FORMAT",
     )
 

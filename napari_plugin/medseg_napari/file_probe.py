@@ -13,7 +13,7 @@ from medseg.volume import Scan
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
 
-_FILES_TO_PEEK = 20
+_FILES_TO_OPEN = 20
 _NIFTI_INTENT_LABEL = 1002
 _NAMES_KEY = "medseg_labels"
 _LARGEST_LABEL = 1023
@@ -30,7 +30,7 @@ def holds_dicom(path: Path) -> bool:
     if path.is_file():
         return _is_dicom(path)
     files = (entry for entry in path.rglob("*") if entry.is_file())
-    return any(_is_dicom(file) for file in islice(files, _FILES_TO_PEEK))
+    return any(_is_dicom(file) for file in islice(files, _FILES_TO_OPEN))
 
 
 def is_label_file(path: Path) -> bool:

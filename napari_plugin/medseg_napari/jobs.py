@@ -18,7 +18,7 @@ from medseg.errors import Cancelled, MedsegError
 from medseg.runtime.progress import Progress as ProgressCallback
 
 _HEARTBEAT_S = 0.1
-_PATIENCE_S = 1.0
+_JOIN_TIMEOUT_S = 1.0
 """How long the end of a stopped job waits for its thread; later the thread ends on its own."""
 
 
@@ -104,7 +104,7 @@ class Job:
                     return
         finally:
             self.cancel.set()
-            thread.join(_PATIENCE_S)
+            thread.join(_JOIN_TIMEOUT_S)
 
     def _next(self, inbox: queue.SimpleQueue[Event]) -> Event:
         try:

@@ -96,8 +96,8 @@ Runs = tuple[RunRecord, ...]
 
 def runs_of(attributes: Mapping[str, Any]) -> Runs:
     """The runs whose results are in a layer, the latest last; none when no model of medseg was."""
-    found = attributes.get("metadata", {}).get(RUN_KEY)
-    return (found,) if isinstance(found, RunRecord) else tuple(found or ())
+    runs = attributes.get("metadata", {}).get(RUN_KEY)
+    return (runs,) if isinstance(runs, RunRecord) else tuple(runs or ())
 
 
 def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool) -> Runs:
@@ -129,14 +129,14 @@ def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Creator:
     kind: Literal["automatic", "semiautomatic"] = (
         "automatic" if checksum(data) == runs[-1].crc32 else "semiautomatic"
     )
-    versions = {one.model: one.version for one in runs}
+    versions = {run.model: run.version for run in runs}
     if len(versions) == 1:
         return Creator(kind, runs[-1].model, f"{runs[-1].version}, medseg {__version__}")
-    told = ", ".join(f"{model} {version}" for model, version in versions.items())
+    models = ", ".join(f"{model} {version}" for model, version in versions.items())
     name = " and ".join(versions)
     if len(name) > _LONGEST_NAME:
         name = f"{len(versions)} models"
-    return Creator(kind, name, f"{told}, medseg {__version__}"[:_LONGEST_NAME])
+    return Creator(kind, name, f"{models}, medseg {__version__}"[:_LONGEST_NAME])
 
 
 def checksum(values: npt.NDArray[Any]) -> int:
@@ -186,12 +186,12 @@ def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:
     show_uids : bool
         Whether to name the DICOM series; identifiers can lead back to a patient.
     """
-    told = {"Scan read from": f"{provenance.format}, {_files(len(provenance.files))}"}
+    facts = {"Scan read from": f"{provenance.format}, {_files(len(provenance.files))}"}
     if provenance.series_uid:
-        told["Series UID"] = provenance.series_uid if show_uids else "hidden"
+        facts["Series UID"] = provenance.series_uid if show_uids else "hidden"
     if provenance.notes:
-        told["Repaired or worth knowing"] = "; ".join(provenance.notes)
-    return told if show_uids else {name: without_patient(words) for name, words in told.items()}
+        facts["Repaired or worth knowing"] = "; ".join(provenance.notes)
+    return facts if show_uids else {name: without_patient(text) for name, text in facts.items()}
 
 
 def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
@@ -208,17 +208,17 @@ def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
     str
         Markdown.
     """
-    found = [f"- {name} {version}" for name in _PACKAGES if (version := _version(name))]
-    told = [without_patient(line, hidden=tuple(hidden)) for line in lines]
+    versions = [f"- {name} {version}" for name in _PACKAGES if (version := _version(name))]
+    log = [without_patient(line, hidden=tuple(hidden)) for line in lines]
     return "\n".join(
         [
             "### Versions",
             f"- Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-            *found,
+            *versions,
             "",
             "### Last lines of the log",
             "```",
-            *(told or ["(none)"]),
+            *(log or ["(none)"]),
             "```",
         ]
     )

@@ -142,10 +142,12 @@ def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
 def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(start, output):
     first = start()
     assert first.stdout.readline() == "begun\n"
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the others have begun
     for shard in ("1/1", "1/2"):
         second = start(shard=shard)
         assert "another run is at work on" in second.communicate(timeout=100)[1]
         assert second.returncode
+    first.send_signal(signal.SIGCONT)
     assert first.communicate(timeout=500)[0].split()[-2:] == ["5", "0"]
     assert nothing_is_left(output)
 

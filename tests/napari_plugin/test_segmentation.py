@@ -16,7 +16,7 @@ from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.planning import Component, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
-from medseg_napari.inference.run import InferenceOptions, Request, Runner, model_words
+from medseg_napari.inference.run import InferenceOptions, Request, Runner, model_summary
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
 from medseg_napari.run_record import maker_of, run_facts, runs_of
@@ -124,7 +124,7 @@ def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) 
     predictor = halves()
     box = (slice(2, 9), slice(0, 5), slice(7, 20))
     request = replace(
-        request_for, wishes=InferenceOptions(roi=box, overlap=0.25, postprocessing=())
+        request_for, options=InferenceOptions(roi=box, overlap=0.25, postprocessing=())
     )
     (outcome,) = results(Runner(load=lambda _request: predictor), request)
     found = predictor.options
@@ -136,7 +136,7 @@ def test_a_box_of_the_layer_is_the_same_voxels_of_the_scan(request_for, halves) 
 
 
 def test_a_preview_comes_only_where_it_is_quicker(request_for, toy) -> None:
-    request = replace(request_for, wishes=InferenceOptions(preview=True, uncertainty=True))
+    request = replace(request_for, options=InferenceOptions(preview=True, uncertainty=True))
     preview, whole = results(Runner(), request)
     assert (preview.preview, whole.preview) == (True, False)
     assert (len(preview.maps), len(whole.maps)) == (0, 1)
@@ -163,12 +163,12 @@ def results(runner, request) -> list:
 
 
 def test_what_is_told_of_a_model(toy) -> None:
-    assert model_words(toy) == "finds a, b; mean Dice 0.25 on held-out cases; licence CC0."
+    assert model_summary(toy) == "finds a, b; mean Dice 0.25 on held-out cases; licence CC0."
 
 
 def test_a_result_tells_how_it_came_about(request_for) -> None:
     box = (slice(2, 18), slice(4, 20), slice(4, 20))
-    boxed = replace(request_for, wishes=InferenceOptions(roi=box, postprocessing=()))
+    boxed = replace(request_for, options=InferenceOptions(roi=box, postprocessing=()))
     job = Job(lambda progress: Runner().run(boxed, progress))
     *_, last = job.events()
     assert isinstance(last, Done), last

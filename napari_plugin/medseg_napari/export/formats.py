@@ -57,8 +57,8 @@ class Format:
 
 
 FORMATS = {
-    one.name: one
-    for one in (
+    form.name: form
+    for form in (
         Format("nifti", "NIfTI label map", ".nii.gz"),
         Format("seg_nrrd", "Segmentation for 3D Slicer", ".seg.nrrd"),
         Format("dicom_seg", "DICOM SEG", ".dcm", "dicom"),

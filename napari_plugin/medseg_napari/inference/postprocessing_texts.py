@@ -23,8 +23,8 @@ def step_choices() -> list[StepChoice]:
     choices = []
     for name in postprocessing.names():
         part = registry.load(postprocessing.PACKAGE, name)
-        usual = msgspec.to_builtins(part.Settings())
-        settings = ", ".join(f"{key} {_plain(value)}" for key, value in usual.items())
+        defaults = msgspec.to_builtins(part.Settings())
+        settings = ", ".join(f"{key} {_plain(value)}" for key, value in defaults.items())
         choices.append(StepChoice(name.replace("_", " "), settings, name))
     return choices
 

@@ -84,7 +84,7 @@ class Request:
     attributes : dict
     package : ModelPackage
     device : str
-    wishes : InferenceOptions
+    options : InferenceOptions
     tta : bool
         Whether the network takes the mean over mirror images: slower, often a little better.
     """
@@ -93,7 +93,7 @@ class Request:
     attributes: dict[str, Any]
     package: ModelPackage
     device: str
-    wishes: InferenceOptions = InferenceOptions()
+    options: InferenceOptions = InferenceOptions()
     tta: bool = False
 
     @property
@@ -179,7 +179,7 @@ class Runner:
             options = options_of(request, scan)
             model, settings = ModelUsed.of(request.package), settings_of(request)
             segmented = functools.partial(segment_case, scan, predictor, model, settings=settings)
-            if request.wishes.preview and self._is_quicker(request, predictor, scan, options):
+            if request.options.preview and self._is_quicker(request, predictor, scan, options):
                 quick = replace(options, overlap=0.0, postprocessing=(), **_NO_MAPS)
                 result = segmented(quick, progress=_called(progress, "preview"))
                 yield outcome(result, request, preview=True)
@@ -209,7 +209,7 @@ class Runner:
         probe = self._measured(request, predictor)
         quick = replace(options, overlap=0.0, postprocessing=(), **_NO_MAPS)
         full_s, quick_s = (
-            predictor.estimate(scan.grid, one, probe=probe).tiles for one in (options, quick)
+            predictor.estimate(scan.grid, pace, probe=probe).tiles for pace in (options, quick)
         )
         return full_s >= _WORTH_A_PREVIEW * quick_s
 
@@ -254,20 +254,20 @@ def options_of(request: Request, scan: Scan) -> Options:
     from medseg.inference.roi import roi_on
     from medseg.volume.conventions import IPL, Reorientation
 
-    wishes = request.wishes
+    panel = request.options
     shown = Reorientation.towards(scan.grid, IPL).target
     return Options(
-        roi=None if wishes.roi is None else roi_on(scan.grid, wishes.roi, shown),
-        overlap=wishes.overlap,
-        postprocessing=wishes.postprocessing,
-        uncertainty=wishes.uncertainty,
-        probability_of=wishes.probability_of,
+        roi=None if panel.roi is None else roi_on(scan.grid, panel.roi, shown),
+        overlap=panel.overlap,
+        postprocessing=panel.postprocessing,
+        uncertainty=panel.uncertainty,
+        probability_of=panel.probability_of,
     )
 
 
 def outcome(result: Result, request: Request, *, preview: bool = False) -> Outcome:
     """A result as layers; `preview` says that a better one is on its way."""
-    name, label = request.result_name, request.wishes.probability_of
+    name, label = request.result_name, request.options.probability_of
     maps = (
         (result.uncertainty, f"{name}: uncertainty, %", "inferno"),
         (result.probability, f"{name}: probability of {label}, %", "viridis"),
@@ -277,8 +277,8 @@ def outcome(result: Result, request: Request, *, preview: bool = False) -> Outco
     labels[1]["metadata"][RUN_KEY] = run
     return Outcome(
         labels=labels,
-        maps=tuple(_map_layer(one, title, colours) for one, title, colours in maps if one),
-        roi=request.wishes.roi,
+        maps=tuple(_map_layer(scan, title, colours) for scan, title, colours in maps if scan),
+        roi=request.options.roi,
         notes=result.warnings,
         preview=preview,
     )
@@ -286,13 +286,15 @@ def outcome(result: Result, request: Request, *, preview: bool = False) -> Outco
 
 def settings_of(request: Request) -> dict[str, str]:
     """What the person chose besides scan, model and device, in words; for provenance."""
-    wishes = request.wishes
-    told = {} if wishes.roi is None else {"only a box of": " x ".join(map(_extent, wishes.roi))}
-    if wishes.postprocessing is not None:
-        told["postprocessing"] = (
-            " then ".join(step.name for step in wishes.postprocessing) or "none"
+    options = request.options
+    settings = (
+        {} if options.roi is None else {"only a box of": " x ".join(map(_extent, options.roi))}
+    )
+    if options.postprocessing is not None:
+        settings["postprocessing"] = (
+            " then ".join(step.name for step in options.postprocessing) or "none"
         )
-    return told
+    return settings
 
 
 def _extent(cut: slice) -> str:
@@ -315,13 +317,13 @@ def _called(progress: Progress, name: str) -> Progress:
     return named
 
 
-def model_words(package: ModelPackage) -> str:
+def model_summary(package: ModelPackage) -> str:
     """What a person should know of a model before pressing Run, in one or two lines."""
     manifest = package.manifest
     names = ", ".join(manifest.labels.names)
-    words = [manifest.card.summary or f"finds {names}"]
+    sentences = [manifest.card.summary or f"finds {names}"]
     if "foreground" in manifest.scores:
-        words.append(f"mean Dice {manifest.scores['foreground']:.2f} on held-out cases")
+        sentences.append(f"mean Dice {manifest.scores['foreground']:.2f} on held-out cases")
     if manifest.card.licence:
-        words.append(f"licence {manifest.card.licence}")
-    return "; ".join(word.rstrip(".") for word in words) + "."
+        sentences.append(f"licence {manifest.card.licence}")
+    return "; ".join(sentence.rstrip(".") for sentence in sentences) + "."

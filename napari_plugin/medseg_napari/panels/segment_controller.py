@@ -13,7 +13,7 @@ from medseg_napari.display_settings import DEFAULTS, setting
 from medseg_napari.inference.devices import DeviceChoice, device_choices
 from medseg_napari.inference.postprocessing_texts import StepChoice, step_choices
 from medseg_napari.inference.roi import add_box_layer, box_of
-from medseg_napari.inference.run import InferenceOptions, Request, model_words
+from medseg_napari.inference.run import InferenceOptions, Request, model_summary
 from medseg_napari.inference.warnings import file_of, other_modality, placement_warning
 from medseg_napari.panels.form_parts import add_item, connect_planes
 from medseg_napari.training import model_list
@@ -154,8 +154,8 @@ class SegmentController(QObject):  # type: ignore[misc]
 
     def _on_scan(self, _row: int = -1) -> None:
         layer = self.form.scans.layer()
-        doubtful = layer is not None and bool(_placement(layer))
-        self.form.reopen.setVisible(doubtful and bool(_file_of(layer)))
+        is_unsure = layer is not None and bool(_placement(layer))
+        self.form.reopen.setVisible(is_unsure and bool(_file_of(layer)))
         self._warn()
         self.changed.emit()
 
@@ -166,7 +166,7 @@ class SegmentController(QObject):  # type: ignore[misc]
         self.form.about.setVisible(package is not None)
         if package is None:
             return
-        self.form.about.setText(model_words(package))
+        self.form.about.setText(model_summary(package))
         card = card_text(package.manifest)
         self.form.card.setMarkdown(card.replace("\n## ", "\n#### ").removeprefix("# "))
         self._offer_maps(package)

@@ -99,8 +99,9 @@ class Condition:
         value = facts.get(self.fact)
         if self.operator == "known":
             return (value is not None) == self.values[0]
-        if value is None:
-            return self.operator in _NEGATIVE
+        if value is None and self.operator != "!~":
+            return self.operator == "!="
+        value = "" if value is None else value  # "*" is like everything, also like no text
         items = value if isinstance(value, list) else [value]
         results = (self._compare(item) for item in items)
         return any(results) if self.operator in ("=", "~") else all(results)
