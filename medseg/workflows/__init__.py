@@ -1,1 +1,1 @@
-"""The journeys every door calls: read, check, predict, write, and what made the result."""
+"""The steps that every interface calls: read, check, predict, write, and what made the result."""

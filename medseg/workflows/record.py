@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import platform
@@ -134,5 +135,10 @@ def model_digest(package: ModelPackage) -> str:
 @functools.cache
 def versions() -> Mapping[str, str]:
     """Versions of what results may depend on."""
-    own = {"medseg": __version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in _LIBRARIES}
+    installed = {"medseg": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(
+            metadata.PackageNotFoundError
+        ):  # what is not there changed nothing
+            installed[name] = metadata.version(name)
+    return installed

@@ -1,6 +1,6 @@
 """A scan in, a label map out: three steps, so that a batch may overlap them, and all in one.
 
-Every door comes through here: the command line, the batch worker, the napari panel and
+Every interface calls these: the command line, the batch worker, the napari panel and
 :func:`medseg.segment`.
 """
 

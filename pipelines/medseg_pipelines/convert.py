@@ -1,4 +1,4 @@
-"""Journey: a label map or a scan in one format in, in another out, every voxel at its place."""
+"""A label map or a scan in one format in, in another out, every voxel at its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTML file that shows a whole journey: pictures, scores, volumes, curves, places."""
+"""One HTML file that shows a whole workflow: pictures, scores, volumes, curves, places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journey: one scan in, one label map out."""
+"""One scan in, one label map out."""
 
 from __future__ import annotations
 

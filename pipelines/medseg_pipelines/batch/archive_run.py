@@ -1,4 +1,4 @@
-"""Journey: an archive as the command line asks for it, with what people see of it at the end."""
+"""An archive as the command line asks for it, with what people see of it at the end."""
 
 from __future__ import annotations
 

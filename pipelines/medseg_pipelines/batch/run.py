@@ -1,4 +1,4 @@
-"""Journey: every scan of an archive with one model; nothing lost, nothing done twice."""
+"""Every scan of an archive with one model; nothing lost, nothing done twice."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Journey: scans from a hospital's archive and results back to it, over DICOMweb and DIMSE."""
+"""Scans from a hospital's archive and results back to it, over DICOMweb and DIMSE."""
