@@ -171,12 +171,20 @@ def test_a_round_copies_no_voxel_on_the_gui_thread(viewer, tmp_path) -> None:
     assert labels.values.sum() == np.sum(layer.data) - 3, "what is written does not change"
 
 
-def test_a_layer_that_is_no_volume_is_passed_over(viewer, tmp_path, caplog) -> None:
-    viewer.add_labels(np.ones((4, 5), np.uint8), name="flat")
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5)])
+def test_a_layer_that_is_no_volume_is_kept_too(viewer, tmp_path, shape) -> None:
+    values = np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
+    scale = np.arange(2.0, 2.0 + len(shape))
+    viewer.add_labels(values, name="drawn elsewhere", scale=scale)
     session = Session(tmp_path / "a")
-    assert keep(session, viewer) == 1
-    assert "'flat'" in caplog.text
-    session.clear()
+    assert keep(session, viewer) == 2
+    session.close()
+    (saved,) = recoverable_sessions(session.root)
+    fresh = ViewerModel()
+    (_, layer) = add(fresh, prepare(saved, [], silent))
+    assert (layer.name, layer.data.shape) == ("drawn elsewhere", shape)
+    assert np.array_equal(layer.data, values)
+    assert np.array_equal(layer.scale, scale)
 
 
 def test_damage_is_noticed_and_the_rest_restored(viewer, tmp_path) -> None:

@@ -63,8 +63,8 @@ class Session:
     def save(self, snapshots: Iterable[Snapshot]) -> int:
         """Write what changed since the last time; how many layers were written anew.
 
-        Layers without a label, those that lie in a file of the person's as they are, and those
-        that are no volume are not kept; with none to keep, the session leaves nothing behind.
+        Layers without a label, and those that lie in a file of the person's as they are, are not
+        kept; with none to keep, the session leaves nothing behind.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap
 from medseg_napari.editing.autosave import RecoverableSession
 from medseg_napari.editing.saved_layers import AUTOSAVE_KEY, SavedLayer, SavedScan
+from medseg_napari.label_features import colormap_of, features_of
 from medseg_napari.layers import KEY, LayerTuple, Source, layer_from_labels, layer_from_scan
 from medseg_napari.run_record import RUN_KEY
 
@@ -53,6 +54,9 @@ def prepare(
         except MedsegError as error:
             prepared.warnings.append(str(error))
             continue
+        if saved.shape:
+            prepared.labels.append((_layer_of_own_axes(saved, labels), saved.selected))
+            continue
         if saved.scan is not None:
             _compare(saved, saved.scan, prepared.warnings)
             if saved.scan.path and _on_grid(scans, labels.grid) is None:
@@ -83,6 +87,23 @@ def _labels_layer(saved: SavedLayer, labels: LabelMap, scan: Source | None) -> L
     attributes["name"] = saved.name
     attributes["metadata"] |= {AUTOSAVE_KEY: saved.file.split("-")[0], RUN_KEY: saved.runs}
     return data, attributes, kind
+
+
+def _layer_of_own_axes(saved: SavedLayer, labels: LabelMap) -> LayerTuple:
+    """A layer that is no volume, as it was."""
+    attributes = {
+        "name": saved.name,
+        "scale": saved.scale,
+        "translate": saved.translate,
+        "features": features_of(labels),
+        "colormap": colormap_of(labels.table),
+        "metadata": {
+            KEY: {"table": labels.table},
+            AUTOSAVE_KEY: saved.file.split("-")[0],
+            RUN_KEY: saved.runs,
+        },
+    }
+    return labels.values.reshape(saved.shape), attributes, "labels"
 
 
 def _compare(saved: SavedLayer, scan: SavedScan, warnings: list[str]) -> None:

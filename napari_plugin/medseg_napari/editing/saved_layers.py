@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, Label, LabelMap
+from medseg.volume import Grid, Label, LabelMap, LabelTable
+from medseg.volume.label_map import as_label_values, present_values
 from medseg.volume.label_table import default_color
+from medseg_napari.label_features import complete_table
 from medseg_napari.layers import KEY, adopt, labels_from_layer, source_of
 from medseg_napari.run_record import RunRecord, checksum, runs_of
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 AUTOSAVE_KEY = "medseg_autosave_key"
 """Where ``layer.metadata`` keeps the random start of the names of a layer's files."""
 _SAVED_KEY = "medseg_saved"
+_VOLUME = 3
 
 
 class FileState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +61,20 @@ class SavedScan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One Labels layer of a session; its `file` is a label map with names, colours and codes."""
+    """One Labels layer of a session; its `file` is a label map with names, colours and codes.
+
+    A layer that is no volume, such as one of two axes, is kept as planes, and its own `shape`,
+    `scale` and `translate` with it; they are empty for a volume.
+    """
 
     file: str
     name: str
     selected: int
     runs: tuple[RunRecord, ...] = ()
     scan: SavedScan | None = None
+    shape: tuple[int, ...] = ()
+    scale: tuple[float, ...] = ()
+    translate: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,11 +108,14 @@ class Snapshot:
         Raises
         ------
         GeometryError, LabelError
-            When the layer is no volume, or its values are no labels.
+            When the layer cannot lie in a patient, or its values are no labels.
         """
-        data = np.array(self.data)
-        labels = labels_from_layer(data, self.attributes)
-        return labels, Checksums.of(data, self.attributes["metadata"])
+        data, metadata = np.array(self.data), self.attributes["metadata"]
+        if data.ndim == _VOLUME:
+            labels = labels_from_layer(data, self.attributes)
+        else:
+            labels = _as_planes(data, (metadata.get(KEY) or {}).get("table"))
+        return labels, Checksums.of(data, metadata)
 
     def entry(self, checksums: Checksums) -> SavedLayer:
         """What the session says of the layer."""
@@ -113,7 +126,14 @@ class Snapshot:
             selected=self.selected,
             runs=runs_of(self.attributes),
             scan=self.scan,
+            **self._own_axes(),
         )
+
+    def _own_axes(self) -> dict[str, Any]:
+        if self.data.ndim == _VOLUME:
+            return {}
+        axes = {key: tuple(map(float, self.attributes[key])) for key in ("scale", "translate")}
+        return {"shape": self.data.shape, **axes}
 
 
 def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
@@ -162,6 +182,13 @@ def _saved_scan(scan: Layer | None) -> SavedScan | None:
     states = (FileState.of(Path(file)) for file in files)
     present = tuple(state for state in states if state is not None)
     return SavedScan(str(path or ""), scan.name, provenance.series_uid, present)
+
+
+def _as_planes(data: npt.NDArray[Any], table: LabelTable | None) -> LabelMap:
+    """The values of a layer that is no volume as a stack of its last two axes, anywhere."""
+    values = as_label_values(data.reshape(-1, *data.shape[-2:]))
+    complete = complete_table(table or LabelTable(()), present_values(values))
+    return LabelMap(values, Grid(values.shape, np.eye(4)), complete)
 
 
 def _is_default(label: Label) -> bool:
