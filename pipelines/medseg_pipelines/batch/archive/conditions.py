@@ -99,9 +99,10 @@ class Condition:
         value = facts.get(self.fact)
         if self.operator == "known":
             return (value is not None) == self.values[0]
-        if value is None and self.operator != "!~":
-            return self.operator == "!="
-        value = "" if value is None else value  # "*" is like everything, also like no text
+        if value is None and self.fact == "SeriesDescription" and self.operator in _WORDS:
+            value = ""  # "*" is like every description, also that of a file that has none
+        if value is None:
+            return self.operator in _NEGATIVE
         items = value if isinstance(value, list) else [value]
         results = (self._compare(item) for item in items)
         return any(results) if self.operator in ("=", "~") else all(results)
