@@ -33,13 +33,7 @@ _VECTOR = re.compile(r"\(([^)]*)\)")
 
 
 def facts_of_file(path: Path) -> dict[str, Fact]:
-    """Format, size, spacing and orientation, as far as the header tells.
-
-    Returns
-    -------
-    dict
-        Some of :data:`medseg.discovery.stack_facts.FACTS`.
-    """
+    """Format, size, spacing and orientation, as far as the header tells."""
     name = path.name.lower().removesuffix(".gz")
     format_name, read = next(
         (handler for ending, handler in _FORMATS.items() if name.endswith(ending)),

@@ -185,11 +185,6 @@ def read_volumes(
     progress : Progress, optional
         Called after each header and each slice.
 
-    Returns
-    -------
-    list of Scan
-        One for each selector.
-
     Raises
     ------
     InputError

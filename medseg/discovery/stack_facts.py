@@ -208,14 +208,7 @@ def headers_of(files: Sequence[DicomFile]) -> list[StackHeader]:
 
 
 def without_names(error: InputError, paths: Sequence[Path]) -> InputError:
-    """The error with files' names taken out of its message, for patients' names may be there.
-
-    Parameters
-    ----------
-    error : InputError
-    paths : sequence of Path
-        Files that its message may name.
-    """
+    """The error with files' names taken out of its message, for patients' names may be there."""
     message = str(error)
     for name in sorted({path.name for path in paths}, key=len, reverse=True):
         if len(name) > _SHORT_NAME:  # such as 1 or IM2: these are no names of persons
@@ -345,13 +338,7 @@ def of_grid(grid: Grid) -> dict[str, Fact]:
 
 
 def free_text_of(file: DicomFile) -> dict[str, str | float]:
-    """What people wrote into a header, by field; not to be stored or shown.
-
-    Returns
-    -------
-    dict of str to str or float
-        See :data:`FREE_TEXT_FIELDS`.
-    """
+    """What people wrote into a header, by field; not to be stored or shown."""
     texts: dict[str, str | float] = {
         key: text for key in FREE_TEXT_FIELDS if key != "PatientAge" and (text := file.text(key))
     }

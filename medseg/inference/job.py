@@ -43,23 +43,7 @@ class RawPrediction:
 
 @dataclass(frozen=True, eq=False)
 class InferenceJob:
-    """One scan being labelled.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        With the postprocessing that `options` ask for.
-    image_CIJK : torch.Tensor
-    placement : Placement
-        How it lies in the scan.
-    grid : Grid
-        Of the scan.
-    provenance : Provenance
-        Of the scan.
-    options : Options
-    progress : Progress
-        Called before every tile; may raise `Cancelled`.
-    """
+    """One scan being labelled."""
 
     predictor: Predictor
     image_CIJK: Tensor  # noqa: N815 - axes in the name, as everywhere

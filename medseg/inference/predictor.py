@@ -116,11 +116,6 @@ class Predictor:
         progress : Progress, optional
             Called before every tile; may raise `Cancelled`.
 
-        Returns
-        -------
-        LabelMap
-            On ``scan.grid``, with the scan's provenance.
-
         Raises
         ------
         InputError
@@ -171,7 +166,7 @@ class Predictor:
     def predict_prepared(
         self, image_CIJK: Tensor, grid: Grid, *, progress: Progress = silent
     ) -> LabelMap:
-        """Label every voxel of a scan that was prepared before, as in a training.
+        """Label a scan that was prepared before, as in a training; the map has no provenance.
 
         Parameters
         ----------
@@ -181,11 +176,6 @@ class Predictor:
             Of the scan.
         progress : Progress, optional
             Called before every tile; may raise `Cancelled`.
-
-        Returns
-        -------
-        LabelMap
-            On `grid`, without the scan's provenance.
         """
         placement = Placement.of(grid, self.plan)
         return self._run(

@@ -47,13 +47,7 @@ class ProbabilityMaps:
         return self.uncertainty is not None or self.probability is not None
 
     def record(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
-        """Let the channels of some rows pass, and write those rows of the maps.
-
-        Yields
-        ------
-        torch.Tensor
-            What `values` gives, unchanged.
-        """
+        """Let the channels of some rows pass, and write those rows of the maps."""
         statistics = _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
         for index, value in enumerate(values):
             statistics.add(index, value)

@@ -70,11 +70,6 @@ class OverlapSums:
         gamma : float, default 0
             0 is cross-entropy; from 1 on it is focal loss (Lin et al., ICCV 2017), in which
             voxels that are already right weigh little.
-
-        Returns
-        -------
-        torch.Tensor
-            A scalar.
         """
         nll = -self.log_truth
         if gamma:

@@ -11,12 +11,7 @@ from medseg.losses._overlap_sums import first_structure, overlap_sums
 
 
 class Settings(dice.Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a plan may choose.
-
-    Parameters
-    ----------
-    dice_weight, cross_entropy_weight : float
-    """
+    """What a plan may choose."""
 
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0

@@ -82,11 +82,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def decode_manifest(data: bytes, *, where: str) -> Manifest:
     """A manifest from JSON, of this schema version or of an older one.
 
-    Returns
-    -------
-    Manifest
-        Of this schema version.
-
     Raises
     ------
     PackageError

@@ -95,13 +95,7 @@ def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], ops
 
 
 def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in the name
-    """What a file makes of an image, on the CPU.
-
-    Returns
-    -------
-    torch.Tensor
-        ``logits_BLIJK``.
-    """
+    """What a file makes of an image, on the CPU."""
     import onnxruntime
     import torch
 

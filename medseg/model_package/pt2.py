@@ -55,11 +55,6 @@ def logits(path: Path, image_BCIJK: Tensor) -> Tensor:  # noqa: N803 - axes in t
     path : Path
         Not a stranger's: torch unpickles the example input in it.
     image_BCIJK : torch.Tensor
-
-    Returns
-    -------
-    torch.Tensor
-        ``logits_BLIJK``.
     """
     import torch
 

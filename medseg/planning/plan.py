@@ -141,11 +141,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def outputs(self, labels: LabelTable) -> int:
         """Channels of the network: its regions, or the background and every label.
 
-        Parameters
-        ----------
-        labels : LabelTable
-            What the network learns.
-
         Raises
         ------
         PlanError
@@ -189,11 +184,6 @@ def slice_axis(plane: Plane, *, orientation: str = "RAS") -> int:
 
 def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
     """Strictly decode JSON; an unknown key or a wrong type is an error that names its place.
-
-    Returns
-    -------
-    object
-        Of type `kind`.
 
     Raises
     ------

@@ -77,21 +77,7 @@ class Augmentation:
     def __call__(
         self, image_CIJK: Tensor, label_IJK: Tensor, *, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Change one patch.
-
-        Parameters
-        ----------
-        image_CIJK : torch.Tensor
-            float32 of spatial size `region`.
-        label_IJK : torch.Tensor
-            int64 class indices of the same size.
-        seed : int
-
-        Returns
-        -------
-        image_CIJK, label_IJK : torch.Tensor
-            Of the plan's patch size.
-        """
+        """Change one patch."""
         self.compose.set_random_state(seed=seed)
         pair = {"image": image_CIJK, "label": label_IJK[None].float()}
         if self.slice_axis is not None:

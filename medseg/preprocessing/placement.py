@@ -35,14 +35,7 @@ class Placement:
 
     @classmethod
     def of(cls, grid: Grid, plan: Plan) -> Placement:
-        """Where `plan` puts a scan on `grid`.
-
-        Parameters
-        ----------
-        grid : Grid
-        plan : Plan
-            Orientation and spacing to go to.
-        """
+        """Where `plan` puts a scan on `grid`."""
         straightening = straightening_of(grid)
         straight = straightening.target if straightening else grid
         reoriented = Reorientation.towards(straight, plan.orientation)

@@ -88,11 +88,6 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 def time_step_s(header: Any) -> float:
     """Seconds between the volumes along the fourth axis, when that is an axis of time.
 
-    Parameters
-    ----------
-    header : nibabel.Nifti1Header
-        Or of NIfTI-2.
-
     Returns
     -------
     float

@@ -68,12 +68,6 @@ EVERYTHING = SegmentSelection()
 def select(labels: LabelMap, choice: SegmentSelection) -> LabelMap:
     """Only the wanted labels of a map, whose numbers are their values.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        Of a format whose labels cannot overlap.
-    choice : SegmentSelection
-
     Raises
     ------
     LabelError

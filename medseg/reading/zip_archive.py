@@ -79,11 +79,6 @@ def read_by_policy(
 def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
     """A temporary folder with the archive's files, named 00000, 00001...
 
-    Yields
-    ------
-    Path
-        Removed afterwards.
-
     Raises
     ------
     ReadError

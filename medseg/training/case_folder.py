@@ -52,14 +52,7 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class CaseList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file ``cases.json``.
-
-    Parameters
-    ----------
-    schema_version : int
-    cases : tuple of CaseRecord
-        Sorted by name.
-    """
+    """The file ``cases.json``."""
 
     schema_version: Literal[1] = 1
     cases: tuple[CaseRecord, ...] = ()
@@ -211,13 +204,7 @@ class CaseFolder:
 
 
 def scan_digest(scan: Scan) -> str:
-    """SHA-256 of what makes a scan the same scan: its DICOM identifiers, else grid and voxels.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """SHA-256 of what makes a scan the same scan: its DICOM identifiers, else grid and voxels."""
     digest = hashlib.sha256()
     source = scan.provenance
     if source.series_uid:

@@ -24,16 +24,6 @@ def draw_batch(
 ) -> tuple[Tensor, Tensor]:
     """The batch of a step.
 
-    Parameters
-    ----------
-    cases : sequence of Prepared
-        Cases to draw from, all equally often.
-    plan : Plan
-    augment : Augmentation
-        Random changes of a patch.
-    seed, step : int
-        Say which batch it is.
-
     Returns
     -------
     image_BCIJK : torch.Tensor

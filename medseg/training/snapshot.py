@@ -30,13 +30,6 @@ def predictor_of_checkpoint(
     device : str, default "cpu"
         Where to look; the run itself may need the better one.
 
-    Returns
-    -------
-    Predictor
-        Of the network in evaluation mode.
-    int
-        After how many steps.
-
     Raises
     ------
     InputError

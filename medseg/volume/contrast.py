@@ -20,10 +20,6 @@ def contrast_limits(scan: Scan) -> tuple[float, float]:
     scan : Scan
         CT, or a scan of unknown modality whose values are Hounsfield units by their range, gets
         the soft tissue window; anything else its 0.5 and 99.5 percentiles.
-
-    Returns
-    -------
-    black, white : float
     """
     sample = _finite_sample(scan)
     if sample.size == 0:
@@ -35,12 +31,7 @@ def contrast_limits(scan: Scan) -> tuple[float, float]:
 
 
 def value_range(scan: Scan) -> tuple[float, float]:
-    """Lowest and highest intensity of a sample of the voxels, for the ends of a slider.
-
-    Returns
-    -------
-    low, high : float
-    """
+    """Lowest and highest intensity of a sample of the voxels, for the ends of a slider."""
     sample = _finite_sample(scan)
     low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
     return low, max(high, low + 1.0)

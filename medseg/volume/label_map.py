@@ -113,11 +113,6 @@ def present_values(values: npt.NDArray[Any]) -> list[int]:
 def voxel_counts(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """How many voxels hold each value; plane by plane, which is quick and needs little memory.
 
-    Parameters
-    ----------
-    values : ndarray of unsigned int
-        Up to 16 bits.
-
     Returns
     -------
     ndarray of int, shape (65536,)

@@ -151,11 +151,6 @@ def key_image(views: Views, label: Label, footer: str) -> Figure:
         The structure; its outline is the thick one.
     footer : str
         A line at the bottom.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Dark, 11 inches wide.
     """
     middle = views.middle_of(label)
     sizes = [_size_mm(views.grid, across) for _, across, _ in _PLANES]

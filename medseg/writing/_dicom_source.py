@@ -56,11 +56,6 @@ def source_headers(labels: NativeLabels) -> list[Dataset]:
     Fields that every result must repeat and that the source lacks are filled in, in memory: empty
     where DICOM allows it, else a UID that follows from the series.
 
-    Returns
-    -------
-    list of pydicom.Dataset
-        Without pixels.
-
     Raises
     ------
     WriteError

@@ -87,11 +87,6 @@ def _files(source: Provenance) -> tuple[tuple[Path, ...], tuple[str, ...]]:
 def on_native_slices(labels: LabelMap) -> NativeLabels:
     """Labels where their files have pixels; those of a repaired scan are carried there.
 
-    Parameters
-    ----------
-    labels : LabelMap
-        Its provenance names the slices.
-
     Raises
     ------
     WriteError

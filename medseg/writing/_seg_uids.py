@@ -24,11 +24,6 @@ _MOST_BINARY_SEGMENTS = 8  # of "auto"; above it a binary SEG grows into hundred
 def segments_of(labels: NativeLabels) -> list[Label]:
     """Labels that some voxel holds; of a map without any, those of the table that fit.
 
-    Returns
-    -------
-    list of Label
-        Of segments 1, 2, 3...
-
     Raises
     ------
     WriteError

@@ -73,17 +73,7 @@ def is_last(event: Event) -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """Work that reports progress and can be stopped.
-
-    Parameters
-    ----------
-    work : callable
-        Takes a `medseg.runtime.progress.Progress` and returns the result. It may be a generator:
-        what it yields are first results, what it returns is the last.
-    cancel : threading.Event
-        Set it from any thread. `Stopped` arrives at once; the work ends at its next progress call,
-        and what it may still find is thrown away.
-    """
+    """Work that reports progress and can be stopped."""
 
     work: Callable[[ProgressCallback], Any]
     cancel: threading.Event = field(default_factory=threading.Event)

@@ -55,16 +55,7 @@ _UID = re.compile(r"\b\d+(?:\.\d+){5,}\b")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run of a model whose result lies in a layer.
-
-    Parameters
-    ----------
-    record : Record
-        What made the result.
-    crc32 : int
-        Of the layer's values as the run left them, to know whether they were edited since; -1
-        where a person had drawn in the layer before.
-    """
+    """One run of a model whose result lies in a layer."""
 
     record: Record
     crc32: int = 0
@@ -101,28 +92,12 @@ def runs_of(attributes: Mapping[str, Any]) -> Runs:
 
 
 def with_run(data: npt.NDArray[Any], runs: Runs, run: RunRecord, *, drawn: bool) -> Runs:
-    """The runs of a layer after the result of one more was merged into it.
-
-    Parameters
-    ----------
-    data : ndarray of int
-        Of the layer, after the merge.
-    runs : tuple of RunRecord
-    run : RunRecord
-    drawn : bool
-        Whether a person had a hand in the layer before.
-    """
+    """The runs of a layer after the result of one more was merged into it."""
     return (*runs, replace(run, crc32=-1 if drawn else checksum(data)))
 
 
 def maker_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Creator:
-    """Who drew a Labels layer: a model, a model and a person, or a person.
-
-    Returns
-    -------
-    Creator
-        Manual when no run is known: what a person edits in a viewer is their own.
-    """
+    """Who drew a Labels layer: a model, a model and a person, or a person."""
     runs = runs_of(attributes)
     if not runs:
         return Creator("manual", "", "")
@@ -178,14 +153,7 @@ def run_facts(runs: Runs) -> dict[str, str]:
 
 
 def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:
-    """What a person reads of the scan's origin, by name.
-
-    Parameters
-    ----------
-    provenance : Provenance
-    show_uids : bool
-        Whether to name the DICOM series; identifiers can lead back to a patient.
-    """
+    """What a person reads of the scan's origin, by name."""
     facts = {"Scan read from": f"{provenance.format}, {_files(len(provenance.files))}"}
     if provenance.series_uid:
         facts["Series UID"] = provenance.series_uid if show_uids else "hidden"
@@ -195,19 +163,7 @@ def source_facts(provenance: Provenance, *, show_uids: bool) -> dict[str, str]:
 
 
 def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
-    """Versions and the last log lines, fit to be shown to strangers.
-
-    Parameters
-    ----------
-    lines : iterable of str
-    hidden : iterable of str
-        Words that must not appear, such as the names of layers.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Versions and the last log lines, fit to be shown to strangers."""
     versions = [f"- {name} {version}" for name in _PACKAGES if (version := _version(name))]
     log = [without_patient(line, hidden=tuple(hidden)) for line in lines]
     return "\n".join(
@@ -225,19 +181,7 @@ def bug_report(lines: Iterable[str], *, hidden: Iterable[str] = ()) -> str:
 
 
 def without_patient(text: str, *, hidden: Iterable[str] = ()) -> str:
-    """`text` without paths, names of data files, layers and folders, and DICOM UIDs.
-
-    Parameters
-    ----------
-    text : str
-    hidden : iterable of str
-        More words to take out.
-
-    Returns
-    -------
-    str
-        Program files keep their last name, so that a traceback stays useful.
-    """
+    """`text` without paths, names of data files, layers and folders, and DICOM UIDs."""
     for word in sorted(hidden, key=len, reverse=True):
         if word:
             text = text.replace(word, "<hidden>")

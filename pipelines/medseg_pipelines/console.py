@@ -23,13 +23,7 @@ _WIDE = 160
 
 
 class Console:
-    """Where commands show what they do; the first Ctrl-C or SIGTERM stops them cleanly.
-
-    Parameters
-    ----------
-    rich : rich.console.Console, optional
-        Standard output when not given. Colours and moving bars appear on a terminal only.
-    """
+    """Where commands show what they do; the first Ctrl-C or SIGTERM stops them cleanly."""
 
     def __init__(self, rich: RichConsole | None = None) -> None:
         self.rich = rich or RichConsole(highlight=False)
@@ -47,18 +41,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
-        """A bar with an estimate of the time left, or a line now and then when it is no terminal.
-
-        Parameters
-        ----------
-        title : str
-            What is being done; a message given with each step replaces it.
-
-        Yields
-        ------
-        Progress
-            Raises `Cancelled` once the person has asked to stop.
-        """
+        """A bar with the time left, or a line now and then when it is no terminal."""
         if not self.rich.is_terminal:
             yield _Lines(self, title)
             return

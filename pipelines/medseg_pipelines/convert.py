@@ -52,11 +52,6 @@ def convert_file(
     console : Console
         Told what was read, what was unusual, and what was written.
 
-    Returns
-    -------
-    Path
-        The file that was written.
-
     Raises
     ------
     MedsegError

@@ -139,11 +139,6 @@ def run_demo(
     device : str, default "auto"
     console : Console
 
-    Returns
-    -------
-    bool
-        Whether every held-out scan was segmented.
-
     Raises
     ------
     InputError

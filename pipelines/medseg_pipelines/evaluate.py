@@ -65,12 +65,6 @@ def evaluate_maps(
         Whether truth without a prediction is left out in place of being an error.
     console : Console
 
-    Returns
-    -------
-    dict
-        What was written; see :func:`medseg.metrics.summarise`. With surfaces it names the
-        ``"tolerance_mm"`` too.
-
     Raises
     ------
     InputError

@@ -32,12 +32,6 @@ def show_models(*, console: Console) -> None:
 def show_model(name_or_folder: str, *, console: Console) -> None:
     """Show one model: card, labels with scores, plan, provenance.
 
-    Parameters
-    ----------
-    name_or_folder : str
-        A shipped model's name, or a package folder.
-    console : Console
-
     Raises
     ------
     PackageError

@@ -41,13 +41,6 @@ class Report:
 def write_report(report: Report, path: Path) -> Path:
     """Write a report as one self-contained HTML file.
 
-    Parameters
-    ----------
-    report : Report
-        What to show; at least one case.
-    path : Path
-        The file; it appears whole or not at all.
-
     Raises
     ------
     WriteError

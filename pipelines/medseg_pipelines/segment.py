@@ -58,11 +58,6 @@ def segment_scan(
     console : Console
         Told device, scan, progress, volumes and place.
 
-    Returns
-    -------
-    Path
-        The file that was written.
-
     Raises
     ------
     MedsegError

@@ -126,14 +126,7 @@ def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> 
 
 
 def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = None) -> Table:
-    """Table of the scores a model measured on its held-out cases.
-
-    Parameters
-    ----------
-    package : ModelPackage
-    before : mapping of str to float, optional
-        Scores, on the same cases, of the model that it started from.
-    """
+    """Table of the scores a model measured on its held-out cases."""
     table = Table(title="Held-out cases")
     table.add_column("label")
     table.add_column("mean Dice", justify="right")

@@ -21,17 +21,6 @@ def unavailable_reason() -> str:
 
 
 def show_in_napari(paths: Sequence[Path]) -> bool:
-    """Open scans and label maps in a napari of its own and wait until it is closed.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files and DICOM folders; later ones lie above earlier ones.
-
-    Returns
-    -------
-    bool
-        Whether napari ran and ended well.
-    """
+    """Open scans and label maps in a napari of its own and wait until it is closed."""
     command = [sys.executable, "-m", "napari", "--plugin", "medseg", *map(str, paths)]
     return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - our own paths

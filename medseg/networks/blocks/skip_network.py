@@ -43,16 +43,7 @@ class Stage(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """What is chosen about a decoder.
-
-    Parameters
-    ----------
-    convolutions : int
-    deep_supervision : bool
-        Whether coarser stages give logits while training.
-    attention : bool
-        Whether gates weigh the skips.
-    """
+    """What is chosen about a decoder."""
 
     convolutions: int
     deep_supervision: bool

@@ -18,11 +18,6 @@ def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
     frames : list of Frame
         Of one stack or several at the same positions. Blank UIDs are never taken for copies.
 
-    Returns
-    -------
-    unique : list of Frame
-    notes : list of str
-
     Raises
     ------
     GeometryError

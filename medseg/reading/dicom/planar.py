@@ -66,12 +66,6 @@ def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
     frame : Frame
         Without geometry, of a kind for which `is_2d` holds.
 
-    Returns
-    -------
-    frame : Frame
-    has_physical_size : bool
-    notes : list of str
-
     References
     ----------
     DICOM PS3.3 10.7.1.3 (pixel spacing calibration), C.8.5.5 (ultrasound regions).

@@ -25,12 +25,6 @@ def grid_of_sparse(frames: Sequence[Frame]) -> tuple[Grid, list[int]]:
     frames : sequence of Frame
         Several may lie at one position (one per segment).
 
-    Returns
-    -------
-    grid : Grid
-    slices : list of int
-        K index per frame.
-
     Raises
     ------
     GeometryError

@@ -61,11 +61,6 @@ class SegmentCanvas:
     def result(self) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
         """The label map, and notes about overlaps that were decided.
 
-        Returns
-        -------
-        values : ndarray of uint8 or uint16
-        notes : tuple of str
-
         Raises
         ------
         LabelError

@@ -113,11 +113,6 @@ class Stack:
 def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
     """Group files into stacks, in the order in which their first files come.
 
-    Returns
-    -------
-    list of Stack
-        Each with its own selector.
-
     Notes
     -----
     Frames of one stack share SeriesInstanceUID, SOPClassUID, FrameOfReferenceUID, Rows, Columns,

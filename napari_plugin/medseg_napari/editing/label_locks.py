@@ -17,15 +17,7 @@ Places = tuple[npt.NDArray[Any], ...]
 
 
 class LockGuard:
-    """Takes back what a stroke did to locked labels, within the stroke's own step of undo.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-    later : callable
-        Calls a function when napari has finished with the event: some of its tools tell of a
-        stroke before they paint it.
-    """
+    """Takes back what a stroke did to locked labels, within the stroke's own step of undo."""
 
     def __init__(self, layer: Labels, later: Callable[[Callable[[], None]], None]) -> None:
         self._layer, self._later = layer, later

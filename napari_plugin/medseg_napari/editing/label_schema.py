@@ -55,12 +55,6 @@ def rows_of(table: LabelTable) -> list[list[str]]:
 def table_of_rows(rows: Sequence[Sequence[str]]) -> LabelTable:
     """The table that rows of text describe.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        In the order of `COLUMNS`, the last one may be missing; the labels need not be in
-        ascending order.
-
     Raises
     ------
     LabelError

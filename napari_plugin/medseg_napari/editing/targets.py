@@ -26,17 +26,7 @@ Three = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class ToolOptions:
-    """What the person set in the panel.
-
-    Parameters
-    ----------
-    low, high : float
-        Intensities, for what is limited to a range.
-    smooth_mm, grow_mm : float
-        Width of smoothing, and how far to grow.
-    over_labels : bool
-        Whether tools may take voxels of other labels.
-    """
+    """What the person set in the panel."""
 
     low: float = -200.0
     high: float = 300.0

@@ -75,14 +75,6 @@ def plan_export(subject: Subject, request: Request) -> ExportPlan:
 def write_files(subject: Subject, plan: ExportPlan, progress: Progress) -> list[Path]:
     """Write all files of a plan, or none.
 
-    Parameters
-    ----------
-    subject : Subject
-        The one the plan was made for; its arrays must not change meanwhile.
-    plan : ExportPlan
-    progress : Progress
-        Called before each file; raising `medseg.errors.Cancelled` stops, and leaves nothing.
-
     Raises
     ------
     WriteError

@@ -77,19 +77,7 @@ FORMATS = {
 
 
 def obstacle(subject: Subject, form: Format) -> str:
-    """Why a label map cannot be saved in a format; empty when it can.
-
-    Parameters
-    ----------
-    subject : Subject
-        What is to be saved.
-    form : Format
-
-    Returns
-    -------
-    str
-        A reason with what to do, in lower case, without a full stop.
-    """
+    """Why a label map cannot be saved in a format; empty when it can."""
     if form.kind == "report":
         return _report_obstacle(subject)
     if form.kind == "surface":

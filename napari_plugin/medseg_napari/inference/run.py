@@ -76,18 +76,7 @@ class InferenceOptions:
 
 @dataclass(frozen=True)
 class Request:
-    """One press of Run.
-
-    Parameters
-    ----------
-    data : array
-    attributes : dict
-    package : ModelPackage
-    device : str
-    options : InferenceOptions
-    tta : bool
-        Whether the network takes the mean over mirror images: slower, often a little better.
-    """
+    """One press of Run."""
 
     data: Any
     attributes: dict[str, Any]
@@ -142,13 +131,7 @@ def load_predictor(request: Request) -> Segmenter:
 
 @dataclass
 class Runner:
-    """Runs requests, one at a time, and keeps the last model loaded for the next one.
-
-    Parameters
-    ----------
-    load : callable, optional
-        Gives the predictor for a request.
-    """
+    """Runs requests, one at a time, and keeps the last model loaded for the next one."""
 
     load: Callable[[Request], Segmenter] = load_predictor
     _kept: tuple[object, Segmenter] | None = field(default=None, init=False)
@@ -156,20 +139,7 @@ class Runner:
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(self, request: Request, progress: Progress) -> Generator[Outcome, None, Outcome]:
-        """Labels and maps of `request`.
-
-        Parameters
-        ----------
-        request : Request
-            What to segment, with what, where.
-        progress : Progress
-            Called per tile; raising `medseg.errors.Cancelled` stops.
-
-        Yields
-        ------
-        Outcome
-            A preview, where one is wanted and much quicker.
-        """
+        """Labels and maps of `request`."""
         from medseg.workflows.segment import segment_case
 
         progress(0, 1, "preparing the scan")
@@ -187,14 +157,7 @@ class Runner:
         return outcome(result, request)
 
     def forecast(self, request: Request, progress: Progress) -> Forecast:
-        """What a run will take; measures one tile the first time for each model and device.
-
-        Parameters
-        ----------
-        request : Request
-        progress : Progress
-            Raising `medseg.errors.Cancelled` in it stops.
-        """
+        """What a run will take; measures one tile the first time for each model and device."""
         scan = scan_from_layer(np.asarray(request.data), request.attributes)
         options = options_of(request, scan)
         with self._alone(progress):
@@ -242,14 +205,7 @@ _NO_MAPS: dict[str, Any] = {"uncertainty": False, "probability_of": ""}
 
 
 def options_of(request: Request, scan: Scan) -> Options:
-    """What the library is asked for; imports torch.
-
-    Parameters
-    ----------
-    request : Request
-    scan : Scan
-        What the request's layer shows.
-    """
+    """What the library is asked for; imports torch."""
     from medseg.inference import Options
     from medseg.inference.roi import roi_on
     from medseg.volume.conventions import IPL, Reorientation

@@ -40,17 +40,7 @@ Attributes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """One press of Compare.
-
-    Parameters
-    ----------
-    first, second : tuple of array and dict
-        Data and attributes of Labels layers A and B; B is the reference.
-    tolerance_mm : float
-        Of the normalised surface Dice.
-    resample : bool
-        Whether B may be brought to the grid of A.
-    """
+    """One press of Compare."""
 
     first: tuple[npt.NDArray[Any], Attributes]
     second: tuple[npt.NDArray[Any], Attributes]
@@ -60,21 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Review:
-    """What became of a comparison.
-
-    Parameters
-    ----------
-    case : str
-        A name made of digits of a digest, never of a patient.
-    rows : tuple of StructureComparison
-        Worst slices are those across I, P and L, as the layers lie in the viewer.
-    tolerance_mm : float
-        Of the normalised surface Dice.
-    difference : tuple
-        Data, attributes and ``"labels"`` of the overlay.
-    note : str
-        What a reader of the numbers must know, or ``""``.
-    """
+    """What became of a comparison."""
 
     case: str
     rows: tuple[StructureComparison, ...]
