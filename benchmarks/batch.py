@@ -68,7 +68,7 @@ def outcomes(root: Path, count: int) -> dict[str, Any]:
     model = tiny_model(root / "tiny").folder
     tally = run_batch(root / "hospital", model=model, output=root / "out", options=OPTIONS)
     rows = _rows(root / "out")
-    found = [(Path(row.found.path), row.found.series, _code(row)) for row in rows]
+    found = [(Path(row.scan.path), row.scan.series, _code(row)) for row in rows]
     pairs, missing, surplus = match(expected, found)
     return {
         "series": count,
@@ -128,7 +128,7 @@ def _real(output: Path, archive: Path, model: Path) -> dict[str, Any]:
     differ = [
         {"alone": alone[place], "batch": _code(row)}
         for row in rows
-        if (place := (row.found.path, row.found.series)) in alone and alone[place] != _code(row)
+        if (place := (row.scan.path, row.scan.series)) in alone and alone[place] != _code(row)
     ]
     found = Counter(_code(row) or "done" for row in rows)
     return {

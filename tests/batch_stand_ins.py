@@ -12,18 +12,16 @@ from batch_rows import found
 from medseg.errors import Cancelled
 from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.events import NullEvents
-from medseg_pipelines.batch.ledger.commit import Committer
+from medseg_pipelines.batch.ledger.commit import Committer, Leases
 from medseg_pipelines.batch.ledger.enqueue import Queue
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.leases import Leases
-from medseg_pipelines.batch.ledger.ledger import Ledger, Row
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row, RunConfig
 from medseg_pipelines.batch.ledger.provenance import (
     CaseRecord,
     Source,
     file_digests,
     write_record,
 )
-from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result
 
 RUN_CONFIG = RunConfig("m" * 64, "s" * 64)

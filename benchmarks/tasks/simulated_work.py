@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from medseg.workflows.record import ModelUsed, versions
 from medseg_pipelines.batch.ledger.provenance import (
-    ModelUsed,
-    Record,
+    CaseRecord,
     Source,
     file_digests,
     sync_files,
-    versions,
     write_record,
 )
 from medseg_pipelines.batch.messages import Fault, Result, Task
@@ -52,18 +53,18 @@ def write(task: Task, tell: Tell) -> Result:
         shape=(512, 512, 300),
         spacing_mm=(0.8, 0.8, 1.0),
         files=300,
-        content=task.found.key,
+        content=task.scan.key,
         pixels="",
         instances=tuple(f"2.25.{number:036d}" for number in range(300)),
     )
-    record = Record(
+    record = CaseRecord(
         case=task.case,
         token=task.token,
-        key=task.found.key,
-        lineage=task.found.lineage,
-        folder=task.found.folder,
+        key=task.scan.key,
+        lineage=task.scan.lineage,
+        folder=task.scan.folder,
         source=source,
-        settings=task.settings,
+        settings=msgspec.to_builtins(task.settings),
         versions=versions(),
         model=ModelUsed(name="none", version="1", digest=task.model_digest, weights=""),
         device="none",

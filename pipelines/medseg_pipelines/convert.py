@@ -78,8 +78,8 @@ def convert_file(
 
 def _check_output(path: Path, output: Path) -> None:
     """Raise unless `output` has a known suffix, can be written, and is not `path`."""
-    known = sorted({*label_suffixes(), *scan_suffixes(), _PICTURE})
-    unknown = unknown_suffix(output, tuple(known))
+    suffixes = sorted({*label_suffixes(), *scan_suffixes(), _PICTURE})
+    unknown = unknown_suffix(output, tuple(suffixes))
     if unknown:
         raise unknown
     check_file(output, source=path)

@@ -55,7 +55,7 @@ def write_report(report: Report, path: Path) -> Path:
         curves=data_uri(curves(report.history)) if report.history else "",
         scores=_score_rows(report.scores),
         places={
-            name: place.relative_to(path.parent).as_posix() for name, place in report.places.items()
+            name: file.relative_to(path.parent).as_posix() for name, file in report.places.items()
         },
     )
     return write_text(path, html)
@@ -68,7 +68,7 @@ def _legend(table: LabelTable) -> list[tuple[str, str]]:
 
 def _shown(case: ReportCase) -> dict[str, Any]:
     """A case as the template needs it."""
-    found = volumes_ml(case.labels)
+    volumes = volumes_ml(case.labels)
     true = volumes_ml(case.truth) if case.truth is not None else {}
     return {
         "name": case.name,
@@ -77,7 +77,7 @@ def _shown(case: ReportCase) -> dict[str, Any]:
         "spacing": " x ".join(f"{mm:.3g}" for mm in case.scan.grid.spacing_mm),
         "volumes": [
             {"name": name, "found": _ml(ml), "truth": _ml(true.get(name))}
-            for name, ml in found.items()
+            for name, ml in volumes.items()
         ],
         "notes": case.scan.provenance.notes,
     }

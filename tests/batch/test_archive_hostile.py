@@ -18,7 +18,7 @@ from medseg.errors import MedsegError
 from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.archive.search import read_found, search
+from medseg_pipelines.batch.archive.search import read_archived_scan, search
 from reading.test_hostile_dicom import BOMBS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -88,7 +88,7 @@ def test_links_to_hidden_files_are_followed(root, tmp_path):
         (root / path.name).symlink_to(path)
     (one,) = search(root, tmp_path / "index")
     assert one.fault is None
-    assert np.array_equal(read_found(one).voxels[0], ct.values())
+    assert np.array_equal(read_archived_scan(one).voxels[0], ct.values())
 
 
 def test_a_slice_that_is_a_link_out_is_missed(root, tmp_path):
@@ -107,7 +107,7 @@ def test_a_link_beside_slices_is_not_read_with_them(root, tmp_path):
     (root / "s" / "again").symlink_to(paths[0].name)
     (one,) = search(root, tmp_path / "index")
     assert len(one.names) == 4
-    assert not [note for note in read_found(one).provenance.notes if "copies" in note]
+    assert not [note for note in read_archived_scan(one).provenance.notes if "copies" in note]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -119,7 +119,7 @@ def test_pipes_hold_nothing_up(root, tmp_path):
 
     def work():
         (one,) = search(root, tmp_path / "index")
-        done.append(np.array_equal(read_found(one).voxels[0], ct.values()))
+        done.append(np.array_equal(read_archived_scan(one).voxels[0], ct.values()))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -280,4 +280,4 @@ def _same(one):
         scan = read_scan(one.path, series=one.series or None)
     except MedsegError:
         return True
-    return np.array_equal(read_found(one).voxels, scan.voxels, equal_nan=True)
+    return np.array_equal(read_archived_scan(one).voxels, scan.voxels, equal_nan=True)

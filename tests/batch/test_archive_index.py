@@ -144,7 +144,7 @@ def test_an_interrupted_search_goes_on_where_it_was(archive, stop):
 
 def test_what_was_read_before_a_kill_is_kept(archive, monkeypatch):
     root, index = archive
-    monkeypatch.setattr(update, "_KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr(update, "_COMMIT_EVERY_S", 0.0)
     monkeypatch.setattr(archive_index.Index, "drop_folder", lambda *_: None)
     monkeypatch.setattr(update._Update, "_build", _die)
     with pytest.raises(MemoryError):

@@ -19,7 +19,7 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.series import list_stacks
 from medseg.volume import Grid, Scan
 from medseg.writing import write_scan
-from medseg_pipelines.batch.archive.search import read_found, search
+from medseg_pipelines.batch.archive.search import read_archived_scan, search
 from mutations import MUTATIONS
 
 
@@ -69,7 +69,7 @@ def test_every_scan_is_found_and_read_as_it_is(mixed, tmp_path):
     by_uid = {one.series: one for one in found if one.series}
     assert set(by_uid) == {one.uid for one in made.values()}
     for one in made.values():
-        assert np.array_equal(read_found(by_uid[one.uid]).voxels[0], one.values())
+        assert np.array_equal(read_archived_scan(by_uid[one.uid]).voxels[0], one.values())
     others = {one.path: one.facts["slices"] for one in found if not one.series}
     assert others == {str(root / "brain.nii.gz"): 4, str(root / "flat" / "label.nrrd"): 7}
     assert not [one for one in found if one.fault]
@@ -204,7 +204,7 @@ def test_two_stacks_of_a_series_are_two_scans(tmp_path):
     assert len({one.folder for one in both}) == len({one.lineage for one in both}) == 2
     (same,) = [one for one in both if one.facts["slices"] == 4]
     assert (same.key, same.lineage, same.folder) == (alone.key, alone.lineage, alone.folder)
-    assert read_found(same).grid.shape == (6, 5, 4)
+    assert read_archived_scan(same).grid.shape == (6, 5, 4)
 
 
 def test_a_late_slice_makes_another_key_of_the_same_lineage(tmp_path):
@@ -259,7 +259,7 @@ def test_the_same_instances_are_one_scan_and_read_from_files(tmp_path):
     assert one.facts["copies"] == 4  # those of the second folder
     assert one.path == str(root)
     assert "2 times" in one.notes[-1]
-    assert np.array_equal(read_found(one).voxels[0], ct.values())
+    assert np.array_equal(read_archived_scan(one).voxels[0], ct.values())
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.name)
@@ -270,7 +270,7 @@ def test_what_headers_refuse_is_told_before_reading(tmp_path, mutation):
     expected = ["TRUNCATED"] if mutation.code == "TRUNCATED" else list(mutation.stacks)
     assert sorted(codes) == sorted(expected)
     for one in found:
-        assert one.fault or read_found(one).grid
+        assert one.fault or read_archived_scan(one).grid
 
 
 def test_scans_beside_others_are_read_from_their_own_files(tmp_path):
@@ -285,7 +285,7 @@ def test_scans_beside_others_are_read_from_their_own_files(tmp_path):
     assert all("may be one of its slices" in one.notes[-1] for one in good)
     for one in good:
         (own,) = [ct for ct in made if ct.uid == one.series]
-        assert np.array_equal(read_found(one).voxels[0], own.values())
+        assert np.array_equal(read_archived_scan(one).voxels[0], own.values())
     with pytest.raises(ReadError):
         list_stacks(tmp_path)
 
@@ -312,7 +312,7 @@ def test_series_without_a_uid_are_kept_apart_by_folder(tmp_path):
         series(n, uid="").write(tmp_path / f"s{n}")
     found = search(tmp_path, None)
     assert len({one.key for one in found}) == len({one.folder for one in found}) == 2
-    assert [read_found(one).grid.shape for one in found] == [(6, 5, 4)] * 2
+    assert [read_archived_scan(one).grid.shape for one in found] == [(6, 5, 4)] * 2
 
 
 def test_pictures_are_found_when_asked_for(tmp_path):

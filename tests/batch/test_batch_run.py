@@ -29,7 +29,7 @@ def upwards(folder):
 
 
 def dicom_row(output, number=0):
-    return [row for row in rows(output) if row.found.facts.get("format") == "dicom"][number]
+    return [row for row in rows(output) if row.scan.facts.get("format") == "dicom"][number]
 
 
 # ------------------------------------------------------------------------- what there is afterwards
@@ -37,7 +37,7 @@ def dicom_row(output, number=0):
 
 def test_the_good_are_done_the_bad_is_refused_and_everything_is_told(go, output):
     diary = go()
-    assert (diary.plan.found, diary.plan.new) == (5, 5)
+    assert (diary.plan.scans, diary.plan.new) == (5, 5)
     assert (diary.tally.done, diary.tally.refused, diary.tally.failed) == (4, 1, 0)
     assert (diary.tally.codes, diary.tally.left) == ({"UNREADABLE": 1}, 0)
     assert len(diary.started) == len(diary.rows) == 5
@@ -183,7 +183,7 @@ def test_a_late_slice_gives_a_new_result_that_names_the_former(go, output, archi
     last = upwards(archive / "p3")[-1]
     late = last.rename(archive.parent / "late.dcm")
     go()
-    (small,) = [row for row in rows(output) if row.found.facts.get("slices") == 7]
+    (small,) = [row for row in rows(output) if row.scan.facts.get("slices") == 7]
     old = files_below(output / small.folder)
     late.rename(last)
     diary = go()

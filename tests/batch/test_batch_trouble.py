@@ -133,7 +133,7 @@ def test_no_patient_is_named_in_what_is_not_dicom(go, output, archive):
         assert b"CANARY7" not in content
         assert "CANARY7" not in name
     for row in rows(output):
-        facts = msgspec.json.encode(msgspec.structs.replace(row.found, path="", names=())).decode()
+        facts = msgspec.json.encode(msgspec.structs.replace(row.scan, path="", names=())).decode()
         assert "CANARY7" not in f"{row.message}{row.warnings}{facts}"
 
 

@@ -16,8 +16,7 @@ from batch_stand_ins import (
 from medseg.errors import InputError, MedsegError, WriteError
 from medseg_pipelines.batch.ledger import storage_errors
 from medseg_pipelines.batch.ledger.enqueue import once_each, planned
-from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.ledger import Ledger, RunConfig
 from medseg_pipelines.batch.messages import Fault
 
 RULE = Fault(code="RULE", message="too thick")
@@ -159,7 +158,7 @@ def test_a_new_scan_waits_and_is_left_as_it_is_by_the_next_run(world, ledger):
     before = table(ledger)
     assert action(world, ledger, found(1)) == "left"
     assert table(ledger) == before
-    assert ledger.row(RUN_CONFIG.case(found(1).key)).found == found(1)
+    assert ledger.row(RUN_CONFIG.case(found(1).key)).scan == found(1)
 
 
 def test_a_finished_scan_costs_nothing_and_changes_nothing(world, ledger):
@@ -299,7 +298,7 @@ def test_a_plan_counts_what_there_is_to_do(world, ledger):
             [(found(1), None), (found(2), None), (found(3), None), (found(4), RULE)]
         )
     )
-    assert (plan.found, plan.kept, plan.left, plan.new) == (4, 1, 1, 1)
+    assert (plan.scans, plan.kept, plan.left, plan.new) == (4, 1, 1, 1)
     assert (plan.refused, plan.todo) == ({"RULE": 1}, 2)
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from medseg.errors import MedsegError, PackageError
 from medseg.model_package import ModelPackage
+from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
-from medseg_pipelines.batch.ledger.run_config import model_digest
 from medseg_pipelines.batch.messages import Result, Settings, Task
 from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
@@ -37,7 +37,7 @@ def tasks(archive, model, tmp_path):
         Task(
             case=f"case-{number}",
             token=f"token-{number}",
-            found=found,
+            scan=found,
             device="cpu",
             staging=str(staging / f"token-{number}"),
             model=str(model),
@@ -208,7 +208,7 @@ def test_more_memory_than_allowed_is_the_failure_of_one_case(tasks, archive, tmp
     (found,) = [one for one in search(archive, None) if one.path == str(large)]
     pool = LocalPool(memory_gb=1.5, scratch=tmp_path / "scratch")
     try:
-        pool.submit(msgspec.structs.replace(tasks[3], found=found))
+        pool.submit(msgspec.structs.replace(tasks[3], scan=found))
         pool.submit(tasks[0])
         got = results(pool, 2)
         assert (got["case-3"].state, got["case-3"].fault.code) == ("failed", "OUT_OF_MEMORY")

@@ -6,10 +6,10 @@ import pytest
 from batch_stand_ins import RUN_CONFIG, World, changed, failure, found, leases, refusal
 from medseg.errors import InputError, WriteError
 from medseg_pipelines.batch.ledger import publish
+from medseg_pipelines.batch.ledger.commit import recover
 from medseg_pipelines.batch.ledger.enqueue import slot
+from medseg_pipelines.batch.ledger.ledger import RunConfig
 from medseg_pipelines.batch.ledger.provenance import read_record
-from medseg_pipelines.batch.ledger.recover import recover
-from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.messages import Fault, Result
 
 DIED = Fault(code="KILLED_BY_SIGNAL_9", message="its worker was ended")

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batch_stand_ins import World, failure, found, leases
 from medseg.errors import InputError
+from medseg_pipelines.batch.ledger.commit import recover
 from medseg_pipelines.batch.ledger.enqueue import slot
 from medseg_pipelines.batch.ledger.provenance import read_record
-from medseg_pipelines.batch.ledger.recover import recover
 from medseg_pipelines.batch.ledger.run_lock import run_lock
 
 _HOLD = """
@@ -99,7 +99,7 @@ def test_each_case_is_leased_once_with_a_token_of_its_own(ledger):
 
 
 def test_shares_are_apart_and_together_everything(ledger):
-    taken = [row.found for k in (1, 2, 3) for row in leases(ledger, shard=(k, 3)).take(9)]
+    taken = [row.scan for k in (1, 2, 3) for row in leases(ledger, shard=(k, 3)).take(9)]
     assert sorted(one.key for one in taken) == sorted(found(number).key for number in range(6))
     assert {slot(one) % 3 for one in taken} == {0, 1, 2}
 

@@ -14,7 +14,7 @@ import pytest
 
 from cluster import stand_ins
 from medseg.model_package import find_package
-from medseg_pipelines.batch.ledger.run_config import model_digest
+from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.messages import Result, ScanRecord, Settings, Task
 from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
 from medseg_pipelines.cluster import pool_of
@@ -46,7 +46,7 @@ class Tasks:
         fields = {
             "case": f"case{name}",
             "token": f"token{name}",
-            "found": found,
+            "scan": found,
             "device": "cpu",
             "staging": str(self.staging / f"token{name}"),
             "model": str(self.package.folder),

@@ -14,7 +14,7 @@ from medseg_pipelines.batch.workers.protocol import Step
 
 def as_the_file_says(task, tell):
     """Do what the first word in the file of the scan is."""
-    path = Path(task.found.path)
+    path = Path(task.scan.path)
     if not path.exists():
         fault = Fault(code="NOT_FOUND", message="it is gone")
         return Result(case=task.case, token=task.token, state="refused", fault=fault)

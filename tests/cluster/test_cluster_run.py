@@ -109,7 +109,7 @@ def results(output):
 def judged(expected, output):
     """Codes that differ from what was expected; series without a row; rows without a series."""
     with Ledger.of(output) as ledger:
-        found = [(Path(row.found.path), row.found.series, row.code) for row in ledger.rows()]
+        found = [(Path(row.scan.path), row.scan.series, row.code) for row in ledger.rows()]
     pairs, missing, surplus = match(expected, found)
     return [(one.kind, code) for one, code in pairs if one.code != code], missing, surplus
 

@@ -208,7 +208,7 @@ class Clumsy(InlinePool):
     """Fails at its first case, every time."""
 
     def events(self, timeout_s):
-        if self.tasks[0].found.path.endswith("three.nii.gz"):
+        if self.tasks[0].scan.path.endswith("three.nii.gz"):
             task = self.tasks.popleft()
             fault = Fault(code="BROKE", message="it broke")
             return [Result(case=task.case, token=task.token, state="failed", fault=fault)]

@@ -21,7 +21,7 @@ from medseg_pipelines.batch.reports.console import (
 from medseg_pipelines.batch.reports.live_tables import Tables
 from medseg_pipelines.console import Console
 
-PLAN = Planned(found=12, new=6, left=2, kept=3, refused={"RULE": 1})
+PLAN = Planned(scans=12, new=6, left=2, kept=3, refused={"RULE": 1})
 
 
 def console(*, terminal=False):

@@ -16,8 +16,7 @@ from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.reports import live_tables
 from medseg_pipelines.batch.reports import report as report_module
 from medseg_pipelines.batch.reports.live_tables import Debounced, Tables
-from medseg_pipelines.batch.reports.report import write_report
-from medseg_pipelines.batch.reports.statistics import MOST_ROWS, Volumes
+from medseg_pipelines.batch.reports.report import MOST_ROWS, Volumes, write_report
 from medseg_pipelines.batch.reports.summary import FIXED, refreshed, utc, write_summary
 
 ROWS = [
@@ -143,7 +142,7 @@ def gathered(rows):
     volumes = Volumes()
     for number, one in numbered(rows):
         volumes.add(number, one)
-    return volumes.usual(), volumes.far()
+    return volumes.ranges(), volumes.outliers()
 
 
 def test_outliers_by_the_median_absolute_deviation():

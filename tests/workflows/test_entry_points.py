@@ -64,7 +64,7 @@ def batch_result(path: Path, package: ModelPackage, folder: Path, *formats: str)
     task = Task(
         case="case",
         token="token",
-        found=found(1, path=str(path), series=""),
+        scan=found(1, path=str(path), series=""),
         staging=str(folder / "staging"),
         model=str(package.folder),
         model_digest=model_digest(package),

@@ -88,12 +88,12 @@ def plan_table(verdicts: Sequence[Verdict], *, paths: bool = False) -> Table:
     for title in ("case", "runs", "scan", "why", *(["path"] if paths else [])):
         table.add_column(title, overflow="fold")
     for verdict in verdicts:
-        facts, fault = verdict.found.facts, verdict.fault
+        facts, fault = verdict.scan.facts, verdict.fault
         slices = f"{facts['slices']} slices" if facts.get("slices") else None
         scan = [str(part) for part in (facts.get("Modality"), facts.get("plane"), slices) if part]
         runs = "yes" if verdict.action in _WILL_RUN else "no"
         why = f"{fault.code}: {fault.message}" if fault else verdict.action
-        path = [verdict.found.path] if paths else []
+        path = [verdict.scan.path] if paths else []
         table.add_row(verdict.case[:12], runs, ", ".join(scan), why, *path)
     return table
 
@@ -110,7 +110,7 @@ def _show_plan(verdicts: Sequence[Verdict], display: Display, console: Console) 
 
 def _as_json(verdict: Verdict, *, paths: bool) -> dict[str, object]:
     """A scan of a plan, for programs."""
-    scan, fault = verdict.found, verdict.fault
+    scan, fault = verdict.scan, verdict.fault
     return {
         "event": "scan",
         "case": verdict.case,

@@ -10,7 +10,7 @@ from medseg_pipelines.batch.messages import Row, ScanRecord
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """What the search and the ledger say there is to do, in this run's share of the archive."""
 
-    found: int = 0
+    scans: int = msgspec.field(default=0, name="found")  # as --json-lines calls them
     new: int = 0  # never seen before with this model and these settings
     again: int = 0  # done before, but files changed, or another result took its place
     left: int = 0  # waiting from an earlier run
@@ -45,7 +45,7 @@ class Events:
     def planned(self, plan: Planned) -> None:
         """The search is over."""
 
-    def case_started(self, case: str, found: ScanRecord) -> None:
+    def case_started(self, case: str, scan: ScanRecord) -> None:
         """A case was given to a worker."""
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:

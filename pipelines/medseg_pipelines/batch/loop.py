@@ -13,14 +13,10 @@ from medseg.errors import MedsegError, WriteError
 from medseg.model_package import ModelPackage
 from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger import publish
-from medseg_pipelines.batch.ledger.commit import Committer
-from medseg_pipelines.batch.ledger.disk_full import DiskFullWait
+from medseg_pipelines.batch.ledger.commit import Committer, Leases, recover
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.leases import Leases
-from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.ledger.recover import recover
-from medseg_pipelines.batch.ledger.run_config import RunConfig
-from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL, disk_full_error
+from medseg_pipelines.batch.ledger.ledger import Ledger, Row, RunConfig
+from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL, DiskFullWait, disk_full_error
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.local_pool import LocalPool
@@ -110,11 +106,11 @@ class Loop:
         return bool(rows)
 
     def _begin(self, row: Row) -> None:
-        job, scan = self._job, row.found
+        job, scan = self._job, row.scan
         task = Task(
             case=row.case,
             token=row.token,
-            found=scan,
+            scan=scan,
             staging=str(job.places.staged(row.token)),
             model=str(job.package.folder.absolute()),
             model_digest=job.run_config.model,

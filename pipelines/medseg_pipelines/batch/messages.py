@@ -65,7 +65,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     case: str
     token: str  # of this lease; a result with another token than the row's is thrown away
-    found: ScanRecord
+    scan: ScanRecord
     staging: str  # folder to be made, and filled with all results, case.json last
     model: str  # folder of the model package
     model_digest: str  # of its manifest; a worker refuses another
@@ -104,11 +104,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     signature: str
     content: str
-    found_json: str
+    scan_json: str
     state: State
     code: str  # why it was refused or failed, or failed the last time and will be tried again
     message: str
-    chosen: bool  # False when a rule or the search refused it, before anything was read
+    selected: bool  # False when a rule or the search refused it, before anything was read
     min_slices: int  # fewest slices that were asked for
     attempts: int
     alone: bool  # tried by itself, because a worker that had it in flight died
@@ -123,6 +123,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     superseded_by: str  # the case whose result took the place of this one's
 
     @property
-    def found(self) -> ScanRecord:
+    def scan(self) -> ScanRecord:
         """The scan."""
-        return msgspec.json.decode(self.found_json, type=ScanRecord)
+        return msgspec.json.decode(self.scan_json, type=ScanRecord)

@@ -24,8 +24,7 @@ from medseg_pipelines.batch.ledger.enqueue import (
     slot,
 )
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.ledger import Ledger, RunConfig
 from medseg_pipelines.batch.ledger.run_lock import run_lock
 from medseg_pipelines.batch.ledger.storage_errors import as_write_error
 from medseg_pipelines.batch.loop import Job, Loop
@@ -116,7 +115,7 @@ def plan_batch(
     job = _job(root, model, output, options)
     scans = _scans(root, job, events or Events())
     path = job.places.ledger
-    with Ledger(path) if path.is_file() else Ledger.empty() as ledger:
+    with Ledger(path) if path.is_file() else Ledger(Path(":memory:")) as ledger:
         verdicts = _queue(job, ledger).preview(scans)
         _check_any(root, planned(verdicts), job, ledger)
     return verdicts
@@ -200,7 +199,7 @@ def _queue(job: Job, ledger: Ledger) -> Queue:
 
 def _check_any(root: Path, plan: Planned, job: Job, ledger: Ledger) -> None:
     """Raise when there is nothing at all, and never was; a share may be empty."""
-    if plan.found or job.options.shard[1] > 1 or any(ledger.counts().values()):
+    if plan.scans or job.options.shard[1] > 1 or any(ledger.counts().values()):
         return
     raise InputError(
         f"'{root}' holds no scan; give a folder with DICOM, NIfTI, NRRD or MHA files, or zip"

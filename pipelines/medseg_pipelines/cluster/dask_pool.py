@@ -209,7 +209,7 @@ class DaskPool:
 
     def _do_elsewhere(self, entry: _InFlight, worker: str, answer: Answer) -> None:
         """Let another worker do what one cannot do."""
-        if answer.no_archive and not Path(entry.task.found.path).exists():
+        if answer.no_archive and not Path(entry.task.scan.path).exists():
             self._send(entry.task, trusting=True)  # gone for all: reading will say so
             return
         self._refuse(worker, answer.unfit)

@@ -116,7 +116,7 @@ def _here() -> _Here:
 def _hindrance(remote: RemoteTask) -> Answer | None:
     """Why the task is not begun, if it is not; otherwise the mark that it is."""
     task = remote.task
-    if not remote.trusting and not Path(task.found.path).exists():
+    if not remote.trusting and not Path(task.scan.path).exists():
         unfit = "it does not see the archive at the path where this run sees it"
         return Answer(unfit=unfit, no_archive=True)
     if unfit := _missing_output(task) or _missing_model(task.model, task.model_digest):

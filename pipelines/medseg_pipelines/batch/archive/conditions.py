@@ -19,7 +19,7 @@ from medseg_pipelines.batch.messages import ScanRecord
 Scalar = str | int | float
 _Operator = Literal["=", "!=", "~", "!~", ">=", "<=", "known"]
 _NEGATIVE = ("!=", "!~")
-_WORDS = {"~": "like", "!~": "not like"}
+_PATTERN_TEXT = {"~": "like", "!~": "not like"}
 _COMPARISON = re.compile(r"\s*(\w+)\s*(>=|<=|!=|!~|==|=|~)\s*(.*?)\s*", re.DOTALL)
 _NAMES = (*FACTS, *FREE_TEXT_FIELDS)
 _MOST_PATTERN = 200
@@ -43,7 +43,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     not_pattern: str | _Patterns | None = None
     min: float | None = None
     max: float | None = None
-    known: bool | None = None  # whether the header must have it, or must not
+    # Whether the header must have it, or must not.
+    is_known: bool | None = msgspec.field(default=None, name="known")
 
     def conditions(self, fact: str) -> Iterator[Condition]:
         """One condition for each comparison that is given."""
@@ -55,7 +56,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             ("!~", self.not_pattern),
             (">=", self.min),
             ("<=", self.max),
-            ("known", self.known),
+            ("known", self.is_known),
         )
         for operator, values in given:
             if values is not None:
@@ -76,7 +77,7 @@ class Condition:
         """A condition that was checked."""
         if fact not in _NAMES:
             raise rule_error(f"'{fact}' is no fact that is read; {_hint(fact)}")
-        if operator in _WORDS:
+        if operator in _PATTERN_TEXT:
             for pattern in values:
                 _compiled(str(pattern))
         return cls(fact, operator, values)
@@ -87,7 +88,7 @@ class Condition:
         if self.operator == "known":
             return f"{self.fact} is known" if self.values[0] else f"{self.fact} is not known"
         values = " or ".join(_number(value) for value in self.values)
-        return f"{self.fact} {_WORDS.get(self.operator, self.operator)} {values}"
+        return f"{self.fact} {_PATTERN_TEXT.get(self.operator, self.operator)} {values}"
 
     @property
     def is_about_free_text(self) -> bool:
@@ -123,7 +124,7 @@ class Condition:
             return isinstance(value, int | float) and value >= float(self.values[0])
         if self.operator == "<=":
             return isinstance(value, int | float) and value <= float(self.values[0])
-        if self.operator in _WORDS:
+        if self.operator in _PATTERN_TEXT:
             text = _number(value)[:_MOST_TEXT]
             fits = any(_compiled(str(pattern)).search(text) for pattern in self.values)
             return fits == (self.operator == "~")
@@ -138,7 +139,7 @@ def parse_condition(text: str) -> Condition:
     operator = "=" if operator == "==" else operator
     if operator in ("=", "!=") and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
-    if not value or (operator not in _WORDS and re.search(r"[=<>\"']", value)):
+    if not value or (operator not in _PATTERN_TEXT and re.search(r"[=<>\"']", value)):
         raise rule_error(
             f"--where '{text[:_MOST_SHOWN]}' is not understood; write one comparison, such as"
             " Modality=CT, SliceThickness<=3 or SeriesDescription~*lung*, and --where again for"

@@ -16,19 +16,13 @@ from medseg.discovery.stack_facts import SCAN_ENDINGS, StackHeader
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
 from medseg.runtime.progress import silent
-from medseg_pipelines.batch.archive.case_keys import (
-    digest,
-    key_of,
-    lineage_of,
-    listing_digest,
-    path_key,
-)
-from medseg_pipelines.batch.archive.index import Part, Row, Unit
+from medseg_pipelines.batch.archive.case_keys import digest, key_of, lineage_of, path_key
+from medseg_pipelines.batch.archive.index import Part, Row, Unit, listing_of
 from medseg_pipelines.batch.archive.rules import Rules
 from medseg_pipelines.batch.archive.walk import Tree, joined, unreadable
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 
-NOTHING = ""
+NO_SCAN = ""
 """The unit of files that hold no scan."""
 _MOST_ANSWERS = 200
 _CANNOT_OPEN = ReadError.default_code
@@ -39,22 +33,22 @@ _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
 class CannotOpen(Exception):  # noqa: N818
     """The system does not let us open a file, which may be otherwise the next time."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, error: Exception) -> None:
+        self.fault = unreadable(error)
+        super().__init__(self.fault.message)
 
 
 @contextmanager
-def _opening(path: Path) -> Iterator[None]:
+def _opening() -> Iterator[None]:
     """Turn what the system says about a file into `CannotOpen`."""
     try:
         yield
     except OSError as error:
-        raise CannotOpen(unreadable(error)) from error
+        raise CannotOpen(error) from error
     except ReadError as error:
         if error.code != _CANNOT_OPEN or not isinstance(error.__cause__, OSError):
             raise
-        raise CannotOpen(unreadable(error.__cause__)) from error
+        raise CannotOpen(error.__cause__) from error
 
 
 class Reader:
@@ -63,158 +57,137 @@ class Reader:
     def __init__(self, tree: Tree, rules: Rules) -> None:
         self._tree, self._rules = tree, rules
         self._images: dict[str, dict[Path, stack_facts.DicomFile]] = {}
-        self._faults: dict[str, ReadError] = {}
         self.held = 0  # headers in memory
         self.beside: set[bytes] = set()  # names of the files of the folder that is read
 
     def unit_of(self, folder: bytes, name: bytes) -> str:
         """The unit that a file belongs to; raises `CannotOpen`."""
         path = self._tree.path(folder, name)
-        with _opening(path):
-            unit = self._other(path, folder, name)
-            if unit is not None:
-                return unit
+        if path.name.lower() == "dicomdir":
+            return NO_SCAN
+        with _opening():
+            kind, own = self._kind(path, name)
+            if kind:
+                return kind + path_key(joined(folder, own))
             try:
-                return self._dicom(path, folder)
+                image = stack_facts.read_file(path)
             except ReadError as error:
                 if error.code == _CANNOT_OPEN:
                     raise
-                damaged = _unit(_DAMAGED, folder, name)
-                self._faults[damaged] = error
-                return damaged
-
-    def oldest(self) -> str:
-        """The unit of which headers are held for the longest time."""
-        return next(iter(self._images))
-
-    def content(self, unit: str, rows: Sequence[Row]) -> Unit:
-        """What is in the files of a unit; raises `CannotOpen`."""
-        kind = unit[:1]
-        if is_dicom(unit):
-            parts = self._stacks(unit, rows)
-        elif kind == _ZIP:
-            parts = self._in_zip(rows[0])
-        elif kind == _DAMAGED:
-            parts = (self._answered(faulty(rows[0], self._fault(unit, rows[0])), {}),)
-        else:
-            parts = (self._answered(self._file(rows, is_picture=kind == _PICTURE), {}),)
-        return Unit(parts=parts, folders=folders_of(rows))
-
-    def forget(self, unit: str) -> None:
-        """Let go of the headers of a unit."""
-        self.held -= len(self._images.pop(unit, {}))
-
-    def with_answers(self, unit: str, content: Unit, rows: Sequence[Row]) -> Unit:
-        """What was found in a unit, with answers to all questions."""
-        if unit[:1] == _ZIP:
-            return self.content(unit, rows)
-        parts = []
-        for part in content.parts:
-            source = [row for row in rows if _path_of(row) == part.text_source]
-            image = self._again(source[0]) if source else None
-            parts.append(self._answered(part, stack_facts.free_text_of(image) if image else {}))
-        return replace(content, parts=tuple(parts))
-
-    def _answered(self, part: Part, words: Mapping[str, str | float]) -> Part:
-        """A part with answers to all questions; its words are not kept."""
-        answers = self._rules.ask({**part.found.facts, **words})
-        kept = part.found.answers if len(part.found.answers) < _MOST_ANSWERS else {}
-        return replace(part, found=replace(part.found, answers={**kept, **answers}))
-
-    def _other(self, path: Path, folder: bytes, name: bytes) -> str | None:
-        """The unit of a file that is no DICOM; None when it may be."""
-        lower = path.name.lower()
-        if lower == "dicomdir":
-            return NOTHING
-        if name.lower().endswith(_VOXELS) and (header := self._header_beside(name)):
-            return _unit(_FILE, folder, header)
-        if lower.endswith(SCAN_ENDINGS):
-            return _unit(_FILE, folder, name)
-        if zip_archive.recognises(path):
-            return _unit(_ZIP, folder, name)
-        return _unit(_PICTURE, folder, name) if picture.recognises(path) else None
-
-    def _dicom(self, path: Path, folder: bytes) -> str:
-        image = stack_facts.read_file(path)
+                return _DAMAGED + path_key(joined(folder, name))
         if image is None:
-            return NOTHING
+            return NO_SCAN
         unit = _unit_of_image(image, folder)
         images = self._images.setdefault(unit, {})
         self.held += path not in images
         images[path] = image
         return unit
 
-    def _stacks(self, unit: str, rows: Sequence[Row]) -> tuple[Part, ...]:
+    def _kind(self, path: Path, name: bytes) -> tuple[str, bytes]:
+        """The kind of a file that is no DICOM, and the file it is told by; empty when it may be."""
+        header = name[: name.rfind(b".")] + b".mhd"
+        if name.lower().endswith(_VOXELS) and header in self.beside:
+            return _FILE, header
+        if path.name.lower().endswith(SCAN_ENDINGS):
+            return _FILE, name
+        if zip_archive.recognises(path):
+            return _ZIP, name
+        return (_PICTURE if picture.recognises(path) else ""), name
+
+    def oldest(self) -> str:
+        """The unit of which headers are held for the longest time."""
+        return next(iter(self._images))
+
+    def forget(self, unit: str) -> None:
+        """Let go of the headers of a unit."""
+        self.held -= len(self._images.pop(unit, {}))
+
+    def content(self, unit: str, rows: Sequence[Row]) -> Unit:
+        """The scans in the files of a unit; raises `CannotOpen`."""
+        if is_dicom(unit):
+            parts = self._stacks(unit, rows)
+        elif unit[:1] == _ZIP:
+            parts = self._in_zip(rows[0])
+        elif unit[:1] == _DAMAGED:
+            parts = [self._answered(faulty(rows[0], self._damage(rows[0])), {})]
+        else:
+            parts = [self._answered(self._file(rows, is_picture=unit[:1] == _PICTURE), {})]
+        return Unit(parts=tuple(parts), folders=folders_of(rows))
+
+    def with_answers(self, unit: str, content: Unit, rows: Sequence[Row]) -> Unit:
+        """The scans of a unit, with answers to all questions."""
+        if unit[:1] == _ZIP:
+            return self.content(unit, rows)
+        by_path = {_path_of(row): row for row in rows}
+        parts = []
+        for part in content.parts:
+            row = by_path.get(part.text_source)
+            image = self._again(row) if row else None
+            parts.append(self._answered(part, stack_facts.free_text_of(image) if image else {}))
+        return replace(content, parts=tuple(parts))
+
+    def _answered(self, part: Part, free_text: Mapping[str, str | float]) -> Part:
+        """A part with answers to all questions; the free text is not kept."""
+        scan = part.scan
+        answers = self._rules.ask({**scan.facts, **free_text})
+        kept = scan.answers if len(scan.answers) < _MOST_ANSWERS else {}
+        return replace(part, scan=replace(scan, answers={**kept, **answers}))
+
+    def _stacks(self, unit: str, rows: Sequence[Row]) -> list[Part]:
         """The stacks of a series; headers that are not held are read again."""
         held = self._images.get(unit, {})
-        images = {}
-        for row in rows:
-            path = self._tree.path(row[0], row[1])
+        listed = {self._tree.path(row[0], row[1]): row for row in rows}
+        images = []
+        for path, row in listed.items():
             image = held.get(path) or self._again(row)
             if image is not None and _unit_of_image(image, row[0]) == unit:
-                images[path] = image
-        listed = {self._tree.path(row[0], row[1]): row for row in rows}
-        headers = stack_facts.headers_of(list(images.values()))
+                images.append(image)
         home = os.path.commonpath([os.fsdecode(row[0]) for row in rows])
-        return tuple(
+        return [
             self._answered(
                 _part(header, twin, home, [listed[path] for path in header.paths]), header.free_text
             )
-            for header, twin in _twins(headers)
-        )
+            for header, twin in _twins(stack_facts.headers_of(images))
+        ]
 
     def _again(self, row: Row) -> stack_facts.DicomFile | None:
         """A header that was read before; None when the file has gone."""
         path = self._tree.path(row[0], row[1])
         try:
-            with _opening(path):
+            with _opening():
                 return stack_facts.read_file(path)
         except ReadError as error:  # it has changed for the worse since
-            raise CannotOpen(unreadable(error)) from error
+            raise CannotOpen(error) from error
         except CannotOpen:
             if os.path.lexists(path):
                 raise
             return None
 
-    def _in_zip(self, row: Row) -> tuple[Part, ...]:
-        path = self._tree.path(row[0], row[1])
+    def _in_zip(self, row: Row) -> list[Part]:
         try:
-            with _opening(path):
-                headers = stack_facts.read_zip(path, silent)
+            with _opening():
+                headers = stack_facts.read_zip(self._tree.path(row[0], row[1]), silent)
         except InputError as error:
-            return (faulty(row, _fault_of(error)),)
-        return tuple(
+            return [faulty(row, _fault_of(error))]
+        return [
             self._answered(_part(header, twin, _path_of(row), [row]), header.free_text)
             for header, twin in _twins(headers)
-        )
+        ]
 
-    def _fault(self, unit: str, row: Row) -> Fault:
+    def _damage(self, row: Row) -> Fault:
         """Why a file cannot be read."""
-        error = self._faults.pop(unit, None)
-        if error is None:
-            try:
-                with _opening(self._tree.path(row[0], row[1])):
-                    stack_facts.read_file(self._tree.path(row[0], row[1]))
-            except ReadError as again:
-                error = again
-        return _fault_of(error) if error else Fault(code="CHANGED", message="it has changed")
+        try:
+            with _opening():
+                stack_facts.read_file(self._tree.path(row[0], row[1]))
+        except ReadError as error:
+            return _fault_of(error)
+        return Fault(code="CHANGED", message="it has changed")
 
     def _file(self, rows: Sequence[Row], *, is_picture: bool) -> Part:
         """A file of another format, with that of its voxels if they are apart."""
-        first, *voxels = sorted(rows, key=lambda row: row[1].lower().endswith(_VOXELS))
-        found = replace(
-            _record_of(first),
-            signature=listing_digest([row[:4] for row in (first, *voxels)]),
-            files=len(rows),
-            bytes=sum(row[2] for row in rows),
-            facts=facts_of_file(self._tree.path(first[0], first[1])),
-        )
-        return Part(found=found, is_picture=is_picture)
-
-    def _header_beside(self, name: bytes) -> bytes:
-        """The name of the MetaImage header that tells of a file of voxels; empty if none does."""
-        header = name[: name.rindex(b".")] + b".mhd"
-        return header if header in self.beside else b""
+        rows = sorted(rows, key=lambda row: row[1].lower().endswith(_VOXELS))
+        facts = facts_of_file(self._tree.path(rows[0][0], rows[0][1]))
+        return Part(scan=replace(_record_of(rows), facts=facts), is_picture=is_picture)
 
 
 def folders_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -232,8 +205,9 @@ def is_damaged(unit: str) -> bool:
     return unit[:1] == _DAMAGED
 
 
-def _unit(kind: str, folder: bytes, name: bytes) -> str:
-    return kind + path_key(joined(folder, name))
+def faulty(row: Row, fault: Fault) -> Part:
+    """A file that cannot be read."""
+    return Part(scan=replace(_record_of([row]), fault=fault))
 
 
 def _unit_of_image(image: stack_facts.DicomFile, folder: bytes) -> str:
@@ -242,37 +216,33 @@ def _unit_of_image(image: stack_facts.DicomFile, folder: bytes) -> str:
     return _SERIES + digest("series", uid) if uid else _BLANK + path_key(folder)
 
 
-def _twins(headers: Sequence[StackHeader]) -> list[tuple[StackHeader, int]]:
+def _twins(headers: Sequence[StackHeader]) -> Iterator[tuple[StackHeader, int]]:
     """Each header with the number of those before it that have its identity."""
     seen: Counter[tuple[str, ...]] = Counter()
-    counted = []
     for header in headers:
-        counted.append((header, seen[header.identity]))
+        yield header, seen[header.identity]
         seen[header.identity] += 1
-    return counted
 
 
 def _part(header: StackHeader, twin: int, path: str, rows: Sequence[Row]) -> Part:
-    lineage = lineage_of(header, twin)
-    uids = header.instance_uids
+    lineage, uids = lineage_of(header, twin), header.instance_uids
     if not all(uids):  # blank ones tell nothing apart, but where they lie does
-        uids = (*uids, *(_path_of(row) for row in rows))
-    refusal = header.refusal
-    found = ScanRecord(
+        uids = (*uids, *map(_path_of, rows))
+    scan = ScanRecord(
         key=key_of(lineage, uids),
         lineage=lineage,
         path=path,
         series=header.selector,
         folder="",
-        signature=listing_digest([row[:4] for row in rows]),
+        signature=listing_of(rows),
         files=len(header.paths),
         bytes=sum(row[2] for row in rows),
         facts=header.facts,
         notes=header.notes,
-        fault=_fault_of(refusal) if refusal else None,
+        fault=_fault_of(header.refusal) if header.refusal else None,
     )
     return Part(
-        found=found,
+        scan=scan,
         patient=header.patient,
         study=header.study,
         is_picture=header.is_picture,
@@ -280,28 +250,23 @@ def _part(header: StackHeader, twin: int, path: str, rows: Sequence[Row]) -> Par
     )
 
 
-def _record_of(row: Row, fault: Fault | None = None) -> ScanRecord:
-    """A file, by its path."""
-    key = path_key(joined(row[0], row[1]))
+def _record_of(rows: Sequence[Row]) -> ScanRecord:
+    """A file that is no DICOM, by the path of the first."""
+    key = path_key(joined(rows[0][0], rows[0][1]))
     return ScanRecord(
         key=key,
         lineage=key,
-        path=_path_of(row),
+        path=_path_of(rows[0]),
         folder="",
-        signature=listing_digest([row[:4]]),
-        bytes=row[2],
-        fault=fault,
+        signature=listing_of(rows),
+        files=len(rows),
+        bytes=sum(row[2] for row in rows),
     )
 
 
 def _path_of(row: Row) -> str:
     """From the root."""
     return os.fsdecode(joined(row[0], row[1]))
-
-
-def faulty(row: Row, fault: Fault) -> Part:
-    """What is told of a file that cannot be read."""
-    return Part(found=_record_of(row, fault))
 
 
 def _fault_of(error: InputError) -> Fault:

@@ -1,8 +1,8 @@
-"""The index of an archive: what was found in which files, so that nothing is read twice.
+"""The index of an archive: what its files hold, so that nothing is read twice.
 
 It knows no patient text: of each file its path, size, time of change and the unit it belongs to;
-of each unit (a series, an archive, a file) what was found in it. It is worth nothing but time, so a
-damaged one, or one of another version or place, is thrown away.
+of each unit (a series, an archive, a file) the scans in it. It is worth nothing but time, so a
+damaged one, or one of another version or folder, is thrown away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -21,10 +20,10 @@ from medseg_pipelines.batch.archive.case_keys import listing_digest
 from medseg_pipelines.batch.archive.walk import Entry
 from medseg_pipelines.batch.messages import ScanRecord
 
-_VERSION = 2
+_VERSION = 3
 _WAIT_S = 60.0
 _SCHEMA = """
-CREATE TABLE place (root BLOB NOT NULL);
+CREATE TABLE archive (root BLOB NOT NULL);
 CREATE TABLE folders (path BLOB PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (folder BLOB NOT NULL, name BLOB NOT NULL, size INTEGER NOT NULL,
     changed INTEGER NOT NULL, unit TEXT NOT NULL, check_sum INTEGER NOT NULL,
@@ -34,10 +33,7 @@ CREATE TABLE units (unit TEXT PRIMARY KEY, listing TEXT NOT NULL, check_sum TEXT
     content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE patients (patient TEXT PRIMARY KEY, first_study TEXT NOT NULL) WITHOUT ROWID;
 """
-_FILES = {
-    "folder": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE folder = ?",
-    "unit": "SELECT folder, name, size, changed, unit, check_sum FROM files WHERE unit = ?",
-}
+_FILES = "SELECT folder, name, size, changed, unit, check_sum FROM files"
 
 Row = tuple[bytes, bytes, int, int, str]
 """Folder, name, size, time of change and unit of a file."""
@@ -46,7 +42,7 @@ Row = tuple[bytes, bytes, int, int, str]
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One scan of a unit."""
 
-    found: ScanRecord  # with its path from the root, and still without a folder
+    scan: ScanRecord  # with its path from the root, and still without a folder
     patient: str = ""  # digest, as `study` is; empty where blank
     study: str = ""
     is_picture: bool = False  # left out unless asked for
@@ -54,13 +50,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was found in the files that belong together."""
+    """The scans in files that belong together."""
 
     parts: tuple[Part, ...]
     folders: tuple[str, ...]  # where its files lie, from the root
 
 
-_ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(Unit)
+_DECODER = msgspec.json.Decoder(Unit)
 
 
 class DamagedIndex(Exception):  # noqa: N818
@@ -68,31 +64,47 @@ class DamagedIndex(Exception):  # noqa: N818
 
 
 class Index:
-    """An open index; changes are kept at :meth:`keep`."""
+    """An open index; changes last from :meth:`commit` on."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
+        self.commit = connection.commit
 
     def claim(self, root: bytes) -> None:
         """Make it the index of this root; raises `DamagedIndex` when it is another's."""
-        owner = self._sql.execute("SELECT root FROM place").fetchone()
+        owner = self._sql.execute("SELECT root FROM archive").fetchone()
         if owner is None:
-            self._sql.execute("INSERT INTO place VALUES (?)", (root,))
+            self._sql.execute("INSERT INTO archive VALUES (?)", (root,))
         elif owner[0] != root:
             raise DamagedIndex("of another folder")
 
     def folders(self) -> dict[bytes, str]:
-        """The digest of each folder of which files are known; empty when some are not."""
+        """The digest of each folder that was looked through; empty when not to the end."""
         return dict(self._sql.execute("SELECT path, digest FROM folders"))
 
+    def put_folders(self, digests: Iterable[tuple[bytes, str]]) -> None:
+        """Take down that folders were looked through to the end."""
+        self._sql.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", digests)
+
+    def open_folder(self, folder: bytes, lost: Iterable[bytes] = ()) -> None:
+        """Begin to look through a folder anew, without some files of it."""
+        self.put_folders([(folder, "")])
+        gone = "DELETE FROM files WHERE folder = ? AND name = ?"
+        self._sql.executemany(gone, [(folder, name) for name in lost])
+
+    def drop_folder(self, folder: bytes) -> None:
+        """Forget a folder without files."""
+        self._sql.execute("DELETE FROM folders WHERE path = ?", (folder,))
+
     def files_in(self, folder: bytes) -> dict[Entry, str]:
-        """The unit of each known file in a folder."""
-        rows = self._checked("folder", folder)
+        """The unit of each file in a folder."""
+        rows = self._checked(f"{_FILES} WHERE folder = ?", folder)
         return {(name, size, changed): unit for _, name, size, changed, unit in rows}
 
     def files_of(self, unit: str) -> list[Row]:
         """The files of a unit, sorted by path."""
-        return sorted(self._checked("unit", unit), key=lambda row: (row[0].split(b"/"), row[1]))
+        rows = self._checked(f"{_FILES} WHERE unit = ?", unit)
+        return sorted(rows, key=lambda row: (row[0].split(b"/"), row[1]))
 
     def checked_files_of(self, unit: str) -> list[Row]:
         """The same; raises `DamagedIndex` when they are not those that the unit was read from."""
@@ -101,33 +113,10 @@ class Index:
             raise DamagedIndex(unit)
         return rows
 
-    def _checked(self, key: Literal["folder", "unit"], value: bytes | str) -> Iterator[Row]:
-        """Rows of files, each as it was put there."""
-        for *row, check_sum in self._sql.execute(_FILES[key], (value,)):
-            if _row_sum(row) != check_sum:
-                raise DamagedIndex(value)
-            folder, name, size, changed, unit = row
-            yield folder, name, size, changed, unit
-
     def put_file(self, row: Row) -> None:
-        """Take down a file, in place of what was known of it."""
+        """Take down a file as it is now."""
         values = (*row, _row_sum(row))
         self._sql.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", values)
-
-    def open_folder(self, folder: bytes, lost: Iterable[bytes] = ()) -> None:
-        """Begin to look through a folder anew, without some files of it."""
-        self.put_folders([(folder, "")])
-        self._sql.executemany(
-            "DELETE FROM files WHERE folder = ? AND name = ?", [(folder, name) for name in lost]
-        )
-
-    def put_folders(self, digests: Iterable[tuple[bytes, str]]) -> None:
-        """Take down that folders were looked through to the end."""
-        self._sql.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", digests)
-
-    def drop_folder(self, folder: bytes) -> None:
-        """Forget a folder without files."""
-        self._sql.execute("DELETE FROM folders WHERE path = ?", (folder,))
 
     def listing_of(self, unit: str) -> str:
         """Digest of the files that a unit was read from; empty when it was not."""
@@ -135,8 +124,8 @@ class Index:
         return str(row[0]) if row else ""
 
     def put_unit(self, unit: str, listing: str, content: Unit) -> None:
-        """Take down what was found in a unit."""
-        encoded = _ENCODER.encode(content)
+        """Take down the scans of a unit."""
+        encoded = msgspec.json.encode(content)
         values = (unit, listing, _check_sum(encoded), encoded)
         self._sql.execute("INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?)", values)
 
@@ -152,17 +141,18 @@ class Index:
                 raise DamagedIndex(unit)
             yield unit, _DECODER.decode(content)
 
-    def first_studies(self) -> dict[str, str]:
-        """For each patient the study that names it."""
+    def first_studies(self, new: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+        """For each patient the study that names it; `new` names those who have none yet."""
+        self._sql.executemany("INSERT OR IGNORE INTO patients VALUES (?, ?)", new)
         return dict(self._sql.execute("SELECT patient, first_study FROM patients"))
 
-    def put_first_studies(self, studies: Iterable[tuple[str, str]]) -> None:
-        """Take down which study names a patient."""
-        self._sql.executemany("INSERT OR IGNORE INTO patients VALUES (?, ?)", studies)
-
-    def keep(self) -> None:
-        """Make all changes last."""
-        self._sql.commit()
+    def _checked(self, sql: str, value: bytes | str) -> Iterator[Row]:
+        """Rows of files, each as it was put there."""
+        for folder, name, size, changed, unit, check_sum in self._sql.execute(sql, (value,)):
+            row = (folder, name, size, changed, unit)
+            if _row_sum(row) != check_sum:
+                raise DamagedIndex(value)
+            yield row
 
 
 @contextmanager
@@ -205,5 +195,5 @@ def _check_sum(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _row_sum(row: Sequence[object]) -> int:
-    return zlib.crc32(repr(tuple(row)).encode())
+def _row_sum(row: Row) -> int:
+    return zlib.crc32(repr(row).encode())

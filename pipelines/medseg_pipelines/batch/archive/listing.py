@@ -1,15 +1,14 @@
 """The list of scans of an archive, from all that its index knows.
 
 A series of which a slice is passed over may still look whole. So a file that cannot be read is a
-fault of the series beside it; where several series lie beside it, it is told of, and each is read.
+fault of the series beside it; where several series lie beside it, it is listed, and each is read.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -19,34 +18,16 @@ from medseg_pipelines.batch.archive.index import Index, Part, Unit
 from medseg_pipelines.batch.archive.walk import Tree, joined
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 
+Candidate = tuple[str, Part]
+"""A unit, and a scan in it."""
+
 _SEVERAL = ""
 _GAPS = ("IRREGULAR", "MISSING_SLICE")  # what a slice that cannot be read leaves behind
-_DOUBT = "a file in its folder cannot be read; it may be one of its slices or of another series"
+_UNCERTAIN = "a file in its folder cannot be read; it may be one of its slices or of another series"
 _CLOSED = Fault(
     code="UNREADABLE",
     message="a folder cannot be opened; check its permissions and the disk",
 )
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A scan and the unit that holds it."""
-
-    unit: str
-    part: Part
-
-    @property
-    def found(self) -> ScanRecord:
-        return self.part.found
-
-    @property
-    def study(self) -> str:
-        return self.part.study or self.found.lineage
-
-    @property
-    def rank(self) -> tuple[bool, str]:
-        """The smallest is taken of several that are one scan: files rather than an archive."""
-        return not is_dicom(self.unit), self.found.path
 
 
 def scans_of(
@@ -56,26 +37,28 @@ def scans_of(
 
     Each set of instances is listed once, however often it is there.
     """
-    owners, blame = _owners(units, tree), _blame(units, tree)
-    candidates = [
-        _Candidate(unit, blame.on(unit, part))
-        for unit, content in units.items()
-        for part in content.parts
-        if unit not in blame.reported and (pictures or not part.is_picture)
-    ]
-    unique = _once(candidates)
-    studies = _first_studies(unique, index)
+    owners = _owners(units, tree)
+    same: dict[str, list[Candidate]] = defaultdict(list)
+    for unit, part in _judged(units, tree):
+        if pictures or not part.is_picture:
+            same[part.scan.key].append((unit, part))
+    unique = [_best(candidates) for candidates in same.values()]
+    studies = _first_studies([part for _, part in unique], index)
     scans = [_of_fault(tree, path, fault) for path, fault in tree.faults.items()]
-    for candidate in unique:
-        found = candidate.found
-        answers = {text: found.answers[text] for text in questions if text in found.answers}
+    for unit, part in unique:
+        scan, path = part.scan, os.fsencode(part.scan.path)
+        names: tuple[str, ...] = ()
+        if is_dicom(unit) and not (owners[path] == unit and scan.series):
+            skipped = len(path) + bool(path)
+            rows = index.checked_files_of(unit)
+            names = tuple(os.fsdecode(joined(row[0], row[1])[skipped:]) for row in rows)
         scans.append(
             replace(
-                found,
-                folder=_folder(candidate, studies),
-                names=_names(candidate, index, owners),
-                path=str(tree.path(os.fsencode(found.path))),
-                answers=answers,
+                scan,
+                folder=_folder(part, studies),
+                names=names,
+                path=str(tree.path(path)),
+                answers={text: scan.answers[text] for text in questions if text in scan.answers},
             )
         )
     return sorted(scans, key=lambda scan: (scan.path, scan.series))
@@ -84,76 +67,56 @@ def scans_of(
 def _owners(units: dict[str, Unit], tree: Tree) -> dict[bytes, str]:
     """For each folder the only unit of which files lie at any depth in it, or `_SEVERAL`."""
     owners: dict[bytes, str] = {}
-    for unit, content in units.items():
-        if is_dicom(unit) or is_damaged(unit):
-            for folder in content.folders:
-                _own(owners, os.fsencode(folder), unit)
-    for mixed in tree.mixed:
-        _own(owners, mixed, _SEVERAL)
+    lying = [
+        (os.fsencode(folder), unit)
+        for unit, content in units.items()
+        if is_dicom(unit) or is_damaged(unit)
+        for folder in content.folders
+    ]
+    for folder, unit in [*lying, *((mixed, _SEVERAL) for mixed in tree.mixed)]:
+        while True:
+            owner = owners.setdefault(folder, unit)
+            if owner != unit:
+                owners[folder] = _SEVERAL
+            if not folder or (owner == _SEVERAL and unit != _SEVERAL):
+                break
+            folder = folder.rpartition(b"/")[0]  # noqa: PLW2901 - and in those around it
     return owners
 
 
-def _own(owners: dict[bytes, str], folder: bytes, unit: str) -> None:
-    """Let a unit have files in a folder, so in all the folders around it."""
-    while True:
-        owner = owners.setdefault(folder, unit)
-        if owner != unit:
-            owners[folder] = _SEVERAL
-        if not folder or (owner == _SEVERAL and unit != _SEVERAL):
-            return
-        folder = folder.rpartition(b"/")[0]
-
-
-def _once(candidates: Iterable[_Candidate]) -> list[_Candidate]:
-    """One of all that have the same instances, with a note on the others."""
-    scans: dict[str, list[_Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        scans[candidate.found.key].append(candidate)
-    return [_best(same) if len(same) > 1 else same[0] for same in scans.values()]
-
-
-def _best(same: list[_Candidate]) -> _Candidate:
-    best = min(same, key=lambda candidate: candidate.rank)
+def _best(same: Sequence[Candidate]) -> Candidate:
+    """One of all that have the same instances, rather of files than a zip, and a note."""
+    unit, part = min(
+        same, key=lambda candidate: (not is_dicom(candidate[0]), candidate[1].scan.path)
+    )
+    if len(same) == 1:
+        return unit, part
     note = f"its instances are in the archive {len(same)} times; they are read from one place"
-    found = replace(best.found, notes=(*best.found.notes, note))
-    return _Candidate(best.unit, replace(best.part, found=found))
+    return unit, replace(part, scan=replace(part.scan, notes=(*part.scan.notes, note)))
 
 
-def _first_studies(candidates: list[_Candidate], index: Index) -> dict[str, str]:
+def _first_studies(parts: Sequence[Part], index: Index) -> dict[str, str]:
     """For each patient the study after which all folders of the patient are called."""
-    known = index.first_studies()
+    studies = index.first_studies()
     new: dict[str, str] = {}
-    for candidate in candidates:
-        patient = candidate.part.patient
-        if patient and patient not in known:
-            new[patient] = min(candidate.study, new.get(patient, candidate.study))
-    if new:
-        index.put_first_studies(new.items())
-        index.keep()
-    return known | new
+    for part in parts:
+        if part.patient and part.patient not in studies:
+            study = part.study or part.scan.lineage
+            new[part.patient] = min(study, new.get(part.patient, study))
+    if not new:
+        return studies
+    studies = index.first_studies(new.items())
+    index.commit()
+    return studies
 
 
-def _folder(candidate: _Candidate, studies: dict[str, str]) -> str:
-    path = os.fsencode(candidate.found.path)
-    if candidate.found.lineage == path_key(path):
+def _folder(part: Part, studies: dict[str, str]) -> str:
+    """Where the results of a scan go."""
+    path, lineage = os.fsencode(part.scan.path), part.scan.lineage
+    if lineage == path_key(path):
         return file_folder(path)
-    return scan_folder(
-        studies.get(candidate.part.patient, candidate.study),
-        candidate.study,
-        candidate.found.lineage,
-    )
-
-
-def _names(candidate: _Candidate, index: Index, owners: dict[bytes, str]) -> tuple[str, ...]:
-    """The names of a scan's files, where its folder alone does not say which."""
-    path = os.fsencode(candidate.found.path)
-    if not is_dicom(candidate.unit) or (owners[path] == candidate.unit and candidate.found.series):
-        return ()
-    skipped = len(path) + bool(path)
-    return tuple(
-        os.fsdecode(joined(folder, name)[skipped:])
-        for folder, name, *_ in index.checked_files_of(candidate.unit)
-    )
+    study = part.study or lineage
+    return scan_folder(studies.get(part.patient, study), study, lineage)
 
 
 def _of_fault(tree: Tree, path: bytes, fault: Fault) -> ScanRecord:
@@ -170,55 +133,46 @@ def _of_fault(tree: Tree, path: bytes, fault: Fault) -> ScanRecord:
     )
 
 
-@dataclass
-class _Blame:
-    """What unreadable files mean for the scans beside them."""
-
-    # By unit, the faults that files beside it bring, and what those files' states are.
-    faults: dict[str, list[tuple[Fault, str]]] = field(default_factory=lambda: defaultdict(list))
-    doubtful: set[str] = field(default_factory=set)  # beside a file that may be another unit's
-    reported: set[str] = field(default_factory=set)  # damaged files told of as a series' fault
-
-    def on(self, unit: str, part: Part) -> Part:
-        """The part with what is to be said against it."""
-        found = part.found
-        if unit in self.doubtful:
-            found = replace(found, notes=(*found.notes, _DOUBT))
-        if unit in self.faults:
-            first, _ = self.faults[unit][0]
-            states = sorted(state for _, state in self.faults[unit])
-            fault = Fault(code=first.code, message=f"among its slices, {first.message}")
-            own = found.fault if found.fault and found.fault.code not in _GAPS else None
-            signature = digest("with", found.signature, *states)
-            found = replace(found, signature=signature, fault=own or fault)
-        return replace(part, found=found)
-
-
-def _blame(units: dict[str, Unit], tree: Tree) -> _Blame:
-    blame = _Blame()
-    suspects = list(_suspects(units, tree))
-    if not suspects and not tree.closed:
-        return blame
+def _judged(units: dict[str, Unit], tree: Tree) -> Iterator[Candidate]:
+    """Every scan, with what unreadable files mean for those beside them."""
+    faults: dict[str, list[tuple[Fault, str]]] = defaultdict(list)  # and states of their files
+    uncertain: set[str] = set()  # units beside a file that may be another unit's
+    listed: set[str] = set()  # damaged files that are listed as a series' fault
     beside: dict[str, list[str]] = defaultdict(list)
-    for unit, content in units.items():
-        for folder in content.folders if is_dicom(unit) else ():
-            beside[folder].append(unit)
-            if tree.is_closed(os.fsencode(folder)):
-                blame.faults[unit].append((_CLOSED, _CLOSED.code))
-    for folder, fault, state, unit in suspects:
-        series = beside.get(folder, [])
-        if len(series) == 1:
-            blame.faults[series[0]].append((fault, state))
-            blame.reported.add(unit)
+    series = [(unit, content) for unit, content in units.items() if is_dicom(unit)]
+    for unit, folder in ((unit, folder) for unit, content in series for folder in content.folders):
+        beside[folder].append(unit)
+        if tree.is_closed(os.fsencode(folder)):
+            faults[unit].append((_CLOSED, _CLOSED.code))
+    for folder, fault, state, unit in _suspects(units, tree):
+        neighbours = beside.get(folder, [])
+        if len(neighbours) == 1:
+            faults[neighbours[0]].append((fault, state))
+            listed.add(unit)
         else:
-            blame.doubtful.update(series)
-    return blame
+            uncertain.update(neighbours)
+    for unit, content in units.items():
+        for part in content.parts if unit not in listed else ():
+            notes = (*part.scan.notes, *([_UNCERTAIN] if unit in uncertain else []))
+            scan = _with_faults(replace(part.scan, notes=notes), faults.get(unit, ()))
+            yield unit, replace(part, scan=scan)
+
+
+def _with_faults(scan: ScanRecord, faults: Sequence[tuple[Fault, str]]) -> ScanRecord:
+    """A scan with faults of files beside it; its own comes first, unless they explain it."""
+    if not faults:
+        return scan
+    first, _ = faults[0]
+    fault = Fault(code=first.code, message=f"among its slices, {first.message}")
+    own = scan.fault if scan.fault and scan.fault.code not in _GAPS else None
+    signature = digest("with", scan.signature, *sorted(state for _, state in faults))
+    return replace(scan, signature=signature, fault=own or fault)
 
 
 def _suspects(units: dict[str, Unit], tree: Tree) -> Iterator[tuple[str, Fault, str, str]]:
     """Folder, fault, state and unit of each file that may be a slice."""
     for unit, content in units.items():
-        scan = content.parts[0].found if is_damaged(unit) else None
+        scan = content.parts[0].scan if is_damaged(unit) else None
         if scan and scan.fault:
             yield content.folders[0], scan.fault, scan.signature, unit
     for path in sorted(tree.suspects):

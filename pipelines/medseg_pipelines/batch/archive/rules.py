@@ -1,19 +1,5 @@
 """Which scans are wanted, and why the others are not: options of the command line, or a TOML file.
 
-::
-
-    [[rule]]
-    name = "chest"
-    description = ["*lung*", "*thorax*"]
-    exclude = ["*scout*"]
-    orientation = ["axial"]
-    min_slices = 30
-    model = "lung-lobes"
-
-    [rule.where]
-    Modality = "CT"
-    SliceThickness = { max = 3 }
-
 The first rule that takes a scan decides. Descriptions, and other fields in which people write what
 they like, are matched by the search while it reads the headers; they are not kept.
 """
@@ -112,11 +98,12 @@ class Rules:
 
     def ask(self, facts: Mapping[str, Any]) -> dict[str, bool]:
         """Answers to all conditions on free text, by their text."""
-        conditions = list(self.always)
-        for rule in self.rules:
-            conditions += rule.conditions
-        asked = (condition for condition in conditions if condition.is_about_free_text)
-        return {condition.text: condition.holds(facts) for condition in asked}
+        of_rules = (condition for rule in self.rules for condition in rule.conditions)
+        return {
+            condition.text: condition.holds(facts)
+            for condition in (*self.always, *of_rules)
+            if condition.is_about_free_text
+        }
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +121,13 @@ def decide(scan: ScanRecord, rules: Rules) -> Decision:
             return _unwanted(reason)
     reasons = []
     for rule in rules.rules:
-        if not (reason := rule.reason(scan)):
-            return _taken(rule.text, rules.model)
-        reasons.append(reason)
+        if reason := rule.reason(scan):
+            reasons.append(reason)
+            continue
+        name, model = rule.text.name, rule.text.model
+        if rules.model and model and rules.model != model:
+            return _unwanted(f"rule {name} gives it to the model {model}")
+        return Decision(rule=name, model=model)
     if not reasons:
         return Decision()
     left = len(reasons) - _MOST_REASONS
@@ -196,12 +187,6 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of rules."""
 
     rule: tuple[RuleText, ...]
-
-
-def _taken(text: RuleText, model: str) -> Decision:
-    if model and text.model and model != text.model:
-        return _unwanted(f"rule {text.name} gives it to the model {text.model}")
-    return Decision(rule=text.name, model=text.model)
 
 
 def _unwanted(message: str) -> Decision:

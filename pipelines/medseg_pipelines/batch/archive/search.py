@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,18 +47,16 @@ def search(
     ----------
     root : Path
         A folder with DICOM in any layout, NIfTI, NRRD, MetaImage and GIPL files and zip archives
-        of DICOM, at any depth; or one file. Hidden files, links that lead out of it (listed with
-        a fault) and outputs of a batch are passed over.
+        of DICOM, at any depth; or one file.
     index : Path or None
         An SQLite file in a folder that is there; made when missing. None remembers nothing.
     pictures : bool, default False
-        Whether PNG, JPEG and TIFF files, and DICOM images without a place, are scans too.
-    rules : Rules or None
-        Which scans will be selected: questions about free text are answered while the headers are
-        at hand (`ScanRecord.answers`), for the text is not kept. All scans are returned.
+        Whether PNG, JPEG and TIFF files, and DICOM images without a position, are scans too.
+    rules : Rules, optional
+        Questions about free text are answered while the headers are at hand
+        (`ScanRecord.answers`), for the text is not kept. All scans are returned.
     progress : Progress, optional
-        Called as folders and headers are gone through; raising `medseg.errors.Cancelled` in it
-        stops the search, and what was read so far is remembered.
+        Raising `medseg.errors.Cancelled` in it stops the search, and what was read is remembered.
 
     Raises
     ------
@@ -68,7 +66,7 @@ def search(
     _check(root, index)
     tree, wanted = walk(root, progress=progress), rules or Rules()
 
-    def with_index(path: Path | None) -> list[ScanRecord]:
+    def search_with(path: Path | None) -> list[ScanRecord]:
         with archive_index.opened(path) as opened:
             opened.claim(tree.root)
             bring_up_to_date(opened, tree, wanted, progress)
@@ -76,35 +74,28 @@ def search(
             return scans_of(opened, tree, units, questions=wanted.questions, pictures=pictures)
 
     with _alone(index, progress):
-        return _first_that_works(with_index, index)
+        try:
+            return search_with(index)
+        except sqlite3.Error as error:
+            is_damaged = getattr(error, "sqlite_errorname", "") not in _NOT_DAMAGE
+        except (DamagedIndex, msgspec.DecodeError):
+            is_damaged = True
+        if index is not None and is_damaged:
+            with suppress(OSError, sqlite3.Error):
+                archive_index.remove(index)
+                return search_with(index)
+        return search_with(None)
 
 
-def read_found(
-    found: ScanRecord, *, policies: Policies | None = None, progress: Progress = silent
+def read_archived_scan(
+    record: ScanRecord, *, policies: Policies | None = None, progress: Progress = silent
 ) -> Scan:
     """Read a scan that a search found, on a machine that sees the archive at the same place."""
-    policies, series = policies or Policies(), found.series or None
-    if found.names:
-        paths = [Path(found.path, name) for name in found.names]
+    policies, series = policies or Policies(), record.series or None
+    if record.names:
+        paths = [Path(record.path, name) for name in record.names]
         return read_files(paths, series=series, policies=policies, progress=progress)
-    return read_scan(found.path, series=series, policies=policies, progress=progress)
-
-
-def _first_that_works(
-    with_index: Callable[[Path | None], list[ScanRecord]], path: Path | None
-) -> list[ScanRecord]:
-    """Search with this index; when it is damaged with a new one, when that fails with none."""
-    try:
-        return with_index(path)
-    except sqlite3.Error as error:
-        is_damaged = getattr(error, "sqlite_errorname", "") not in _NOT_DAMAGE
-    except (DamagedIndex, msgspec.DecodeError):
-        is_damaged = True
-    if path is not None and is_damaged:
-        with suppress(OSError, sqlite3.Error):
-            archive_index.remove(path)
-            return with_index(path)
-    return with_index(None)
+    return read_scan(record.path, series=series, policies=policies, progress=progress)
 
 
 def _check(root: Path, index: Path | None) -> None:

@@ -15,40 +15,34 @@ from medseg_pipelines.batch.archive.rules import Rules
 from medseg_pipelines.batch.archive.walk import Entry, Tree, joined
 
 _MOST_HEADERS = 10_000
-_KEEP_EVERY_S = 2.0
+_COMMIT_EVERY_S = 2.0
 
 
 def bring_up_to_date(index: Index, tree: Tree, rules: Rules, progress: Progress) -> None:
     """Make an index know what a tree holds, with answers to the rules for all that is read."""
-    digests = {folder: listed.digest for folder, listed in tree.folders.items()}
-    known = index.folders()
-    if known == digests:
-        return
     try:
-        _Update(index, tree, rules, progress).run(digests, known)
+        _Update(index, tree, rules, progress).run()
     finally:
-        with suppress(sqlite3.Error):  # tells it itself where that matters
-            index.keep()
+        with suppress(sqlite3.Error):  # says so itself where that matters
+            index.commit()
 
 
 def units_with_answers(
     index: Index, tree: Tree, rules: Rules, progress: Progress
 ) -> dict[str, Unit]:
     """All that an index knows; of a series that was never asked a question, one file is read."""
-    units = dict(index.units())
-    asked = set(rules.questions)
+    units, asked, reader = dict(index.units()), set(rules.questions), Reader(tree, rules)
     unanswered = [
         unit
         for unit, content in units.items()
-        if asked and any(asked - part.found.answers.keys() for part in content.parts)
+        if any(asked - part.scan.answers.keys() for part in content.parts)
     ]
-    reader = Reader(tree, rules)
     for done, unit in enumerate(unanswered, start=1):
         with suppress(CannotOpen):
             units[unit] = reader.with_answers(unit, units[unit], index.files_of(unit))
             index.put_unit(unit, index.listing_of(unit), units[unit])
         progress(done, len(unanswered), "asking headers")
-    index.keep()
+    index.commit()
     return units
 
 
@@ -60,13 +54,16 @@ class _Update:
         self._reader = Reader(tree, rules)
         self._touched: set[str] = set()
         self._again: set[bytes] = set()  # folders that the next search has to look through
-        self._kept_at = time.monotonic()
+        self._committed_at = time.monotonic()
 
-    def run(self, digests: dict[bytes, str], known: dict[bytes, str]) -> None:
+    def run(self) -> None:
         """Read what differs and take it down."""
-        gone = {path for path in known.keys() - digests.keys() if not self._tree.is_closed(path)}
-        changed = sorted(path for path in digests if known.get(path) != digests[path])
-        total = sum(self._tree.folders[folder].number for folder in changed)
+        tree, before = self._tree, self._index.folders()
+        gone = {path for path in before.keys() - tree.folders.keys() if not tree.is_closed(path)}
+        changed = sorted(
+            path for path, (digest, _) in tree.folders.items() if before.get(path) != digest
+        )
+        total = sum(tree.folders[folder][1] for folder in changed)
         done = 0
         for folder in (*gone, *changed):
             for entry in self._fresh(folder):
@@ -77,14 +74,15 @@ class _Update:
             self._build(unit)
         for folder in self._again:
             self._index.open_folder(folder)
-        finished = [folder for folder in changed if folder not in self._again]
-        self._index.put_folders((folder, digests[folder]) for folder in finished)
+        self._index.put_folders(
+            (folder, tree.folders[folder][0]) for folder in changed if folder not in self._again
+        )
         for folder in gone:
             self._index.drop_folder(folder)
 
     def _fresh(self, folder: bytes) -> list[Entry]:
         """Files of a folder that are not known as they are; those that went are forgotten."""
-        there = self._tree.files(folder) if folder in self._tree.folders else []
+        there = self._tree.look(folder)[0] if folder in self._tree.folders else []
         if self._tree.is_closed(folder):  # since a moment ago
             self._again.add(folder)
             return []
@@ -109,22 +107,22 @@ class _Update:
         self._touched.add(unit)
         while self._reader.held > _MOST_HEADERS:
             self._build(self._reader.oldest())
-        if time.monotonic() - self._kept_at > _KEEP_EVERY_S:
-            self._index.keep()
-            self._kept_at = time.monotonic()
+        if time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
+            self._index.commit()
+            self._committed_at = time.monotonic()
 
     def _build(self, unit: str) -> None:
-        """Take down what a unit holds, unless the same files have told it."""
+        """Take down what a unit holds, unless it was read from the same files."""
         rows = self._index.files_of(unit)
-        listing = listing_of(rows)
         if not rows:
             self._index.drop_unit(unit)
-        elif listing != self._index.listing_of(unit):
-            self._put(unit, listing, rows)
+        elif listing_of(rows) != self._index.listing_of(unit):
+            self._put(unit, rows)
         self._reader.forget(unit)
 
-    def _put(self, unit: str, listing: str, rows: Sequence[Row]) -> None:
+    def _put(self, unit: str, rows: Sequence[Row]) -> None:
         """Take down what a unit holds; what cannot be opened is tried again the next time."""
+        listing = listing_of(rows)
         try:
             content = self._reader.content(unit, rows)
         except CannotOpen as error:

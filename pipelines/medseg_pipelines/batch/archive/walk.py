@@ -6,7 +6,6 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from medseg.errors import ReadError
 from medseg.runtime.progress import Progress
@@ -17,23 +16,18 @@ Entry = tuple[bytes, int, int]
 """A file's name, its size in bytes, and when it changed, in ns."""
 
 OUTPUT_MARK = b".medseg"
-_TOLD_EVERY = 256
-
-
-class Listed(NamedTuple):
-    """What is remembered of a folder's files, of which there may be hundreds of millions."""
-
-    digest: str  # over their names, sizes and times of change
-    number: int
+_PROGRESS_EVERY = 256  # folders
 
 
 @dataclass
 class Tree:
-    """What was found, by paths from the root as the file system has them."""
+    """A walked folder, by paths from the root as the file system has them."""
 
     root: bytes  # absolute, without symbolic links
     only: bytes = b""  # the file that is all there is; empty when there are folders
-    folders: dict[bytes, Listed] = field(default_factory=dict)
+    # Of a folder's files the digest over names, sizes and times, and how many there are: that is
+    # little to remember, for there may be hundreds of millions of files.
+    folders: dict[bytes, tuple[str, int]] = field(default_factory=dict)
     faults: dict[bytes, Fault] = field(default_factory=dict)  # not looked into, or leads elsewhere
     suspects: set[bytes] = field(default_factory=set)  # faults that may be files
     closed: set[bytes] = field(default_factory=set)  # faults that are folders, unknown now
@@ -43,10 +37,30 @@ class Tree:
         """The absolute path of a file or folder of the tree."""
         return Path(os.fsdecode(joined(joined(self.root, folder), name)))
 
-    def files(self, folder: bytes) -> list[Entry]:
-        """The regular files of a folder as they are now, sorted by name."""
-        files, _ = _look(self, folder)
-        return [entry for entry in files if self.only in (b"", entry[0])]
+    def look(self, folder: bytes) -> tuple[list[Entry], list[bytes]]:
+        """The regular files of a folder as they are now, sorted by name, and the folders in it."""
+        files: list[Entry] = []
+        inner: list[bytes] = []
+        try:
+            with os.scandir(joined(self.root, folder)) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if folder and name == OUTPUT_MARK:
+                        return [], []
+                    is_hidden = name[:1] == b"." or self.only not in (b"", name)
+                    status = None if is_hidden else self._status(folder, entry)
+                    if status and stat.S_ISREG(status.st_mode):
+                        files.append((name, status.st_size, status.st_mtime_ns))
+                    elif status and stat.S_ISDIR(status.st_mode):
+                        inner.append(joined(folder, name))
+                    elif status:
+                        self.mixed.add(folder)
+        except FileNotFoundError:  # it went while we were on the way
+            return [], []
+        except OSError as error:
+            self.faults[folder] = unreadable(error)
+            self.closed.add(folder)
+        return sorted(files), inner
 
     def mark_unreadable(
         self, folder: bytes, name: bytes, fault: Fault, *, is_file: bool = True
@@ -60,10 +74,39 @@ class Tree:
 
     def is_closed(self, folder: bytes) -> bool:
         """Whether a folder, or one around it, could not be opened."""
-        return bool(self.closed) and any(
-            folder == closed_path or folder.startswith(closed_path + b"/") or not closed_path
-            for closed_path in self.closed
+        return any(
+            not closed or folder == closed or folder.startswith(closed + b"/")
+            for closed in self.closed
         )
+
+    def _status(self, folder: bytes, entry: os.DirEntry[bytes]) -> os.stat_result | None:
+        """Status of an entry, of a link to a hidden file that file's; None when it is passed by."""
+        try:
+            entry.name.decode()
+            status = entry.stat(follow_symlinks=False)
+            return self._behind(folder, entry) if stat.S_ISLNK(status.st_mode) else status
+        except UnicodeDecodeError:
+            is_file = not entry.is_dir(follow_symlinks=False)
+            self.mark_unreadable(folder, entry.name, _NAME, is_file=is_file)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.mark_unreadable(folder, entry.name, unreadable(error))
+        return None
+
+    def _behind(self, folder: bytes, entry: os.DirEntry[bytes]) -> os.stat_result:
+        """What stands for a symbolic link: the hidden file it leads to, else the link itself."""
+        target, base = os.path.realpath(entry.path), self.root.rstrip(b"/")
+        there = Path(os.fsdecode(target))
+        if target != self.root and not target.startswith(base + b"/"):
+            self.mark_unreadable(folder, entry.name, _LEADS_OUT, is_file=not there.is_dir())
+        elif not there.exists():
+            self.mark_unreadable(folder, entry.name, _LEADS_NOWHERE)
+        elif b"/." in target[len(base) :]:
+            if there.is_file():
+                return there.stat()
+            self.mark_unreadable(folder, entry.name, _LEADS_TO_HIDDEN, is_file=False)
+        return entry.stat(follow_symlinks=False)  # what lies elsewhere in the archive is met there
 
 
 def joined(folder: bytes, name: bytes) -> bytes:
@@ -76,101 +119,30 @@ def walk(root: Path, *, progress: Progress) -> Tree:
 
     Hidden files and folders, and folders that hold results of a batch, are passed over. Of
     symbolic links only those to a hidden file inside of the root are followed; what else lies
-    inside is found without them. Raises `ReadError` when `root` cannot be listed.
+    inside is met without them. Raises `ReadError` when `root` cannot be listed.
     """
-    base = os.fsencode(root.resolve())
+    base, only = os.fsencode(root.resolve()), b""
     if root.is_file():
-        folder, _, name = base.rpartition(b"/")
-        tree = Tree(folder or b"/", name, mixed={b""})
-        tree.folders[b""] = _listed(tree.files(b""))
-        return Tree(folder or b"/", name, tree.folders, mixed={b""})
+        base, _, only = base.rpartition(b"/")
     try:
-        os.scandir(base).close()
+        os.scandir(base or b"/").close()
     except OSError as error:
         raise ReadError(
             f"'{root}' is no folder that can be listed ({error.strerror}); check the path",
             code="NOT_FOUND",
         ) from error
-    tree, waiting, done = Tree(base), [b""], 0
+    tree = Tree(base or b"/", only, mixed={b""} if only else set())
+    waiting, done = [b""], 0
     while waiting:
         folder = waiting.pop()
-        files, inner = _look(tree, folder)
+        files, inner = tree.look(folder)
         waiting += inner
         if files:
-            tree.folders[folder] = _listed(files)
+            tree.folders[folder] = listing_digest(files), len(files)
         done += 1
-        if done % _TOLD_EVERY == 0 or not waiting:
+        if done % _PROGRESS_EVERY == 0 or not waiting:
             progress(done, done + len(waiting), "looking through folders")
     return tree
-
-
-def _listed(files: list[Entry]) -> Listed:
-    return Listed(listing_digest(files), len(files))
-
-
-def _look(tree: Tree, folder: bytes) -> tuple[list[Entry], list[bytes]]:
-    """The files of a folder, sorted by name, and the folders in it."""
-    files: list[Entry] = []
-    inner: list[bytes] = []
-    try:
-        with os.scandir(joined(tree.root, folder)) as entries:
-            for entry in entries:
-                name = entry.name
-                if name[:1] == b".":
-                    if folder and name == OUTPUT_MARK:
-                        return [], []
-                    continue
-                mode = _take(tree, folder, entry, files)
-                if stat.S_ISDIR(mode):
-                    inner.append(joined(folder, name))
-    except FileNotFoundError:  # it went while we were on the way
-        return [], []
-    except OSError as error:
-        tree.faults[folder] = unreadable(error)
-        tree.closed.add(folder)
-    files.sort()
-    return files, inner
-
-
-def _take(tree: Tree, folder: bytes, entry: os.DirEntry[bytes], files: list[Entry]) -> int:
-    """Add an entry to the files, if it is one; its mode, or 0 when it shall not be entered."""
-    name = entry.name
-    try:
-        if not name.isascii():
-            name.decode()
-        seen = entry.stat(follow_symlinks=False)
-        if stat.S_ISLNK(seen.st_mode):
-            seen = _behind(tree, folder, entry)
-        if stat.S_ISREG(seen.st_mode):
-            files.append((name, seen.st_size, seen.st_mtime_ns))
-        elif not stat.S_ISDIR(seen.st_mode):
-            tree.mixed.add(folder)
-    except UnicodeDecodeError:
-        is_file = not entry.is_dir(follow_symlinks=False)
-        tree.mark_unreadable(folder, name, _NAME, is_file=is_file)
-        return 0
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        tree.mark_unreadable(folder, name, unreadable(error))
-        return 0
-    return seen.st_mode
-
-
-def _behind(tree: Tree, folder: bytes, entry: os.DirEntry[bytes]) -> os.stat_result:
-    """What stands for a symbolic link: the hidden file it leads to, else the link itself."""
-    own = entry.stat(follow_symlinks=False)
-    target = os.path.realpath(entry.path)
-    there = Path(os.fsdecode(target))
-    if target != tree.root and not target.startswith(tree.root.rstrip(b"/") + b"/"):
-        tree.mark_unreadable(folder, entry.name, _LEADS_OUT, is_file=not there.is_dir())
-    elif not there.exists():
-        tree.mark_unreadable(folder, entry.name, _LEADS_NOWHERE)
-    elif b"/." in target[len(tree.root.rstrip(b"/")) :]:
-        if there.is_file():
-            return there.stat()
-        tree.mark_unreadable(folder, entry.name, _LEADS_TO_HIDDEN, is_file=False)
-    return own  # what lies elsewhere in the archive is found there
 
 
 _NAME = Fault(code="NAME", message="its name is not UTF-8; rename it to have it read")

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from medseg_pipelines.batch.events import Planned
-from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.run_config import RunConfig
+from medseg_pipelines.batch.ledger.ledger import Ledger, RunConfig
 from medseg_pipelines.batch.messages import Fault, ScanRecord, State
 
 Action = Literal["new", "again", "left", "kept", "refused", "failed"]
@@ -23,7 +22,6 @@ RULE = "RULE"
 JudgedScan = tuple[ScanRecord, Fault | None]
 """A scan, and why it is not wanted."""
 
-_CHOICES = {RULE, FEW_SLICES}
 _AT_ONCE = 500  # keys in one query
 _QUEUED = """
 INSERT INTO cases ("case", key, model, settings, lineage, folder, slot, signature, found, state,
@@ -45,7 +43,7 @@ UPDATE cases SET superseded_by = :case WHERE lineage = :lineage AND model = :mod
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is to become of a scan."""
 
-    found: ScanRecord
+    scan: ScanRecord
     case: str
     action: Action
     fault: Fault | None = None  # why it is not tried
@@ -59,12 +57,9 @@ class _Entry(msgspec.Struct, frozen=True):
     signature: str
     code: str
     message: str
-    chosen: int
+    selected: int
     min_slices: int
     superseded: int
-
-    def fault(self) -> Fault:
-        return Fault(code=self.code, message=self.message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,29 +87,25 @@ class Queue:
             return self._judge(db, scans)
 
     def _judge(self, db: sqlite3.Connection, scans: Sequence[JudgedScan]) -> list[Verdict]:
-        entries = self._entries(db, [scan.key for scan, _ in scans])
         verdicts = []
-        for scan, fault in scans:
-            action, why, recorded = self._action(scan, fault, entries.get(scan.key))
-            case = self.run_config.case(scan.key)
-            verdicts.append(
-                Verdict(found=scan, case=case, action=action, fault=why, recorded=recorded)
-            )
-        return verdicts
-
-    def _entries(self, db: sqlite3.Connection, keys: Sequence[str]) -> dict[str, _Entry]:
-        """What the ledger has, by key."""
-        entries: dict[str, _Entry] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
+        for start in range(0, len(scans), _AT_ONCE):
+            some = scans[start : start + _AT_ONCE]
+            keys = [scan.key for scan, _ in some]
             sql = (
                 "SELECT key, state, signature, code, message, chosen, min_slices,"  # noqa: S608
                 " superseded_by != '' FROM cases WHERE model = ? AND settings = ?"
-                f" AND key IN ({', '.join('?' * len(some))})"
+                f" AND key IN ({', '.join('?' * len(keys))})"
             )
-            values = [self.run_config.model, self.run_config.settings, *some]
-            entries |= {key: _Entry(*rest) for key, *rest in db.execute(sql, values)}
-        return entries
+            values = [self.run_config.model, self.run_config.settings, *keys]
+            entries = {key: _Entry(*rest) for key, *rest in db.execute(sql, values)}
+            for scan, fault in some:
+                entry = entries.get(scan.key)
+                action, why, recorded = self._action(scan, fault, entry)
+                case = self.run_config.case(scan.key)
+                verdicts.append(
+                    Verdict(scan=scan, case=case, action=action, fault=why, recorded=recorded)
+                )
+        return verdicts
 
     def _action(
         self, scan: ScanRecord, fault: Fault | None, entry: _Entry | None
@@ -128,46 +119,44 @@ class Queue:
             return ("refused", fault, entry.state == "done") if fault else ("again", None, False)
         if entry.state == "done":
             return self._when_done(scan, fault, entry)
-        if fault:
-            same = entry.signature == scan.signature and entry.fault() == fault
-            recorded = entry.state == "refused" and not entry.chosen and same
-            return "refused", fault, recorded
-        return self._when_not_done(scan, entry)
+        return self._when_not_done(scan, fault, entry)
 
     def _when_done(
         self, scan: ScanRecord, fault: Fault | None, entry: _Entry
     ) -> tuple[Action, Fault | None, bool]:
         """A result is in place: it stays when nothing changed, or when it is not wanted now."""
-        if fault is not None and fault.code in _CHOICES:
+        if fault is not None and fault.code in (RULE, FEW_SLICES):
             return "kept", None, True
-        same = scan.signature == entry.signature and not self.anew
-        same = same and self.in_place(scan.folder)
+        same = scan.signature == entry.signature and not self.anew and self.in_place(scan.folder)
         return ("kept" if same else "again"), None, same
 
-    def _when_not_done(self, scan: ScanRecord, entry: _Entry) -> tuple[Action, Fault | None, bool]:
-        """Wanted, and waiting, refused or failed before."""
+    def _when_not_done(
+        self, scan: ScanRecord, fault: Fault | None, entry: _Entry
+    ) -> tuple[Action, Fault | None, bool]:
+        """Waiting, refused or failed before."""
         same = scan.signature == entry.signature
+        before = Fault(code=entry.code, message=entry.message)
+        if fault:
+            was_refused = entry.state == "refused" and not entry.selected
+            return "refused", fault, was_refused and same and fault == before
         if entry.state == "waiting":
             return "left", None, same
-        if not entry.chosen:
+        if not entry.selected:
             return "new", None, False
         now_enough = entry.code == FEW_SLICES and self.min_slices < entry.min_slices
         if self.anew or not same or now_enough:
             return "again", None, False
-        return ("failed" if entry.state == "failed" else "refused"), entry.fault(), True
+        return ("failed" if entry.state == "failed" else "refused"), before, True
 
     def _values(self, verdict: Verdict) -> dict[str, Any]:
         """Values for SQL."""
-        scan, fault = verdict.found, verdict.fault
-        return {
+        scan, fault = verdict.scan, verdict.fault
+        same = {name: getattr(scan, name) for name in ("key", "lineage", "folder", "signature")}
+        return same | {
             "case": verdict.case,
-            "key": scan.key,
             "model": self.run_config.model,
             "settings": self.run_config.settings,
-            "lineage": scan.lineage,
-            "folder": scan.folder,
             "slot": slot(scan),
-            "signature": scan.signature,
             "found": msgspec.json.encode(scan).decode(),
             "state": "refused" if fault else "waiting",
             "code": fault.code if fault else "",
@@ -188,11 +177,8 @@ def planned(verdicts: Iterable[Verdict]) -> Planned:
         if verdict.fault is not None:
             codes[verdict.action][verdict.fault.code] += 1
     return Planned(
-        found=actions.total(),
-        new=actions["new"],
-        again=actions["again"],
-        left=actions["left"],
-        kept=actions["kept"],
+        scans=actions.total(),
+        **{name: actions[name] for name in ("new", "again", "left", "kept")},
         refused=dict(codes["refused"].most_common()),
         failed=dict(codes["failed"].most_common()),
     )
@@ -213,12 +199,10 @@ def once_each(scans: Iterable[JudgedScan]) -> list[JudgedScan]:
         by_key.setdefault(scan.key, (scan, fault))
     largest: dict[str, ScanRecord] = {}
     for scan, _ in by_key.values():
-        other = largest.get(scan.lineage)
-        if other is None or (other.files, other.key) < (scan.files, scan.key):
-            largest[scan.lineage] = scan
+        other = largest.setdefault(scan.lineage, scan)
+        largest[scan.lineage] = max(scan, other, key=lambda state: (state.files, state.key))
     return [
-        (scan, fault if largest[scan.lineage].key == scan.key else _PART)
-        for scan, fault in by_key.values()
+        (scan, fault if largest[scan.lineage] is scan else _PART) for scan, fault in by_key.values()
     ]
 
 

@@ -6,6 +6,7 @@ all who write share, and shares of an archive may run on several machines.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from typing import Any, Self
 import msgspec
 
 from medseg.errors import InputError
+from medseg.model_package import ModelPackage
+from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.ledger.run_config import RunConfig
 from medseg_pipelines.batch.ledger.storage_errors import BUSY_SECONDS, sqlite_error
-from medseg_pipelines.batch.messages import Row, State
+from medseg_pipelines.batch.messages import Row, Settings, State
 
-__all__ = ["AllCases", "Ledger", "Row", "row_of"]
+__all__ = ["AllCases", "Ledger", "Row", "RunConfig", "row_of"]
 
 SCHEMA_VERSION = 2
 _AT_ONCE = 2000  # cases that are read together
@@ -54,24 +56,37 @@ _PORTION = (
 )
 
 
+class RunConfig(msgspec.Struct, frozen=True):
+    """Digests of one model and one set of settings; with the scan they make a case."""
+
+    model: str
+    settings: str
+
+    @classmethod
+    def of(cls, package: ModelPackage, settings: Settings) -> Self:
+        """That of a model package and settings."""
+        text = msgspec.json.encode(settings, order="sorted")
+        return cls(model_digest(package), hashlib.sha256(text).hexdigest())
+
+    def case(self, key: str) -> str:
+        """Name of the case of the scan with this key: 32 hexadecimal digits."""
+        return hashlib.sha256(f"{key}\n{self.model}\n{self.settings}".encode()).hexdigest()[:32]
+
+
 class Ledger:
     """An open ledger, for one thread; the file is made when it is not there, its folder must be.
 
-    Raises
-    ------
-    WriteError
-        When it cannot be written.
-    InputError
-        When the file is no ledger, or one of a newer medseg.
+    Raises `WriteError` when it cannot be written, `InputError` when the file is no ledger, or one
+    of a newer medseg.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._one_sentence():
+        with self._readable_errors():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
             self._db.row_factory = sqlite3.Row
         try:
-            with self._one_sentence():
+            with self._readable_errors():
                 self._prepare()
         except BaseException:
             self._db.close()
@@ -87,11 +102,6 @@ class Ledger:
                 code="NO_LEDGER",
             )
         return cls(path)
-
-    @classmethod
-    def empty(cls) -> Self:
-        """A ledger without cases, in memory only."""
-        return cls(Path(":memory:"))
 
     def close(self) -> None:
         """Close the file."""
@@ -110,7 +120,7 @@ class Ledger:
         Raises `WriteError` when the disk is full or the file cannot be written, `MedsegError` when
         another process held the ledger for too long.
         """
-        with self._one_sentence():
+        with self._readable_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -122,24 +132,27 @@ class Ledger:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The rows as they are at one moment; others may write meanwhile."""
-        with self._one_sentence():
+        with self._readable_errors():
             self._db.execute("BEGIN")
             try:
                 yield self._db
             finally:
                 self._db.execute("ROLLBACK")
 
+    def select(self, condition: str, values: Sequence[Any], *, limit: int = -1) -> list[Row]:
+        """Cases that fulfil a condition of SQL, in the order in which they were queued."""
+        sql = f"SELECT * FROM cases WHERE {condition} ORDER BY rowid LIMIT ?"  # noqa: S608
+        return [row_of(record) for record in self._query(sql, [*values, limit])]
+
     def find(self, case: str) -> list[Row]:
         """Cases whose name, scan's key or folder begins so; nothing is a wildcard."""
-        if not case:
-            return []
         names = ('"case"', "key", "folder")
         begins = " OR ".join(f"substr({name}, 1, ?) = ?" for name in names)
-        return self._rows(f"WHERE {begins} ORDER BY rowid", [len(case), case] * len(names))
+        return self.select(begins, [len(case), case] * len(names)) if case else []
 
     def row(self, case: str) -> Row:
         """The case of this name; raises `InputError` when there is none."""
-        rows = self._rows('WHERE "case" = ?', [case])
+        rows = self.select('"case" = ?', [case])
         if not rows:
             raise InputError(f"the ledger has no case '{case}'", code="NO_CASE")
         return rows[0]
@@ -150,15 +163,14 @@ class Ledger:
         run_config: RunConfig | None = None,
         states: Sequence[State] = (),
         superseded: bool = False,
-        limit: int | None = None,
+        limit: int = -1,
     ) -> list[Row]:
-        """Cases in the order in which they were queued; without superseded ones unless asked."""
+        """Cases of these states, or all; without superseded ones unless asked."""
         where, values = _condition(run_config, superseded=superseded)
         if states:
             where += f" AND state IN ({', '.join('?' * len(states))})"
             values += states
-        most = -1 if limit is None else limit
-        return self._rows(f"WHERE {where} ORDER BY rowid LIMIT ?", [*values, most])
+        return self.select(where, values, limit=limit)
 
     def counts(self, *, run_config: RunConfig | None = None) -> dict[State, int]:
         """How many cases are in each state, without those that others took the place of."""
@@ -195,11 +207,8 @@ class Ledger:
         with self.writing() as db:
             return db.execute(sql, [*states, *codes]).rowcount
 
-    def _rows(self, clause: str, values: Sequence[Any]) -> list[Row]:
-        return [row_of(record) for record in self._query(f"SELECT * FROM cases {clause}", values)]  # noqa: S608
-
     def _query(self, sql: str, values: Sequence[Any]) -> list[sqlite3.Row]:
-        with self._one_sentence():
+        with self._readable_errors():
             return self._db.execute(sql, values).fetchall()
 
     def _prepare(self) -> None:
@@ -222,7 +231,7 @@ class Ledger:
         self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {marks} COMMIT;")
 
     @contextmanager
-    def _one_sentence(self) -> Iterator[None]:
+    def _readable_errors(self) -> Iterator[None]:
         """Turn what SQLite raises into one sentence."""
         try:
             yield
@@ -268,8 +277,8 @@ def row_of(record: sqlite3.Row) -> Row:
     decode = msgspec.json.decode
     plain = {name: values[name] for name in Row.__struct_fields__ if name in values}
     decoded = {
-        "found_json": values["found"],
-        "chosen": bool(values["chosen"]),
+        "scan_json": values["found"],
+        "selected": bool(values["chosen"]),
         "alone": bool(values["alone"]),
         "volumes_ml": decode(values["volumes"], type=dict[str, float]),
         "warnings": decode(values["warnings"], type=tuple[str, ...]),

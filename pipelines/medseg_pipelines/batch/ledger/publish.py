@@ -1,7 +1,7 @@
 """Results become visible: one rename, and what was there before stays beside it.
 
 Everything here is called inside a transaction of the ledger, so that no two shares do it at once.
-A run that dies between two steps leaves what the next one can finish or undo; see `recover`.
+A run that dies between two steps leaves what the next one can finish or undo; see `commit.recover`.
 """
 
 from __future__ import annotations

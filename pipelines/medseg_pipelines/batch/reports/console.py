@@ -5,6 +5,7 @@ Cases have names that tell nothing of patients, and they alone are shown, not wh
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -39,13 +40,12 @@ class Pace:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._samples: deque[tuple[float, float]]
         self.restart()
 
     def restart(self) -> None:
         """Begin to count now."""
-        self._samples.clear()
-        self._samples.append((self._clock(), 0.0))
+        self._samples = deque([(self._clock(), 0.0)], maxlen=_SAMPLES)
 
     def made(self, cases: float) -> None:
         """So many cases are done by now, parts of cases included."""
@@ -84,9 +84,9 @@ class ProgressView(Events):
         self._todo = plan.todo
         self._pace.restart()
 
-    def case_started(self, case: str, found: ScanRecord) -> None:
+    def case_started(self, case: str, scan: ScanRecord) -> None:
         """A case was begun."""
-        del found
+        del scan
         self._in_flight[case] = ("waits", 0.0)
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:
@@ -114,6 +114,10 @@ class ProgressView(Events):
     def check(self) -> None:
         """Raise `Cancelled` when the person has asked to stop."""
         self._console.check()
+
+    def finished(self, tally: Tally) -> None:
+        """The run is over."""
+        self._console.print(tally_line(tally))
 
     def _show_case(self, row: Row) -> None:
         """Show how a case ended."""
@@ -151,10 +155,6 @@ class LogView(ProgressView):
         """Something that a person should know."""
         self._console.print(f"Note:   {message}")
 
-    def finished(self, tally: Tally) -> None:
-        """The run is over."""
-        self._console.print(tally_line(tally))
-
     def _show_case(self, row: Row) -> None:
         if row.state != "done":
             case = f"{row.case[:_SHORT]} {row.state}"
@@ -178,13 +178,12 @@ class LogView(ProgressView):
 
     def _in_flight_text(self) -> str:
         """Cases in flight, and how far they are."""
-        shown = list(self._in_flight.items())[:_MOST_SHOWN]
         text = ", ".join(
             f"{case[:_SHORT]} {stage}{f' {100 * part:.0f} %' if part else ''}"
-            for case, (stage, part) in shown
+            for case, (stage, part) in itertools.islice(self._in_flight.items(), _MOST_SHOWN)
         )
-        more = len(self._in_flight) - len(shown)
-        return text + (f" and {more} more" if more else "")
+        more = len(self._in_flight) - _MOST_SHOWN
+        return text + (f" and {more} more" if more > 0 else "")
 
 
 class TerminalView(LogView):
@@ -230,10 +229,6 @@ class TerminalView(LogView):
 class QuietView(ProgressView):
     """One line at the end."""
 
-    def finished(self, tally: Tally) -> None:
-        """The run is over."""
-        self._console.print(tally_line(tally))
-
 
 class JsonLinesView(ProgressView):
     """One JSON object in a line for each event."""
@@ -246,11 +241,11 @@ class JsonLinesView(ProgressView):
     def planned(self, plan: Planned) -> None:
         """The search is over."""
         super().planned(plan)
-        self._print("planned", todo=plan.todo, **msgspec.structs.asdict(plan))
+        self._print("planned", todo=plan.todo, **msgspec.to_builtins(plan))
 
-    def case_started(self, case: str, found: ScanRecord) -> None:
+    def case_started(self, case: str, scan: ScanRecord) -> None:
         """A case was begun."""
-        super().case_started(case, found)
+        super().case_started(case, scan)
         self._print("case_started", case=case)
 
     def case_progress(self, case: str, stage: str, done: int, total: int) -> None:
@@ -266,8 +261,7 @@ class JsonLinesView(ProgressView):
     def finished(self, tally: Tally) -> None:
         """The run is over."""
         counts = msgspec.structs.asdict(tally)
-        del counts["planned"]
-        self._print("finished", **counts)
+        self._print("finished", **{name: counts[name] for name in counts if name != "planned"})
 
     def _show_case(self, row: Row) -> None:
         names = ("case", "state", "code", "message", "attempts", "seconds", "volumes_ml")
@@ -317,7 +311,7 @@ def plan_line(plan: Planned) -> str:
         (sum(plan.failed.values()), f"failed before ({_by_code(plan.failed)})"),
     )
     parts = [f"{count} {text}" for count, text in counts if count]
-    return f"Scans:  {plan.found} found; {', '.join(parts) or 'nothing to do'}"
+    return f"Scans:  {plan.scans} found; {', '.join(parts) or 'nothing to do'}"
 
 
 def tally_line(tally: Tally) -> str:

@@ -37,7 +37,7 @@ def label_maps(output: Path) -> dict[str, Path]:
         path = next((file for file in files if file.is_file()), None)
         if path is None:
             continue
-        name = without_suffix(Path(row.found.path)).removesuffix(_CHANNEL)
+        name = without_suffix(Path(row.scan.path)).removesuffix(_CHANNEL)
         if name in maps:
             raise InputError(
                 f"two results of the batch '{output}' are of scans called '{name}' (several series"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from medseg.errors import InputError
 from medseg_pipelines.batch.ledger.layout import CASE_FILE, Places
@@ -24,7 +24,7 @@ SHORT = 12
 """Digits of a case's name that are shown; `explain` takes any beginning."""
 
 _MOST_SHOWN = 20
-_MOST_MEANT = 10
+_MOST_NAMED = 10
 _COMMAND = "command.txt"
 
 
@@ -101,9 +101,7 @@ def explain_case(
     if as_json:
         console.print(_json(explained))
         return
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table = Table(Column(style="bold"), Column(overflow="fold"), show_header=False, box=None)
     for key, value in explained.items():
         if value not in ("", [], {}, None):
             table.add_row(key.replace("_", " "), _text(value))
@@ -128,25 +126,21 @@ def last_command(output: Path) -> str:
 
 def _case_table(rows: Sequence[Row], *, paths: bool) -> Table:
     """Every case in a line."""
-    table = Table(title="Cases")
-    for title in ("case", "state", "code", "attempts", "seconds", "remark"):
-        right = title in {"attempts", "seconds"}
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
-    if paths:
-        table.add_column("scan", overflow="fold")
+    left = [Column(title, overflow="fold") for title in ("case", "state", "code")]
+    right = [Column(title, justify="right", overflow="fold") for title in ("attempts", "seconds")]
+    rest = [Column(title, overflow="fold") for title in ("remark", *(["scan"] if paths else []))]
+    table = Table(*left, *right, *rest, title="Cases")
     for row in rows:
         volumes = ", ".join(f"{label} {ml:.1f} ml" for label, ml in row.volumes_ml.items())
         seconds = f"{sum(row.seconds.values()):.1f}" if row.seconds else ""
         cells = [row.case[:SHORT], row.state, row.code, str(row.attempts or ""), seconds]
-        table.add_row(*cells, row.message or volumes, *([row.found.path] if paths else []))
+        table.add_row(*cells, row.message or volumes, *([row.scan.path] if paths else []))
     return table
 
 
 def _state_table(counts: Mapping[State, int], codes: Mapping[State, dict[str, int]]) -> Table:
-    table = Table(title="Batch")
-    table.add_column("state")
-    table.add_column("cases", justify="right")
-    table.add_column("by code", overflow="fold")
+    columns = ("state", Column("cases", justify="right"), Column("by code", overflow="fold"))
+    table = Table(*columns, title="Batch")
     for state, count in counts.items():
         if count or state == "done":
             by_code = (f"{number} {code}" for code, number in codes.get(state, {}).items())
@@ -155,8 +149,11 @@ def _state_table(counts: Mapping[State, int], codes: Mapping[State, dict[str, in
 
 
 def _named(ledger: Ledger, output: Path, name: str) -> Row:
-    """The one case that a person means."""
-    rows = ledger.find(name) or ledger.find(_folder_below(output, name))
+    """The only case that a person may mean."""
+    path, root = Path(name).absolute(), output.absolute()
+    path = path.parent if path.is_file() else path
+    folder = path.relative_to(root).as_posix() if root in path.parents else ""
+    rows = ledger.find(name) or ledger.find(folder)
     everything = AllCases(output, superseded=True)
     rows = rows or [row for _, row in everything if _lies_at(row, name)]
     present = [row for row in rows if not row.superseded_by] or rows
@@ -168,36 +165,29 @@ def _named(ledger: Ledger, output: Path, name: str) -> Row:
             " them",
             code="NO_CASE",
         )
-    some = ", ".join(row.case[:SHORT] for row in present[:_MOST_MEANT])
+    some = ", ".join(row.case[:SHORT] for row in present[:_MOST_NAMED])
     raise InputError(
-        f"'{name}' may mean {len(present)} cases ({some}{', ...' * (len(present) > _MOST_MEANT)});"
+        f"'{name}' may mean {len(present)} cases ({some}{', ...' * (len(present) > _MOST_NAMED)});"
         " give more of the name",
         code="SEVERAL_CASES",
     )
 
 
-def _folder_below(output: Path, name: str) -> str:
-    """A folder, or a file in it, as the ledger names folders; empty outside of the output."""
-    path, root = Path(name).absolute(), output.absolute()
-    path = path.parent if path.is_file() else path
-    return path.relative_to(root).as_posix() if root in path.parents else ""
-
-
 def _lies_at(row: Row, name: str) -> bool:
     """Whether the scan lies in a file or folder, or is of a series."""
-    scan, path = Path(row.found.path), Path(name).absolute()
-    files = (scan / file for file in row.found.names)
-    return name == row.found.series or scan.is_relative_to(path) or path in files
+    scan, path = Path(row.scan.path), Path(name).absolute()
+    files = (scan / file for file in row.scan.names)
+    return name == row.scan.series or scan.is_relative_to(path) or path in files
 
 
 def _listed(row: Row, *, paths: bool) -> dict[str, Any]:
     names = ("case", "state", "code", "message", "attempts", "folder")
-    where = {"path": row.found.path, "series": row.found.series} if paths else {}
+    where = {"path": row.scan.path, "series": row.scan.series} if paths else {}
     return {name: getattr(row, name) for name in names} | {"ended": utc(row.ended_at)} | where
 
 
 def _explained(row: Row, output: Path, *, paths: bool) -> dict[str, Any]:
-    scan, folder = row.found, output / row.folder
+    scan, folder = row.scan, output / row.folder
     where = {"path": scan.path, "series": scan.series, "names": scan.names} if paths else {}
     files = sorted(folder.iterdir()) if row.state == "done" and folder.is_dir() else []
     names = ("case", "state", "code", "message", "attempts", "warnings")

@@ -7,7 +7,7 @@ import datetime as dt
 import filecmp
 import itertools
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,19 @@ from typing import Any
 from medseg.errors import WriteError
 from medseg.writing import atomic
 from medseg_pipelines.batch.messages import Row
-from medseg_pipelines.batch.reports.statistics import Cases
+
+Cases = Iterable[tuple[int, Row]]
+"""Cases with their numbers; to be gone through more than once."""
 
 CSV_FILE, PARQUET_FILE = "summary.csv", "summary.parquet"
 UNIT = "_ml"
 FIXED = (
-    "case",
-    "folder",
-    "state",
-    "code",
-    "message",
-    "seconds",
-    "attempts",
-    "warnings",
-    "ended",
-    "model",
+    *("case", "folder", "state", "code", "message", "seconds", "attempts", "warnings"),
+    *("ended", "model"),
 )
 """Columns of every summary, before those of the labels."""
 
-Add = Callable[[Sequence[Row]], None]
-"""Adds rows to a table."""
-
+Add = Callable[[Sequence[Row]], None]  # adds rows to a table
 _AT_ONCE = 20_000  # rows that are written together
 _DIGITS = 12  # of the model's digest, as `medseg models` names it nowhere else
 

@@ -23,7 +23,7 @@ from medseg.workflows import segment
 from medseg.workflows.figures import overlay, thumbnail
 from medseg.workflows.outputs import check
 from medseg.writing import write_labels
-from medseg_pipelines.batch.archive.search import read_found
+from medseg_pipelines.batch.archive.search import read_archived_scan
 from medseg_pipelines.batch.ledger.enqueue import FEW_SLICES
 from medseg_pipelines.batch.ledger.provenance import (
     CaseRecord,
@@ -99,8 +99,8 @@ def read_case(task: Task, tell: Tell) -> ReadCase | Result:
     """
     start = time.monotonic()
     try:
-        scan = read_found(
-            task.found, policies=policies_of(task.settings), progress=_stage(task, "read", tell)
+        scan = read_archived_scan(
+            task.scan, policies=policies_of(task.settings), progress=_stage(task, "read", tell)
         )
         scan.check_finite()
         content = _content(task, scan)
@@ -192,16 +192,16 @@ def _stage(task: Task, stage: Stage, tell: Tell) -> Progress:
     """Say that a stage begins; progress of its steps."""
     tell(Step(case=task.case, stage=stage))
 
-    def told(done: int, total: int, message: str, /) -> None:
+    def progress(done: int, total: int, message: str, /) -> None:
         del message
         tell(Step(case=task.case, stage=stage, done=done, total=total))
 
-    return told
+    return progress
 
 
 def _content(task: Task, scan: Scan) -> str:
     """SHA-256 over the bytes of the scan's files, in whichever order they lie there."""
-    files = list(scan.provenance.files) or [Path(task.found.path)]
+    files = list(scan.provenance.files) or [Path(task.scan.path)]
     if len(files) == 1:
         return file_digest(files)
     digests = sorted(file_digest([path]) for path in files)
@@ -267,15 +267,15 @@ def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> 
 
 def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> CaseRecord:
     read, made = segmented.read, segmented.result.record
-    task, found = read.task, read.task.found
+    task, archived = read.task, read.task.scan
     took = {"read": read.seconds, **made.seconds, "write": seconds}
-    notes = (*found.notes, *read.scan.provenance.notes, *made.warnings)
+    notes = (*archived.notes, *read.scan.provenance.notes, *made.warnings)
     return CaseRecord(
         case=task.case,
         token=task.token,
-        key=found.key,
-        lineage=found.lineage,
-        folder=found.folder,
+        key=archived.key,
+        lineage=archived.lineage,
+        folder=archived.folder,
         source=read.source,
         model=made.model,
         settings=made.settings,

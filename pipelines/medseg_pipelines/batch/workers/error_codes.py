@@ -42,10 +42,10 @@ def refused(task: Task, code: str, message: str) -> Result:
     return Result(case=task.case, token=task.token, state="refused", fault=fault)
 
 
-def scrubbed(message: str, found: ScanRecord) -> str:
+def scrubbed(message: str, scan: ScanRecord) -> str:
     """A message in one line, without names of the scan's files: patients may be called so."""
     line = message.splitlines()[0] if message else message
-    for name in sorted(set(_names(found)), key=len, reverse=True):
+    for name in sorted(set(_names(scan)), key=len, reverse=True):
         line = line.replace(name, "the scan")
     return line
 
@@ -60,10 +60,10 @@ def _judged(error: Exception, task: Task, stage: str) -> tuple[Literal["refused"
     if not isinstance(error, MedsegError):
         name = type(error).__name__
         return "failed", Fault(code=name.upper(), message=f"{name} while it was to {stage} it")
-    if isinstance(error, InputError) and not Path(task.found.path).exists():
+    if isinstance(error, InputError) and not Path(task.scan.path).exists():
         return "failed", Fault(code="VANISHED", message="its files are no longer where they were")
     for_ever = error.code in _OF_THE_SCAN or (isinstance(error, InputError) and system is None)
-    fault = Fault(code=error.code, message=scrubbed(str(error), task.found))
+    fault = Fault(code=error.code, message=scrubbed(str(error), task.scan))
     return ("refused" if for_ever else "failed"), fault
 
 
@@ -89,14 +89,14 @@ def _causes(error: Exception) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _names(found: ScanRecord) -> Iterator[str]:
+def _names(scan: ScanRecord) -> Iterator[str]:
     """Names of the files of a scan, and its path."""
-    path = Path(found.path)
-    yield found.path
+    path = Path(scan.path)
+    yield scan.path
     yield path.name
-    for name in found.names:
+    for name in scan.names:
         yield from (name, Path(name).name)
-    if path.is_dir() and not found.names:
+    if path.is_dir() and not scan.names:
         for number, inner in enumerate(path.rglob("*")):
             if number >= _MOST_NAMES:
                 return

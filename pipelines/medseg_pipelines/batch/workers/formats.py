@@ -28,8 +28,8 @@ ENCODED = ("dicom-seg", "sr")
 
 def policies_of(settings: Settings) -> Policies:
     """What may be repaired; raises `msgspec.ValidationError` when the settings name no policy."""
-    chosen = {"irregular": settings.irregular, "missing": settings.missing}
-    return msgspec.convert(chosen, Policies)
+    policies = {"irregular": settings.irregular, "missing": settings.missing}
+    return msgspec.convert(policies, Policies)
 
 
 def check_settings(settings: Settings) -> None:

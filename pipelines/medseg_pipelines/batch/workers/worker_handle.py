@@ -63,7 +63,7 @@ class WorkerHandle:
         self.killed_as = ""
         self.oom_kills_before = oom_kills()
         self._messages, self._scratch = messages, scratch
-        self._heard_at = time.monotonic() + _START_SECONDS
+        self._last_sign_at = time.monotonic() + _START_SECONDS
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -82,7 +82,7 @@ class WorkerHandle:
 
     def has_room(self, task: Task, most: int) -> bool:
         """Whether it may take a task; one that is to be tried alone keeps others away."""
-        is_reserved = any(one.task.alone for one in self.in_flight.values())
+        is_reserved = any(case.task.alone for case in self.in_flight.values())
         return not is_reserved and len(self.in_flight) < (1 if task.alone else most)
 
     def give(self, task: Task) -> None:
@@ -93,14 +93,14 @@ class WorkerHandle:
 
     def note(self, step: Step | None = None) -> None:
         """It gave a sign of life, or told a step."""
-        self._heard_at = time.monotonic()
+        self._last_sign_at = time.monotonic()
         if step is not None and step.case in self.in_flight:
             case = self.in_flight[step.case]
-            case.begun, case.progress_at = True, self._heard_at
+            case.begun, case.progress_at = True, self._last_sign_at
 
     def is_silent(self, seconds: float) -> bool:
         """Whether it gave no sign of life for so long."""
-        return time.monotonic() - self._heard_at > seconds
+        return time.monotonic() - self._last_sign_at > seconds
 
     def is_stalled(self, seconds: float) -> bool:
         """Whether none of the cases it has begun got further for so long."""
