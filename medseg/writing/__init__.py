@@ -11,7 +11,7 @@ from typing import cast
 from medseg.errors import WriteError
 from medseg.runtime import registry
 from medseg.volume import LabelMap, Scan
-from medseg.writing._atomic import atomic, replaced, write_bytes, write_text
+from medseg.writing._atomic import atomic, flush_to_disk, replaced, write_bytes, write_text
 from medseg.writing.protocol import (
     LabelWriter,
     Obstacle,
@@ -24,6 +24,7 @@ __all__ = [
     "Obstacle",
     "atomic",
     "check_encoding",
+    "flush_to_disk",
     "label_suffixes",
     "obstacle",
     "replaced",

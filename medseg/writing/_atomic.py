@@ -66,9 +66,9 @@ def replaced(path: Path, *, suffix: str) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{suffix}")
     try:
         yield temporary
-        _flush(temporary)
+        flush_to_disk(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        flush_to_disk(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -110,7 +110,7 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode())
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Push a file, or a folder's list of names, to the disk (folders only where that exists)."""
     if path.is_dir() and os.name == "nt":
         return

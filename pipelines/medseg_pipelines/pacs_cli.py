@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from medseg_pipelines.pacs.spool import Spool
 
 _SHORT, _MOST_SHOWN, _NAP_S = 8, 100, 0.1
+_DIGESTS = ("series", "delivery")
 _settings = click.option(
     "--settings",
     required=True,
@@ -52,7 +54,7 @@ def _opened(path: Path) -> Iterator[tuple[Console, PacsSettings, Spool]]:
     """The console of a command, the settings of a file, and their spool."""
     from medseg_pipelines.pacs.errors import check_extra
 
-    check_extra()
+    check_extra()  # before what it may lack is imported
     from medseg_pipelines.pacs.settings import read_settings
     from medseg_pipelines.pacs.spool import Spool
 
@@ -70,16 +72,12 @@ def _log(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {text}")
 
 
-def _pause(console: Console) -> Callable[[float], None]:
-    """Waiting that Ctrl-C ends."""
-
-    def pause(seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            console.check()
-            time.sleep(min(_NAP_S, left))
-
-    return pause
+def _pause(console: Console, seconds: float) -> None:
+    """Wait, until Ctrl-C."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        console.check()
+        time.sleep(min(_NAP_S, left))
 
 
 @pacs.command()
@@ -95,17 +93,17 @@ def echo(ctx: click.Context, settings: Path, peer: str) -> None:
         peers = [ours.peer(peer)] if peer else ours.peers
         ways: list[tuple[Via, str]] = [("dicomweb", "dicomweb"), ("dimse", "host")]
         failed = 0
-        for one, via in [(one, via) for one in peers for via, key in ways if getattr(one, key)]:
+        for there, via in [(p, via) for p in peers for via, key in ways if getattr(p, key)]:
             start = time.monotonic()
             try:
-                with connect(one, ours, spool, via=via) as client:
+                with connect(there, ours, spool, via=via) as client:
                     protocol = client.echo()
             except PeerError as error:
                 failed += 1
-                console.print(f"{one.name}: {error} ({error.code})")
+                console.print(f"{there.name}: {error} ({error.code})")
             else:
                 ms = 1000 * (time.monotonic() - start)
-                console.print(f"{one.name}: answers by {protocol} in {ms:.0f} ms")
+                console.print(f"{there.name}: answers by {protocol} in {ms:.0f} ms")
     ctx.exit(1 if failed else 0)
 
 
@@ -160,23 +158,18 @@ def pull(
             _receiving(ours, spool, via, console),
             connect(ours.peer(peer), ours, spool, via=via) as client,
         ):
-            puller = Puller(client, spool, retry=ours.retry, pause=_pause(console))
-            found = puller.find(wanted, most=most)
-            objects = sum(one.objects or 0 for one in found)
-            console.print(f"Found:  {len(found)} series, {objects} objects")
+            puller = Puller(client, spool, retry=ours.retry, pause=partial(_pause, console))
+            remotes = puller.find(wanted, most=most)
+            objects = sum(remote.objects or 0 for remote in remotes)
+            console.print(f"Found:  {len(remotes)} series, {objects} objects")
             pulled = []
             with console.progress("fetching") as progress:
-                for number, one in enumerate([] if dry else found):
-                    progress(number, len(found), "fetching series")
-                    pulled.append(puller.pull(one))
+                for number, remote in enumerate([] if dry else remotes):
+                    progress(number, len(remotes), "fetching series")
+                    pulled.append(puller.pull(remote))
         if pulled:
-            titles = ("series", "objects", "fetched", "here before", "refused", "remark")
-            rows = [
-                (p.series[:_SHORT], p.objects, p.fetched, p.kept, p.refused, _remark(p))
-                for p in pulled
-            ]
-            _show(console, "Series", titles, rows)
-    ctx.exit(1 if any(one.code for one in pulled) else 0)
+            _show(console, "Series", "series objects fetched here_before refused", pulled)
+    ctx.exit(1 if any(result.code for result in pulled) else 0)
 
 
 def _check_query(query: dict[str, str]) -> None:
@@ -223,11 +216,8 @@ def push(
             sender = Sender(client, spool, answers=there.answers)
             for path, seg in results:
                 try:
-                    state, sent = call(
-                        lambda path=path, seg=seg: sender.deliver(path, seg=seg),  # type: ignore[misc]
-                        ours.retry,
-                        pause=_pause(console),
-                    )
+                    deliver = partial(sender.deliver, path, seg=seg)
+                    state, sent = call(deliver, ours.retry, pause=partial(_pause, console))
                 except PeerError as error:
                     failed += 1
                     console.print(f"{path.name}: not sent, {error} ({error.code})")
@@ -254,9 +244,8 @@ def _recovered(settings: PacsSettings, spool: Spool, log: Callable[[str], None])
     """A listener, with the state of its spool made whole before."""
     from medseg_pipelines.pacs.listener import listening
 
-    found = spool.recover()
-    if found:
-        log(f"{found} objects were received that were not noted; they are now")
+    if added := spool.recover():
+        log(f"{added} objects were received that were not noted; they are now")
     with listening(settings, spool, log) as port:
         log(f"listening as {settings.own.ae_title} on {settings.own.bind}:{port}")
         yield
@@ -309,47 +298,23 @@ def status(settings: Path, *, as_json: bool) -> None:
             counts = Counter(row.state for row in entries)
             states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
             console.print(f"{what + ':':<12}{states or 'none'}")
-        _show(
-            console,
-            "Series",
-            ("series", "state", "objects", "expected", "conflicts", "remark"),
-            [
-                (s.series[:_SHORT], s.state, s.objects, s.expected, s.conflicts or "", _remark(s))
-                for s in series
-                if s.state != "done" or s.conflicts
-            ],
-        )
-        _show(
-            console,
-            "Deliveries",
-            ("delivery", "series", "file", "peer", "state", "attempts", "remark"),
-            [
-                (
-                    d.name[:_SHORT],
-                    d.series[:_SHORT],
-                    d.file,
-                    d.peer,
-                    d.state,
-                    d.attempts,
-                    _remark(d),
-                )
-                for d in sent
-                if d.state in ("waiting", "failed")
-            ],
-        )
+        unfinished = [row for row in series if row.state != "done" or row.conflicts]
+        _show(console, "Series", "series state objects expected conflicts", unfinished)
+        unsent = [row for row in sent if row.state in ("waiting", "failed")]
+        _show(console, "Deliveries", "delivery series file peer state attempts", unsent)
 
 
-def _remark(row: Any) -> str:
-    return f"{row.code}: {row.message}" if row.code else getattr(row, "sent", "")
-
-
-def _show(console: Console, title: str, titles: Sequence[str], rows: Sequence[Any]) -> None:
-    """A table of the last rows, if there are any."""
+def _show(console: Console, title: str, names: str, rows: Sequence[Any]) -> None:
+    """A table of some fields of the last rows, if there are any, and of what is wrong with each."""
     from rich.table import Table
 
-    table = Table(*titles, title=title)
+    fields = names.split()
+    table = Table(*(field.replace("_", " ") for field in fields), "remark", title=title)
     for row in rows[-_MOST_SHOWN:]:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        values = {field: getattr(row, field) for field in fields}
+        values |= {field: values[field][:_SHORT] for field in _DIGESTS if field in values}
+        remark = f"{row.code}: {row.message}" if row.code else getattr(row, "sent", "")
+        table.add_row(*("" if value is None else str(value) for value in values.values()), remark)
     if rows:
         console.show(table)
 

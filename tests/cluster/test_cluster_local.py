@@ -42,7 +42,7 @@ def test_an_error_in_the_work_is_a_failure_without_its_words(two_workers, tasks)
 def test_a_scan_that_is_gone_is_the_case_s_own_fault(two_workers, tasks):
     task = tasks(None)
     ended, _ = endings(two_workers, task)
-    assert ended[task.case].fault.code == "NOT_FOUND"
+    assert ended[task.case].fault.code == "VANISHED"
     until(lambda: two_workers.capacity == 4)  # no worker is to blame
 
 

@@ -2,17 +2,18 @@
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from cluster import stand_ins
 from medseg import __version__
+from medseg_pipelines.batch.workers.protocol import WorkerDied
 from medseg_pipelines.cluster import remote_task
 from medseg_pipelines.cluster.remote_task import (
     BEGUN,
     Heartbeat,
-    RemoteTask,
     begun_mark,
     run_remote,
 )
@@ -27,13 +28,14 @@ def give(monkeypatch):
         assert topic == "topic"
         told.append(msgspec.json.decode(text, type=Heartbeat))
 
-    here = remote_task._Here("tcp://here:1", 1, tell)
-    monkeypatch.setattr(remote_task, "_here", lambda: here)
+    here = SimpleNamespace(
+        address="tcp://here:1", state=SimpleNamespace(nthreads=1), log_event=tell
+    )
+    monkeypatch.setattr(remote_task, "get_worker", lambda: here)
 
-    def call(task, *, version=__version__, trusting=False, work=stand_ins.as_the_file_says):
+    def call(task, *, version=__version__, work=stand_ins.as_the_file_says):
         told.clear()
-        order = RemoteTask(task=task, topic="topic", trusting=trusting)
-        returned = run_remote(version, msgspec.json.encode(order), work)
+        returned = run_remote(version, "topic", msgspec.json.encode(task), work)
         return returned, list(told)
 
     return call
@@ -46,8 +48,8 @@ def test_steps_are_told_and_then_the_answer(give, tasks):
     assert [(one.case, one.token, one.worker) for one in told] == [
         (task.case, task.token, "tcp://here:1")
     ] * 2
-    assert told[0].step.stage == "read"
-    assert told[1].answer.result.state == "done"
+    assert told[0].report.stage == "read"
+    assert told[1].report.state == "done"
 
 
 def test_many_steps_are_told_now_and_then(give, tasks):
@@ -59,8 +61,8 @@ def test_a_task_that_was_begun_is_not_begun_again(give, tasks):
     task = tasks("die")
     begun_mark(task).touch()
     _, told = give(task)
-    assert told[0].answer.begun_before
-    assert told[0].answer.result is None
+    assert isinstance(told[0].report, WorkerDied)
+    assert told[0].report.cases == (task.case,)
 
 
 def test_an_order_of_another_version_is_not_even_read(give, tasks):
@@ -73,16 +75,13 @@ def test_an_order_of_another_version_is_not_even_read(give, tasks):
 def test_a_worker_that_is_not_fit_leaves_no_mark(give, tasks):
     task = tasks("refuse no such device")
     _, told = give(task)
-    assert told[-1].answer.unfit == "it cannot begin: no such device"
+    assert told[-1].report.why == "it cannot begin: no such device"
     assert not begun_mark(task).exists()
 
 
-def test_an_archive_that_is_not_seen_is_told_apart(give, tasks):
-    task = tasks(None)
-    _, told = give(task)
-    assert told[-1].answer.no_archive
-    _, told = give(task, trusting=True)
-    assert told[-1].answer.result.fault.code == "NOT_FOUND"
+def test_an_archive_that_is_not_seen_makes_the_worker_unfit(give, tasks):
+    _, told = give(tasks(None))
+    assert "it does not see the archive" in told[-1].report.why
 
 
 @pytest.mark.parametrize(
@@ -100,10 +99,11 @@ def test_a_full_disk_is_nobody_s_fault(give, tasks, monkeypatch, number, code, u
 
     monkeypatch.setattr(Path, "open", fail)
     _, told = give(task)
-    answer = told[-1].answer
-    assert (answer.result and answer.result.fault.code) == code
-    assert answer.unfit.startswith(unfit)
-    assert bool(answer.unfit) == bool(unfit)
+    report = told[-1].report
+    if code:
+        assert report.fault.code == code
+    else:
+        assert report.why.startswith(unfit)
 
 
 def test_the_device_is_that_of_the_worker_unless_one_was_asked_for(give, tasks, monkeypatch):
@@ -111,5 +111,5 @@ def test_the_device_is_that_of_the_worker_unless_one_was_asked_for(give, tasks, 
     devices = {}
     for asked in ("auto", "cpu"):
         _, told = give(tasks("pass", device=asked))
-        devices[asked] = told[-1].answer.result.content
+        devices[asked] = told[-1].report.content
     assert devices == {"auto": "cuda:3", "cpu": "cpu"}

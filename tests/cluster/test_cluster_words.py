@@ -117,7 +117,7 @@ def test_a_slurm_job_has_one_thread_for_each_worker_and_its_share_of_cpus(tmp_pa
     (start,) = [line for line in lines if "dask_worker" in line]
     assert "--nthreads 1" in start
     assert "--nworkers 2" in start
-    assert "--preload medseg_pipelines.cluster.preload" in start
+    assert "--preload medseg_pipelines.cluster.gpus" in start
     assert "tls://" in start
 
 

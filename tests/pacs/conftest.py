@@ -105,7 +105,7 @@ def settings(tmp_path):
             "own": Own(port=0),
             "retry": QUICK,
             "limits": Limits(disk_floor_gib=0.1),
-            "completeness": Completeness(silence_s=0.4, patience_s=2.0),
+            "completeness": Completeness(silence_s=0.4, give_up_s=2.0),
         }
         return PacsSettings(peers=peers, **{**common, **more})
 

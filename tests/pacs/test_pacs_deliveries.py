@@ -7,7 +7,7 @@ import pytest
 from medseg_pipelines.pacs.errors import PeerError
 from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 
-AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)
+AT_ONCE = Completeness(silence_s=0.0, give_up_s=0.0)
 
 
 def states(spool):

@@ -58,7 +58,7 @@ def test_from_orthanc(orthanc, archive, receiving, puller, series, via):
         pulled = pull.pull(offered)
         again = pull.pull(offered)
     assert (pulled.objects, pulled.fetched, pulled.code) == (CONTENT, CONTENT, "")
-    assert (again.fetched, again.kept) == (0, CONTENT)
+    assert (again.fetched, again.here_before) == (0, CONTENT)
     (row,) = spool.database.series()
     assert (row.state, row.objects, row.expected) == ("ready", CONTENT, CONTENT)
     assert np.array_equal(pixels(spool.folder(row.series)), pixels(series))
@@ -79,7 +79,7 @@ def test_only_what_is_missing_or_spoilt_is_fetched(
         whole = files[1].read_bytes()
         files[1].write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         pulled = pull.pull(offered)
-    assert (pulled.fetched, pulled.kept, pulled.code) == (2, CONTENT - 2, "")
+    assert (pulled.fetched, pulled.here_before, pulled.code) == (2, CONTENT - 2, "")
     assert files[0].exists()
     assert files[1].read_bytes() == whole
     assert all(path.stat().st_ino == before[path] for path in files[2:])
@@ -218,7 +218,7 @@ def test_a_busy_peer_is_given_up_after_some_attempts_and_gone_on_with_later(web,
     (row,) = line.spool.database.series()
     assert (row.state, row.expected) == ("receiving", 3)
     again = pull.pull(offered)
-    assert (again.fetched, again.kept, again.code) == (2, 1, "")
+    assert (again.fetched, again.here_before, again.code) == (2, 1, "")
     assert line.spool.database.series()[0].state == "ready"
 
 

@@ -17,7 +17,7 @@ from medseg_pipelines.pacs.settings import Completeness, Peer, Retry, Work
 from pacs.fake_servers import fake_web
 from writing.dicom_validator import errors_of
 
-AT_ONCE = Completeness(silence_s=0.0, patience_s=0.0)
+AT_ONCE = Completeness(silence_s=0.0, give_up_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def hospital(orthanc, archive, settings, spool_of, serving, segmenter, model):
 def test_end_to_end_with_orthanc(hospital, orthanc, put, series, tmp_path):
     orthanc.fill(series)
     service, spool = hospital(
-        completeness=Completeness(silence_s=0.0, ask="archive", patience_s=600),
+        completeness=Completeness(silence_s=0.0, ask="archive", give_up_s=600),
         send=("dicom-seg", "sr"),
         encoding="labelmap",
         via="dimse",
@@ -213,7 +213,7 @@ def filled(orthanc, archive, series):
 
 
 def test_a_series_that_stays_incomplete_is_given_up(filled, settings, spool_of, serving, put):
-    ours = settings(filled, completeness=Completeness(silence_s=0.0, ask="archive", patience_s=0.3))
+    ours = settings(filled, completeness=Completeness(silence_s=0.0, ask="archive", give_up_s=0.3))
     spool = spool_of(ours)
     service = serving(ours, spool, lambda _: pytest.fail("it is not whole"))
     put(spool, slice(0, 5))
@@ -229,7 +229,7 @@ def test_a_series_that_stays_incomplete_is_given_up(filled, settings, spool_of, 
 def test_a_peer_that_cannot_be_asked_is_no_end(settings, spool_of, serving, put, made_up):
     with fake_web(plan=[503] * 99) as fake:
         peer = Peer(name="busy", dicomweb=fake.url)
-        ours = settings(peer, completeness=Completeness(silence_s=0.0, ask="busy", patience_s=0.5))
+        ours = settings(peer, completeness=Completeness(silence_s=0.0, ask="busy", give_up_s=0.5))
         spool = spool_of(ours)
         service = serving(ours, spool, made_up(spool))
         put(spool)

@@ -58,11 +58,7 @@ class Loop:
             self._end(row)
 
     def work(self) -> None:
-        """Work until nothing waits and nothing is in flight.
-
-        Raises `Cancelled` when the run is to stop, `WriteError` when the disk stays full or cannot
-        be written, `MedsegError` when no worker can work.
-        """
+        """Work until nothing waits and nothing is in flight."""
         while True:
             self._events.check()
             may_be_more = self._take()
@@ -165,7 +161,7 @@ class Loop:
             self._end(row)
 
     def _put_off(self, result: Result) -> None:
-        """The disk was full: nobody's fault, and no attempt."""
+        """The disk was full, which counts as no attempt."""
         self._drop(result.case)
         self._write(lambda: self._leases.give_back([result.token]))
         self._disk_full.full(disk_full_error(self._job.places.output))
@@ -187,7 +183,7 @@ class Loop:
             self._end(row)
 
     def _end(self, row: Row) -> None:
-        """Tell what became of a case, or that it will be tried again."""
+        """Report what became of a case, or that it will be tried again."""
         if row.state == "waiting":
             if row.attempts:
                 self._events.on_message(

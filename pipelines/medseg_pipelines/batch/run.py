@@ -45,31 +45,10 @@ def run_batch(
 ) -> Tally:
     """Segment every scan below a folder; what is done already is left alone.
 
-    One run works on an output at a time, or one for each share of ``options.shard``. A dry run is
-    over after planning and writes nothing.
-
-    Parameters
-    ----------
-    root : Path
-        Files, DICOM folders and zip archives of DICOM, at any depth.
-    model : str or Path
-        Name of a shipped model, or its folder.
-    output : Path
-        Folder for results, by patient, study and series, and for the ledger.
-    options : BatchOptions, optional
-    events : Events, optional
-        Told what happens, and asked whether to stop.
-
-    Raises
-    ------
-    InputError
-        When the archive holds no scan, an option does not fit, or another run is at work there.
-    PackageError
-        When the model cannot be used.
-    WriteError
-        When nothing can be written into `output`, or its disk stays full.
-    Cancelled
-        When the run was stopped; finished cases stay, and cases in flight wait again.
+    `model` is the name of a shipped one or a folder; `output` gets the results, by patient, study
+    and series, and the ledger. One run works on an output at a time, or one for each share of
+    ``options.shard``; a dry run writes nothing. Raises `InputError`, `PackageError`, `WriteError`
+    for what cannot be used or written, `Cancelled` when stopped: cases in flight wait again.
     """
     start = time.monotonic()
     job, events = _job(root, model, output, options), events or Events()
@@ -159,8 +138,7 @@ def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
     """The scans of our share, each with why it is not wanted."""
     options, places = job.options, job.places
 
-    def progress(done: int, total: int, message: str, /) -> None:
-        del message
+    def progress(done: int, total: int, _message: str, /) -> None:
         events.searching(done, total)
         events.check()
 

@@ -29,41 +29,20 @@ _MOST_LOCAL = 512
 def pool_of(
     text: str, *, stall_timeout_s: float = 3600.0, work: Work | None = None
 ) -> Callable[[], WorkerPool]:
-    """Makes the workers that ``--cluster`` names.
+    """What makes the workers that ``--cluster`` names; text and file are checked at once.
 
-    The text, and a file it names, are checked at once; what is returned starts and connects.
-
-    Returns: Without arguments; a pool. It raises `InputError` when there is no such cluster, or
-    none of its workers can be used.
-
-    Parameters
-    ----------
-    text : str
-        ``HOST:PORT`` of a Dask scheduler, its scheduler file (``.json``), ``local:N`` for N
-        processes on this machine, or ``slurm:FILE.toml``.
-    stall_timeout_s : float
-        A case that gets no further for this long is given up and its worker ended.
-    work : callable, optional
-        A function of a module that takes the place of the work on a case; for measurements.
-
-    Raises
-    ------
-    InputError
-        When the text is none of these, the file does not decode, or ``medseg[cluster]`` is not
-        installed.
+    Both this and calling it raise `InputError`: for what cannot be read, is not installed, or
+    cannot be reached. `work`, a function of a module, takes the place of the work on a case.
     """
     if not all(importlib.util.find_spec(name) for name in ("distributed", "dask_jobqueue")):
         raise InputError(
             "--cluster needs Dask, which is not installed: pip install 'medseg[cluster]'",
             code="NOT_INSTALLED",
         )
-    return partial(_pool, _backend(text.strip()), stall_timeout_s, work)
-
-
-def _pool(backend: Callable[[], Backend], stall_timeout_s: float, work: Work | None) -> WorkerPool:
+    backend = _backend(text.strip())  # sets up Dask's logging, before others import it
     from medseg_pipelines.cluster.dask_pool import DaskPool
 
-    return DaskPool(backend(), stall_timeout_s=stall_timeout_s, work=work)
+    return lambda: DaskPool(backend(), stall_timeout_s=stall_timeout_s, work=work)
 
 
 def _backend(text: str) -> Callable[[], Backend]:
@@ -84,7 +63,6 @@ def _backend(text: str) -> Callable[[], Backend]:
 
 
 def _count(text: str) -> int:
-    """N of ``local:N``."""
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_LOCAL:
         raise InputError(
             f"--cluster 'local:{text}': N must be a number from 1 to {_MOST_LOCAL}, for example"

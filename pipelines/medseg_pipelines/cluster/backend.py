@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -22,7 +23,7 @@ from distributed import Client, LocalCluster, Security  # noqa: E402 - logs are 
 from medseg.errors import InputError  # noqa: E402
 from medseg_pipelines.cluster.slurm_file import SlurmFile  # noqa: E402
 
-PRELOAD = "medseg_pipelines.cluster.preload"
+PRELOAD = "medseg_pipelines.cluster.gpus"
 LOST = (OSError, TimeoutError, ValueError, RuntimeError)
 """What Dask raises when the scheduler or a worker is gone."""
 
@@ -76,12 +77,7 @@ def at(address: str) -> Backend:
 
 
 def by_file(path: Path) -> Backend:
-    """Connect to the scheduler that wrote a scheduler file.
-
-    Raises `InputError` when the file does not say where a scheduler is, or nobody answers there.
-    """
-    import json
-
+    """Connect to the scheduler that wrote a scheduler file; `InputError` when there is none."""
     try:
         address = json.loads(path.read_text("utf-8"))["address"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -115,10 +111,7 @@ def local(count: int) -> Backend:
 
 
 def slurm(file: SlurmFile) -> Backend:
-    """Ask SLURM for jobs; workers join as they start.
-
-    Raises `InputError` when SLURM does not take the jobs.
-    """
+    """Ask SLURM for jobs, whose workers join as they start; `InputError` when it takes none."""
     from dask_jobqueue import SLURMCluster
 
     try:
@@ -195,22 +188,16 @@ def slurm_arguments(file: SlurmFile, keys: Path) -> dict[str, Any]:
 def _security_in(folder: Path) -> Security:
     """New keys, written into a folder, for all that talk in this run."""
     config = Security.temporary().get_tls_config_for_role("worker")
-    for name in ("ca_file", "cert", "key"):
-        (folder / name).write_text(config[name])
-    roles = {
-        f"tls_{role}_{name}": str(folder / name)
-        for role in ("client", "scheduler", "worker")
-        for name in ("cert", "key")
-    }
-    return Security(tls_ca_file=str(folder / "ca_file"), require_encryption=True, **roles)
+    paths = {name: str(folder / name) for name in ("ca_file", "cert", "key")}
+    for name, path in paths.items():
+        Path(path).write_text(config[name])
+    roles = ("client", "scheduler", "worker")
+    files = {f"tls_{role}_{name}": paths[name] for role in roles for name in ("cert", "key")}
+    return Security(tls_ca_file=paths["ca_file"], require_encryption=True, **files)
 
 
 def _connected(
-    cluster: Any,
-    name: str,
-    *,
-    keys: TemporaryDirectory[str] | None = None,
-    at_least: int = 0,
+    cluster: Any, name: str, *, keys: TemporaryDirectory[str] | None = None, at_least: int = 0
 ) -> Backend:
     """Connect to a cluster that was started for this run, and wait for its workers."""
     try:

@@ -12,7 +12,7 @@ import logging
 import queue
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,16 @@ from distributed import Future, KilledWorker
 from medseg import __version__
 from medseg.errors import InputError, MedsegError
 from medseg_pipelines.batch.messages import Task
-from medseg_pipelines.batch.workers.protocol import Report, WorkerDied
+from medseg_pipelines.batch.workers.error_codes import result_of
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, drain
 from medseg_pipelines.cluster.backend import LOST, Backend
 from medseg_pipelines.cluster.remote_task import (
-    Answer,
     Heartbeat,
-    RemoteTask,
+    Unfit,
     Work,
     begun_mark,
     end_worker,
+    lost,
     run_remote,
     unfitness,
 )
@@ -52,14 +53,13 @@ class _InFlight:
     task: Task
     future: Future
     worker: str = ""
-    heard_at: float = 0.0
+    beat_at: float = 0.0
 
 
 class DaskPool:
-    """Workers of a Dask cluster, one case at a time each.
+    """Workers of a Dask cluster, one case at a time each; `InputError` when none can be used.
 
-    A case that gets no further for `stall_timeout_s` is given up and its worker ended. `work` takes
-    the place of the work on a case. Raises `InputError` when no worker can be used.
+    A case that gets no further for `stall_timeout_s` is given up and its worker ended.
     """
 
     def __init__(
@@ -86,15 +86,11 @@ class DaskPool:
         """Two tasks for each worker: the next one is there when one ends."""
         return max(1, _PER_WORKER * len(self._fit_workers()))
 
-    def submit(self, task: Task) -> None:
-        """Give a task to the cluster."""
-        self._send(task)
-
     def events(self, timeout_s: float) -> Sequence[Report]:
         """What happened since the last call, as `WorkerPool` says."""
         reports = [
             self._take_heartbeat(entry) if isinstance(entry, Heartbeat) else self._take_end(entry)
-            for entry in self._received(timeout_s)
+            for entry in drain(self._happened, timeout_s)
         ]
         happened = [report for report in reports if report is not None] + self._stalled()
         if not happened:
@@ -123,14 +119,14 @@ class DaskPool:
             _unmark(entry.task)
         self._backend.close(_SECONDS_TO_CLOSE)
 
-    def _send(self, task: Task, *, trusting: bool = False) -> None:
+    def submit(self, task: Task) -> None:
         """Hand a task to Dask; unfit workers do not get it."""
         self._sent += 1
-        message = RemoteTask(task=task, topic=self._topic, trusting=trusting)
         future = self._client.submit(
             run_remote,
             __version__,
-            msgspec.json.encode(message),
+            self._topic,
+            msgspec.json.encode(task),
             self._work,
             key=f"medseg-{task.token}-{self._sent}",
             pure=False,
@@ -141,42 +137,33 @@ class DaskPool:
         future.add_done_callback(self._happened.put)
 
     def _on_event(self, event: tuple[float, str]) -> None:
-        """Take what a worker tells, in the client's own thread."""
+        """Take what a worker sends, in the client's own thread."""
         self._happened.put(msgspec.json.decode(event[1], type=Heartbeat))
 
-    def _received(self, timeout_s: float) -> Iterator[Heartbeat | Future]:
-        """What is in the queue; waits for the first."""
-        with suppress(queue.Empty):
-            yield self._happened.get(timeout=max(timeout_s, 0.0))
-            while True:
-                yield self._happened.get_nowait()
-
     def _take_heartbeat(self, beat: Heartbeat) -> Report | None:
-        """What a worker said of a case in flight, if it is for the run to know."""
+        """What a heartbeat means to the run, if anything."""
         entry = self._in_flight.get(beat.case)
         if entry is None or entry.task.token != beat.token:
             return None
-        entry.worker, entry.heard_at = beat.worker, time.monotonic()
-        if beat.answer is None:
-            return beat.step
-        if beat.answer.unfit:
-            self._do_elsewhere(entry, beat.worker, beat.answer)
-            return None
-        self._end(entry)
-        return beat.answer.result or _lost(entry.task)
+        entry.worker, entry.beat_at = beat.worker, time.monotonic()
+        if isinstance(beat.report, Unfit):
+            return self._do_elsewhere(entry, beat.worker, beat.report.why)
+        if not isinstance(beat.report, Step):
+            self._end(entry)
+        return beat.report
 
     def _stalled(self) -> list[Report]:
         """Cases that got no further for too long, given up."""
         limit = time.monotonic() - self._stall_timeout_s
         entries = self._in_flight.items()
-        stalled = [case for case, entry in entries if entry.worker and entry.heard_at < limit]
+        stalled = [case for case, entry in entries if entry.worker and entry.beat_at < limit]
         for case in stalled:
             self.kill(case)
         message = f"it got no further for {self._stall_timeout_s:.0f} s; its worker was ended"
         return [WorkerDied(cases=(case,), code="TOO_SLOW", message=message) for case in stalled]
 
     def _take_end(self, future: Future) -> Report | None:
-        """What became of a task that Dask holds for ended, where no worker told it."""
+        """What became of a task that Dask holds for ended, where no worker sent an answer."""
         entry = next((entry for entry in self._in_flight.values() if entry.future is future), None)
         if entry is None:
             return None
@@ -192,29 +179,29 @@ class DaskPool:
                 code="CLUSTER",
             )
         self._end(entry)
-        return _lost(entry.task)
+        return lost(entry.task)
 
     def _take_return(self, entry: _InFlight) -> Report | None:
-        """What a worker returned that told nothing: mostly that it is not fit to."""
+        """What a worker returned that sent no answer: mostly that it is not fit to."""
         try:
             worker, unfit = entry.future.result(timeout=_SECONDS_TO_FETCH)
         except TimeoutError:  # it is gone with what it returned; Dask asks another
             entry.future.add_done_callback(self._happened.put)
             return None
         if unfit:
-            self._do_elsewhere(entry, worker, Answer(unfit=unfit))
-            return None
+            return self._do_elsewhere(entry, worker, unfit)
         self._end(entry)
-        return _lost(entry.task)
+        return lost(entry.task)
 
-    def _do_elsewhere(self, entry: _InFlight, worker: str, answer: Answer) -> None:
-        """Let another worker do what one cannot do."""
-        if answer.no_archive and not Path(entry.task.scan.path).exists():
-            self._send(entry.task, trusting=True)  # gone for all: reading will say so
-            return
-        self._refuse(worker, answer.unfit)
+    def _do_elsewhere(self, entry: _InFlight, worker: str, unfit: str) -> Report | None:
+        """Let another worker do what one cannot do, unless the scan is gone for all."""
+        if not Path(entry.task.scan.path).exists():
+            self._end(entry)
+            return result_of(InputError("it is gone"), entry.task, "read")
+        self._refuse(worker, unfit)
         self._check_any_fit()
-        self._send(entry.task)
+        self.submit(entry.task)
+        return None
 
     def _end(self, entry: _InFlight) -> None:
         del self._in_flight[entry.task.case]
@@ -293,11 +280,3 @@ def _unmark(task: Task) -> None:
     """Take the mark of a task away."""
     with suppress(OSError):
         begun_mark(task).unlink(missing_ok=True)
-
-
-def _lost(task: Task) -> WorkerDied:
-    return WorkerDied(
-        cases=(task.case,),
-        code="WORKER_DIED",
-        message="the worker that had the case in hand ended, or lost its connection",
-    )

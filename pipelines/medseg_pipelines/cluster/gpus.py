@@ -1,26 +1,38 @@
-"""One GPU for each worker process of a machine, without asking anybody for a number."""
+"""A worker process on its machine: a GPU of its own, and who ends it.
+
+Dask loads this module in each worker process that a run starts, and calls `dask_setup`.
+"""
 
 from __future__ import annotations
 
 import functools
 import getpass
 import os
+import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _MOST_SHARING = 64
+_FIRST_TO_GO = "500"  # of 1000: when memory is short a worker goes before its neighbours
 _held: list[object] = []
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave Ctrl-C to the run, and be what the system ends first when memory is short."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
 
 @functools.cache
 def own_device() -> str:
-    """The device of this process: the GPU that the fewest other workers have.
+    """The GPU that the fewest other workers have, such as ``"cuda:1"``; ``"auto"`` for up to one.
 
-    A file lock that lasts as long as the process says who has which, so that nothing has to be
-    handed back after a crash. Which of a job's GPUs there are is what ``CUDA_VISIBLE_DEVICES``
-    says.
-
-    Returns: Such as ``"cuda:1"``; ``"auto"`` where there is at most one GPU.
+    A file lock that lasts as long as the process says who has which: nothing is to be handed back
+    after a crash.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""What a worker is told and answers: JSON, and one function that does a task.
+"""What a worker gets and sends: JSON, and one function that does a task.
 
 Nothing stays on the worker but the loaded model. A task that was begun before, on a worker that is
-gone, is not begun again: that is told, and the ledger decides.
+gone, is not begun again: the ledger decides.
 """
 
 from __future__ import annotations
@@ -11,71 +11,57 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from distributed import get_worker
 
 from medseg import __version__
 from medseg.errors import MedsegError
 from medseg_pipelines.batch.ledger.storage_errors import DISK_FULL
 from medseg_pipelines.batch.messages import Fault, Result, Task
 from medseg_pipelines.batch.workers.error_codes import result_of
-from medseg_pipelines.batch.workers.protocol import Step
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied
 from medseg_pipelines.cluster.gpus import own_device
 
-Tell = Callable[[Step], None]
-Work = Callable[[Task, Tell], Result]
+Work = Callable[[Task, Callable[[Step], None]], Result]
 BEGUN = ".begun"
 _SECONDS_BETWEEN_STEPS = 2.0
 
 
-class RemoteTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task for a worker."""
+class Unfit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True):
+    """The worker cannot work for this run."""
 
-    task: Task
-    topic: str  # under which progress is told
-    trusting: bool = False  # whether the archive is known to be seen from there
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of a task."""
-
-    result: Result | None = None
-    begun_before: bool = False  # whether another worker had begun, and ended in the middle
-    unfit: str = ""  # why this worker cannot work for this run, or empty
-    # whether it is unfit because it does not see the scan, which may also be gone for all
-    no_archive: bool = False
+    why: str
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a worker tells while it works: how far it is, and in the end its answer.
+    """What a worker sends: how far it is, and in the end what became of the task.
 
-    The answer travels with the message that the work is over, and is not kept for the client to
-    fetch: so it cannot be lost with the worker.
+    A result that the client had to fetch could be lost with the worker.
     """
 
     worker: str
     case: str
     token: str
-    step: Step | None = None
-    answer: Answer | None = None
+    report: Report | Unfit
 
 
-def run_remote(version: str, message: bytes, work: Work | None = None) -> tuple[str, str]:
-    """Do a `RemoteTask`, given as JSON, in a Dask worker, and tell on its topic what became of it.
+def run_remote(
+    version: str, topic: str, message: bytes, work: Work | None = None
+) -> tuple[str, str]:
+    """Do a `Task`, given as JSON, in a Dask worker; the topic gets its `Heartbeat`.
 
-    Returns the worker's address, and why a worker of another version does not even read the task,
-    or nothing. Nothing is raised.
+    Returns the worker's address, and why a worker of another version does not even read the task.
     """
-    here = _here()
-    if unfit := unfitness(version, here.threads):
-        return here.address, unfit
-    remote = msgspec.json.decode(message, type=RemoteTask)
-    reporter = _Reporter(remote, here)
-    reporter.report(answer=_hindrance(remote) or _begin(remote.task, work, reporter))
-    return here.address, ""
+    worker = get_worker()
+    if unfit := unfitness(version, worker.state.nthreads):
+        return worker.address, unfit
+    task = msgspec.json.decode(message, type=Task)
+    reporter = _Reporter(task, topic, worker)
+    reporter.send(_hindrance(task) or _begin(task, work, reporter))
+    return worker.address, ""
 
 
 def unfitness(version: str, threads: int) -> str:
@@ -97,46 +83,30 @@ def begun_mark(task: Task) -> Path:
     return Path(task.staging).with_name(f"{task.token}{BEGUN}")
 
 
-@dataclass(frozen=True)
-class _Here:
-    """The worker that this runs in."""
-
-    address: str
-    threads: int
-    tell: Callable[[str, str], None]
+def lost(task: Task) -> WorkerDied:
+    """For a task that a worker had begun, and ended in the middle."""
+    message = "the worker that had the case in hand ended, or lost its connection"
+    return WorkerDied(cases=(task.case,), code="WORKER_DIED", message=message)
 
 
-def _here() -> _Here:
-    from distributed import get_worker
-
-    worker = get_worker()
-    return _Here(worker.address, worker.state.nthreads, worker.log_event)
-
-
-def _hindrance(remote: RemoteTask) -> Answer | None:
+def _hindrance(task: Task) -> Result | WorkerDied | Unfit | None:
     """Why the task is not begun, if it is not; otherwise the mark that it is."""
-    task = remote.task
-    if not remote.trusting and not Path(task.scan.path).exists():
-        unfit = "it does not see the archive at the path where this run sees it"
-        return Answer(unfit=unfit, no_archive=True)
-    if unfit := _missing_output(task) or _missing_model(task.model, task.model_digest):
-        return Answer(unfit=unfit)
+    needed = {"archive": Path(task.scan.path), "output folder": Path(task.staging).parent}
+    for what, path in needed.items():
+        if not path.exists():
+            return Unfit(f"it does not see the {what} at the path where this run sees it")
+    if unfit := _missing_model(task.model, task.model_digest):
+        return Unfit(unfit)
     try:
         begun_mark(task).open("xb").close()
     except FileExistsError:
-        return Answer(begun_before=True)
+        return lost(task)
     except OSError as error:
         failed = result_of(error, task, "begin")
         if failed.fault and failed.fault.code == DISK_FULL:
-            return Answer(result=failed)
-        return Answer(unfit=f"it cannot write into the output: {error.strerror}")
+            return failed
+        return Unfit(f"it cannot write into the output: {error.strerror}")
     return None
-
-
-def _missing_output(task: Task) -> str:
-    if Path(task.staging).parent.is_dir():
-        return ""
-    return "it does not see the output folder at the path where this run sees it"
 
 
 @functools.lru_cache(maxsize=8)
@@ -154,7 +124,7 @@ def _missing_model(folder: str, digest: str) -> str:
     return ""
 
 
-def _begin(task: Task, work: Work | None, tell: Tell) -> Answer:
+def _begin(task: Task, work: Work | None, report: Callable[[Step], None]) -> Result | Unfit:
     """Do the work; whatever goes wrong with a case is its result."""
     if task.device == "auto":
         task = msgspec.structs.replace(task, device=own_device())
@@ -163,21 +133,20 @@ def _begin(task: Task, work: Work | None, tell: Tell) -> Answer:
             from medseg_pipelines.batch.workers import case
 
             work = case.work
-        return Answer(result=work(task, tell))
+        return work(task, report)
     except MedsegError as error:
         begun_mark(task).unlink(missing_ok=True)
-        return Answer(unfit=f"it cannot begin: {error}")
+        return Unfit(f"it cannot begin: {error}")
     except Exception as error:  # noqa: BLE001 - Dask would log what it holds, patients' names too
         fault = Fault(code=type(error).__name__, message="the work on the case ended in an error")
-        failed = Result(case=task.case, token=task.token, state="failed", fault=fault)
-        return Answer(result=failed)
+        return Result(case=task.case, token=task.token, state="failed", fault=fault)
 
 
 class _Reporter:
-    """Tells each new stage, every few seconds how far it is, and the answer."""
+    """Sends each new stage, every few seconds how far it is, and what became of the task."""
 
-    def __init__(self, remote: RemoteTask, here: _Here) -> None:
-        self._remote, self._here = remote, here
+    def __init__(self, task: Task, topic: str, worker: Any) -> None:
+        self._task, self._topic, self._worker = task, topic, worker
         self._stage, self._next = "", 0.0
 
     def __call__(self, step: Step) -> None:
@@ -185,10 +154,10 @@ class _Reporter:
         now = time.monotonic()
         if step.stage != self._stage or now >= self._next:
             self._stage, self._next = step.stage, now + _SECONDS_BETWEEN_STEPS
-            self.report(step=step)
+            self.send(step)
 
-    def report(self, *, step: Step | None = None, answer: Answer | None = None) -> None:
-        """Tell the run."""
-        task, worker = self._remote.task, self._here.address
-        beat = Heartbeat(worker=worker, case=task.case, token=task.token, step=step, answer=answer)
-        self._here.tell(self._remote.topic, msgspec.json.encode(beat).decode())
+    def send(self, report: Report | Unfit) -> None:
+        """Send to the run."""
+        task, worker = self._task, self._worker
+        beat = Heartbeat(worker=worker.address, case=task.case, token=task.token, report=report)
+        worker.log_event(self._topic, msgspec.json.encode(beat).decode())

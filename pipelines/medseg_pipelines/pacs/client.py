@@ -18,13 +18,7 @@ Answer = TypeVar("Answer")
 
 
 def connect(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "auto") -> PacsClient:
-    """The way to speak to a peer; ``auto`` is DICOMweb where it has that, ``dimse`` is C-GET.
-
-    Raises
-    ------
-    InputError
-        When the settings do not say how the peer is reached in this way.
-    """
+    """The way to speak to a peer; ``auto`` is DICOMweb where it has that, ``dimse`` is C-GET."""
     web = via == "dicomweb" or (via == "auto" and bool(peer.dicomweb))
     if not (peer.dicomweb if web else peer.host):
         lacks = "dicomweb URL" if web else "host, port and AE title"
@@ -36,10 +30,7 @@ def connect(peer: Peer, settings: PacsSettings, spool: Spool, *, via: Via = "aut
 
 
 def call(action: Callable[[], Answer], retry: Retry, *, pause: Callable[[float], None]) -> Answer:
-    """Do something until it raises no `PeerError` that is transient, or attempts are used up.
-
-    `pause` waits for so many seconds; it may raise `medseg.errors.Cancelled`.
-    """
+    """Do something until it raises no transient `PeerError`, or attempts are used up."""
     failures = 0
     while True:
         try:

@@ -37,18 +37,30 @@ CREATE TABLE IF NOT EXISTS deliveries (
   {_TRIED}) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state);
 """
+_ADDED = """
+INSERT OR IGNORE INTO objects VALUES (:series, :instance, :content, :picture, :size)
+"""
 _GROWN = """
 INSERT INTO series (series, first_at, last_at) VALUES (:series, :now, :now)
   ON CONFLICT (series) DO NOTHING;
 UPDATE series SET state = 'receiving', last_at = :now, objects = objects + 1,
-  bytes = bytes + :bytes, generation = generation + 1, expected = NULL, attempts = 0, next_at = 0,
+  bytes = bytes + :size, generation = generation + 1, expected = NULL, attempts = 0, next_at = 0,
   code = '', message = '' WHERE series = :series
 """
 _RECOUNTED = """
 UPDATE series SET (objects, bytes) =
   (SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects o WHERE o.series = series.series)
 """
-_SAME_FILE = "series = ? AND folder = ? AND file = ? AND peer = ?"
+_QUEUED = """
+INSERT OR IGNORE INTO deliveries (delivery, series, folder, file, content, peer, at, supersedes)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, COALESCE((SELECT delivery FROM deliveries
+    WHERE series = ?2 AND folder = ?3 AND file = ?4 AND peer = ?6 AND state IN ('delivered', 'sent')
+    ORDER BY at DESC LIMIT 1), ''))
+"""
+_SUPERSEDED = """
+UPDATE deliveries SET state = 'superseded' WHERE series = ? AND folder = ? AND file = ?
+  AND peer = ? AND delivery != ? AND state IN ('waiting', 'failed')
+"""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     next_at: float  # when it is tried again, seconds since 1970
     code: str  # why it waits, or is refused or failed
     message: str
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        return "delivery" if isinstance(self, Delivery) else "series"
 
     @property
     def name(self) -> str:
@@ -134,30 +151,23 @@ class Database:
     def digests(self, series: str, instance: str) -> tuple[str, str] | None:
         """Of content and picture of an object that is here."""
         query = "SELECT content, picture FROM objects WHERE series = ? AND instance = ?"
-        with self._lock, self._explained():
-            row = self._connection.execute(query, (series, instance)).fetchone()
-        return row and (row["content"], row["picture"])
+        rows = self._fetch(query, series, instance)
+        return (rows[0]["content"], rows[0]["picture"]) if rows else None
 
     def objects(self) -> set[tuple[str, str]]:
         """Series and instance of each object."""
-        with self._lock, self._explained():
-            return set(map(tuple, self._connection.execute("SELECT series, instance FROM objects")))
+        return set(map(tuple, self._fetch("SELECT series, instance FROM objects")))
 
     def add_object(self, received: ReceivedObject) -> None:
         """Note an object; with a new one its series waits for silence again."""
-        name = (received.series, received.instance)
+        values = msgspec.structs.asdict(received) | {"now": time.time()}
         with self.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?)",
-                (*name, received.content, received.picture, received.size),
-            )
-            if added.rowcount:
-                values = {"series": received.series, "now": time.time(), "bytes": received.size}
+            if connection.execute(_ADDED, values).rowcount:
                 for statement in _GROWN.split(";"):
                     connection.execute(statement, values)
 
     def remove_objects(self, names: set[tuple[str, str]]) -> None:
-        """Forget objects, by series and instance, whose files are gone."""
+        """Remove objects, by series and instance, whose files are gone."""
         query = "DELETE FROM objects WHERE series = ? AND instance = ?"
         with self.transaction() as connection:
             connection.executemany(query, sorted(names))
@@ -165,36 +175,20 @@ class Database:
 
     def add_delivery(self, series: str, folder: str, file: str, content: str, peer: str) -> bool:
         """Note that a file is to be sent, in place of older ones; False when it was before."""
-        name, place = (
-            digest("delivery", series, folder, file, content, peer),
-            (series, folder, file),
-        )
+        name = digest("delivery", series, folder, file, content, peer)
+        values = (name, series, folder, file, content, peer, time.time())
         with self.transaction() as connection:
-            before = connection.execute(
-                f"SELECT delivery FROM deliveries WHERE {_SAME_FILE} AND state IN"  # noqa: S608
-                " ('delivered', 'sent') ORDER BY at DESC LIMIT 1",
-                (*place, peer),
-            ).fetchone()
-            added = connection.execute(
-                "INSERT OR IGNORE INTO deliveries (delivery, series, folder, file, content, peer,"
-                " supersedes, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (name, *place, content, peer, before[0] if before else "", time.time()),
-            )
-            if added.rowcount:
-                connection.execute(
-                    f"UPDATE deliveries SET state = 'superseded' WHERE {_SAME_FILE}"  # noqa: S608
-                    " AND delivery != ? AND state IN ('waiting', 'failed')",
-                    (*place, peer, name),
-                )
-        return bool(added.rowcount)
+            is_new = connection.execute(_QUEUED, values).rowcount == 1
+            if is_new:
+                connection.execute(_SUPERSEDED, (series, folder, file, peer, name))
+        return is_new
 
     def set_state(
         self, row: SeriesRow | Delivery, state: SeriesState | DeliveryState, **more: object
     ) -> bool:
-        """Set the state of a series or delivery, unless it changed since `row` was read.
+        """Set the state unless that, or the series, changed since `row` was read; whether it did.
 
-        A series that grew has changed. `more` are columns, such as ``code`` and ``next_at``, that
-        are blank when not given. Gives whether it was set.
+        `more` are columns, such as ``code`` and ``next_at``, that are blank when not given.
         """
         columns = {"state": state, "code": "", "message": "", "attempts": 0, "next_at": 0.0} | more
         if isinstance(row, SeriesRow):
@@ -219,8 +213,11 @@ class Database:
         """Rows with one of some values, or all."""
         where = f"WHERE {column} IN ({', '.join('?' * len(values))})" if values else ""
         query = f"SELECT * FROM {table} {where} ORDER BY {order}"  # noqa: S608
+        return list(map(dict, self._fetch(query, *values)))
+
+    def _fetch(self, query: str, *values: str) -> list[sqlite3.Row]:
         with self._lock, self._explained():
-            return [dict(row) for row in self._connection.execute(query, values)]
+            return self._connection.execute(query, values).fetchall()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import mmap
 import re
 import time
@@ -68,14 +69,14 @@ class DicomWeb:
     def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that match values by DICOM keyword."""
         fields = ["NumberOfSeriesRelatedInstances"]
-        found = self._pages(self._client.search_for_series, query, fields, most)
+        items = self._pages(self._client.search_for_series, query, fields, most)
         tags = (_STUDY, _SERIES, _MODALITY, _COUNT)
-        return [remote_series(self._name, *(_value(one, tag) for tag in tags)) for one in found]
+        return [remote_series(self._name, *(_value(item, tag) for tag in tags)) for item in items]
 
     def objects(self, series: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
-        found = self._pages(self._client.search_for_instances, series.query)
-        return sorted({checked_uid(_value(item, _OBJECT), self._name) for item in found})
+        items = self._pages(self._client.search_for_instances, series.query)
+        return sorted({checked_uid(_value(item, _OBJECT), self._name) for item in items})
 
     def fetch(self, series: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
         """Fetch objects one by one."""
@@ -83,7 +84,7 @@ class DicomWeb:
             keep(self._fetch(series.study_uid, series.series_uid, uid), uid)
 
     def accepts(self, sop_class: str) -> bool | None:
-        """Unknown: DICOMweb tells when something is sent."""
+        """Unknown: DICOMweb says so when something is sent."""
         del sop_class
         return None
 
@@ -136,13 +137,11 @@ class DicomWeb:
         most: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Answers to a query, asked for in pages."""
-        given = 0
-        while most is None or given < most:
+        for start in itertools.count(0, _PAGE):
             with self._explained():
-                page = search(search_filters=dict(query), fields=fields, limit=_PAGE, offset=given)
-            yield from page[: None if most is None else most - given]
-            given += len(page)
-            if len(page) < _PAGE:
+                page = search(search_filters=dict(query), fields=fields, limit=_PAGE, offset=start)
+            yield from page[: None if most is None else most - start]
+            if len(page) < _PAGE or (most is not None and most <= start + _PAGE):
                 return
 
     def _fetch(self, study: str, series: str, uid: str) -> Path:

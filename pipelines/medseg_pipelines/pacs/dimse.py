@@ -32,15 +32,8 @@ _FIND = sop.StudyRootQueryRetrieveInformationModelFind
 _GET = sop.StudyRootQueryRetrieveInformationModelGet
 _MOVE = sop.StudyRootQueryRetrieveInformationModelMove
 _SERIES_KEYS = (
-    "Modality",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "BodyPartExamined",
-    "ProtocolName",
-    "SeriesDate",
-    "SeriesTime",
-    "PerformedStationAETitle",
+    *("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "BodyPartExamined"),
+    *("ProtocolName", "SeriesDate", "SeriesTime", "PerformedStationAETitle"),
 )
 _SERIES_FIELDS = ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances")
 _AT_ONCE = 64  # objects that are asked for by one request
@@ -82,22 +75,22 @@ class Dimse:
         """Series that match values by DICOM keyword, by study first as the standard asks."""
         of_series = {key: value for key, value in query.items() if key in _SERIES_KEYS}
         of_study = {key: value for key, value in query.items() if key not in _SERIES_KEYS}
-        found: list[RemoteSeries] = []
+        series: list[RemoteSeries] = []
         with self._associated((_FIND, PLAIN_SYNTAXES)) as association:
             for study in self._ask(association, "STUDY", {"StudyInstanceUID": "", **of_study}):
                 uid = checked_uid(as_text(study, "StudyInstanceUID"), self._peer.name)
                 wanted = dict.fromkeys(_SERIES_FIELDS, "") | of_series
                 for answer in self._ask(association, "SERIES", {"StudyInstanceUID": uid} | wanted):
                     values = [as_text(answer, field) for field in _SERIES_FIELDS]
-                    found.append(remote_series(self._peer.name, uid, *values))
-                if most is not None and len(found) >= most:
+                    series.append(remote_series(self._peer.name, uid, *values))
+                if most is not None and len(series) >= most:
                     break
-        return found[:most]
+        return series[:most]
 
     def objects(self, series: RemoteSeries) -> list[str]:
         """UIDs of the objects of a series."""
-        found = self._objects({**series.query, "SOPInstanceUID": ""})
-        return sorted(checked_uid(uid, self._peer.name) for uid in found)
+        uids = self._objects({**series.query, "SOPInstanceUID": ""})
+        return sorted(checked_uid(uid, self._peer.name) for uid in uids)
 
     def fetch(self, series: RemoteSeries, uids: Sequence[str], keep: Keep) -> None:
         """Fetch objects; with C-MOVE the listener keeps them."""
@@ -144,29 +137,26 @@ class Dimse:
 
     def _ask(self, association: Any, level: str, fields: Mapping[str, str]) -> list[Dataset]:
         """Answers to C-FIND."""
-        found: list[Dataset] = []
+        answers: list[Dataset] = []
         for status, answer in association.send_c_find(_question(level, fields), _FIND):
             if not self._check(association, status):
                 break
-            if len(found) >= _MOST_ANSWERS:
+            if len(answers) >= _MOST_ANSWERS:
                 what = f"gives more than {_MOST_ANSWERS} answers; ask for less"
                 raise peer_error(self._peer.name, "ANSWER", what)
             if answer is not None:
-                found.append(answer)
-        return found
+                answers.append(answer)
+        return answers
 
     def _fetch_by_get(self, question: Dataset, keep: Keep) -> None:
         """C-GET: the objects come over the association that asks for them."""
         kinds = (PLAIN_SYNTAXES, SYNTAXES[len(PLAIN_SYNTAXES) :])
-        contexts = [(one, kind) for one in SCAN_CLASSES for kind in kinds]
-        roles = [build_role(one, scp_role=True) for one in SCAN_CLASSES]
+        contexts = [(sop_class, kind) for sop_class in SCAN_CLASSES for kind in kinds]
+        roles = [build_role(sop_class, scp_role=True) for sop_class in SCAN_CLASSES]
         handler = StoreHandler(self._spool, keep, timeout_s=self._timeout_s)
-        with (
-            arriving(self._spool),
-            self._associated(
-                (_GET, PLAIN_SYNTAXES), *contexts, roles=roles, handlers=handler.handlers()
-            ) as association,
-        ):
+        contexts.append((_GET, PLAIN_SYNTAXES))
+        associated = self._associated(*contexts, roles=roles, handlers=handler.handlers())
+        with arriving(self._spool), associated as association:
             for status, _ in association.send_c_get(question, _GET):
                 self._check(association, status)
         if handler.error is not None:

@@ -13,9 +13,8 @@ TRANSIENT = frozenset({"UNREACHABLE", "TIMEOUT", "RESET", "BUSY", "NOT_KEPT", "I
 class PeerError(MedsegError):
     """Another machine did not do what it was asked.
 
-    These codes may pass: ``UNREACHABLE``, ``TIMEOUT``, ``RESET``, ``BUSY``, ``NOT_KEPT``,
-    ``INCOMPLETE``. These stay until somebody changes something: ``REJECTED``, ``CONTEXT``,
-    ``FORBIDDEN``, ``TLS``, ``ANSWER``, ``DIFFERS``.
+    ``REJECTED``, ``CONTEXT``, ``FORBIDDEN``, ``TLS``, ``ANSWER`` and ``DIFFERS`` stay until
+    somebody changes something; those of `TRANSIENT` may pass.
     """
 
     default_code = "PEER"

@@ -27,11 +27,7 @@ _NOT_YET_ASSOCIATED = 8  # connections above the limit of associations that may 
 
 @contextmanager
 def listening(settings: PacsSettings, spool: Spool, log: Callable[[str], None]) -> Iterator[int]:
-    """Storage SCP that runs in threads; associations under way are broken off at the end.
-
-    Gives the port. Raises `InputError` when nobody may call, or address, port or TLS files cannot
-    be used.
-    """
+    """Storage SCP in threads, with its port; associations under way are broken off at the end."""
 
     def keep(path: Path, uid: str) -> None:
         kept, received = spool.add(path, announced=uid)

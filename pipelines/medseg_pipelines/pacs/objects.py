@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom import uid
 from pydicom.errors import InvalidDicomError
@@ -35,22 +34,11 @@ RESULT_CLASSES = {
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)*")
 _UNREADABLE = (OSError, InvalidDicomError, ValueError, EOFError)
 _SUBSTANCE = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "PixelData",
-    "SegmentationType",
-    "SegmentSequence",
-    "ReferencedSeriesSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "SharedFunctionalGroupsSequence",
-    "ContentSequence",
-    "ROIContourSequence",
-    "StructureSetROISequence",
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"),
+    *("Rows", "Columns", "NumberOfFrames", "PixelData"),
+    *("SegmentationType", "SegmentSequence", "ReferencedSeriesSequence", "ContentSequence"),
+    *("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"),
+    *("ROIContourSequence", "StructureSetROISequence"),
 )
 
 
@@ -94,11 +82,8 @@ class OutgoingObject:
     @property
     def query(self) -> dict[str, str]:
         """What finds it, by DICOM keyword."""
-        return {
-            "StudyInstanceUID": self.study_uid,
-            "SeriesInstanceUID": self.series_uid,
-            "SOPInstanceUID": self.sop_uid,
-        }
+        keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        return dict(zip(keywords, (self.study_uid, self.series_uid, self.sop_uid), strict=True))
 
 
 def checked_uid(text: object, peer: str) -> str:
@@ -133,9 +118,8 @@ def outgoing(path: Path) -> OutgoingObject:
             f"'{path.name}' is no DICOM SEG, SR or RT Structure Set, which is what can be sent;"
             " give such a file"
         )
-    referenced = [
-        as_text(one, "SeriesInstanceUID") for one in header.get("ReferencedSeriesSequence") or []
-    ]
+    references = header.get("ReferencedSeriesSequence") or []
+    referenced = [as_text(item, "SeriesInstanceUID") for item in references]
     return OutgoingObject(
         path=path,
         sop_class=sop_class,
@@ -161,14 +145,9 @@ def same_object(sent: Path, back: Path) -> bool:
         pair = (dataset_of(sent), dataset_of(back))
     except _UNREADABLE:
         return False
-    if len({dataset.file_meta.TransferSyntaxUID for dataset in pair}) > 1:
-        for dataset in pair:
-            _decompress(dataset)
-    return all(pair[0].get(word) == pair[1].get(word) for word in _SUBSTANCE)
-
-
-def _decompress(dataset: Any) -> None:
-    """Decode the pixels, as far as they can be."""
-    if "PixelData" in dataset and dataset.file_meta.TransferSyntaxUID.is_compressed:
-        with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
-            dataset.decompress(generate_instance_uid=False)
+    is_transcoded = pair[0].file_meta.TransferSyntaxUID != pair[1].file_meta.TransferSyntaxUID
+    for dataset in pair if is_transcoded else ():
+        if "PixelData" in dataset and dataset.file_meta.TransferSyntaxUID.is_compressed:
+            with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+                dataset.decompress(generate_instance_uid=False)
+    return all(pair[0].get(keyword) == pair[1].get(keyword) for keyword in _SUBSTANCE)

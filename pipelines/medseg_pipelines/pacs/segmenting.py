@@ -12,14 +12,13 @@ import msgspec
 from medseg.errors import InputError
 from medseg.model_package import find_package
 from medseg_pipelines.batch.archive.rules import Rule, Rules, RuleText, read_rules
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row
-from medseg_pipelines.batch.messages import Settings, Task
+from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.batch.workers.local_pool import LocalPool
-from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied
 from medseg_pipelines.pacs.settings import PacsSettings, Work
 from medseg_pipelines.pacs.spool import Spool
 
@@ -39,8 +38,7 @@ class Segmented:
 class Segmenter:
     """Makes results of series; its workers keep the model loaded from one to the next.
 
-    `check` raises `medseg.errors.Cancelled` when the work is to stop. Settings without a model, and
-    rules or models that cannot be used, are errors at once.
+    `check` raises `Cancelled` when the work is to stop. Models that cannot be used raise at once.
     """
 
     def __init__(
@@ -82,11 +80,7 @@ class Segmenter:
             min_slices=work.min_slices,
         )
 
-        def on_message(message: str) -> None:
-            self._log(f"series {series[:8]}: {message}")
-
-        events = NullEvents()
-        events.check, events.on_message = self._check, on_message  # type: ignore[method-assign]
+        events = _SeriesEvents(lambda text: self._log(f"series {series[:8]}: {text}"), self._check)
         try:
             for model in self._rules.models:
                 run_batch(
@@ -108,6 +102,21 @@ class Segmenter:
         return [_segmented(row, Places(output)) for row in best]
 
 
+class _SeriesEvents(Events):
+    """What a batch says of a series goes to the log; it ends when the service does."""
+
+    def __init__(self, log: Callable[[str], None], check: Callable[[], None]) -> None:
+        self._log, self._check = log, check
+
+    def on_message(self, message: str) -> None:
+        """A sentence for the log."""
+        self._log(message)
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the service is to stop."""
+        self._check()
+
+
 def _segmented(row: Row, places: Places) -> Segmented:
     if row.state == "done":
         return Segmented(state="done", folder=places.final(row.folder))
@@ -118,31 +127,13 @@ def _segmented(row: Row, places: Places) -> Segmented:
 class LastingWorkers(LocalPool):
     """A worker pool that outlives a run, unless that left something in flight."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._in_flight: set[str] = set()
-
-    def submit(self, task: Task) -> None:
-        """Start a task."""
-        self._in_flight.add(task.case)
-        super().submit(task)
-
-    def events(self, timeout_s: float) -> Sequence[Report]:
-        """What happened since the last call."""
-        reports = super().events(timeout_s)
-        for report in reports:
-            ended = report.cases if isinstance(report, WorkerDied) else (report.case,)
-            self._in_flight -= set() if isinstance(report, Step) else set(ended)
-        return reports
-
     def close(self) -> None:
         """The run is over; workers with nothing in flight wait for the next one."""
-        if self._in_flight:
+        if self.is_busy:
             self.end()
 
     def end(self) -> None:
         """End the workers; they start again when there is something to do."""
-        self._in_flight.clear()
         super().close()
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from medseg.errors import Cancelled, MedsegError, WriteError
 from medseg.reading import Policies
+from medseg_pipelines.batch.workers.formats import FILES
 from medseg_pipelines.pacs.client import connect
 from medseg_pipelines.pacs.database import Delivery, SeriesRow
 from medseg_pipelines.pacs.errors import PeerError, RefusedError
@@ -26,16 +27,11 @@ from medseg_pipelines.pacs.transfer import Sender
 from medseg_pipelines.pacs.validate import examine
 
 _PAUSE_S = 0.25
-_SEG = "seg.dcm"
-_FILES = {"dicom-seg": _SEG, "rtstruct": "labels.rtstruct.dcm", "sr": "measurements.sr.dcm"}
+_SEG, _SR = FILES["dicom-seg"], FILES["sr"]
 
 
 class Service:
-    """Everything that happens after an object was received.
-
-    `log` is told one line for each event, without patient text; `segmenter` segments the scans of
-    a series and gives one entry for each.
-    """
+    """Everything that happens after an object was received; `log` gets no patient text."""
 
     def __init__(
         self,
@@ -49,11 +45,8 @@ class Service:
         self._database, self._segmenter = spool.database, segmenter
 
     def run(self, stopping: Callable[[], bool]) -> None:
-        """Work until `stopping` says so.
-
-        Results are sent by a thread of their own, so that a slow peer delays no segmentation.
-        """
-        over = threading.Event()
+        """Work until `stopping` says so."""
+        over = threading.Event()  # of the sending, beside which a slow peer delays no segmentation
         with ThreadPoolExecutor(1, thread_name_prefix="medseg-sending") as pool:
             sending = pool.submit(self._send_until, over)
             try:
@@ -73,7 +66,7 @@ class Service:
             # a clock that was set back must not make a series wait for ever
             silent_s = now - row.last_at if row.last_at <= now else rules.silence_s
             if silent_s >= rules.silence_s and row.next_at <= now:
-                self._judge(row, patient=silent_s < rules.patience_s)
+                self._judge(row, may_wait=silent_s < rules.give_up_s)
         due = [row for row in self._database.series("ready") if row.next_at <= now]
         for row in due:
             self._segment(row)
@@ -91,12 +84,12 @@ class Service:
             if not self.send():
                 over.wait(_PAUSE_S)
 
-    def _judge(self, row: SeriesRow, *, patient: bool) -> None:
+    def _judge(self, row: SeriesRow, *, may_wait: bool) -> None:
         """Let a silent series be ready when it is whole, or wait, or be given up."""
         try:
             expected = self._expected(row)
         except PeerError as error:
-            if patient:
+            if may_wait:
                 self._retry(row, "receiving", error.code, str(error), attempts=None)
                 return
             self._log(f"series {row.series[:8]}: nobody could be asked for its count; it goes on")
@@ -105,11 +98,11 @@ class Service:
             self._database.set_state(row, "ready")
             return
         missing = f"{row.objects} of {expected} objects came"
-        self._retry(row, "receiving", "INCOMPLETE", missing, attempts=None if patient else 0)
+        self._retry(row, "receiving", "INCOMPLETE", missing, attempts=None if may_wait else 0)
 
     def _expected(self, row: SeriesRow) -> int | None:
         """How many objects the peer counts; None when nobody can tell."""
-        path = next(iter(sorted(self._spool.folder(row.series).glob("*.dcm"))), None)
+        path = min(self._spool.folder(row.series).glob("*.dcm"), default=None)
         ask = self._settings.completeness.ask
         if not ask or path is None:
             return row.expected
@@ -119,59 +112,61 @@ class Service:
             return row.expected
         query = {"StudyInstanceUID": received.study_uid, "SeriesInstanceUID": received.series_uid}
         with connect(self._settings.peer(ask), self._settings, self._spool) as client:
-            counts = [one.objects for one in client.find(query) if one.name == row.series]
-        count = counts[0] if counts else None
+            answers = [remote for remote in client.find(query) if remote.name == row.series]
+        count = answers[0].objects if answers else None
         self._database.update("series", {"expected": count}, {"series": row.series})
         return count
 
     def _segment(self, row: SeriesRow) -> None:
         """Segment one series and note what is to be sent."""
-        self._log(f"series {row.series[:8]}: {row.objects} objects, is segmented")
+        title = f"series {row.series[:8]}"
+        self._log(f"{title}: {row.objects} objects, is segmented")
         try:
             scans = self._segmenter(row.series)
         except Cancelled:
             raise
         except MedsegError as error:
             scans = [Segmented(state="failed", code=error.code, message=str(error))]
-        noted = sum(self._note(row.series, one.folder) for one in scans if one.folder is not None)
-        failed = [one for one in scans if one.state == "failed"]
-        refused = [one for one in scans if one.state == "refused"]
+        queued = sum(self._queue(row.series, scan.folder) for scan in scans if scan.folder)
+        failed = [scan for scan in scans if scan.state == "failed"]
+        refused = [scan for scan in scans if scan.state == "refused"]
         if failed:
-            most = self._settings.retry.attempts
-            self._retry(row, "ready", failed[0].code, failed[0].message, attempts=most)
+            attempts = self._settings.retry.attempts
+            self._retry(row, "ready", failed[0].code, failed[0].message, attempts=attempts)
         else:
             why = refused[0] if refused and len(refused) == len(scans) else Segmented(state="done")
             if self._database.set_state(row, why.state, code=why.code, message=why.message):
-                reason = f" ({why.code})" if why.code else ""
-                self._log(f"series {row.series[:8]}: {why.state}{reason}")
-        if noted:
-            self._log(f"series {row.series[:8]}: {noted} results wait to be sent")
+                self._log(f"{title}: {why.state}{f' ({why.code})' if why.code else ''}")
+        if queued:
+            self._log(f"{title}: {queued} results wait to be sent")
 
-    def _note(self, series: str, folder: Path) -> int:
-        """Note the results of a scan that are to be sent; how many are new."""
+    def _queue(self, series: str, folder: Path) -> int:
+        """Queue the results of a scan that are to be sent; how many are new."""
         work = self._settings.work
-        if not work.destination:
-            return 0
-        place = folder.relative_to(self._spool.results(series)).as_posix()
-        noted = 0
-        for path in (folder / _FILES[kind] for kind in work.send):
-            if path.is_file():
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                noted += self._database.add_delivery(
-                    series, place, path.name, content, work.destination
-                )
-        return noted
+        files = [folder / FILES[kind] for kind in work.send] if work.destination else []
+        below = folder.relative_to(self._spool.results(series)).as_posix()
+        return sum(
+            self._database.add_delivery(
+                series,
+                below,
+                path.name,
+                hashlib.sha256(path.read_bytes()).hexdigest(),
+                work.destination,
+            )
+            for path in files
+            if path.is_file()
+        )
 
     def _send(self, row: Delivery) -> bool:
         """Send one file, what went wrong is noted; False when its time has not come."""
         path = self._spool.results(row.series) / row.folder / row.file
-        seg = path.with_name(_SEG) if row.file == _FILES["sr"] else None
+        seg = path.with_name(_SEG) if row.file == _SR else None
         state_of_seg = self._state_of_seg(row) if seg is not None else ""
         if state_of_seg == "waiting":
             return False
         peer, work = self._settings.peer(row.peer), self._settings.work
         policies = Policies(irregular=work.irregular, missing=work.missing)
-        most = self._settings.retry.attempts
+        attempts = self._settings.retry.attempts
         try:
             if state_of_seg == "failed":
                 raise PeerError("the DICOM SEG that it refers to was given up", code="NO_SEG")
@@ -180,11 +175,11 @@ class Service:
                 state, sent = sender.deliver(path, seg=seg)
         except MedsegError as error:
             transient = isinstance(error, WriteError) or getattr(error, "transient", False)
-            attempts = most if transient else 0
+            attempts = attempts if transient else 0
             self._retry(row, "waiting", error.code, str(error), attempts=attempts)
         except OSError as error:  # of the disk: a peer's are PeerError
             message = f"the disk does not do what it should: {error.strerror}"
-            self._retry(row, "waiting", "DISK", message, attempts=most)
+            self._retry(row, "waiting", "DISK", message, attempts=attempts)
         else:
             self._database.set_state(row, state, sent=sent)
             self._log(f"delivery {row.delivery[:8]} to '{row.peer}': {state} {sent}".rstrip())
@@ -192,12 +187,9 @@ class Service:
 
     def _state_of_seg(self, report: Delivery) -> str:
         """How the SEG that a report refers to stands; empty when it is not to be sent."""
-        place = (report.series, report.folder, report.peer, _SEG)
-        states = [
-            row.state
-            for row in self._database.deliveries("waiting", "failed")
-            if (row.series, row.folder, row.peer, row.file) == place
-        ]
+        key = (report.series, report.folder, report.peer, _SEG)
+        rows = self._database.deliveries("waiting", "failed")
+        states = [row.state for row in rows if (row.series, row.folder, row.peer, row.file) == key]
         return max(states, default="")  # it waits, if one of them does
 
     def _retry(
@@ -222,8 +214,7 @@ class Service:
         )
         if not changed or (state == "receiving" and not given_up):
             return
-        what = "series" if isinstance(row, SeriesRow) else "delivery"
         outcome = "given up" if given_up else f"attempt {failures} failed"
-        self._log(f"{what} {row.name[:8]}: {outcome} ({code})")
+        self._log(f"{row.kind} {row.name[:8]}: {outcome} ({code})")
         if given_up:
             self._spool.dead_letter(row, code=code, message=message)

@@ -144,7 +144,7 @@ class Completeness(_Strict, frozen=True):
 
     silence_s: float = 60.0  # since its last object
     ask: str = ""  # the peer that counts; nobody when empty
-    patience_s: float = 3600.0  # one with too few objects is given up then
+    give_up_s: float = 3600.0  # one with too few objects is given up then
 
 
 class Retry(_Strict, frozen=True):
@@ -156,12 +156,9 @@ class Retry(_Strict, frozen=True):
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0  # that a peer may be silent
 
     def wait_s(self, failures: int) -> float:
-        """Seconds before the next attempt: doubled each time, up to `most_s`.
-
-        Drawn between a half of that and all of it, so that many do not come back at once.
-        """
+        """Seconds before the next attempt: doubled each time, up to `most_s`."""
         longest = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
-        return longest * random.SystemRandom().uniform(0.5, 1.0)
+        return longest * random.SystemRandom().uniform(0.5, 1.0)  # not all come back at once
 
 
 class Work(_Strict, frozen=True):
@@ -200,17 +197,11 @@ class PacsSettings(_Strict, frozen=True):
                 raise ValueError(f"there is no peer '{wanted}'; known are {', '.join(names)}")
 
     def peer(self, name: str) -> Peer:
-        """The peer of that name, or the only one when `name` is empty.
-
-        Raises
-        ------
-        InputError
-            When there is none, or several to choose from.
-        """
+        """The peer of that name, or the only one when `name` is empty; else `InputError`."""
         matching = [peer for peer in self.peers if name in ("", peer.name)]
         if len(matching) != 1:
-            known = ", ".join(peer.name for peer in self.peers) or "none"
-            raise InputError(f"the settings have no one peer '{name}'; name one of: {known}")
+            names = ", ".join(peer.name for peer in self.peers) or "none"
+            raise InputError(f"the settings have no one peer '{name}'; name one of: {names}")
         return matching[0]
 
     @property
@@ -220,13 +211,7 @@ class PacsSettings(_Strict, frozen=True):
 
 
 def read_settings(path: Path) -> PacsSettings:
-    """Read settings; files they name are found from the folder of the file.
-
-    Raises
-    ------
-    InputError
-        When it cannot be read, or something in it is unknown or wrong.
-    """
+    """Read settings; paths in it start at its folder; `InputError` when something is wrong."""
     try:
         tables = {"spool": PacsSettings().spool} | msgspec.toml.decode(path.read_bytes())
         return msgspec.convert(_anchored(tables, path.absolute().parent), PacsSettings)
@@ -243,9 +228,9 @@ def read_settings(path: Path) -> PacsSettings:
 def _anchored(value: Any, folder: Path, key: str = "") -> Any:
     """Tables whose paths start at the root; a model is one where there is such a folder."""
     if isinstance(value, dict):
-        return {key: _anchored(one, folder, key) for key, one in value.items()}
+        return {key: _anchored(entry, folder, key) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_anchored(one, folder) for one in value]
+        return [_anchored(entry, folder) for entry in value]
     if not (isinstance(value, str) and value and key in _PATHS):
         return value
     path = folder / Path(value).expanduser()

@@ -19,6 +19,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from medseg.errors import InputError, WriteError
+from medseg.writing import flush_to_disk
 from medseg_pipelines.pacs.database import Database, Delivery, SeriesRow
 from medseg_pipelines.pacs.errors import NoRoomError, RefusedError
 from medseg_pipelines.pacs.settings import Limits
@@ -29,10 +30,7 @@ Kept = Literal["new", "known", "edited", "conflict"]
 
 
 class Spool:
-    """Folder of received series with its state; made when missing, for its owner alone.
-
-    In `incoming` lies what this process receives and is not whole yet.
-    """
+    """Folder of received series with its state; made when missing, for its owner alone."""
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
@@ -70,15 +68,12 @@ class Spool:
 
     def holds(self, series: str, instance: str) -> bool:
         """Whether an object is here, with the bytes it came with."""
-        known = self.database.digests(series, instance)
+        entry = self.database.digests(series, instance)
         path = self.folder(series) / f"{instance}.dcm"
-        return known is not None and content_of(path) == known[0]
+        return entry is not None and content_of(path) == entry[0]
 
     def check_room(self, size: int, series: str = "") -> None:
-        """Raise `NoRoomError` when an object of `size` bytes is above a limit of it or the disk.
-
-        With `series`, also when it would be above a limit of that series.
-        """
+        """Raise `NoRoomError` when an object of `size` bytes is above a limit, or the series is."""
         limits = self.limits
         if size > limits.object_mib << 20:
             raise NoRoomError(f"an object of {size >> 20} MiB is above {limits.object_mib} MiB")
@@ -95,20 +90,17 @@ class Spool:
     def add(self, path: Path, *, announced: str, series: str = "") -> tuple[Kept, ReceivedObject]:
         """Keep what lies at `path`, in `incoming`; it is on the disk when this returns.
 
-        `path` is moved, or removed when it is known already. `announced` is the SOPInstanceUID
-        that the sender said it has, `series` of which series it has to be.
-
-        Gives ``"new"``; ``"known"`` for the same object again; ``"edited"`` for one of other bytes
-        with the same picture, of which the first is kept; ``"conflict"`` for another picture under
-        a known UID, kept beside the series. And what it is. Raises `RefusedError` when it may not
-        be kept, `NoRoomError` when it would go beyond a limit.
+        `path` is moved or removed. `announced` is the SOPInstanceUID that the sender said it has,
+        `series` of which series it has to be. ``"known"`` is the same object again, ``"edited"``
+        other bytes with the same picture, of which the first is kept, ``"conflict"`` another
+        picture under a known UID, kept beside the series. Raises `RefusedError`, `NoRoomError`.
         """
         try:
             received = examine(path)
             if received.sop_uid != announced or series not in ("", received.series):
                 raise RefusedError("the object is another than the one announced", code="NAME")
-            known = self.database.digests(received.series, received.instance)
-            self.check_room(received.size, "" if known else received.series)
+            is_here = self.database.digests(received.series, received.instance) is not None
+            self.check_room(received.size, "" if is_here else received.series)
             return self._keep(path, received), received
         except OSError as error:
             raise WriteError(
@@ -118,16 +110,16 @@ class Spool:
             path.unlink(missing_ok=True)
 
     def _keep(self, path: Path, received: ReceivedObject) -> Kept:
-        _flush(path)
+        flush_to_disk(path)
         target = self.folder(received.series) / f"{received.instance}.dcm"
         if not target.parent.is_dir():
             target.parent.mkdir(mode=0o700, exist_ok=True)
-            _flush(target.parent.parent)
+            flush_to_disk(target.parent.parent)
         try:
             os.link(path, target)  # unlike a rename it never replaces what is there
         except FileExistsError:
             return self._compare(path, target, received)
-        _flush(target.parent)
+        flush_to_disk(target.parent)
         self.database.add_object(received)
         return "new"
 
@@ -137,7 +129,7 @@ class Spool:
         if here is None or received.content == here[0]:
             if content_of(target) != received.content:  # damaged, or just removed
                 path.replace(target)
-                _flush(target.parent)
+                flush_to_disk(target.parent)
                 self.database.add_object(received)
             self._touch(received.series)
             return "known"
@@ -148,7 +140,7 @@ class Spool:
         conflict = self.root / "conflicts" / received.series / name
         conflict.parent.mkdir(mode=0o700, exist_ok=True)
         path.replace(conflict)
-        _flush(conflict.parent)
+        flush_to_disk(conflict.parent)
         count = len(list(conflict.parent.iterdir()))
         self.database.update("series", {"conflicts": count}, {"series": received.series})
         return "conflict"
@@ -159,21 +151,13 @@ class Spool:
         self.database.update("series", {"last_at": time.time()}, where)
 
     def recover(self) -> int:
-        """Make the database agree with the files, as after a crash; remove what is half there.
-
-        Gives how many objects were found that the database did not know.
-        """
+        """Make the database agree with the files, as after a crash; how many objects it lacked."""
         self._clear()
-        noted = self.database.objects()
-        here, found = set(), 0
-        for path in sorted((self.root / "series").glob("*/*.dcm")):
-            name = (path.parent.name, path.stem)
-            if name in noted:
-                here.add(name)
-            elif self._adopt(path) is not None:
-                found += 1
-        self.database.remove_objects(noted - here)
-        return found
+        in_database = self.database.objects()
+        paths = {(p.parent.name, p.stem): p for p in (self.root / "series").glob("*/*.dcm")}
+        self.database.remove_objects(in_database - paths.keys())
+        new = sorted(paths.keys() - in_database)
+        return sum(self._adopt(paths[name]) is not None for name in new)
 
     def _clear(self) -> None:
         """Remove what processes that are gone left half there."""
@@ -193,10 +177,8 @@ class Spool:
             received = examine(path)
         except (RefusedError, OSError):
             received = None
-        if received is None or (received.series, received.instance) != (
-            path.parent.name,
-            path.stem,
-        ):
+        name = (path.parent.name, path.stem)
+        if received is None or (received.series, received.instance) != name:
             path.unlink(missing_ok=True)
             return None
         self.database.add_object(received)
@@ -204,8 +186,7 @@ class Spool:
 
     def dead_letter(self, row: SeriesRow | Delivery, *, code: str, message: str) -> None:
         """Leave a small file that says what was given up, and why."""
-        what = "series" if isinstance(row, SeriesRow) else "delivery"
-        letter = {"what": what, "name": row.name, "code": code, "message": message}
+        letter = {"what": row.kind, "name": row.name, "code": code, "message": message}
         scratch = self.scratch()
         scratch.write_bytes(msgspec.json.format(msgspec.json.encode(letter), indent=2) + b"\n")
         scratch.replace(self.root / "failed" / f"{row.name}.json")
@@ -237,14 +218,3 @@ class Spool:
                 code="BUSY_SPOOL",
             ) from error
         return lock
-
-
-def _flush(path: Path) -> None:
-    """Push a file, or a folder's list of names, to the disk (folders only where that exists)."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

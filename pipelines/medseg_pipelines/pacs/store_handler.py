@@ -45,8 +45,7 @@ def arriving(spool: Spool) -> Iterator[None]:
 class StoreHandler:
     """What is done with each object that a peer sends.
 
-    `keep` gets each whole file and its announced UID, and raises `MedsegError` to refuse it; the
-    first is kept as `error`.
+    `keep` gets each whole file and its UID, and raises to refuse it; `error` is the first refusal.
     """
 
     def __init__(self, spool: Spool, keep: Keep, *, timeout_s: float) -> None:

@@ -33,7 +33,7 @@ class Pulled:
     series: str
     objects: int  # that the peer has
     fetched: int = 0
-    kept: int = 0  # were here before
+    here_before: int = 0  # objects
     refused: int = 0  # are no images that may be kept
     code: str = ""  # why it is not whole; empty when it is
     message: str = ""
@@ -49,21 +49,18 @@ class Puller:
 
     def find(self, query: Mapping[str, str], *, most: int | None = None) -> list[RemoteSeries]:
         """Series that match values by DICOM keyword, without those that are no scans."""
-        found = self._call(lambda: self._client.find(query, most=most))
-        return [one for one in found if one.modality not in _NO_SCANS]
+        series = self._call(lambda: self._client.find(query, most=most))
+        return [remote for remote in series if remote.modality not in _NO_SCANS]
 
     def pull(self, remote: RemoteSeries) -> Pulled:
-        """Fetch what is not here yet of a series; one that fails leaves what it got.
-
-        A limit that is reached is a `NoRoomError`: nothing more can be fetched.
-        """
+        """Fetch what is not here yet of a series; one that fails leaves what it got."""
         pulled = Pulled(series=remote.name, objects=remote.objects or 0)
         try:
             uids = self._call(lambda: self._client.objects(remote))
             missing = {instance_name(uid): uid for uid in uids}
             pulled.objects = max(pulled.objects, len(missing))
-            self._strike_held(remote, missing)
-            pulled.kept = len(uids) - len(missing)
+            self._drop_held(remote, missing)
+            pulled.here_before = len(uids) - len(missing)
             self._call(lambda: self._fetch(remote, missing, pulled))
         except PeerError as error:
             pulled.code, pulled.message = error.code, str(error)
@@ -94,9 +91,9 @@ class Puller:
             if missing:
                 self._client.fetch(remote, list(missing.values()), keep)
         finally:
-            self._strike_held(remote, missing)
+            self._drop_held(remote, missing)
             pulled.fetched += before - len(missing) - pulled.refused
-        here = pulled.kept + pulled.fetched + pulled.refused
+        here = pulled.here_before + pulled.fetched + pulled.refused
         if here < pulled.objects:
             raise PeerError(
                 f"only {here} of {pulled.objects} objects of a series came; run the same command"
@@ -104,9 +101,9 @@ class Puller:
                 code="INCOMPLETE",
             )
 
-    def _strike_held(self, remote: RemoteSeries, missing: dict[str, str]) -> None:
+    def _drop_held(self, remote: RemoteSeries, missing: dict[str, str]) -> None:
         """Remove from what is missing what is here, with the bytes it came with."""
-        for name in [one for one in missing if self._spool.holds(remote.name, one)]:
+        for name in [name for name in missing if self._spool.holds(remote.name, name)]:
             del missing[name]
 
     def _call(self, action: Callable[[], Answer]) -> Answer:
@@ -128,13 +125,10 @@ class Sender:
         self._policies = policies or Policies()
 
     def deliver(self, path: Path, *, seg: Path | None = None) -> tuple[Sent, str]:
-        """Bring a result to the peer, unless it is there already.
+        """Bring a result to the peer, unless it is there; ``"binary"`` when it was written as that.
 
         `seg` is the DICOM SEG that a measurement report refers to, and comes before it: where the
         peer takes no label maps, the report of the binary SEG is sent.
-
-        Gives ``"delivered"`` when the peer counts it among its objects, ``"sent"`` when it cannot
-        be asked; and ``"binary"`` when it was written in this encoding, else nothing.
         """
         result = outgoing(path)
         source = outgoing(seg) if seg is not None else result
@@ -174,10 +168,9 @@ class Sender:
 def to_binary(
     seg: OutgoingObject, target: Path, *, spool: Spool, policies: Policies
 ) -> OutgoingObject:
-    """Write the labels of a label-map DICOM SEG as a binary one, or as the SR of that one.
+    """Write the labels of a label-map DICOM SEG as a binary one, or as that one's SR (by `target`).
 
-    It becomes an SR when `target` ends so. The slices that it refers to are in the spool;
-    `policies` are those by which they were read.
+    The slices that it refers to are in the spool, and were read by `policies`.
     """
     with warnings.catch_warnings(), _referenced_slices(seg, spool) as folder:
         warnings.simplefilter("ignore")  # the libraries' warnings quote patient names

@@ -6,10 +6,10 @@ Names are digests: no name, number or UID of the sender becomes part of a path.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 from pydicom import uid
 
 from medseg.errors import ReadError
@@ -69,25 +69,15 @@ SYNTAXES = (
 
 _STUDY = "StudyInstanceUID"
 _PICTURE = (
-    "Rows",
-    "Columns",
-    "BitsStored",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "PixelSpacing",
-    "SliceThickness",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "NumberOfFrames",
+    *("Rows", "Columns", "BitsStored", "PixelRepresentation", "PhotometricInterpretation"),
+    *("RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames"),
 )
 _META_AT = 132  # bytes of preamble and prefix (DICOM PS3.10 7.1)
 _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 
 
-@dataclass(frozen=True)
-class ReceivedObject:
+class ReceivedObject(msgspec.Struct, frozen=True):
     """An object that may be kept; its UIDs, as the sender wrote them, name no path and no line."""
 
     series: str  # digests: of which series and object it is,
@@ -100,9 +90,9 @@ class ReceivedObject:
     sop_uid: str
 
 
-def digest(*words: str) -> str:
-    """Short name of something: the same for the same words, and nothing else."""
-    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def digest(*parts: str) -> str:
+    """Short name of something: the same for the same parts, and nothing else."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def series_name(study_uid: str, series_uid: str) -> str:
@@ -126,7 +116,7 @@ def examine(path: Path) -> ReceivedObject:
     syntax = as_text(image.header.file_meta, "TransferSyntaxUID")
     if syntax not in SYNTAXES:
         raise RefusedError("the object's transfer syntax is not taken", code="SYNTAX")
-    uids = [image.text(word) for word in (_STUDY, "SeriesInstanceUID", "SOPInstanceUID")]
+    uids = [image.text(key) for key in (_STUDY, "SeriesInstanceUID", "SOPInstanceUID")]
     if not all(uids):
         raise RefusedError(
             "the object does not say which study, series and object it is", code="NAME"
@@ -147,8 +137,8 @@ def content_of(path: Path) -> str:
 
 def _digests(image: DicomFile, syntax: str) -> tuple[str, str]:
     """Of the data set, and of pixels and geometry (of all, where frames have their own)."""
-    words = (syntax, *(f"{keyword}={image.text(keyword)}" for keyword in _PICTURE))
-    picture = hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass"))
+    fields = (syntax, *(f"{keyword}={image.text(keyword)}" for keyword in _PICTURE))
+    picture = hashlib.sha256("\0".join(fields).encode("utf-8", "surrogatepass"))
     with image.path.open("rb") as file:
         start = _to_dataset(file)
         content = hashlib.file_digest(file, "sha256")

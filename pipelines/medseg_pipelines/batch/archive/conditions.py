@@ -100,7 +100,7 @@ class Condition:
         value = facts.get(self.fact)
         if self.operator == "known":
             return (value is not None) == self.values[0]
-        if value is None and self.fact == "SeriesDescription" and self.operator in _WORDS:
+        if value is None and self.fact == "SeriesDescription" and self.operator in _PATTERN_TEXT:
             value = ""  # "*" is like every description, also that of a file that has none
         if value is None:
             return self.operator in _NEGATIVE

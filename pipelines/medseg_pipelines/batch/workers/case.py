@@ -39,21 +39,12 @@ from medseg_pipelines.batch.workers.formats import ENCODED, FILES, THUMBNAIL, po
 from medseg_pipelines.batch.workers.model_cache import Models
 from medseg_pipelines.batch.workers.protocol import Stage, Step
 
-Tell = Callable[[Step], None]
+ReportStep = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
 class ReadCase:
-    """A task whose scan was read.
-
-    Parameters
-    ----------
-    task : Task
-    scan : Scan
-    source : Source
-        What is to be known of it.
-    seconds : float
-    """
+    """A task whose scan was read."""
 
     task: Task
     scan: Scan
@@ -69,76 +60,44 @@ class SegmentedCase:
     result: segment.Result
 
 
-def work(task: Task, tell: Tell) -> Result:
-    """Do all of a task, one step after the other, in a process that does nothing else.
+def work(task: Task, report: ReportStep) -> Result:
+    """Do all of a task; what goes wrong with the case is in the result.
 
-    Returns
-    -------
-    Result
-        Whatever goes wrong with the case is in it.
-
-    Raises
-    ------
-    MedsegError
-        When the model or the device cannot be used: no case is to blame.
+    Raises `MedsegError` when the model or the device cannot be used: no case is to blame.
     """
-    read = read_case(task, tell)
+    read = read_case(task, report)
     if isinstance(read, Result):
         return read
-    segmented = segment_case(read, _models(), tell)
-    return segmented if isinstance(segmented, Result) else write_case(segmented, tell)
+    segmented = segment_case(read, _models(), report)
+    return segmented if isinstance(segmented, Result) else write_case(segmented, report)
 
 
-def read_case(task: Task, tell: Tell) -> ReadCase | Result:
-    """Read the scan of a task and take its digests.
-
-    Returns
-    -------
-    ReadCase or Result
-        A result when there is nothing more to be done.
-    """
+def read_case(task: Task, report: ReportStep) -> ReadCase | Result:
+    """Read the scan of a task and take its digests; a `Result` when nothing is left to do."""
     start = time.monotonic()
     try:
-        scan = read_archived_scan(
-            task.scan, policies=policies_of(task.settings), progress=_stage(task, "read", tell)
-        )
+        progress = _stage(task, "read", report)
+        scan = read_archived_scan(task.scan, policies=policies_of(task.settings), progress=progress)
         scan.check_finite()
         content = _content(task, scan)
         refusal = _refusal(task, scan)
         source = _source(task, scan, content)
     except Cancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - libraries raise of every kind; the ledger is told
+    except Exception as error:  # noqa: BLE001 - libraries raise of every kind; it goes on record
         return result_of(error, task, "read")
     seconds = time.monotonic() - start
     if refusal is not None:
         return msgspec.structs.replace(refusal, content=content)
     if content == task.known_content:
-        return Result(
-            case=task.case,
-            token=task.token,
-            state="done",
-            content=content,
-            unchanged=True,
-            seconds={"read": seconds},
-        )
+        same = Result(case=task.case, token=task.token, state="done", content=content)
+        return msgspec.structs.replace(same, unchanged=True, seconds={"read": seconds})
     return ReadCase(task, scan, source, seconds)
 
 
-def segment_case(read: ReadCase, models: Models, tell: Tell) -> SegmentedCase | Result:
-    """Label every voxel of a scan.
-
-    Returns
-    -------
-    SegmentedCase or Result
-        A result when it did not succeed.
-
-    Raises
-    ------
-    MedsegError
-        When the model or the device cannot be used.
-    """
-    progress = _stage(read.task, "segment", tell)
+def segment_case(read: ReadCase, models: Models, report: ReportStep) -> SegmentedCase | Result:
+    """Label every voxel of a scan; `MedsegError` when the model or the device cannot be used."""
+    progress = _stage(read.task, "segment", report)
     model = models.of(read.task)
     settings = msgspec.to_builtins(read.task.settings)
     try:
@@ -152,20 +111,14 @@ def segment_case(read: ReadCase, models: Models, tell: Tell) -> SegmentedCase | 
     return SegmentedCase(read, result)
 
 
-def write_case(segmented: SegmentedCase, tell: Tell) -> Result:
-    """Write all results of a case into its staging folder, and its record last.
-
-    Returns
-    -------
-    Result
-        When it is not done, nothing is left in the staging folder.
-    """
+def write_case(segmented: SegmentedCase, report: ReportStep) -> Result:
+    """Write all results of a case into its staging folder, its record last; or nothing stays."""
     task = segmented.read.task
     start = time.monotonic()
     folder = Path(task.staging)
     try:
         folder.mkdir(exist_ok=True)
-        _write_files(segmented, folder, _stage(task, "write", tell))
+        _write_files(segmented, folder, _stage(task, "write", report))
         record = _record(segmented, folder, time.monotonic() - start)
         write_record(folder, record)
     except Exception as error:  # noqa: BLE001 - as above
@@ -188,13 +141,12 @@ def _models() -> Models:
     return Models()
 
 
-def _stage(task: Task, stage: Stage, tell: Tell) -> Progress:
+def _stage(task: Task, stage: Stage, report: ReportStep) -> Progress:
     """Say that a stage begins; progress of its steps."""
-    tell(Step(case=task.case, stage=stage))
+    report(Step(case=task.case, stage=stage))
 
-    def progress(done: int, total: int, message: str, /) -> None:
-        del message
-        tell(Step(case=task.case, stage=stage, done=done, total=total))
+    def progress(done: int, total: int, _message: str, /) -> None:
+        report(Step(case=task.case, stage=stage, done=done, total=total))
 
     return progress
 
@@ -267,15 +219,15 @@ def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> 
 
 def _record(segmented: SegmentedCase, folder: Path, seconds: float) -> CaseRecord:
     read, made = segmented.read, segmented.result.record
-    task, archived = read.task, read.task.scan
+    task, record = read.task, read.task.scan
     took = {"read": read.seconds, **made.seconds, "write": seconds}
-    notes = (*archived.notes, *read.scan.provenance.notes, *made.warnings)
+    notes = (*record.notes, *read.scan.provenance.notes, *made.warnings)
     return CaseRecord(
         case=task.case,
         token=task.token,
-        key=archived.key,
-        lineage=archived.lineage,
-        folder=archived.folder,
+        key=record.key,
+        lineage=record.lineage,
+        folder=record.folder,
         source=read.source,
         model=made.model,
         settings=made.settings,

@@ -1,12 +1,8 @@
 """DICOM results without the patient: the Basic Application Level Confidentiality Profile.
 
-What is not known to be harmless is removed, at any depth; `dicom_profile.toml` has the list. UIDs
-and the patient's ID are replaced under a key that stays beside the ledger, so that results of one
-study still belong together, also those of later runs, and nobody without the key can tell whose.
-
-References
-----------
-DICOM PS3.15, Annex E: table E.1-1; options Clean Structured Content and Clean Descriptors.
+DICOM PS3.15, table E.1-1, options Clean Structured Content and Clean Descriptors. What is not in
+`dicom_profile.toml` is removed, at any depth. UIDs and the patient's ID are replaced under a key
+that stays beside the ledger, so that results of one study, also of later runs, belong together.
 """
 
 from __future__ import annotations
@@ -18,21 +14,19 @@ import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 from filelock import FileLock
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID
 
 from medseg.errors import WriteError
 from medseg.writing import atomic
 from medseg_pipelines.batch.ledger.layout import Places
-from medseg_pipelines.batch.workers.dicom_profile import PROFILE
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 KEY_FILE = "deidentify.key"
 
@@ -52,6 +46,20 @@ _METHOD_CODES = {
     "113104": "Clean Structured Content Option",
     "113105": "Clean Descriptors Option",
 }
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keywords by what becomes of their elements; what is in none of them is removed."""
+
+    kept: frozenset[str]
+    sequences: frozenset[str]
+    emptied: frozenset[str]
+    dummies: dict[str, str]
+
+
+PROFILE = msgspec.toml.decode(
+    Path(__file__).with_name("dicom_profile.toml").read_bytes(), type=Profile
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,7 @@ class Pseudonyms:
 def deidentify_results(folder: Path, *, key_file: Path | None = None) -> None:
     """Take the patient out of every .dcm file in a folder, each whole or not at all.
 
-    The key of the replaced UIDs and names, made when missing, is that of the batch that the folder
-    is part of when none is given. Raises `WriteError` when a file or the key cannot be read or
-    written, or the folder is in no batch's output.
+    The key is that of the batch that the folder is part of when none is given, made when missing.
     """
     names = pseudonyms(key_file or key_place(folder))
     for path in sorted(folder.rglob("*.dcm")):
@@ -107,10 +113,7 @@ def deidentify(dataset: Dataset, names: Pseudonyms) -> None:
 
 
 def pseudonyms(key_file: Path) -> Pseudonyms:
-    """The pseudonyms under the key in a file, which is made, for its owner alone, when missing.
-
-    Raises `WriteError` when it cannot be read or made, or is no key.
-    """
+    """The pseudonyms under the key in a file, which is made, for its owner alone, when missing."""
     try:
         if not key_file.exists():
             _make_key(key_file)
@@ -131,10 +134,7 @@ def pseudonyms(key_file: Path) -> Pseudonyms:
 
 
 def key_place(folder: Path) -> Path:
-    """Where the key of the batch lies that a folder is part of.
-
-    Raises `WriteError` when it is part of none.
-    """
+    """Where the key of the batch lies that a folder is part of; `WriteError` without a batch."""
     for parent in (folder.absolute(), *folder.absolute().parents):
         own = Places(parent).own
         if parent.name == own.name or own.is_dir():
@@ -189,8 +189,6 @@ def _replace_uid(dataset: Dataset, keyword: str, names: Pseudonyms) -> None:
 
 def _meta(dataset: Dataset) -> Any:
     """File meta information of the de-identified object, with nothing of the former one's."""
-    from pydicom.dataset import FileMetaDataset
-
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -199,8 +197,6 @@ def _meta(dataset: Dataset) -> Any:
 
 
 def _item(**fields: str) -> Dataset:
-    from pydicom import Dataset
-
     item = Dataset()
     for keyword, value in fields.items():
         setattr(item, keyword, value)

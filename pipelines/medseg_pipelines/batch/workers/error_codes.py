@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,14 +14,7 @@ from medseg_pipelines.batch.messages import Fault, Result, ScanRecord, Task
 
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_OF_THE_SCAN = {
-    "BLANK_UIDS",
-    "CODE",
-    "ENCODING",
-    "NO_DICOM_SOURCE",
-    "SHEARED",
-    "SOURCE_HEADERS",
-}
+_OF_THE_SCAN = {"BLANK_UIDS", "CODE", "ENCODING", "NO_DICOM_SOURCE", "SHEARED", "SOURCE_HEADERS"}
 """Codes with which writers say that this scan can never be written in this format."""
 
 _NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bad allocation")
@@ -28,10 +22,7 @@ _MOST_NAMES = 20_000
 
 
 def result_of(error: Exception, task: Task, stage: str) -> Result:
-    """What became of a task whose work ended in an exception.
-
-    Returns: Refused when trying again cannot help, else failed; without patient text.
-    """
+    """An exception as a result without patient text: refused when trying again cannot help."""
     state, fault = _judged(error, task, stage)
     return Result(case=task.case, token=task.token, state=state, fault=fault)
 
@@ -92,12 +83,8 @@ def _causes(error: Exception) -> Iterator[BaseException]:
 def _names(scan: ScanRecord) -> Iterator[str]:
     """Names of the files of a scan, and its path."""
     path = Path(scan.path)
-    yield scan.path
-    yield path.name
+    yield from (scan.path, path.name)
     for name in scan.names:
         yield from (name, Path(name).name)
     if path.is_dir() and not scan.names:
-        for number, inner in enumerate(path.rglob("*")):
-            if number >= _MOST_NAMES:
-                return
-            yield inner.name
+        yield from (inner.name for inner in itertools.islice(path.rglob("*"), _MOST_NAMES))

@@ -28,16 +28,11 @@ ENCODED = ("dicom-seg", "sr")
 
 def policies_of(settings: Settings) -> Policies:
     """What may be repaired; raises `msgspec.ValidationError` when the settings name no policy."""
-    policies = {"irregular": settings.irregular, "missing": settings.missing}
-    return msgspec.convert(policies, Policies)
+    return msgspec.convert({"irregular": settings.irregular, "missing": settings.missing}, Policies)
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise unless cases can be written so.
-
-    Raises `InputError` when a format or a policy is unknown, or none is asked for, `WriteError`
-    when a DICOM SEG has no such encoding.
-    """
+    """Raise `InputError` or `WriteError` unless cases can be written so."""
     unknown = [name for name in settings.formats if name not in FILES]
     if unknown or not settings.formats:
         what = f"'{unknown[0]}' is no format" if unknown else "no format is asked for"

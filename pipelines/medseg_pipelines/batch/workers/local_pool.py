@@ -7,16 +7,16 @@ import queue
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from medseg import errors
 from medseg.errors import MedsegError
-from medseg_pipelines.batch.messages import Task
+from medseg_pipelines.batch.messages import Result, Task
 from medseg_pipelines.batch.workers.error_codes import OUT_OF_MEMORY
-from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied
-from medseg_pipelines.batch.workers.worker_handle import WorkerHandle, WorkerMessage, oom_kills
-from medseg_pipelines.batch.workers.worker_process import Ended, Unusable, WorkerOptions
+from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, drain
+from medseg_pipelines.batch.workers.worker_handle import WorkerHandle, oom_kills
+from medseg_pipelines.batch.workers.worker_process import Message, Unusable, WorkerOptions
 
 _PER_WORKER = 4  # one is written, one segmented, two are read ahead
 _MOST_STARTS = 3
@@ -34,19 +34,9 @@ _SENTENCES = {
 class LocalPool:
     """Worker processes on this machine, each with the model loaded and several cases in flight.
 
-    On Linux they end with the thread that started them, so one that lasts has to use the pool.
-
-    Parameters
-    ----------
-    workers : int
-        How many; each is started when there is work for it.
-    heartbeat_timeout_s : float
-        One that gives no sign of life for so long is ended.
-    stall_timeout_s : float
-        So is one in which no case gets further for so long.
-    memory_gb : float, optional
-    scratch : Path, optional
-        Folder for their temporary files, to be made.
+    Each is started when there is work for it, and ended when it gives no sign of life, or none of
+    its cases gets further, for so many seconds. On Linux they end with the thread that started
+    them, so one that lasts has to use the pool. `scratch` is made for their temporary files.
     """
 
     def __init__(
@@ -63,7 +53,7 @@ class LocalPool:
         self._memory_gb, self._scratch = memory_gb, scratch
         self._workers: list[WorkerHandle] = []
         self._waiting: deque[Task] = deque()
-        self._messages: queue.SimpleQueue[WorkerMessage] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[tuple[WorkerHandle, Message | None]] = queue.SimpleQueue()
         self._started = self._starts_in_vain = 0
         self._looked = time.monotonic()
 
@@ -71,6 +61,11 @@ class LocalPool:
     def capacity(self) -> int:
         """How many tasks it takes at once."""
         return self._most * _PER_WORKER
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task waits or is in flight."""
+        return bool(self._waiting) or any(worker.in_flight for worker in self._workers)
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -83,12 +78,8 @@ class LocalPool:
         self._hand_out()
 
     def events(self, timeout_s: float) -> Sequence[Report]:
-        """What happened since the last call; waits at most so long for something to happen.
-
-        Raises `MedsegError` when the model or the device cannot be used, or workers end before they
-        begin.
-        """
-        reports = [self._report(message) for message in self._received(timeout_s)]
+        """What happened since the last call, as `WorkerPool` says."""
+        reports = [self._report(*received) for received in drain(self._messages, timeout_s)]
         self._end_the_hung()
         self._hand_out()
         return [report for report in reports if report is not None]
@@ -102,18 +93,8 @@ class LocalPool:
         for worker in workers:
             worker.reap()
 
-    def _received(self, timeout_s: float) -> Iterator[WorkerMessage]:
-        """All messages; waits for the first of them."""
-        try:
-            yield self._messages.get(timeout=timeout_s)
-            while True:
-                yield self._messages.get_nowait()
-        except queue.Empty:
-            return
-
-    def _report(self, received: WorkerMessage) -> Report | None:
+    def _report(self, worker: WorkerHandle, message: Message | None) -> Report | None:
         """What a message means to the run."""
-        worker, message = received.worker, received.message
         if worker not in self._workers:
             return None
         if message is None:
@@ -122,10 +103,9 @@ class LocalPool:
             kind = getattr(errors, message.kind, MedsegError)
             raise kind(message.message, code=message.code)
         worker.note(message if isinstance(message, Step) else None)
-        if isinstance(message, Ended):
+        if isinstance(message, Result):
             self._starts_in_vain = 0
-            was_wanted = worker.in_flight.pop(message.result.case, None)
-            return message.result if was_wanted else None
+            return message if worker.in_flight.pop(message.case, None) else None
         return message if isinstance(message, Step) else None
 
     def _death(self, worker: WorkerHandle) -> WorkerDied | None:
@@ -133,9 +113,7 @@ class LocalPool:
         self._workers.remove(worker)
         code, message = _cause(worker, worker.reap())
         begun = [case for case, in_flight in worker.in_flight.items() if in_flight.begun]
-        untouched = [
-            in_flight.task for in_flight in worker.in_flight.values() if not in_flight.begun
-        ]
+        untouched = [entry.task for entry in worker.in_flight.values() if not entry.begun]
         self._waiting.extendleft(reversed(untouched))
         if begun:
             self._starts_in_vain = 0

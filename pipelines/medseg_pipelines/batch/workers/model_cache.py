@@ -27,21 +27,14 @@ class ModelAtWork:
 
 
 class Models:
-    """The models that were asked for last.
-
-    On a machine with several GPUs each worker takes the next one, by its number from 0.
-    """
+    """The models that were asked for last; with several GPUs, the next one for each `number`."""
 
     def __init__(self, number: int | None = None) -> None:
         self._number = number
         self._loaded: dict[_Wanted, ModelAtWork] = {}
 
     def of(self, task: Task) -> ModelAtWork:
-        """The model of a task, loaded and checked when it is not there yet.
-
-        Raises `MedsegError` when it cannot be used, or is another one than the task wants: no case
-        is to blame.
-        """
+        """The model of a task, loaded and checked; `MedsegError` when it cannot be used."""
         settings = task.settings
         way = msgspec.json.encode((settings.postprocessing, settings.tta))
         wanted = (task.model_digest, way, task.device)

@@ -1,9 +1,11 @@
-"""Who does the work: something that takes tasks and tells what became of them."""
+"""Who does the work: something that takes tasks and reports what became of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +23,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     total: int = 0
 
 
-class WorkerDied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorkerDied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
     """A worker that ended with cases in flight."""
 
     cases: tuple[str, ...]  # those it had begun; one of them is to blame, or none
@@ -30,6 +32,7 @@ class WorkerDied(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 Report = Result | WorkerDied | Step
+Entry = TypeVar("Entry")
 
 
 class WorkerPool(Protocol):
@@ -42,11 +45,9 @@ class WorkerPool(Protocol):
     @property
     def capacity(self) -> int:
         """How many tasks it takes at once, those that wait for a worker included."""
-        ...
 
     def submit(self, task: Task) -> None:
         """Take a task; when ``task.alone`` its worker has nothing else in flight meanwhile."""
-        ...
 
     def events(self, timeout_s: float) -> Sequence[Report]:
         """What happened since the last call; waits at most so long for something to happen.
@@ -54,8 +55,14 @@ class WorkerPool(Protocol):
         Each task ends in one `Result` or in one `WorkerDied`. Raises `MedsegError` when no worker
         can work at all, because of the model or the device: no case is to blame.
         """
-        ...
 
     def close(self) -> None:
-        """Stop all work at once; cases in flight are not heard of again."""
-        ...
+        """Stop all work at once; nothing more is reported of cases in flight."""
+
+
+def drain(source: queue.SimpleQueue[Entry], timeout_s: float) -> Iterator[Entry]:
+    """All that is in a queue; waits for the first."""
+    with suppress(queue.Empty):
+        yield source.get(timeout=max(timeout_s, 0.0))
+        while True:
+            yield source.get_nowait()

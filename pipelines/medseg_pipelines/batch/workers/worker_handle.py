@@ -35,25 +35,17 @@ class InFlight:
     progress_at: float = field(default_factory=time.monotonic)
 
 
-@dataclass(frozen=True)
-class WorkerMessage:
-    """A message of a worker, or None when it has ended."""
-
-    worker: WorkerHandle
-    message: Message | None
-
-
 class WorkerHandle:
     """A worker process: started, given tasks, listened to, killed.
 
-    Everything it says goes into `messages`. The folder for its temporary files is made, and removed
-    when it has ended; `threads` says how many it may compute with.
+    Its messages are queued, and None at its end. `scratch` is made for its temporary files, and
+    removed; `threads` is how many may compute.
     """
 
     def __init__(
         self,
         options: WorkerOptions,
-        messages: queue.SimpleQueue[WorkerMessage],
+        messages: queue.SimpleQueue[tuple[WorkerHandle, Message | None]],
         *,
         scratch: Path | None,
         threads: int | None,
@@ -63,7 +55,7 @@ class WorkerHandle:
         self.killed_as = ""
         self.oom_kills_before = oom_kills()
         self._messages, self._scratch = messages, scratch
-        self._last_sign_at = time.monotonic() + _START_SECONDS
+        self._last_sign = time.monotonic() + _START_SECONDS
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -88,19 +80,19 @@ class WorkerHandle:
     def give(self, task: Task) -> None:
         """Give it a task."""
         self.in_flight[task.case] = InFlight(task)
-        with suppress(OSError):  # it has ended, which will be heard
+        with suppress(OSError):  # it has ended, which its pipe will show
             self._writer.send(task)
 
     def note(self, step: Step | None = None) -> None:
-        """It gave a sign of life, or told a step."""
-        self._last_sign_at = time.monotonic()
+        """It gave a sign of life, or made a step."""
+        self._last_sign = time.monotonic()
         if step is not None and step.case in self.in_flight:
             case = self.in_flight[step.case]
-            case.begun, case.progress_at = True, self._last_sign_at
+            case.begun, case.progress_at = True, self._last_sign
 
     def is_silent(self, seconds: float) -> bool:
         """Whether it gave no sign of life for so long."""
-        return time.monotonic() - self._last_sign_at > seconds
+        return time.monotonic() - self._last_sign > seconds
 
     def is_stalled(self, seconds: float) -> bool:
         """Whether none of the cases it has begun got further for so long."""
@@ -109,7 +101,7 @@ class WorkerHandle:
         return bool(begun) and time.monotonic() - latest > seconds
 
     def kill(self, code: str = "") -> None:
-        """End it and all that it started; that it ended is heard later."""
+        """End it and all that it started; its last message comes later."""
         self.killed_as = self.killed_as or code
         with suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
@@ -131,21 +123,16 @@ class WorkerHandle:
         """Put everything it says into the queue, and None at its end."""
         try:
             for line in pipe:
-                self._messages.put(WorkerMessage(self, _DECODER.decode(line)))
+                self._messages.put((self, _DECODER.decode(line)))
         except (OSError, ValueError, msgspec.MsgspecError):
             self.kill()  # it says what cannot be understood
         finally:
             pipe.close()
-            self._messages.put(WorkerMessage(self, None))
+            self._messages.put((self, None))
 
 
 def oom_kills() -> int:
-    """How many processes the system has ended because memory was short; 0 where it does not tell.
-
-    References
-    ----------
-    proc(5), /proc/vmstat, ``oom_kill``.
-    """
+    """How many processes Linux has ended because memory was short (proc(5)); 0 elsewhere."""
     try:
         lines = Path("/proc/vmstat").read_text("ascii").splitlines()
     except OSError:
@@ -154,11 +141,8 @@ def oom_kills() -> int:
 
 
 def _environment(scratch: Path | None, threads: int | None) -> dict[str, str]:
-    """Variables for a worker: its own folder for temporary files, its share of the cores.
-
-    Threads of the network that wait for each other sleep and do not spin, unless the person chose
-    otherwise: the cores are for reading, writing and others meanwhile.
-    """
+    """Variables for a worker: its own folder for temporary files, its share of the cores."""
+    # Threads that wait for each other sleep and do not spin: the cores are for others meanwhile.
     variables = {"OMP_WAIT_POLICY": "passive", **os.environ}
     if scratch is not None:
         variables["TMPDIR"] = str(scratch)

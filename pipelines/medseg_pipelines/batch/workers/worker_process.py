@@ -37,12 +37,6 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
     """The worker lives."""
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
-    """A case has ended."""
-
-    result: Result
-
-
 class Unusable(msgspec.Struct, frozen=True, tag=True):
     """The worker cannot work, and no case is to blame."""
 
@@ -51,7 +45,7 @@ class Unusable(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Message = Heartbeat | Step | Ended | Unusable
+Message = Heartbeat | Step | Result | Unusable
 
 
 class MessageWriter:
@@ -87,14 +81,11 @@ def main() -> None:
     threading.Thread(target=_listen, args=(source, tasks), daemon=True).start()
     threading.Thread(target=_beat, args=(writer, options.heartbeat_s), daemon=True).start()
     try:
-        # Imported late, for it takes seconds: by now the run hears that the worker lives.
+        # Imported late, for it takes seconds: by now heartbeats are sent.
         from medseg_pipelines.batch.workers.pipeline import CasePipeline
 
         CasePipeline(
-            tasks,
-            number=options.number,
-            tell=writer.send_step,
-            conclude=lambda result: writer.send(Ended(result)),
+            tasks, number=options.number, report_step=writer.send_step, report=writer.send
         ).run()
     except MedsegError as error:
         writer.send(Unusable(kind=type(error).__name__, code=error.code, message=str(error)))
