@@ -35,28 +35,8 @@ def segment_scan(
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
 
-    Parameters
-    ----------
-    path : Path
-        File, or folder of a DICOM series.
-    model : str or Path
-        Name of a shipped model, or its folder.
-    output : Path
-        Its suffix chooses the format.
-    series : str, optional
-        SeriesInstanceUID when the folder holds several.
-    encoding : {"binary", "labelmap", "auto"}, optional
-        Of a DICOM SEG; see :func:`medseg.writing.write_labels`.
-    policies : Policies, optional
-        What may be repaired in a DICOM series; nothing when not given.
-    device : str, default "auto"
-    postprocessing : tuple of Component, optional
-        Steps after the network, in place of the model's own.
-    tta : bool, default False
-        Whether the network takes the mean over mirror images; see
-        :meth:`medseg.inference.Predictor.load`.
-    console : Console
-        Told device, scan, progress, volumes and place.
+    Options are those of `medseg.workflows.segment.SegmentOptions`; what a person should know is
+    printed on the console.
 
     Raises
     ------
