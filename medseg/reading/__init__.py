@@ -35,11 +35,11 @@ __all__ = [
 
 READERS = (
     "dicom.seg",
-    "dicom.rtstruct",
     "dicom.series",
     "itk_image",
     "nifti",
     "picture",
+    "dicom.rtstruct",
     "zip_archive",
 )
 """Formats in the order in which they are asked whether a file is theirs."""
