@@ -25,7 +25,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from hospital.archive import write_many
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
@@ -37,7 +37,7 @@ DATABASES = ("ledger", "index")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Watch(NullEvents):
+class Watch(Events):
     """Looks at the memory of this process and of each that it has started, every few cases."""
 
     def __init__(self, every: int) -> None:

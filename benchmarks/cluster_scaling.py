@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from tasks import simulated_work
 
 from hospital.archive import write_many
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger.ledger import Row
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import run_batch
@@ -39,7 +39,7 @@ WORK = {
 }
 
 
-class Watch(NullEvents):
+class Watch(Events):
     """Notes when the first case is begun and when each ends."""
 
     def __init__(self) -> None:

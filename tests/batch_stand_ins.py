@@ -11,7 +11,7 @@ import msgspec
 from batch_rows import found
 from medseg.errors import Cancelled
 from medseg.workflows.record import ModelUsed
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.ledger.commit import Committer, Leases
 from medseg_pipelines.batch.ledger.enqueue import Queue
 from medseg_pipelines.batch.ledger.layout import Places
@@ -52,7 +52,7 @@ class InlinePool:
         self.tasks.clear()
 
 
-class Diary(NullEvents):
+class Diary(Events):
     """Remembers what it was told."""
 
     def __init__(self):

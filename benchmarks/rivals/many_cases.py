@@ -27,14 +27,14 @@ def workers(archive: Path, model: str, output: Path) -> list[float]:
 
 
 def batch(archive: Path, model: str, output: Path, *, workers: int = 1) -> list[float]:
-    from medseg_pipelines.batch.events import NullEvents
+    from medseg_pipelines.batch.events import Events
     from medseg_pipelines.batch.ledger.ledger import Row
     from medseg_pipelines.batch.options import BatchOptions
     from medseg_pipelines.batch.run import run_batch
 
     ended: list[float] = []
 
-    class Watch(NullEvents):
+    class Watch(Events):
         def case_ended(self, row: Row) -> None:
             if row.state != "done":
                 raise RuntimeError(f"a good series is {row.state}: {row.code} {row.message}")

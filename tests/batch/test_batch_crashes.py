@@ -23,7 +23,7 @@ _RUN = """
 import sys
 from pathlib import Path
 from medseg.errors import Cancelled
-from medseg_pipelines.batch.events import NullEvents
+from medseg_pipelines.batch.events import Events
 from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
@@ -35,7 +35,7 @@ k, n = map(int, sys.argv[4].split("/"))
 console = Console()
 
 
-class Events(NullEvents):
+class Printed(Events):
     begun = False
 
     def case_progress(self, *_):
@@ -51,7 +51,7 @@ settings = Settings(formats=("nifti", "nrrd"))
 options = BatchOptions(settings=settings, device="cpu", attempts=99, shard=(k, n))
 with console.listening():
     try:
-        tally = run_batch(archive, model=model, output=output, options=options, events=Events())
+        tally = run_batch(archive, model=model, output=output, options=options, events=Printed())
         print(tally.done + tally.refused, tally.failed)
     except Cancelled as stop:
         print(stop)

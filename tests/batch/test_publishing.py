@@ -189,7 +189,7 @@ class Killed(BaseException):
 
 STEPS = [
     (os, "rename"),
-    (publish, "sync_folder"),
+    (publish, "flush_to_disk"),
     (publish, "write_record"),
 ]
 

@@ -26,7 +26,7 @@ SPACINGS = st.tuples(*[st.floats(0.5, 5)] * 3)
 
 @settings(max_examples=60, deadline=None)
 @given(grids(largest=12), SPACINGS)
-def test_image_and_labels_lie_on_the_tickets_grid(grid, spacing):
+def test_image_and_labels_lie_on_the_grid_of_the_placement(grid, spacing):
     scan = Scan(np.ones((1, *grid.shape), np.float32), grid)
     image, placement = prepare_image(scan, plan(spacing))
     assert tuple(image.shape[1:]) == placement.prepared.shape
@@ -45,7 +45,7 @@ def test_the_prepared_grid_covers_the_scans_box(grid, spacing):
 
 
 @given(grids(largest=9))
-def test_the_ticket_home_undoes_the_turn(grid):
+def test_the_placement_undoes_the_turn(grid):
     placement = Placement.of(grid, plan((1.0, 1.0, 1.0)))
     values = np.random.default_rng(0).integers(0, 200, grid.shape)
     assert np.array_equal(placement.to_native(placement.reorientation.apply(values)), values)

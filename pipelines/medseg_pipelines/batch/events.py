@@ -62,6 +62,3 @@ class Events:
 
     def check(self) -> None:
         """Raise `medseg.errors.Cancelled` when the run is to stop."""
-
-
-NullEvents = Events

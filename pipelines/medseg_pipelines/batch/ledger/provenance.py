@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 
 from medseg.workflows.record import Record
-from medseg.writing import atomic
+from medseg.writing import atomic, flush_to_disk
 from medseg_pipelines.batch.ledger.layout import CASE_FILE
 
 SCHEMA_VERSION = 1
@@ -97,16 +96,4 @@ def is_whole(folder: Path, record: CaseRecord) -> bool:
 def sync_files(folder: Path) -> None:
     """Push the files of a folder to the disk."""
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Push a folder's list of names to the disk, where the system can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_to_disk(path)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from medseg.writing import flush_to_disk
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.provenance import (
     CaseRecord,
     Superseded,
     read_record,
-    sync_folder,
     write_record,
 )
 
@@ -34,7 +34,7 @@ def publish(places: Places, record: CaseRecord) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     os.rename(staged, final)  # noqa: PTH104 - the atomic call, by its name
     _sync_up(final.parent, places.output)
-    sync_folder(places.staging)
+    flush_to_disk(places.staging)
 
 
 def withdraw(places: Places, folder: str) -> None:
@@ -42,7 +42,7 @@ def withdraw(places: Places, folder: str) -> None:
     final = places.final(folder)
     if final.exists():
         os.rename(final, places.former(folder, _case_in(final)))  # noqa: PTH104
-        sync_folder(final.parent)
+        flush_to_disk(final.parent)
 
 
 def discard(places: Places, tokens: Iterable[str]) -> None:
@@ -77,6 +77,6 @@ def _case_in(folder: Path) -> str:
 def _sync_up(folder: Path, root: Path) -> None:
     """Push the names in a folder, and in those above it up to the root, to the disk."""
     while folder != root:
-        sync_folder(folder)
+        flush_to_disk(folder)
         folder = folder.parent
-    sync_folder(root)
+    flush_to_disk(root)
