@@ -17,6 +17,9 @@ from msgspec import structs
 
 from medseg.errors import Cancelled
 from medseg.inference import Predictor
+from medseg.inference.job import sliding_window_of
+from medseg.inference.oom_fallback import fallbacks
+from medseg.inference.options import DEFAULT_OPTIONS
 from medseg.metrics import overlap, surface_distances
 from medseg.networks.blocks.cost import cost_of
 from medseg.planning import Component, Plan
@@ -189,10 +192,12 @@ def cost(predictor: Predictor) -> dict[str, float]:
     plan = predictor.plan
     counted = cost_of(predictor.network, channels=len(plan.channels), size=plan.patch)
     image = torch.zeros(len(plan.channels), *plan.patch)
+    usual = next(fallbacks(predictor.device, plan.patch))
+    window = sliding_window_of(predictor, usual, DEFAULT_OPTIONS)
     times = []
     for _ in range(12):
         start = time.perf_counter()
-        predictor._logits(image, (0, 0, 0))  # noqa: SLF001 - one tile, as predict runs it
+        window.logits(image, (0, 0, 0))
         times.append(time.perf_counter() - start)
     return {
         "parameters_m": counted.parameters / 1e6,

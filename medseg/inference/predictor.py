@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from medseg.errors import PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
-from medseg.inference.job import InferenceJob, RawPrediction, sliding_window_of
+from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
-from medseg.inference.tiling import Triple
 from medseg.inference.tta import FlipTTA
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
@@ -238,9 +237,3 @@ class Predictor:
             return job.predict(attempt)
         finally:
             self.network.to(self.device.torch_device)
-
-    def _logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
-        """Logits of the tile at `start`; shape (L, *patch)."""
-        default = next(fallbacks(self.device, self.plan.patch))
-        window = sliding_window_of(self, default, DEFAULT_OPTIONS)
-        return window.logits(image_CIJK, start)

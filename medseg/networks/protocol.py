@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from medseg.planning.stages import Axes, Stages
+from medseg.planning.stages import Stages
 
 
 class Architecture(Protocol):
@@ -16,6 +16,11 @@ class Architecture(Protocol):
     ----------
     Settings : type
         A frozen `msgspec.Struct` with defaults: what a plan may choose.
+
+    Notes
+    -----
+    A module may have ``check_patch(settings, patch)`` besides, which raises `PlanError` when they
+    do not suit a patch of so many voxels along each axis.
     """
 
     Settings: type[Any]
@@ -52,23 +57,4 @@ class Architecture(Protocol):
         ----------
         stages : Stages
             What the planner found for the dataset and the budget.
-        """
-
-
-class ChecksPatch(Protocol):
-    """What a module may offer besides: settings that do not suit every patch."""
-
-    def check_patch(self, settings: Any, patch: Axes) -> None:
-        """Refuse settings that cannot work on a patch.
-
-        Parameters
-        ----------
-        settings : Settings
-        patch : tuple of int
-            Voxels along each axis the network convolves along.
-
-        Raises
-        ------
-        PlanError
-            When they cannot.
         """

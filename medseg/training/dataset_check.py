@@ -73,10 +73,6 @@ class DatasetReport:
         """Whether nothing was found that would stop a training."""
         return all(finding.severity != "error" for finding in self.findings)
 
-    def case_count(self, structure: str) -> int:
-        """In how many cases a structure is."""
-        return sum(case.volumes_ml.get(structure, 0.0) > 0 for case in self.cases)
-
 
 def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> DatasetReport:
     """Read every case and tell what is wrong with it.

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.table import Table
 
 from medseg.errors import Cancelled
-from medseg.inference import Predictor
 from medseg.metrics import volumes_ml
 from medseg.model_package import find_package
 from medseg.planning import Component
@@ -53,6 +52,8 @@ def segment_scan(
             path, output, series=series, policies=policies or Policies(), progress=progress
         )
     console.print(f"Scan:   {describe(scan)}")
+    from medseg.inference import Predictor  # seconds of importing, once the scan can be read
+
     predictor = Predictor.load(package, device=device, postprocessing=postprocessing, tta=tta)
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     used = ModelUsed.of(package)

@@ -12,16 +12,9 @@ from medseg.errors import Cancelled, InputError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
-from medseg.training import (
-    Dataset,
-    TrainingOptions,
-    open_dataset,
-    train,
-)
+from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
-from medseg.training.pretrained import PretrainedReport
-from medseg.training.run import PRETRAINED
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
 
@@ -89,6 +82,8 @@ def train_on(
     start = time.monotonic()
     names = ", ".join(data.labels.names)
     console.print(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
+    from medseg.training import train  # seconds of importing, once the dataset can be used
+
     try:
         with console.progress("training") as progress:
             folder = train(data, run, options=options, plan=plan, resume=resume, progress=progress)
@@ -109,6 +104,9 @@ def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> 
     """Tell how many weights of the file found a place, and which did not."""
     if options.pretrained is None:
         return
+    from medseg.training.pretrained import PretrainedReport
+    from medseg.training.run import PRETRAINED
+
     stored = (run / PRETRAINED).read_bytes()
     report = decode(stored, PretrainedReport, where=str(run / PRETRAINED))
     console.print(

@@ -152,6 +152,7 @@ def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(start, outp
     assert nothing_is_left(output)
 
 
+@pytest.mark.slow
 def test_shares_of_one_archive_run_side_by_side(start, output, undisturbed):
     both = [start(shard="1/2"), start(shard="2/2")]
     said = [run.communicate(timeout=500)[0].split() for run in both]

@@ -119,7 +119,9 @@ def test_every_task_ends_in_its_result_and_the_process_stays(pool, tasks, tmp_pa
     assert not list((tmp_path / "scratch").iterdir())
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)]
+)
 def test_a_worker_that_dies_is_told_with_the_cases_it_had_begun_and_replaced(pool, tasks, kind):
     pool.submit(tasks[0])
     until(pool, begun)

@@ -119,6 +119,7 @@ def same(one, other):
     assert results(one) == results(other)
 
 
+@pytest.mark.slow
 def test_a_batch_on_a_cluster_ends_as_one_in_a_row(run, tmp_path):
     expected = write_hospital(tmp_path / "hospital", count=20, bad=0.5)
     run(tmp_path / "hospital", tmp_path / "serial")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import os
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +53,14 @@ def _patient(wait):
         return wait(*arguments, timeout=max(timeout, LEAST_WAIT_MS), **options)
 
     return waiting
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported_for_good():
+    """What is imported is no garbage: napari's fixture searches all of it twice in every test."""
+    import_module("medseg.inference")
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

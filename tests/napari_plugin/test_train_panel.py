@@ -139,6 +139,7 @@ def shorten(checkpoint: Path) -> int:
     return last
 
 
+@pytest.mark.slow
 def test_from_corrected_cases_to_a_model(
     open_train, qtbot, hippocampus, tmp_path, save_picture
 ) -> None:

@@ -14,7 +14,7 @@ from medseg_pipelines.batch.reports.console import (
     JsonLinesView,
     LogView,
     Pace,
-    QuietView,
+    ProgressView,
     TerminalView,
     view_of,
 )
@@ -142,7 +142,7 @@ def test_json_lines_tell_all_events_one_in_a_line():
 def test_quiet_says_one_line():
     place, text = console()
     clock = Clock()
-    play(QuietView(place, clock), clock)
+    play(ProgressView(place, clock), clock)
     assert text.getvalue().splitlines() == [
         "3 done, 1 refused, 0 failed, 4 left (1 GAP) in 24 s; 3 were done already"
     ]
@@ -151,7 +151,7 @@ def test_quiet_says_one_line():
 @pytest.mark.parametrize(
     ("view", "terminal", "kind"),
     [
-        ("quiet", True, QuietView),
+        ("quiet", True, ProgressView),
         ("json-lines", True, JsonLinesView),
         ("auto", False, LogView),
         ("auto", True, TerminalView),

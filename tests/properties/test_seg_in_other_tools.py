@@ -123,12 +123,13 @@ def test_dcmqi_finds_the_labels_or_refuses(seg, dcmqi, tmp_path):
     found = np.zeros_like(labels.values)
     for image in map(sitk.ReadImage, images):
         array = sitk.GetArrayFromImage(image)
-        for k, j, i in np.argwhere(array):
-            place = image.TransformIndexToPhysicalPoint((int(i), int(j), int(k)))
-            index = labels.grid.to_index(np.array(place) * LPS_TO_RAS)
-            near = np.round(index).astype(int)
-            np.testing.assert_allclose(index, near, atol=0.01)
-            found[tuple(near)] = (0, 2, 7)[array[k, j, i]]
+        at = np.argwhere(array)
+        turned = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        places = at[:, ::-1] @ turned.T + image.GetOrigin()
+        index = labels.grid.to_index(places * LPS_TO_RAS)
+        near = np.round(index).astype(int)
+        np.testing.assert_allclose(index, near, atol=0.01)
+        found[tuple(near.T)] = np.array([0, 2, 7])[array[tuple(at.T)]]
     assert np.array_equal(found, labels.values)
 
 

@@ -124,7 +124,7 @@ def test_a_check_tells_what_would_stop_or_spoil_a_training(tmp_path):
     root = write_toy(tmp_path / "toy", cases=3)
     fine = check_dataset(open_dataset(root))
     assert fine.trainable
-    assert fine.case_count("core") == 3
+    assert all(case.volumes_ml["core"] > 0 for case in fine.cases)
     assert fine.cases[0].volumes_ml["core"] == pytest.approx(64 * 1.2**3 / 1000)
 
     import nibabel as nib

@@ -28,7 +28,7 @@ from toy_dataset import TOY_PLAN, toy_case, write_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OPTIONS = TrainingOptions(steps=24, validations=2, device="cpu", learning_rate=1e-2)
+OPTIONS = TrainingOptions(steps=12, validations=2, device="cpu", learning_rate=1e-2)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -107,8 +107,8 @@ def stop_after(step):
 def test_cancel_keeps_the_work_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(Cancelled):
-        train(dataset, run, options=OPTIONS, plan=TOY_PLAN, progress=stop_after(10))
-    assert max(record["step"] for record in read_history(run)) == 10
+        train(dataset, run, options=OPTIONS, plan=TOY_PLAN, progress=stop_after(6))
+    assert max(record["step"] for record in read_history(run)) == 6
     train(dataset, run, options=OPTIONS, resume=True)
     assert_same(undisturbed, run)
 
@@ -184,7 +184,7 @@ def test_kill_nine_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
     train(dataset, run, options=OPTIONS, resume=True)
     assert_same(undisturbed, run)
     steps = [record["step"] for record in read_history(run) if "loss" in record]
-    assert steps == list(range(1, 25))
+    assert steps == list(range(1, 13))
 
 
 @pytest.mark.parametrize(

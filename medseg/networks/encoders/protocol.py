@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -57,10 +57,3 @@ class Encoder(nn.Module):
     def forward(self, image_BCIJK: Tensor) -> list[Tensor]:
         """Five features, finest first."""
         raise NotImplementedError
-
-
-class EncoderFile(Protocol):
-    """A module of ``medseg.networks.encoders``."""
-
-    def build(self, layout: Layout, *, in_channels: int, width: float, norm: str) -> Encoder:
-        """A freshly made encoder."""

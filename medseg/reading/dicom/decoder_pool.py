@@ -23,6 +23,8 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from medseg.runtime.processor import core_count
+
 _SCRIPT = Path(__file__).with_name("decoder_worker.py")
 _MOST_WORKERS = 4
 _FRAME_SECONDS = 10.0
@@ -220,11 +222,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
 
 def _processes() -> int:
     """How many processes work at once."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS or Windows
-        cores = os.cpu_count() or 1
-    return max(1, min(_MOST_WORKERS, cores))
+    return min(_MOST_WORKERS, core_count())
 
 
 _warm_pool = _WarmPool()

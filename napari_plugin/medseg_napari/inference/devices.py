@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from medseg.runtime.processor import core_count
 from medseg_napari.display_settings import setting
 from medseg_napari.progress_text import duration
 
@@ -40,8 +40,7 @@ def leave_a_core_free() -> None:
     """Let torch compute on all processor cores but one, so that the window stays quick."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (cores or 1) - 1)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), core_count() - 1)))
 
 
 def limit_memory(device: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ dask.config.set({"logging": {"distributed": "critical"}})  # what matters is tol
 from distributed import Client, LocalCluster, Security  # noqa: E402 - logs are set up on import
 
 from medseg.errors import InputError  # noqa: E402
+from medseg.runtime.processor import core_count  # noqa: E402
 from medseg_pipelines.cluster.slurm_file import SlurmFile  # noqa: E402
 
 PRELOAD = "medseg_pipelines.cluster.gpus"
@@ -91,7 +91,7 @@ def by_file(path: Path) -> Backend:
 
 def local(count: int) -> Backend:
     """Start worker processes on this machine; nobody else can reach them."""
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, core_count() // count)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     spawn = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(names, threads)}
     with dask.config.set(_OURS | spawn):

@@ -186,16 +186,7 @@ def recover(committer: Committer, leases: Leases) -> list[Row]:
             if record is None or not is_whole(places.staged(row.token), record):
                 leases.give_back([row.token])
                 continue
-        result = Result(
-            case=record.case,
-            token=record.token,
-            state="done",
-            content=record.source.content,
-            volumes_ml=record.volumes_ml,
-            warnings=record.warnings,
-            seconds=record.seconds,
-        )
-        if settled := committer.settle(result):
+        if settled := committer.settle(record.result):
             adopted.append(settled)
     # Listed before the ledger is asked: what other shares stage after that is not touched.
     staged = {path.name.partition(".")[0] for path in places.staging.iterdir()}

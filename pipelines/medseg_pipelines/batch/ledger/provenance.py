@@ -10,9 +10,9 @@ import msgspec
 from medseg.workflows.record import Record
 from medseg.writing import atomic, flush_to_disk
 from medseg_pipelines.batch.ledger.layout import CASE_FILE
+from medseg_pipelines.batch.messages import Result
 
 SCHEMA_VERSION = 1
-_CHUNK = 1 << 20
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,24 +51,31 @@ class CaseRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     files: dict[str, str]  # SHA-256 of every other file in the folder, by name
     supersedes: Superseded | None = None
 
+    @property
+    def result(self) -> Result:
+        """What its worker reported, or should have."""
+        return Result(
+            case=self.case,
+            token=self.token,
+            state="done",
+            content=self.source.content,
+            volumes_ml=self.volumes_ml,
+            warnings=self.warnings,
+            seconds=self.seconds,
+        )
+
 
 def file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a folder but case.json, by name."""
     return {
-        path.name: file_digest([path])
-        for path in sorted(folder.iterdir())
-        if path.name != CASE_FILE
+        path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != CASE_FILE
     }
 
 
-def file_digest(paths: list[Path]) -> str:
-    """SHA-256 over the bytes of files, one after the other."""
-    sha256 = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                sha256.update(chunk)
-    return sha256.hexdigest()
+def file_digest(path: Path) -> str:
+    """SHA-256 over the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(folder: Path, record: CaseRecord) -> None:

@@ -66,7 +66,7 @@ class Pace:
 
 
 class ProgressView(Events):
-    """Counts what ends, and asks the console whether to stop; subclasses show it."""
+    """One line at the end; subclasses show more of what it counts, and it asks whether to stop."""
 
     def __init__(
         self, console: Console, clock: Clock = time.monotonic, tables: Tables | None = None
@@ -226,10 +226,6 @@ class TerminalView(LogView):
         """The bar says so."""
 
 
-class QuietView(ProgressView):
-    """One line at the end."""
-
-
 class JsonLinesView(ProgressView):
     """One JSON object in a line for each event."""
 
@@ -289,7 +285,7 @@ class JsonLinesView(ProgressView):
 def view_of(view: View, console: Console, tables: Tables | None = None) -> Iterator[Events]:
     """What shows a run; ``auto`` is a bar on a terminal and lines elsewhere."""
     if view == "quiet":
-        yield QuietView(console, tables=tables)
+        yield ProgressView(console, tables=tables)
     elif view == "json-lines":
         yield JsonLinesView(console, tables=tables)
     elif console.rich.is_terminal:

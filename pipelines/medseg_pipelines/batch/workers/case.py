@@ -125,15 +125,7 @@ def write_case(segmented: SegmentedCase, report: ReportStep) -> Result:
         with suppress(OSError):
             shutil.rmtree(folder)
         return result_of(error, task, "write")
-    return Result(
-        case=task.case,
-        token=task.token,
-        state="done",
-        content=record.source.content,
-        volumes_ml=record.volumes_ml,
-        warnings=record.warnings,
-        seconds=record.seconds,
-    )
+    return record.result
 
 
 @functools.cache
@@ -154,9 +146,9 @@ def _stage(task: Task, stage: Stage, report: ReportStep) -> Progress:
 def _content(task: Task, scan: Scan) -> str:
     """SHA-256 over the bytes of the scan's files, in whichever order they lie there."""
     files = list(scan.provenance.files) or [Path(task.scan.path)]
-    if len(files) == 1:
-        return file_digest(files)
-    digests = sorted(file_digest([path]) for path in files)
+    digests = sorted(map(file_digest, files))
+    if len(digests) == 1:
+        return digests[0]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medseg import errors
 from medseg.errors import MedsegError
+from medseg.runtime.processor import core_count
 from medseg_pipelines.batch.messages import Result, Task
 from medseg_pipelines.batch.workers.error_codes import OUT_OF_MEMORY
 from medseg_pipelines.batch.workers.protocol import Report, Step, WorkerDied, drain
@@ -164,7 +165,7 @@ class LocalPool:
         )
         self._started += 1
         scratch = self._scratch and self._scratch / f"worker-{self._started}"
-        threads = None if self._most == 1 else max(1, _cores() // self._most)
+        threads = None if self._most == 1 else max(1, core_count() // self._most)
         worker = WorkerHandle(options, self._messages, scratch=scratch, threads=threads)
         self._workers.append(worker)
         return worker
@@ -181,10 +182,3 @@ def _cause(worker: WorkerHandle, exit_code: int) -> tuple[str, str]:
         name = signal.Signals(-exit_code).name
         return f"KILLED_BY_SIGNAL_{-exit_code}", f"its worker was ended by {name}"
     return WORKER_DIED, f"its worker ended with exit code {exit_code}"
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS or Windows
-        return os.cpu_count() or 1
