@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from medseg.errors import PackageError
-from medseg.planning.plan import Component, Plan, decode
+from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import LabelTable
 
 SCHEMA_VERSION = 2
@@ -99,13 +99,17 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
 
 
 def _upgraded(data: bytes) -> bytes:
-    """The JSON of a manifest of schema version 1 in today's words; any other as it is."""
+    """The JSON of an older manifest, or of one with an older plan, in today's words."""
     try:
         content: Any = msgspec.json.decode(data)
     except msgspec.DecodeError:
         return data
-    if not isinstance(content, dict) or content.get("schema_version", 1) != 1:
+    if not isinstance(content, dict):
         return data
-    if "refining" in content:
-        content["postprocessing"] = content.pop("refining")
-    return msgspec.json.encode({**content, "schema_version": SCHEMA_VERSION})
+    if isinstance(content.get("plan"), dict):
+        content["plan"] = upgraded(content["plan"])
+    if content.get("schema_version", 1) == 1:
+        content["schema_version"] = SCHEMA_VERSION
+        if "refining" in content:
+            content["postprocessing"] = content.pop("refining")
+    return msgspec.json.encode(content)
