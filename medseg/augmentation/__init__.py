@@ -6,14 +6,9 @@ per-sample transform, and a batched form on the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from msgspec import structs
-
-from medseg.augmentation._pipeline import AugmentationPipeline, region_of
-from medseg.augmentation.protocol import Augmentation
-from medseg.planning.plan import Component, Plan, augmentation_preset, settings_of
+from medseg.augmentation._pipeline import AugmentationPipeline
+from medseg.augmentation.protocol import Augmentation, PatchAxes
+from medseg.planning.plan import Component, Plan, settings_of
 from medseg.runtime import registry
 
 PACKAGE = "medseg.augmentation"
@@ -22,8 +17,7 @@ __all__ = [
     "PACKAGE",
     "Augmentation",
     "AugmentationPipeline",
-    "augmentation_preset",
-    "augmentation_settings",
+    "PatchAxes",
     "build_augmentation",
     "names",
 ]
@@ -32,30 +26,6 @@ __all__ = [
 def names() -> tuple[str, ...]:
     """Names of the augmentations there are."""
     return registry.names(PACKAGE)
-
-
-def augmentation_settings(plan: Plan) -> list[tuple[str, Any]]:
-    """Name and settings of each augmentation of a plan, in order.
-
-    Parameters
-    ----------
-    plan : Plan
-        Its ``mirror_axes`` complete the settings that have such a field and leave it out.
-
-    Raises
-    ------
-    PlanError
-        When a name or a setting is unknown, or a value is out of range.
-    """
-    rows = []
-    for component in plan.augmentation:
-        kind = registry.load(PACKAGE, component.name).Settings
-        settings = component.settings
-        if "mirror_axes" in kind.__struct_fields__:
-            settings = {"mirror_axes": plan.mirror_axes, **settings}
-        full = Component(name=component.name, settings=settings)
-        rows.append((component.name, settings_of(full, kind, package=PACKAGE)))
-    return rows
 
 
 def build_augmentation(plan: Plan) -> AugmentationPipeline:
@@ -71,25 +41,19 @@ def build_augmentation(plan: Plan) -> AugmentationPipeline:
     PlanError
         When a name or a setting is unknown, or a value is out of range.
     """
-    rows = augmentation_settings(plan)
-    parts = [_build(name, settings, plan, patch=plan.patch) for name, settings in rows]
-    last = max((n for n, part in enumerate(parts) if part.resamples), default=-1)
-    region = region_of(plan.patch, resampled=last >= 0)
-    for n in range(last):  # only the last one cuts the margin off
-        parts[n] = _build(*rows[n], plan, patch=region)
-    return AugmentationPipeline(parts, patch=plan.patch, region=region, slice_axis=plan.slice_axis)
+    axes = [axis for axis in range(3) if axis != plan.slice_axis]
+    patch_axes = PatchAxes(
+        spacing_mm=tuple(plan.spacing_mm[axis] for axis in axes),
+        mirrored=tuple(n for n, axis in enumerate(axes) if axis in plan.mirror_axes),
+    )
+    parts = [_build(component, patch_axes) for component in plan.augmentation]
+    return AugmentationPipeline(parts, patch=plan.patch, slice_axis=plan.slice_axis)
 
 
-def _build(name: str, settings: Any, plan: Plan, *, patch: Sequence[int]) -> Augmentation:
-    """A part for the axes that the plan's network sees."""
-    seen = [axis for axis in range(3) if axis != plan.slice_axis]
-    if "mirror_axes" in settings.__struct_fields__:
-        mirrored = tuple(seen.index(axis) for axis in settings.mirror_axes if axis in seen)
-        settings = structs.replace(settings, mirror_axes=mirrored)
-    part: Augmentation = registry.load(PACKAGE, name).build(
-        settings,
-        spatial_dims=len(seen),
-        spacing_mm=[plan.spacing_mm[axis] for axis in seen],
-        patch=[patch[axis] for axis in seen],
+def _build(component: Component, axes: PatchAxes) -> Augmentation:
+    """The part that a component names."""
+    module = registry.load(PACKAGE, component.name)
+    part: Augmentation = module.build(
+        settings_of(component, module.Settings, package=PACKAGE), axes
     )
     return part

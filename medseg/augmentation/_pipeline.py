@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from medseg.augmentation._geometry import centre_crop
-from medseg.augmentation.protocol import Augmentation
+from medseg.augmentation.protocol import Augmentation, ResamplingAugmentation
 
 if TYPE_CHECKING:
     from monai.transforms import Compose
@@ -27,26 +26,27 @@ class AugmentationPipeline:
     Parameters
     ----------
     parts : sequence of Augmentation
-        In order.
+        In order; the last one that resamples cuts `patch` out of `region`.
     patch : tuple of int
         Voxels of what comes out.
-    region : tuple of int
-        Voxels of what goes in: `patch`, or wider where a part resamples.
     slice_axis : int or None
         Axis of one voxel that 2-D parts do not see.
+
+    Attributes
+    ----------
+    region : tuple of int
+        Voxels of what goes in: `patch`, or wider where a part resamples.
     """
 
     def __init__(
-        self,
-        parts: Sequence[Augmentation],
-        *,
-        patch: Triple,
-        region: Triple,
-        slice_axis: int | None = None,
+        self, parts: Sequence[Augmentation], *, patch: Triple, slice_axis: int | None = None
     ) -> None:
+        resampling = [part for part in parts if isinstance(part, ResamplingAugmentation)]
+        for last in resampling[-1:]:
+            last.size = tuple(n for axis, n in enumerate(patch) if axis != slice_axis)
         self.parts = tuple(parts)
         self.patch = patch
-        self.region = region
+        self.region = _wider(patch) if resampling else patch
         self.slice_axis = slice_axis
 
     def __call__(
@@ -95,12 +95,9 @@ class AugmentationPipeline:
             image, label = image.squeeze(self.slice_axis + 2), label.squeeze(self.slice_axis + 1)
         for part in self.parts:
             image, label = part.batched(image, label, generator)
-        if self.slice_axis is not None:
-            image, label = (
-                image.unsqueeze(self.slice_axis + 2),
-                label.unsqueeze(self.slice_axis + 1),
-            )
-        return centre_crop(image, self.patch), centre_crop(label, self.patch)
+        if self.slice_axis is None:
+            return image, label
+        return image.unsqueeze(self.slice_axis + 2), label.unsqueeze(self.slice_axis + 1)
 
     def transform(
         self, keys: Sequence[str] = ("image", "label"), *, label_keys: Sequence[str] = ("label",)
@@ -111,9 +108,7 @@ class AugmentationPipeline:
         return Compose([part.transform(keys, label_keys=label_keys) for part in self.parts])
 
 
-def region_of(patch: Triple, *, resampled: bool) -> Triple:
-    """Voxels to cut for a patch: with a margin where a part resamples it."""
-    if not resampled:
-        return patch
+def _wider(patch: Triple) -> Triple:
+    """Voxels to cut for a patch that is resampled."""
     i, j, k = (n + 2 * math.ceil(MARGIN * n) if n > 1 else 1 for n in patch)
     return i, j, k

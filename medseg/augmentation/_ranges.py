@@ -22,13 +22,10 @@ def check_range(
     """Raise `ValueError` in one sentence when a range falls, or leaves `least`..`most`."""
     low, high = values
     if not least <= low <= high <= most or math.isinf(low) or math.isinf(high):
-        bounds = {
-            (False, False): "finite numbers",
-            (True, False): f"numbers from {least:g} on",
-            (False, True): f"numbers up to {most:g}",
-            (True, True): f"numbers in {least:g}..{most:g}",
-        }[math.isfinite(least), math.isfinite(most)]
-        raise ValueError(f"{name} must be two rising {bounds}, got {low:g} and {high:g}")
+        raise ValueError(
+            f"{name} must be two finite numbers that do not fall, in {least:g}..{most:g}, got"
+            f" {low:g} and {high:g}"
+        )
 
 
 def uniform(generator: torch.Generator, size: Sequence[int], values: Sequence[float]) -> Tensor:

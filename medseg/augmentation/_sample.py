@@ -59,7 +59,7 @@ class SampleTransform(RandomizableTransform, MapTransform):  # type: ignore[misc
         return self.part.apply(array[None], blank, draw)[0][0]
 
     def _label(self, array: Tensor, draw: Draw) -> Tensor:
-        if not self.part.changes_labels:
+        if not self.part.moves_voxels:
             return array
         blank = torch.zeros((1, *array.shape), device=array.device)
         return self.part.apply(blank, array, draw)[1]

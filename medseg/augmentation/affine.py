@@ -11,15 +11,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from medseg.augmentation._geometry import (
-    PLANES,
-    offsets,
-    resample_pair,
-    rotation,
-    source_offsets,
-)
+from medseg.augmentation._geometry import PLANES, before_move, rotation
 from medseg.augmentation._ranges import Probability, Range, check_range, uniform
-from medseg.augmentation.protocol import Draw, ResamplingAugmentation
+from medseg.augmentation.protocol import Draw, PatchAxes, ResamplingAugmentation
 
 UNLIKE_SPACING = 1.5
 """Two axes whose spacings differ by this factor are hardly rotated into each other."""
@@ -54,18 +48,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("scale", self.scale, least=0.1, most=10)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> ResamplingAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> ResamplingAugmentation:
     """A linear map about the patch's centre, one interpolation for all of it."""
-    return _Affine(settings, spacing_mm, patch)
+    return _Affine(settings, axes)
 
 
 class _Affine(ResamplingAugmentation):
     def parameters(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
-        settings, dims = self.settings, len(self.patch)
-        count, pairs = shape[0], dims * (dims - 1) // 2
-        limits = [math.radians(degrees) for degrees in self._limits_degrees()]
+        settings, dims, limits = self.settings, len(shape) - 2, self._largest_angles()
+        count, pairs = shape[0], len(limits)
         unit = uniform(generator, (count, pairs), (-1, 1))
         return {
             "angles": torch.stack([unit[:, n] * limit for n, limit in enumerate(limits)], 1),
@@ -74,35 +65,26 @@ class _Affine(ResamplingAugmentation):
             "translation_mm": settings.translation_mm * uniform(generator, (count, dims), (-1, 1)),
         }
 
-    def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        source = source_offsets(
-            offsets(self.patch, before=image.shape[2:], device=image.device),
-            backward_mm=self.backward_mm(draw),
-            translation_mm=draw["translation_mm"],
-            spacing_mm=self.spacing_mm,
+    def source_mm(self, target_mm: Tensor, draw: Draw) -> Tensor:
+        return before_move(
+            target_mm, backward=self.backward(draw), translation_mm=draw["translation_mm"]
         )
-        return resample_pair(image, label, source)
 
-    def backward_mm(self, draw: Draw) -> Tensor:
-        """Linear map (B, D, D) from mm after to mm before: unrotated, unscaled, sheared."""
-        dims = len(self.patch)
-        shear = torch.eye(dims, device=draw["shear"].device).repeat(len(draw["shear"]), 1, 1)
+    def backward(self, draw: Draw) -> Tensor:
+        """Linear map (B, D, D) from after to before: unrotated, unscaled, sheared."""
+        count, dims = draw["scale"].shape
+        shear = torch.eye(dims, device=draw["shear"].device).repeat(count, 1, 1)
         above = [(row, column) for row in range(dims) for column in range(row + 1, dims)]
         for n, (row, column) in enumerate(above):
             shear[:, row, column] = draw["shear"][:, n]
         return shear @ (rotation(draw["angles"]) / draw["scale"][:, None]).mT
 
-    def _limits_degrees(self) -> list[float]:
-        """Largest angle about each axis, or in the one plane of two axes."""
-        planes = PLANES if len(self.spacing_mm) == 3 else ((0, 1),)
+    def _largest_angles(self) -> list[float]:
+        """Radians about each axis, or in the one plane of two axes."""
+        spacing_mm, most = self.axes.spacing_mm, self.settings.rotation_degrees
         limits = []
-        for plane in planes:
-            pair = [self.spacing_mm[axis] for axis in plane]
+        for plane in PLANES if len(spacing_mm) == 3 else ((0, 1),):
+            pair = [spacing_mm[axis] for axis in plane]
             alike = max(pair) < UNLIKE_SPACING * min(pair)
-            settings = self.settings
-            limits.append(
-                settings.rotation_degrees
-                if alike
-                else min(settings.rotation_degrees, settings.coarse_rotation_degrees)
-            )
-        return limits
+            limits.append(most if alike else min(most, self.settings.coarse_rotation_degrees))
+        return [math.radians(degrees) for degrees in limits]

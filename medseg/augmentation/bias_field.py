@@ -18,7 +18,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,15 +41,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("coefficient", self.coefficient, least=-5, most=5)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """Exponential of Legendre polynomials, as MONAI's `RandBiasFieldd`, without the constant term.
 
     It multiplies the distance from the darkest voxel: a normalised image has negative intensities,
     and a coil does not change a sign (Van Leemput et al., IEEE TMI 18, 1999).
     """
-    return _BiasField(settings)
+    return _BiasField(settings, axes)
 
 
 class _BiasField(IntensityAugmentation):

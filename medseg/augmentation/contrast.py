@@ -16,7 +16,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,11 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("factor", self.factor, least=0)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """nnU-Net's contrast, which keeps each channel's least and largest intensity as bounds."""
-    return _Contrast(settings)
+    return _Contrast(settings, axes)
 
 
 class _Contrast(IntensityAugmentation):

@@ -18,7 +18,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,11 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("edge_share", self.edge_share, least=0, most=1)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """Cutout (DeVries and Taylor, arXiv:1708.04552); labels inside the boxes stay."""
-    return _Cutout(settings)
+    return _Cutout(settings, axes)
 
 
 class _Cutout(IntensityAugmentation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,9 +11,8 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from medseg.augmentation._geometry import offsets, resample_pair
 from medseg.augmentation._ranges import Probability, Range, check_range, expand_to, uniform
-from medseg.augmentation.protocol import Draw, ResamplingAugmentation
+from medseg.augmentation.protocol import Draw, PatchAxes, ResamplingAugmentation
 
 FOLDING_SHARE = 0.4
 """Of the control points' distance: a cubic B-spline whose coefficients are smaller cannot fold
@@ -41,47 +41,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("displacement_mm", self.displacement_mm, least=0, most=most)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> ResamplingAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> ResamplingAugmentation:
     """Cubic B-splines over random control points (Rueckert et al., IEEE TMI 18, 1999)."""
-    return _Elastic(settings, spacing_mm, patch)
+    return _Elastic(settings, axes)
 
 
 class _Elastic(ResamplingAugmentation):
     def parameters(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
-        count, dims = shape[0], len(self.patch)
-        points = [self._points(axis) for axis in range(dims)]
-        unit = uniform(generator, (count, dims, *points), (-1, 1))
-        amplitude = uniform(generator, (count,), self.settings.displacement_mm)
+        apart_mm = self.settings.control_point_mm
+        lengths_mm = [(n - 1) * mm for n, mm in zip(shape[2:], self.axes.spacing_mm, strict=True)]
+        points = [math.ceil(length / apart_mm) + 3 for length in lengths_mm]  # one beyond each end
+        unit = uniform(generator, (shape[0], len(points), *points), (-1, 1))
+        amplitude = uniform(generator, (shape[0],), self.settings.displacement_mm)
         return {"control_mm": unit * expand_to(amplitude, unit)}
 
-    def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        target = offsets(self.patch, before=image.shape[2:], device=image.device)
-        displaced_mm = self.displacement_mm(draw)
-        source = [
-            target[axis] + displaced_mm[:, axis] / mm for axis, mm in enumerate(self.spacing_mm)
-        ]
-        return resample_pair(image, label, torch.stack(source, 1))
+    def source_mm(self, target_mm: Tensor, draw: Draw) -> Tensor:
+        field, dims = draw["control_mm"], len(target_mm)
+        for axis in range(dims):
+            line_mm = target_mm[(axis, *(slice(None) if n == axis else 0 for n in range(dims)))]
+            basis = self._basis(line_mm, points=field.shape[axis + 2])
+            field = torch.movedim(torch.movedim(field, axis + 2, -1) @ basis, -1, axis + 2)
+        return target_mm + field
 
-    def displacement_mm(self, draw: Draw) -> Tensor:
-        """From each voxel after (B, D, *patch) to where its value comes from."""
-        field = draw["control_mm"]
-        for axis in range(len(self.patch)):
-            field = torch.movedim(field, axis + 2, -1) @ self._basis(axis, field.device)
-            field = torch.movedim(field, -1, axis + 2)
-        return field
-
-    def _points(self, axis: int) -> int:
-        """Control points along an axis: two before the first voxel's interval, two after it."""
-        length: float = (self.patch[axis] - 1) * self.spacing_mm[axis]
-        return int(length / self.settings.control_point_mm) + 4
-
-    def _basis(self, axis: int, device: torch.device) -> Tensor:
-        """Weight (points, voxels) of each control point at each voxel."""
-        step = self.spacing_mm[axis] / self.settings.control_point_mm
-        voxels = torch.arange(self.patch[axis], device=device, dtype=torch.float32) * step
-        points = torch.arange(self._points(axis), device=device, dtype=torch.float32) - 1
-        away = (voxels[None] - points[:, None]).abs()
+    def _basis(self, line_mm: Tensor, *, points: int) -> Tensor:
+        """Weight (points, voxels) of each control point at voxels on a line; the middles agree."""
+        place = torch.arange(points, device=line_mm.device, dtype=torch.float32) - (points - 1) / 2
+        away = (line_mm[None] / self.settings.control_point_mm - place[:, None]).abs()
         near = 2 / 3 - away**2 + away**3 / 2
         return torch.where(away < 1, near, (2 - away).clamp(min=0) ** 3 / 6)

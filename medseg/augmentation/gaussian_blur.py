@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medseg.augmentation._ranges import Probability, Range, check_range, expand_to, uniform
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 TRUNCATED = 4.0
 """Standard deviations after which the Gaussian is cut off, as in MONAI."""
@@ -33,11 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("sigma_voxels", self.sigma_voxels, least=0.05, most=20)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """MONAI's `RandGaussianSmoothd`, but edges are continued instead of darkened."""
-    return _GaussianBlur(settings)
+    return _GaussianBlur(settings, axes)
 
 
 class _GaussianBlur(IntensityAugmentation):

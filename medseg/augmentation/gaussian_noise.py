@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medseg.augmentation._ranges import Probability, Range, check_range, expand_to, uniform
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,11 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("noise_std", self.noise_std, least=0)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """Gaussian noise, each voxel and channel apart; MONAI's `RandGaussianNoised`."""
-    return _GaussianNoise(settings)
+    return _GaussianNoise(settings, axes)
 
 
 class _GaussianNoise(IntensityAugmentation):

@@ -17,7 +17,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,14 +43,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("intensity", self.intensity, least=0, most=1)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """Weaker lines of k-space at even distances along a drawn axis, as TorchIO's `RandomGhosting`.
 
     The central line, the mean along the axis, is left as it is.
     """
-    return _Ghosting(settings)
+    return _Ghosting(settings, axes)
 
 
 class _Ghosting(IntensityAugmentation):

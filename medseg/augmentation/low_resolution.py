@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medseg.augmentation._ranges import Probability, Range, check_range, expand_to, uniform
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,15 +29,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_range("zoom", self.zoom, least=0.05, most=1)
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """nnU-Net's low resolution: nearest voxels down, linear interpolation up.
 
     MONAI's `RandSimulateLowResolutiond` takes the voxel before the place it wants, which shifts the
     image against its labels; here it is the nearest one.
     """
-    return _LowResolution(settings)
+    return _LowResolution(settings, axes)
 
 
 class _LowResolution(IntensityAugmentation):

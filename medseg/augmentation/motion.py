@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from medseg.augmentation._geometry import offsets, rotation, sample, source_offsets
+from medseg.augmentation._geometry import before_move, places_mm, rotation, sample
 from medseg.augmentation._ranges import (
     Probability,
     expand_to,
@@ -19,7 +19,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
-from medseg.augmentation.protocol import Draw, IntensityAugmentation
+from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,23 +40,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     translation_mm: Annotated[float, Meta(ge=0, le=1000)] = 3.0
 
 
-def build(
-    settings: Settings, *, spatial_dims: int, spacing_mm: Sequence[float], patch: Sequence[int]
-) -> IntensityAugmentation:
+def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
     """Lines of k-space taken from moved images (Shaw et al., MIDL 2019; TorchIO's `RandomMotion`).
 
     Lines run from one end of k-space to the other along a drawn axis. The central line is always
     that of the image that did not move, so labels stay right. The real part is taken where an MR
     scanner would take the magnitude: normalised intensities have a sign.
     """
-    return _Motion(settings, spacing_mm)
+    return _Motion(settings, axes)
 
 
 class _Motion(IntensityAugmentation):
-    def __init__(self, settings: Settings, spacing_mm: Sequence[float]) -> None:
-        super().__init__(settings)
-        self.spacing_mm = tuple(spacing_mm)
-
     def parameters(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
         settings, dims = self.settings, len(shape) - 2
         size, largest = (shape[0], settings.movements), math.radians(settings.rotation_degrees)
@@ -85,11 +79,10 @@ class _Motion(IntensityAugmentation):
 
     def _moved(self, image: Tensor, draw: Draw, n: int) -> Tensor:
         """The image after one movement."""
-        size = image.shape[2:]
-        source = source_offsets(
-            offsets(size, before=size, device=image.device),
-            backward_mm=rotation(draw["angles"][:, n]).mT,
+        spacing_mm = self.axes.spacing_mm
+        source_mm = before_move(
+            places_mm(image.shape[2:], spacing_mm, image.device),
+            backward=rotation(draw["angles"][:, n]).mT,
             translation_mm=draw["translation_mm"][:, n],
-            spacing_mm=self.spacing_mm,
         )
-        return sample(image, source, mode="bilinear", padding="border")
+        return sample(image, source_mm, spacing_mm, mode="bilinear", padding="border")

@@ -1,22 +1,22 @@
 """What a file of this package offers, and the classes its part is derived from.
 
 A file offers `Settings`, a frozen `msgspec.Struct` whose first field is `probability`, and
-``build(settings, *, spatial_dims, spacing_mm, patch)``, which gives an `Augmentation`. The part
-draws its random numbers in one method and applies them in another, so the per-sample form
-(`Augmentation.transform`, for MONAI) is the batched form (`Augmentation.batched`, on the device)
-with a batch of one: the same mathematics, written once.
+``build(settings, axes)``, which gives an `Augmentation`. The part draws its random numbers in one
+method and applies them in another, so the per-sample form (`Augmentation.transform`, for MONAI) is
+the batched form (`Augmentation.batched`, on the device) with a batch of one: the same mathematics,
+written once.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from medseg.augmentation._geometry import centre_crop
+from medseg.augmentation._geometry import centre_crop, places_mm, sample
 from medseg.augmentation._ranges import expand_to
 
 if TYPE_CHECKING:
@@ -24,6 +24,21 @@ if TYPE_CHECKING:
 
 Draw = dict[str, Tensor]
 """Random numbers of a batch by name; the first axis of each is the batch."""
+
+
+class PatchAxes(NamedTuple):
+    """The two or three axes of the patches that a part will change.
+
+    Parameters
+    ----------
+    spacing_mm : tuple of float
+        Of each axis.
+    mirrored : tuple of int
+        Those along which the plan lets patches be mirrored.
+    """
+
+    spacing_mm: tuple[float, ...]
+    mirrored: tuple[int, ...] = ()
 
 
 class AugmentationModule(Protocol):
@@ -37,27 +52,8 @@ class AugmentationModule(Protocol):
 
     Settings: type[Any]
 
-    def build(
-        self,
-        settings: Any,
-        *,
-        spatial_dims: int,
-        spacing_mm: Sequence[float],
-        patch: Sequence[int],
-    ) -> Augmentation:
-        """The part with these settings.
-
-        Parameters
-        ----------
-        settings : Settings
-        spatial_dims : int
-            2 or 3.
-        spacing_mm : sequence of float
-            Of the `spatial_dims` axes, in mm.
-        patch : sequence of int
-            Voxels along those axes of what comes out. A part that resamples takes larger patches
-            and gives their middle; every other part keeps the shape it is given.
-        """
+    def build(self, settings: Any, axes: PatchAxes) -> Augmentation:
+        """The part with these settings, for patches of these axes."""
 
 
 class Augmentation(ABC):
@@ -67,16 +63,15 @@ class Augmentation(ABC):
     ----------
     settings : Settings
         Of the file the part lives in.
+    axes : PatchAxes
     """
 
-    changes_labels: ClassVar[bool] = False
-    """Whether voxels move, so that labels move with them."""
+    moves_voxels: ClassVar[bool] = True
+    """Whether labels change with the image."""
 
-    resamples: ClassVar[bool] = False
-    """Whether voxels come from outside the patch, so that a wider one should be given."""
-
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, axes: PatchAxes) -> None:
         self.settings = settings
+        self.axes = axes
 
     def draw(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
         """Random numbers for a batch, on the generator's device.
@@ -113,20 +108,13 @@ class Augmentation(ABC):
         image, label : torch.Tensor
             Of the same types. Samples that were not drawn are the same bit for bit.
         """
-        applied = draw["applied"]
+        applied, image_before, label_before = draw["applied"], self.kept(image), self.kept(label)
         # on a device the question would wait for everything that is queued there
         if applied.device.type == "cpu" and not bool(applied.any()):
-            return self.unchanged(image), self.unchanged(label)
+            return image_before, label_before
         image_after, label_after = self.change(image.float(), label, draw)
-        image_before, label_before = self.unchanged(image), self.unchanged(label)
-        return (
-            torch.where(
-                expand_to(applied, image_before), image_after.to(image.dtype), image_before
-            ),
-            torch.where(expand_to(applied, label_before), label_after.to(label.dtype), label_before)
-            if self.changes_labels
-            else label_before,
-        )
+        after = _where(applied, image_after, image_before)
+        return after, _where(applied, label_after, label_before) if self.moves_voxels else label
 
     def batched(
         self, image: Tensor, label: Tensor, generator: torch.Generator
@@ -160,8 +148,8 @@ class Augmentation(ABC):
 
         return SampleTransform(self, keys, label_keys=label_keys)
 
-    def unchanged(self, batch: Tensor) -> Tensor:
-        """What becomes of samples that are not drawn."""
+    def kept(self, batch: Tensor) -> Tensor:
+        """The voxels that come out: all of them."""
         return batch
 
     @abstractmethod
@@ -176,6 +164,8 @@ class Augmentation(ABC):
 class IntensityAugmentation(Augmentation):
     """Changes intensities and leaves every voxel where it is."""
 
+    moves_voxels = False
+
     def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Every sample changed; labels as they are."""
         return self.change_image(image, draw), label
@@ -186,25 +176,37 @@ class IntensityAugmentation(Augmentation):
 
 
 class ResamplingAugmentation(Augmentation):
-    """Takes each voxel from another place of the patch, or of the wider one it is given.
+    """Takes each voxel from another place: the patch is cut wider, so that there is one.
 
-    Parameters
+    Intensities are interpolated and labels are those of the nearest voxel; outside is zero.
+
+    Attributes
     ----------
-    settings : Settings
-    spacing_mm : sequence of float
-        Of the patch's axes.
-    patch : sequence of int
-        Voxels of what comes out: the middle of what comes in.
+    size : tuple of int or None
+        Voxels that come out, of the middle; None: all that come in.
     """
 
-    changes_labels = True
-    resamples = True
+    size: tuple[int, ...] | None = None
 
-    def __init__(self, settings: Any, spacing_mm: Sequence[float], patch: Sequence[int]) -> None:
-        super().__init__(settings)
-        self.spacing_mm = tuple(spacing_mm)
-        self.patch = tuple(patch)
+    def kept(self, batch: Tensor) -> Tensor:
+        """The middle of what comes in."""
+        return batch if self.size is None else centre_crop(batch, self.size)
 
-    def unchanged(self, batch: Tensor) -> Tensor:
-        """The middle of the patch."""
-        return centre_crop(batch, self.patch)
+    def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Every sample taken from where :meth:`source_mm` says."""
+        spacing_mm = self.axes.spacing_mm
+        target_mm = self.kept(places_mm(image.shape[2:], spacing_mm, image.device))
+        source_mm = self.source_mm(target_mm, draw)
+        image = sample(image, source_mm, spacing_mm, mode="bilinear", padding="zeros")
+        label = label[:, None].float()
+        label = sample(label, source_mm, spacing_mm, mode="nearest", padding="zeros")
+        return image, label[:, 0]
+
+    @abstractmethod
+    def source_mm(self, target_mm: Tensor, draw: Draw) -> Tensor:
+        """Where (B, D, ...) what will lie at `target_mm` (D, ...) is; mm from the centre."""
+
+
+def _where(applied: Tensor, after: Tensor, before: Tensor) -> Tensor:
+    """Samples after where they are changed, in the type they had before."""
+    return torch.where(expand_to(applied, before), after.to(before.dtype), before)

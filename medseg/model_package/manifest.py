@@ -89,7 +89,8 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     PlanError
         When it does not decode.
     """
-    manifest = decode(_upgraded(data), Manifest, where=where)
+    content = _upgraded(decode(data, dict[str, Any], where=where))
+    manifest = decode(msgspec.json.encode(content), Manifest, where=where)
     if manifest.schema_version != SCHEMA_VERSION:
         raise PackageError(
             f"'{where}' has schema version {manifest.schema_version}, this medseg reads up to"
@@ -98,18 +99,12 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     return manifest
 
 
-def _upgraded(data: bytes) -> bytes:
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """The JSON of an older manifest, or of one with an older plan, in today's words."""
-    try:
-        content: Any = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return data
-    if not isinstance(content, dict):
-        return data
     if isinstance(content.get("plan"), dict):
         content["plan"] = upgraded(content["plan"])
     if content.get("schema_version", 1) == 1:
         content["schema_version"] = SCHEMA_VERSION
         if "refining" in content:
             content["postprocessing"] = content.pop("refining")
-    return msgspec.json.encode(content)
+    return content

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from medseg.errors import PlanError
-from medseg.planning.presets import PRESETS, Preset, rows_of
+from medseg.planning.presets import MR_ARTEFACTS, PRESETS, Preset
 from medseg.volume.label_table import LabelTable
 
 Three = tuple[float, float, float]
@@ -73,14 +74,10 @@ def augmentation_preset(preset: Preset, *, modality: str = "") -> tuple[Componen
         raise PlanError(
             f"no augmentation '{preset}'; there are: {', '.join(PRESETS)}", code="UNKNOWN_NAME"
         )
-    return tuple(
-        Component(name=name, settings=deepcopy(settings))
-        for name, settings in rows_of(preset, modality=modality)
-    )
-
-
-def _standard_augmentation() -> tuple[Component, ...]:
-    return augmentation_preset("standard")
+    rows = PRESETS[preset]
+    if preset == "strong" and modality == "MR":
+        rows += MR_ARTEFACTS
+    return tuple(Component(name=name, settings=deepcopy(settings)) for name, settings in rows)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +120,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     schema_version: int = SCHEMA_VERSION
-    orientation: str = "RAS"
+    orientation: Annotated[str, msgspec.Meta(pattern="^[RLAPSI]{3}$")] = "RAS"
     spacing_mm: Three
     channels: tuple[str, ...]
     normalisation: tuple[Normalisation, ...]
@@ -131,8 +128,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     batch: int
     network: Component
     loss: Component = Component(name="dice_ce")
-    mirror_axes: tuple[int, ...] = (0, 1, 2)
-    augmentation: tuple[Component, ...] = msgspec.field(default_factory=_standard_augmentation)
+    mirror_axes: tuple[Annotated[int, msgspec.Meta(ge=0, le=2)], ...] = (0, 1, 2)
+    augmentation: tuple[Component, ...] = msgspec.field(
+        default_factory=partial(augmentation_preset, "standard")
+    )
     overlap: float = 0.5
     plane: Plane | None = None
     regions: Regions = ()
@@ -238,13 +237,8 @@ def decode_plan(data: bytes, *, where: str) -> Plan:
     PlanError
         When it does not decode, or a newer medseg wrote it.
     """
-    try:
-        content: Any = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        content = None  # decoding it as a plan says what is wrong, and where
-    if isinstance(content, dict) and content.get("schema_version", 1) == 1:
-        data = msgspec.json.encode(upgraded(content))
-    return decode(data, Plan, where=where)
+    content = upgraded(decode(data, dict[str, Any], where=where))
+    return decode(msgspec.json.encode(content), Plan, where=where)
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +248,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """
     if content.get("schema_version", 1) != 1:
         return content
-    standard = [msgspec.to_builtins(component) for component in _standard_augmentation()]
+    standard = msgspec.to_builtins(augmentation_preset("standard"))
     return {"augmentation": standard, **content, "schema_version": SCHEMA_VERSION}
 
 

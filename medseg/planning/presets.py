@@ -70,13 +70,13 @@ _STRONG: Rows = (
     ("cutout", {"probability": 0.1, "boxes": 2, "edge_share": [0.1, 0.3]}),
 )
 
-_MR: Rows = (
+MR_ARTEFACTS: Rows = (
     ("bias_field", {"probability": 0.2, "order": 3, "coefficient": [-0.2, 0.2]}),
     ("motion", {"probability": 0.05, "rotation_degrees": 4.0, "translation_mm": 3.0}),
     ("ghosting", {"probability": 0.05, "ghosts": [2, 6], "intensity": [0.2, 0.8]}),
     ("spike", {"probability": 0.05, "amplitude_std": [0.1, 0.5]}),
 )
-"""Artefacts that only MR scanners make; a part of ``strong``."""
+"""Only MR scanners make them; ``strong`` has them for MR."""
 
 PRESETS: dict[str, Rows] = {
     "none": (),
@@ -84,8 +84,3 @@ PRESETS: dict[str, Rows] = {
     "standard": _STANDARD,
     "strong": _STRONG,
 }
-
-
-def rows_of(preset: Preset, *, modality: str) -> Rows:
-    """Names and settings of a preset, in order; ``strong`` has more for MR."""
-    return PRESETS[preset] + (_MR if preset == "strong" and modality == "MR" else ())

@@ -1,4 +1,4 @@
-"""Journey: what a plan says, in sentences."""
+"""What a plan says, in sentences."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medseg.augmentation import PACKAGE, augmentation_settings
+from medseg.augmentation import PACKAGE, build_augmentation
 from medseg.errors import InputError
 from medseg.model_package import find_package
-from medseg.planning import Normalisation, Plan, read_plan
+from medseg.planning import Component, Normalisation, Plan, read_plan
 from medseg.runtime import registry
 from medseg_pipelines.console import Console
 
-UNITS = ("degrees", "mm", "voxels", "std")
+_UNITS = ("degrees", "mm", "voxels", "std")
 """Last words of a setting's name that say its unit."""
 _DIRECTIONS = {
-    "R": "right",
-    "L": "left",
-    "A": "front",
-    "P": "back",
-    "S": "head",
-    "I": "feet",
+    "R": ("right", "left"),
+    "L": ("left", "right"),
+    "A": ("front", "back"),
+    "P": ("back", "front"),
+    "S": ("head", "feet"),
+    "I": ("feet", "head"),
 }
+"""Where an axis of each letter leads to, and where it comes from."""
 
 
 def explain_plan(source: str, *, console: Console) -> None:
@@ -41,74 +42,31 @@ def explain_plan(source: str, *, console: Console) -> None:
     PlanError
         When the plan does not decode, or names an augmentation or setting that there is not.
     """
-    for sentence in sentences(plan_from(source)):
+    plan = _plan_from(source)
+    for sentence in (*_preprocessing(plan), *_network(plan), *_augmentation(plan)):
         console.print(sentence)
 
 
-def plan_from(source: str) -> Plan:
+def _plan_from(source: str) -> Plan:
     """The plan in a file, of a run, or of a model."""
     path = Path(source)
-    if path.is_file():
-        return read_plan(path)
-    if (path / "plan.json").is_file():
-        return read_plan(path / "plan.json")
+    stored = path / "plan.json" if path.is_dir() else path
+    if stored.is_file():
+        return read_plan(stored)
     if path.suffix == ".json":
         raise InputError(f"there is no plan '{path}'")
     return find_package(source).manifest.plan
 
 
-def sentences(plan: Plan) -> Iterator[str]:
-    """Each choice of a plan as a sentence."""
-    directions = ", ".join(_DIRECTIONS[letter] for letter in plan.orientation)
+def _preprocessing(plan: Plan) -> Iterator[str]:
+    """What becomes of a scan."""
+    towards = ", ".join(_DIRECTIONS[letter][0] for letter in plan.orientation)
     yield (
-        f"Scans are turned so that their axes grow to {directions} ({plan.orientation}), and"
-        f" resampled to {_by(plan.spacing_mm)} mm."
+        f"Scans are turned to {plan.orientation} (axes lead to {towards}) and resampled to"
+        f" {_times(plan.spacing_mm)} mm."
     )
     for channel, rule in zip(plan.channels, plan.normalisation, strict=True):
         yield f"Channel {channel}: {_normalised(rule)}."
-    seen = "volumes" if plan.plane is None else f"{plan.plane} slices"
-    size_mm = [n * mm for n, mm in zip(plan.patch, plan.spacing_mm, strict=True)]
-    yield (
-        f"The network {_component(plan.network.name, plan.network.settings)} sees {seen} in patches"
-        f" of {_by(plan.patch)} voxels ({_by(size_mm)} mm), {plan.batch} in a training step."
-    )
-    if plan.regions:
-        yield f"Its channels are {len(plan.regions)} regions that may hold one another."
-    yield f"It learns by the loss {_component(plan.loss.name, plan.loss.settings)}."
-    yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
-    yield from _augmentation(plan)
-
-
-def _augmentation(plan: Plan) -> Iterator[str]:
-    """A line for each random change of training patches."""
-    rows = augmentation_settings(plan)
-    if not rows:
-        yield "Training patches are not augmented."
-        return
-    yield "Training patches are changed at random, in this order:"
-    for name, settings in rows:
-        summary = str(registry.load(PACKAGE, name).__doc__).splitlines()[0].split(":")[0]
-        values = {field: getattr(settings, field) for field in settings.__struct_fields__}
-        often = values.pop("probability")
-        parts = [_setting(field, value) for field, value in values.items()]
-        yield (
-            f"- {name} with probability {often:g}: {summary[0].lower()}{summary[1:]}"
-            f" ({', '.join(parts)})"
-        )
-
-
-def _setting(field: str, value: Any) -> str:
-    """A setting in words: ``rotation_degrees=20`` is "rotation 20 degrees"."""
-    *words, last = field.split("_")
-    unit = f" {last}" if words and last in UNITS else ""
-    label = " ".join(words if unit else field.split("_"))
-    if isinstance(value, bool):
-        return f"{label} {'yes' if value else 'no'}"
-    if field.endswith("axes"):
-        return f"{label} {', '.join(str(axis) for axis in value) or 'none'}"
-    if isinstance(value, tuple):
-        return f"{label} {value[0]:g} to {value[1]:g}{unit}"
-    return f"{label} {value:g}{unit}"
 
 
 def _normalised(rule: Normalisation) -> str:
@@ -123,21 +81,57 @@ def _normalised(rule: Normalisation) -> str:
     )
 
 
-def _component(name: str, settings: dict[str, Any]) -> str:
+def _network(plan: Plan) -> Iterator[str]:
+    """What learns, from what, and how it is used."""
+    size_mm = [n * mm for n, mm in zip(plan.patch, plan.spacing_mm, strict=True)]
+    yield (
+        f"The network {_component(plan.network)} sees {plan.plane or '3-D'} patches of"
+        f" {_times(plan.patch)} voxels ({_times(size_mm)} mm), {plan.batch} in a training step."
+    )
+    if plan.regions:
+        yield f"Its channels are {len(plan.regions)} regions that may hold one another."
+    yield f"It learns by the loss {_component(plan.loss)}."
+    yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
+    lines = ["-".join(_DIRECTIONS[plan.orientation[axis]]) for axis in plan.mirror_axes]
+    yield f"Patches may be mirrored along: {', '.join(lines) or 'no axis'}."
+
+
+def _augmentation(plan: Plan) -> Iterator[str]:
+    """A line for each random change of training patches."""
+    parts = build_augmentation(plan).parts
+    if not parts:
+        yield "Training patches are not augmented."
+        return
+    yield "Training patches are changed at random, in this order:"
+    for component, part in zip(plan.augmentation, parts, strict=True):
+        what = str(registry.load(PACKAGE, component.name).__doc__).split(":")[0]
+        fields = part.settings.__struct_fields__
+        values = ", ".join(_setting(field, getattr(part.settings, field)) for field in fields)
+        yield f"- {component.name}: {what[0].lower()}{what[1:]} ({values})"
+
+
+def _setting(field: str, value: Any) -> str:
+    """A setting in words: ``rotation_degrees=20.0`` is "rotation 20 degrees"."""
+    name, _, unit = field.rpartition("_")
+    if unit not in _UNITS:
+        name, unit = field, ""
+    return f"{name.replace('_', ' ')} {_words(value)} {unit}".rstrip()
+
+
+def _words(value: Any) -> str:
+    """A value of a setting; two are a range."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " to ".join(_words(end) for end in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _component(component: Component) -> str:
     """A name with its settings."""
-    words = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items())
-    return f"{name} ({words})" if words else name
+    words = ", ".join(f"{key} {value}" for key, value in component.settings.items())
+    return f"{component.name} ({words})" if words else component.name
 
 
-def _plain(value: Any) -> str:
-    """A setting's value without quotes or brackets of single numbers."""
-    if isinstance(value, list | tuple):
-        joined = (
-            "x" if value and all(isinstance(n, int) for n in value) and len(value) <= 3 else ", "
-        )
-        return joined.join(_plain(item) for item in value)
-    return str(value)
-
-
-def _by(numbers: Any) -> str:
+def _times(numbers: Any) -> str:
     return " x ".join(f"{number:g}" for number in numbers)

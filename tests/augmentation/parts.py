@@ -2,21 +2,17 @@
 
 import torch
 
-from medseg.augmentation import PACKAGE
+from medseg.augmentation import PACKAGE, PatchAxes
 from medseg.planning import Component
 from medseg.planning.plan import settings_of
 from medseg.runtime import registry
 
 
-def part_of(name, size, *, spacing_mm=None, **settings):
+def part_of(name, size, *, spacing_mm=None, mirrored=None, **settings):
     module = registry.load(PACKAGE, name)
     component = Component(name=name, settings={"probability": 1.0, **settings})
-    return module.build(
-        settings_of(component, module.Settings, package=PACKAGE),
-        spatial_dims=len(size),
-        spacing_mm=spacing_mm or (1.0,) * len(size),
-        patch=size,
-    )
+    axes = PatchAxes(spacing_mm or (1.0,) * len(size), mirrored or tuple(range(len(size))))
+    return module.build(settings_of(component, module.Settings, package=PACKAGE), axes)
 
 
 def batch(size, *, count=3, channels=2, seed=0):

@@ -107,6 +107,18 @@ def test_a_sample_of_a_batch_is_changed_as_it_is_alone(name, size):
         assert torch.equal(alone[1][0], together[1][n])
 
 
+def test_a_channel_is_changed_as_it_is_alone(name, size):
+    image, label = batch(size)
+    part = part_of(name, size)
+    draw = part.draw(generator(3), image.shape)
+    together, _ = part.apply(image, label, draw)
+    own = {
+        key: value[:, 1:] if value.shape == image.shape else value for key, value in draw.items()
+    }
+    alone, _ = part.apply(image[:, 1:], label, own)
+    torch.testing.assert_close(alone, together[:, 1:])
+
+
 def test_the_form_of_monai_is_the_batched_one(name, size):
     image, label = batch(size, count=1)
     part = part_of(name, size)
@@ -151,7 +163,7 @@ def test_labels_move_only_with_the_voxels_and_stay_in_their_set(name, size):
     part = part_of(name, size)
     _, after = part.batched(image, label, generator(2))
     assert set(after.unique().tolist()) <= {0, 1, 2, 255}
-    if not part.changes_labels:
+    if not part.moves_voxels:
         assert torch.equal(after, label)
     else:
         assert not torch.equal(after, label)
@@ -238,37 +250,72 @@ def test_a_patch_that_is_not_resampled_is_the_middle_of_the_wider_one():
     assert torch.equal(after, image[(..., *middle)])
 
 
-def test_only_the_last_part_that_resamples_cuts_the_margin_off():
-    parts = (Component(name="elastic"), Component(name="mirror"), Component(name="affine"))
-    pipeline = build_augmentation(msgspec.structs.replace(PLAN, augmentation=parts))
-    assert pipeline.parts[0].patch == pipeline.region
-    assert pipeline.parts[2].patch == PLAN.patch
-
-
-def test_the_compose_of_monai_goes_through_the_same_parts():
-    plan = msgspec.structs.replace(PLAN, augmentation=augmentation_preset("strong", modality="MR"))
+@pytest.mark.parametrize("plane", [None, "axial"])
+def test_a_part_alone_in_a_plan_gives_the_middle_of_what_it_makes(name, plane):
+    patch = (12, 11, 8 if plane is None else 1)
+    component = Component(name=name, settings={"probability": 1.0})
+    plan = msgspec.structs.replace(PLAN, patch=patch, plane=plane, augmentation=(component,))
     pipeline = build_augmentation(plan)
-    image, label = batch(pipeline.region, count=1)
+    image, label = batch([n for n in pipeline.region if n > 1])
+    whole = part_of(name, image.shape[2:]).batched(image, label, generator(6))
+    if plane is not None:
+        image, label, whole = image[..., None], label[..., None], [x[..., None] for x in whole]
+    after, label_after = pipeline.batched(image, label, generator(6))
+    margins = [(wide - n) // 2 for wide, n in zip(pipeline.region, patch, strict=True)]
+    middle = tuple(slice(m, m + n) for m, n in zip(margins, patch, strict=True))
+    torch.testing.assert_close(after, whole[0][(..., *middle)], atol=1e-5, rtol=1e-5)
+    assert torch.equal(label_after, whole[1][(..., *middle)])
+
+
+def test_parts_after_the_last_that_resamples_see_the_patch_alone():
+    parts = tuple(Component(name=name) for name in ("gamma", "elastic", "contrast"))
+    pipeline = build_augmentation(msgspec.structs.replace(PLAN, augmentation=parts))
+    before, _, after = pipeline.parts
+    sizes = []
+    for part in (before, after):
+        part.parameters = lambda generator, shape: sizes.append(tuple(shape[2:])) or {}
+        part.change = lambda image, label, draw: (image, label)
+    pipeline.batched(*batch(pipeline.region), generator())
+    assert sizes == [pipeline.region, PLAN.patch]
+
+
+@pytest.mark.parametrize("plane", [None, "axial"])
+def test_the_compose_of_monai_goes_through_the_same_parts(plane):
+    patch = (12, 10, 8 if plane is None else 1)
+    certain = tuple(
+        Component(name=name, settings={"probability": 1.0})
+        for name in ("gamma", "elastic", "mirror", "affine", "brightness")
+    )
+    plan = msgspec.structs.replace(PLAN, patch=patch, plane=plane, augmentation=certain)
+    pipeline = build_augmentation(plan)
+    image, label = batch([n for n in pipeline.region if n > 1], count=1)
     compose = pipeline.transform().set_random_state(seed=2)
-    first = compose({"image": image[0], "label": label})
-    again = compose.set_random_state(seed=2)({"image": image[0], "label": label})
-    assert first["image"].shape == (2, *PLAN.patch)
-    assert torch.equal(first["image"], again["image"])
+    after = compose({"image": image[0], "label": label})
+    draws = compose.set_random_state(seed=2)
+    expected = image, label
+    for step in draws.transforms:
+        seed = int(step.R.randint(2**31))
+        expected = step.part.batched(*expected, generator(seed))
+    assert after["image"].shape == (2, *(n for n in patch if n > 1))
+    assert torch.equal(after["image"], expected[0][0])
+    assert torch.equal(after["label"], expected[1])
 
 
 def test_mirror_takes_its_axes_from_the_plan():
-    for plane, patch, expected in ((None, (12, 10, 8), (1, 2)), ("coronal", (12, 1, 8), (1,))):
+    for plane, patch in ((None, (12, 10, 8)), ("coronal", (12, 1, 8))):
         plan = msgspec.structs.replace(
             PLAN,
             plane=plane,
             patch=patch,
             mirror_axes=(1, 2),
-            augmentation=(Component(name="mirror"),),
+            augmentation=(Component(name="mirror", settings={"probability": 1.0}),),
         )
-        assert build_augmentation(plan).parts[0].settings.mirror_axes == expected
-    own = Component(name="mirror", settings={"mirror_axes": [0]})
-    plan = msgspec.structs.replace(PLAN, mirror_axes=(1, 2), augmentation=(own,))
-    assert build_augmentation(plan).parts[0].settings.mirror_axes == (0,)
+        pipeline = build_augmentation(plan)
+        image, label = batch(pipeline.region)
+        after, label_after = pipeline.batched(image, label, generator())
+        axes = [axis for axis in (1, 2) if patch[axis] > 1]
+        assert torch.equal(after, image.flip([axis + 2 for axis in axes]))
+        assert torch.equal(label_after, label.flip([axis + 1 for axis in axes]))
 
 
 def test_an_unknown_name_lists_the_others():

@@ -30,9 +30,9 @@ def test_a_preset_is_written_into_the_plan_and_explained(train, run, tmp_path):
     assert read_plan(stored).augmentation == augmentation_preset("light")
     explained = run("plan", "explain", tmp_path / "light")
     assert explained.exit_code == 0, explained.output
-    assert "gaussian_noise with probability 0.1" in explained.stdout
+    assert "noise of the receiver (probability 0.1, noise 0 to 0.05 std)" in explained.stdout
     assert "rotation 10 degrees" in explained.stdout
-    assert "mirror axes 0, 1, 2" in explained.stdout
+    assert "mirrored along: right-left, front-back, head-feet" in explained.stdout
     for source in (stored, tmp_path / "light" / "model"):
         assert run("plan", "explain", source).stdout == explained.stdout
 
@@ -52,7 +52,7 @@ def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path
     ("augmentation", "word"),
     [
         ([{"name": "gama", "settings": {}}], "gamma"),
-        ([{"name": "gamma", "settings": {"gamma": [2, 1]}}], "rising"),
+        ([{"name": "gamma", "settings": {"gamma": [2, 1]}}], "do not fall"),
         ([{"name": "affine", "settings": {"rotation": 20}}], "rotation"),
     ],
 )
