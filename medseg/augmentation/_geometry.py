@@ -12,7 +12,7 @@ PLANES = ((1, 2), (0, 2), (0, 1))
 """The two axes that a rotation about each axis of a volume mixes."""
 
 
-def places_mm(size: Sequence[int], spacing_mm: Sequence[float], device: torch.device) -> Tensor:
+def positions_mm(size: Sequence[int], spacing_mm: Sequence[float], device: torch.device) -> Tensor:
     """Where the voxels of a patch lie: (D, *size)."""
     axes = [
         (torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2) * mm

@@ -65,7 +65,7 @@ class _Elastic(ResamplingAugmentation):
 
     def _basis(self, line_mm: Tensor, *, points: int) -> Tensor:
         """Weight (points, voxels) of each control point at voxels on a line; the middles agree."""
-        place = torch.arange(points, device=line_mm.device, dtype=torch.float32) - (points - 1) / 2
-        away = (line_mm[None] / self.settings.control_point_mm - place[:, None]).abs()
+        centres = torch.arange(points, device=line_mm.device) - (points - 1) / 2
+        away = (line_mm[None] / self.settings.control_point_mm - centres[:, None]).abs()
         near = 2 / 3 - away**2 + away**3 / 2
         return torch.where(away < 1, near, (2 - away).clamp(min=0) ** 3 / 6)

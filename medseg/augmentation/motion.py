@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from medseg.augmentation._geometry import before_move, places_mm, rotation, sample
+from medseg.augmentation._geometry import before_move, positions_mm, rotation, sample
 from medseg.augmentation._ranges import (
     Probability,
     expand_to,
@@ -81,7 +81,7 @@ class _Motion(IntensityAugmentation):
         """The image after one movement."""
         spacing_mm = self.axes.spacing_mm
         source_mm = before_move(
-            places_mm(image.shape[2:], spacing_mm, image.device),
+            positions_mm(image.shape[2:], spacing_mm, image.device),
             backward=rotation(draw["angles"][:, n]).mT,
             translation_mm=draw["translation_mm"][:, n],
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from medseg.augmentation._geometry import centre_crop, places_mm, sample
+from medseg.augmentation._geometry import centre_crop, positions_mm, sample
 from medseg.augmentation._ranges import expand_to
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class ResamplingAugmentation(Augmentation):
     def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Every sample taken from where :meth:`source_mm` says."""
         spacing_mm = self.axes.spacing_mm
-        target_mm = self.kept(places_mm(image.shape[2:], spacing_mm, image.device))
+        target_mm = self.kept(positions_mm(image.shape[2:], spacing_mm, image.device))
         source_mm = self.source_mm(target_mm, draw)
         image = sample(image, source_mm, spacing_mm, mode="bilinear", padding="zeros")
         label = label[:, None].float()

@@ -115,22 +115,22 @@ def _setting(field: str, value: Any) -> str:
     name, _, unit = field.rpartition("_")
     if unit not in _UNITS:
         name, unit = field, ""
-    return f"{name.replace('_', ' ')} {_words(value)} {unit}".rstrip()
+    return f"{name.replace('_', ' ')} {_value(value)} {unit}".rstrip()
 
 
-def _words(value: Any) -> str:
+def _value(value: Any) -> str:
     """A value of a setting; two are a range."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return " to ".join(_words(end) for end in value)
+        return " to ".join(_value(end) for end in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _component(component: Component) -> str:
     """A name with its settings."""
-    words = ", ".join(f"{key} {value}" for key, value in component.settings.items())
-    return f"{component.name} ({words})" if words else component.name
+    settings = ", ".join(f"{key} {value}" for key, value in component.settings.items())
+    return f"{component.name} ({settings})" if settings else component.name
 
 
 def _times(numbers: Any) -> str:

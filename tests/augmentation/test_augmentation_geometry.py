@@ -9,7 +9,7 @@ import torch
 
 from augmentation.parts import batch, generator, part_of
 from medseg.augmentation import build_augmentation
-from medseg.augmentation._geometry import places_mm
+from medseg.augmentation._geometry import positions_mm
 from medseg.planning import Component, Normalisation, Plan
 
 
@@ -120,7 +120,7 @@ def test_every_voxel_comes_from_where_the_drawn_bending_says(size, spacing, seed
     draw = part.draw(generator(seed), (1, len(size), *size))
     after, label_after = part.apply(places[None], label, draw)
     mm = torch.tensor(spacing).view(-1, *(1,) * len(size))
-    target_mm = places_mm(size, spacing, places.device)
+    target_mm = positions_mm(size, spacing, places.device)
     source = places + (part.source_mm(target_mm, draw)[0] - target_mm) / mm
     last = torch.tensor(size).view(mm.shape) - 1
     inside = ((source >= 0) & (source <= last)).all(0)
@@ -137,7 +137,7 @@ def test_the_bending_is_a_cubic_spline_of_its_control_points():
     part = part_of("elastic", (21, 9), control_point_mm=4.0, displacement_mm=[1.0, 1.0])
     draw = part.draw(generator(), (1, 1, 21, 9))
     control = draw["control_mm"][0, 0].double().numpy()
-    target_mm = places_mm((21, 9), (1.0, 1.0), torch.device("cpu"))
+    target_mm = positions_mm((21, 9), (1.0, 1.0), torch.device("cpu"))
     bent_mm = part.source_mm(target_mm, draw)[0, 0] - target_mm[0]
     for axis, size in enumerate((21, 9)):
         count = control.shape[axis]
@@ -155,7 +155,7 @@ def test_the_strongest_bending_never_folds():
     for seed in range(5):
         draw = part.draw(generator(seed), (2, 1, *size))
         draw["control_mm"] = draw["control_mm"].sign() * 3.2
-        target_mm = places_mm(size, (1.0, 1.0, 1.0), torch.device("cpu"))
+        target_mm = positions_mm(size, (1.0, 1.0, 1.0), torch.device("cpu"))
         field = part.source_mm(target_mm, draw) - target_mm
         gradients = [torch.gradient(field[:, axis], dim=(1, 2, 3)) for axis in range(3)]
         jacobian = torch.stack([torch.stack(row, -1) for row in gradients], -2) + torch.eye(3)
