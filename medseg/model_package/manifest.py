@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from medseg.errors import PackageError
-from medseg.planning.plan import Component, Plan, decode
+from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import LabelTable
 
 SCHEMA_VERSION = 2
@@ -89,7 +89,8 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     PlanError
         When it does not decode.
     """
-    manifest = decode(_upgraded(data), Manifest, where=where)
+    content = _upgraded(decode(data, dict[str, Any], where=where))
+    manifest = decode(msgspec.json.encode(content), Manifest, where=where)
     if manifest.schema_version != SCHEMA_VERSION:
         raise PackageError(
             f"'{where}' has schema version {manifest.schema_version}, this medseg reads up to"
@@ -98,14 +99,12 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     return manifest
 
 
-def _upgraded(data: bytes) -> bytes:
-    """The JSON of a manifest of schema version 1 in today's words; any other as it is."""
-    try:
-        content: Any = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return data
-    if not isinstance(content, dict) or content.get("schema_version", 1) != 1:
-        return data
-    if "refining" in content:
-        content["postprocessing"] = content.pop("refining")
-    return msgspec.json.encode({**content, "schema_version": SCHEMA_VERSION})
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of an older manifest, or of one with an older plan, in today's words."""
+    if isinstance(content.get("plan"), dict):
+        content["plan"] = upgraded(content["plan"])
+    if content.get("schema_version", 1) == 1:
+        content["schema_version"] = SCHEMA_VERSION
+        if "refining" in content:
+            content["postprocessing"] = content.pop("refining")
+    return content

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from medseg.errors import PlanError
+from medseg.planning.presets import MR_ARTEFACTS, PRESETS, Preset
 from medseg.volume.label_table import LabelTable
 
 Three = tuple[float, float, float]
 Plane = Literal["axial", "coronal", "sagittal"]
 Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], ...]
 Kind = TypeVar("Kind")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of what is written; 1, which did not say how patches are augmented, is still read."""
 _NORMALS: dict[str, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
 """Letters of the two directions across each plane."""
 
@@ -52,6 +56,30 @@ class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     settings: dict[str, Any] = {}
 
 
+def augmentation_preset(preset: Preset, *, modality: str = "") -> tuple[Component, ...]:
+    """The augmentations that one word stands for, with all that a plan says of them.
+
+    Parameters
+    ----------
+    preset : {"none", "light", "standard", "strong"}
+    modality : str, optional
+        DICOM modality word; ``"MR"`` adds the artefacts of MR scanners to ``strong``.
+
+    Raises
+    ------
+    PlanError
+        When there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise PlanError(
+            f"no augmentation '{preset}'; there are: {', '.join(PRESETS)}", code="UNKNOWN_NAME"
+        )
+    rows = PRESETS[preset]
+    if preset == "strong" and modality == "MR":
+        rows += MR_ARTEFACTS
+    return tuple(Component(name=name, settings=deepcopy(settings)) for name, settings in rows)
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every choice between raw scan and network input.
 
@@ -72,6 +100,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     network, loss : Component
     mirror_axes : tuple of int
         Axes along which training mirrors patches.
+    augmentation : tuple of Component
+        Random changes of training patches, in order; ``standard`` where a plan does not say.
     overlap : float
         Share of a patch by which neighbouring tiles overlap at inference.
     plane : {"axial", "coronal", "sagittal"} or None
@@ -90,7 +120,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     schema_version: int = SCHEMA_VERSION
-    orientation: str = "RAS"
+    orientation: Annotated[str, msgspec.Meta(pattern="^[RLAPSI]{3}$")] = "RAS"
     spacing_mm: Three
     channels: tuple[str, ...]
     normalisation: tuple[Normalisation, ...]
@@ -98,7 +128,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     batch: int
     network: Component
     loss: Component = Component(name="dice_ce")
-    mirror_axes: tuple[int, ...] = (0, 1, 2)
+    mirror_axes: tuple[Annotated[int, msgspec.Meta(ge=0, le=2)], ...] = (0, 1, 2)
+    augmentation: tuple[Component, ...] = msgspec.field(
+        default_factory=partial(augmentation_preset, "standard")
+    )
     overlap: float = 0.5
     plane: Plane | None = None
     regions: Regions = ()
@@ -107,7 +140,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.schema_version != SCHEMA_VERSION:
             raise PlanError(
                 f"plan of schema version {self.schema_version}, this medseg reads"
-                f" {SCHEMA_VERSION}; use the medseg that wrote it or plan again"
+                f" up to {SCHEMA_VERSION}; use the medseg that wrote it or plan again"
             )
         if len(self.channels) != len(self.normalisation) or not self.channels:
             raise PlanError(
@@ -196,6 +229,29 @@ def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
         raise PlanError(f"{where} does not decode: {error}", code="DECODE") from error
 
 
+def decode_plan(data: bytes, *, where: str) -> Plan:
+    """A plan from JSON, of this schema version or of an older one.
+
+    Raises
+    ------
+    PlanError
+        When it does not decode, or a newer medseg wrote it.
+    """
+    content = upgraded(decode(data, dict[str, Any], where=where))
+    return decode(msgspec.json.encode(content), Plan, where=where)
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """A plan's JSON of schema version 1 as of this one; any other as it is.
+
+    Plans of version 1 trained with what is now called the ``standard`` augmentation.
+    """
+    if content.get("schema_version", 1) != 1:
+        return content
+    standard = msgspec.to_builtins(augmentation_preset("standard"))
+    return {"augmentation": standard, **content, "schema_version": SCHEMA_VERSION}
+
+
 def read_plan(path: Path) -> Plan:
     """The plan in a JSON file.
 
@@ -210,7 +266,7 @@ def read_plan(path: Path) -> Plan:
         When the file is missing or does not decode.
     """
     try:
-        return decode(path.read_bytes(), Plan, where=str(path))
+        return decode_plan(path.read_bytes(), where=str(path))
     except OSError as error:
         raise PlanError(f"cannot read the plan '{path}': {error.strerror}") from error
 

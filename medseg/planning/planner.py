@@ -15,7 +15,15 @@ import numpy as np
 
 from medseg.errors import PlanError
 from medseg.planning.fingerprint import Fingerprint, Intensities
-from medseg.planning.plan import Component, Normalisation, Plan, Plane, slice_axis
+from medseg.planning.plan import (
+    Component,
+    Normalisation,
+    Plan,
+    Plane,
+    augmentation_preset,
+    slice_axis,
+)
+from medseg.planning.presets import Preset
 from medseg.planning.stages import Axes, Stages
 from medseg.volume.label_table import LabelTable
 
@@ -67,6 +75,7 @@ def make_plan(
     network: Callable[[Stages], Component],
     labels: LabelTable | None = None,
     plane: Plane | None = None,
+    augmentation: Preset = "standard",
 ) -> Plan:
     """Choose spacing, normalisation, patch, batch and network stages.
 
@@ -81,6 +90,7 @@ def make_plan(
         What will be learnt: where left and right are told apart, patches are not mirrored so.
     plane : {"axial", "coronal", "sagittal"}, optional
         Train a 2-D network on the slices of this plane. Pictures need no word: they are flat.
+    augmentation : {"none", "light", "standard", "strong"}, default "standard"
 
     Raises
     ------
@@ -109,6 +119,7 @@ def make_plan(
         batch=_batch(budget, stages),
         network=network(stages),
         mirror_axes=tuple(axis for axis in axes if not (sides and axis == LEFT_RIGHT)),
+        augmentation=augmentation_preset(augmentation, modality=fingerprint.modality),
         plane=plane,
     )
 

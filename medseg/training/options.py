@@ -9,6 +9,7 @@ import msgspec
 from medseg.errors import InputError
 from medseg.losses import loss_choice
 from medseg.planning import Plane
+from medseg.planning.presets import Preset
 
 LEARNING_RATE = 2e-3
 """Peak of a run that starts from random weights."""
@@ -41,6 +42,9 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Folder or name of a model whose weights, plan and labels the run starts from; the plan
         says the network then, and `network`, `settings`, `plane` and `loss` are not asked.
     loss : str
+    augmentation : {"none", "light", "standard", "strong"} or None
+        Random changes of training patches, in place of the plan's. None: as the plan says, which is
+        ``standard`` where it is made for this run.
     postprocess : bool
         Whether steps after the network are chosen on held-out cases; see
         :mod:`medseg.training.postprocessing_fit`. Needs a fold.
@@ -65,6 +69,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     inflate: bool = False
     start: str | None = None
     loss: str = "dice_ce"
+    augmentation: Preset | None = None
     postprocess: bool = False
     seed: int = 0
     device: str = "auto"

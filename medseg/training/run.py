@@ -11,6 +11,7 @@ from msgspec import structs
 from torch import nn
 
 from medseg._version import __version__
+from medseg.augmentation import build_augmentation
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import loss_choice
@@ -18,7 +19,14 @@ from medseg.model_package import Card, Manifest, ModelPackage, find_package, sav
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.networks.encoders.protocol import Encoder
-from medseg.planning import Fingerprint, Plan, make_plan, read_plan, take_fingerprint
+from medseg.planning import (
+    Fingerprint,
+    Plan,
+    augmentation_preset,
+    make_plan,
+    read_plan,
+    take_fingerprint,
+)
 from medseg.planning.plan import decode, encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.runtime.device import Device, choose_device
@@ -95,6 +103,8 @@ def train(
         if package is not None:
             check_fit(dataset, package)
             plan = plan_of(package, plan)
+        if plan is not None:
+            plan = _with_augmentation(plan, options, modality=dataset.modality)
         _check_regions(dataset, options, plan)
         _create_run_folder(run, options, plan, package)
     with run_lock(run):
@@ -181,6 +191,15 @@ def _measure_before(
         history.add({"step": 0, "seconds": 0.0, "dice": dice})
 
 
+def _with_augmentation(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:
+    """The plan with the augmentation asked for; refused now, not after preparing, if wrong."""
+    if options.augmentation is not None:
+        preset = augmentation_preset(options.augmentation, modality=modality)
+        plan = structs.replace(plan, augmentation=preset)
+    build_augmentation(plan)
+    return plan
+
+
 def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None) -> None:
     """Refuse what cannot go with the dataset's regions, before anything is made."""
     regions = class_regions(dataset.regions)
@@ -218,6 +237,7 @@ def _plan(
         network=suggestion(options.network, options.settings),
         labels=dataset.labels,
         plane=options.plane,
+        augmentation=options.augmentation or "standard",
     )
     regions = class_regions(dataset.regions)
     plan = structs.replace(plan, loss=loss_choice(options.loss, regions=regions), regions=regions)

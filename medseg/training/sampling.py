@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medseg.augmentation import AugmentationPipeline
 from medseg.planning import Plan
-from medseg.preprocessing.augmentation import Augmentation
 from medseg.training.cache import Prepared
 
 FOREGROUND_SHARE = 0.5
@@ -20,7 +20,7 @@ FOREGROUND_SHARE = 0.5
 
 
 def draw_batch(
-    cases: Sequence[Prepared], plan: Plan, *, augment: Augmentation, seed: int, step: int
+    cases: Sequence[Prepared], plan: Plan, *, augment: AugmentationPipeline, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """The batch of a step.
 

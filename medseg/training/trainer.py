@@ -13,10 +13,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from medseg.augmentation import build_augmentation
 from medseg.errors import MedsegError
 from medseg.losses import build_loss
 from medseg.planning import Plan
-from medseg.preprocessing.augmentation import Augmentation
 from medseg.runtime.device import Device, channels_last
 from medseg.runtime.progress import Progress
 from medseg.training.cache import Prepared
@@ -115,7 +115,7 @@ class Trainer:
 
     def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from the current step on, each drawn while the one before is learnt."""
-        augment = Augmentation(self.plan)
+        augment = build_augmentation(self.plan)
 
         def draw(step: int) -> tuple[Tensor, Tensor]:
             return draw_batch(cases, self.plan, augment=augment, seed=self.options.seed, step=step)

@@ -24,7 +24,7 @@ from medseg_pipelines.cli_options import (
     settings_of,
     tta_option,
 )
-from medseg_pipelines.models_cli import models, networks
+from medseg_pipelines.models_cli import models, networks, plan
 from medseg_pipelines.pacs_cli import pacs
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
 )
 @click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
 @click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
+@click.option(
+    "--augmentation",
+    type=click.Choice(["none", "light", "standard", "strong"]),
+    help="Random changes of training patches, in place of the plan's (standard in a new one).",
+)
 @click.option(
     "--postprocess", is_flag=True, help="Choose steps after the network on the held-out cases."
 )
@@ -335,6 +340,7 @@ medseg.add_command(batch)
 medseg.add_command(models)
 medseg.add_command(networks)
 medseg.add_command(pacs)
+medseg.add_command(plan)
 
 
 def main() -> None:

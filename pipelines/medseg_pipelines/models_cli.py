@@ -1,4 +1,4 @@
-"""Commands of models and networks: list, describe, export.
+"""Commands of models, networks and plans: list, describe, explain, export.
 
 Only click is imported here; each command imports its workflow when it runs.
 """
@@ -68,3 +68,18 @@ def list_networks() -> None:
 
     with open_console() as console:
         show_networks(console=console)
+
+
+@click.group()
+def plan() -> None:
+    """Show what a plan says."""
+
+
+@plan.command("explain")
+@click.argument("source", metavar="PLAN_OR_RUN_OR_MODEL")
+def explain(source: str) -> None:
+    """Say in sentences what a plan.json, a run or a model does to scans and patches."""
+    from medseg_pipelines.plan import explain_plan
+
+    with open_console() as console:
+        explain_plan(source, console=console)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from medseg.augmentation import build_augmentation
 from medseg.errors import Cancelled, LabelError, PlanError
 from medseg.losses import IGNORE
 from medseg.planning import Component, read_plan, take_fingerprint
-from medseg.preprocessing.augmentation import Augmentation
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices, prepare_case
 from medseg.training.sampling import draw_batch
@@ -72,7 +72,7 @@ def test_prepared_labels_hold_the_mark(prepared):
 
 def test_patches_keep_the_mark_and_are_background_outside_the_scan(prepared):
     plan = structs.replace(PLAN, patch=(48, 16, 16), batch=2)
-    augment = Augmentation(plan)
+    augment = build_augmentation(plan)
     for step in range(3):
         _, labels = draw_batch([prepared], plan, augment=augment, seed=0, step=step)
         assert set(labels.unique().tolist()) <= {0, 1, 2, IGNORE}

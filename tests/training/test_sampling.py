@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from medseg.augmentation import build_augmentation
 from medseg.planning import Component, Normalisation, Plan
-from medseg.preprocessing.augmentation import Augmentation
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
@@ -32,7 +32,9 @@ def case(shape, seed=0):
 
 @pytest.mark.parametrize("shape", [(40, 30, 20), (10, 30, 5), (3, 3, 3)])
 def test_patches_have_the_planned_size_and_show_the_label(shape):
-    image, labels = draw_batch([case(shape)], PLAN, augment=Augmentation(PLAN), seed=0, step=3)
+    image, labels = draw_batch(
+        [case(shape)], PLAN, augment=build_augmentation(PLAN), seed=0, step=3
+    )
     assert image.shape == (4, 1, 16, 12, 8)
     assert labels.shape == (4, 16, 12, 8)
     assert (labels[0] == 1).any()
@@ -44,7 +46,7 @@ def test_patches_have_the_planned_size_and_show_the_label(shape):
 def test_slices_are_cut_one_voxel_thick_and_show_the_label(plane, patch):
     axis = patch.index(1)
     plan = msgspec.structs.replace(PLAN, plane=plane, patch=patch)
-    augment = Augmentation(plan)
+    augment = build_augmentation(plan)
     assert augment.region[axis] == 1
     for step in range(4):
         image, labels = draw_batch([case((40, 30, 20))], plan, augment=augment, seed=0, step=step)
@@ -56,10 +58,10 @@ def test_slices_are_cut_one_voxel_thick_and_show_the_label(plane, patch):
 
 
 def test_a_step_is_the_same_whenever_it_is_drawn():
-    cases, augment = [case((30, 30, 30), seed) for seed in range(3)], Augmentation(PLAN)
+    cases, augment = [case((30, 30, 30), seed) for seed in range(3)], build_augmentation(PLAN)
     first = draw_batch(cases, PLAN, augment=augment, seed=1, step=7)
     draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
-    again = draw_batch(cases, PLAN, augment=Augmentation(PLAN), seed=1, step=7)
+    again = draw_batch(cases, PLAN, augment=build_augmentation(PLAN), seed=1, step=7)
     other = draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
@@ -67,7 +69,7 @@ def test_a_step_is_the_same_whenever_it_is_drawn():
 
 
 def test_image_and_labels_are_turned_together():
-    cases, augment = [case((30, 30, 30))], Augmentation(PLAN)
+    cases, augment = [case((30, 30, 30))], build_augmentation(PLAN)
     for step in range(12):
         image, labels = draw_batch(cases, PLAN, augment=augment, seed=0, step=step)
         for patch, label in zip(image[:, 0], labels, strict=True):

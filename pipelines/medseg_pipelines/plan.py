@@ -1,0 +1,137 @@
+"""What a plan says, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medseg.augmentation import PACKAGE, build_augmentation
+from medseg.errors import InputError
+from medseg.model_package import find_package
+from medseg.planning import Component, Normalisation, Plan, read_plan
+from medseg.runtime import registry
+from medseg_pipelines.console import Console
+
+_UNITS = ("degrees", "mm", "voxels", "std")
+"""Last words of a setting's name that say its unit."""
+_DIRECTIONS = {
+    "R": ("right", "left"),
+    "L": ("left", "right"),
+    "A": ("front", "back"),
+    "P": ("back", "front"),
+    "S": ("head", "feet"),
+    "I": ("feet", "head"),
+}
+"""Where an axis of each letter leads to, and where it comes from."""
+
+
+def explain_plan(source: str, *, console: Console) -> None:
+    """Say what a plan says, one sentence after the other.
+
+    Parameters
+    ----------
+    source : str
+        A plan's JSON file, a run's folder, a model's name or its folder.
+    console : Console
+
+    Raises
+    ------
+    InputError, PackageError
+        When there is no such file, or nothing of that name.
+    PlanError
+        When the plan does not decode, or names an augmentation or setting that there is not.
+    """
+    plan = _plan_from(source)
+    for sentence in (*_preprocessing(plan), *_network(plan), *_augmentation(plan)):
+        console.print(sentence)
+
+
+def _plan_from(source: str) -> Plan:
+    """The plan in a file, of a run, or of a model."""
+    path = Path(source)
+    stored = path / "plan.json" if path.is_dir() else path
+    if stored.is_file():
+        return read_plan(stored)
+    if path.suffix == ".json":
+        raise InputError(f"there is no plan '{path}'")
+    return find_package(source).manifest.plan
+
+
+def _preprocessing(plan: Plan) -> Iterator[str]:
+    """What becomes of a scan."""
+    towards = ", ".join(_DIRECTIONS[letter][0] for letter in plan.orientation)
+    yield (
+        f"Scans are turned to {plan.orientation} (axes lead to {towards}) and resampled to"
+        f" {_times(plan.spacing_mm)} mm."
+    )
+    for channel, rule in zip(plan.channels, plan.normalisation, strict=True):
+        yield f"Channel {channel}: {_normalised(rule)}."
+
+
+def _normalised(rule: Normalisation) -> str:
+    """What becomes of a channel's intensities."""
+    if rule.scheme == "zscore":
+        return "each scan is scaled by its own mean and standard deviation"
+    if rule.scheme == "none":
+        return "intensities stay as they are"
+    return (
+        f"intensities are clipped to {rule.low:g}..{rule.high:g}, then {rule.mean:g} is subtracted"
+        f" and they are divided by {rule.std:g}"
+    )
+
+
+def _network(plan: Plan) -> Iterator[str]:
+    """What learns, from what, and how it is used."""
+    size_mm = [n * mm for n, mm in zip(plan.patch, plan.spacing_mm, strict=True)]
+    yield (
+        f"The network {_component(plan.network)} sees {plan.plane or '3-D'} patches of"
+        f" {_times(plan.patch)} voxels ({_times(size_mm)} mm), {plan.batch} in a training step."
+    )
+    if plan.regions:
+        yield f"Its channels are {len(plan.regions)} regions that may hold one another."
+    yield f"It learns by the loss {_component(plan.loss)}."
+    yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
+    lines = ["-".join(_DIRECTIONS[plan.orientation[axis]]) for axis in plan.mirror_axes]
+    yield f"Patches may be mirrored along: {', '.join(lines) or 'no axis'}."
+
+
+def _augmentation(plan: Plan) -> Iterator[str]:
+    """A line for each random change of training patches."""
+    parts = build_augmentation(plan).parts
+    if not parts:
+        yield "Training patches are not augmented."
+        return
+    yield "Training patches are changed at random, in this order:"
+    for component, part in zip(plan.augmentation, parts, strict=True):
+        what = str(registry.load(PACKAGE, component.name).__doc__).split(":")[0]
+        fields = part.settings.__struct_fields__
+        values = ", ".join(_setting(field, getattr(part.settings, field)) for field in fields)
+        yield f"- {component.name}: {what[0].lower()}{what[1:]} ({values})"
+
+
+def _setting(field: str, value: Any) -> str:
+    """A setting in words: ``rotation_degrees=20.0`` is "rotation 20 degrees"."""
+    name, _, unit = field.rpartition("_")
+    if unit not in _UNITS:
+        name, unit = field, ""
+    return f"{name.replace('_', ' ')} {_value(value)} {unit}".rstrip()
+
+
+def _value(value: Any) -> str:
+    """A value of a setting; two are a range."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " to ".join(_value(end) for end in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _component(component: Component) -> str:
+    """A name with its settings."""
+    settings = ", ".join(f"{key} {value}" for key, value in component.settings.items())
+    return f"{component.name} ({settings})" if settings else component.name
+
+
+def _times(numbers: Any) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,79 @@
+"""From the command line: what augments training patches, and a plan told in sentences."""
+
+import json
+
+import pytest
+
+from medseg.planning import read_plan
+from medseg.planning.plan import augmentation_preset
+from toy_dataset import write_toy
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_toy(tmp_path_factory.mktemp("data") / "toy", cases=5)
+
+
+@pytest.fixture
+def train(run, dataset, tmp_path):
+    def start(name, *arguments):
+        common = ("--output", tmp_path / name, "--device", "cpu", "--modality", "MR")
+        return run("train", dataset, *common, "--steps", "1", *arguments)
+
+    return start
+
+
+def test_a_preset_is_written_into_the_plan_and_explained(train, run, tmp_path):
+    result = train("light", "--augmentation", "light")
+    assert result.exit_code == 0, result.output
+    stored = tmp_path / "light" / "plan.json"
+    assert read_plan(stored).augmentation == augmentation_preset("light")
+    explained = run("plan", "explain", tmp_path / "light")
+    assert explained.exit_code == 0, explained.output
+    assert "noise of the receiver (probability 0.1, noise 0 to 0.05 std)" in explained.stdout
+    assert "rotation 10 degrees" in explained.stdout
+    assert "mirrored along: right-left, front-back, head-feet" in explained.stdout
+    for source in (stored, tmp_path / "light" / "model"):
+        assert run("plan", "explain", source).stdout == explained.stdout
+
+
+def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path):
+    assert train("first", "--augmentation", "none").exit_code == 0
+    plan = tmp_path / "first" / "plan.json"
+    assert "not augmented" in run("plan", "explain", plan).stdout
+    assert train("as-it-says", "--plan", plan).exit_code == 0
+    assert read_plan(tmp_path / "as-it-says" / "plan.json").augmentation == ()
+    assert train("another", "--plan", plan, "--augmentation", "strong").exit_code == 0
+    strong = augmentation_preset("strong", modality="MR")
+    assert read_plan(tmp_path / "another" / "plan.json").augmentation == strong
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "word"),
+    [
+        ([{"name": "gama", "settings": {}}], "gamma"),
+        ([{"name": "gamma", "settings": {"gamma": [2, 1]}}], "do not fall"),
+        ([{"name": "affine", "settings": {"rotation": 20}}], "rotation"),
+    ],
+)
+def test_a_wrong_augmentation_is_one_sentence_and_nothing_is_made(
+    train, run, tmp_path, augmentation, word
+):
+    assert train("first").exit_code == 0
+    content = json.loads((tmp_path / "first" / "plan.json").read_text("utf-8"))
+    wrong = tmp_path / "plan.json"
+    wrong.write_text(json.dumps(content | {"augmentation": augmentation}))
+    for result in (train("second", "--plan", wrong), run("plan", "explain", wrong)):
+        assert result.exit_code == 2
+        assert word in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "second").exists()
+
+
+def test_shipped_models_explain_themselves(run):
+    result = run("plan", "explain", "hippocampus-mr")
+    assert result.exit_code == 0
+    assert "resampled to 1 x 1 x 1 mm" in result.stdout
+    assert "rotation 20 degrees" in result.stdout
+    assert run("plan", "explain", "no-such-model").exit_code == 2
+    assert run("plan", "explain", "no-such-plan.json").exit_code == 2
