@@ -108,6 +108,7 @@ def whole_or_absent(output):
         assert (place / "case.json").is_file(), place
 
 
+@pytest.mark.slow
 def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
     pools = []
 

@@ -112,9 +112,13 @@ def test_a_cluster_that_is_none_is_one_sentence_and_nothing_is_begun(command, tm
 
 
 def test_nobody_at_the_address_leaves_the_cases_waiting(command, tmp_path):
-    done = start(command("--cluster", "127.0.0.1:9"))
+    line = command("--cluster", "127.0.0.1:9")
+    line[2] = (
+        "from medseg_pipelines.cluster import backend; backend.CONNECT_SECONDS = 1.0;" + line[2]
+    )
+    done = start(line)
     _, err = done.communicate(timeout=240)
     assert done.returncode == 2
-    assert "no Dask scheduler answers at '127.0.0.1:9'" in err
+    assert "no Dask scheduler answers at '127.0.0.1:9' within 1 s" in err
     assert "Traceback" not in err
     assert counts(tmp_path / "out")["waiting"] == COUNT

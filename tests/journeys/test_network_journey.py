@@ -48,7 +48,13 @@ def pictures(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "swin_unetr" else [])
+        for name in names()
+    ],
+)
 def test_it_trains_packs_and_segments(run, toy, tmp_path, name):
     folder, output = tmp_path / "run", tmp_path / "out.nii.gz"
     result = run("train", toy, "--output", folder, "--network", name, *FEW)
