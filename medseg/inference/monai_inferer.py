@@ -123,7 +123,9 @@ class MonaiInferer(Inferer):  # type: ignore[misc]
                 result[number, :, done : done + rows.shape[1]] = rows
                 done += rows.shape[1]
         assert result is not None  # every image has rows
-        return convert_to_dst_type(result, inputs, dtype=result.dtype, device=result.device)[0]
+        typed: Tensor
+        typed, *_ = convert_to_dst_type(result, inputs, dtype=result.dtype, device=result.device)
+        return typed
 
     def _way(self, default: torch.device) -> Fallback:
         """The network's device, in the number format that is on around the call."""
@@ -160,7 +162,7 @@ def _largest(logits_LIJK: Tensor) -> Tensor:
 
 
 def _checked_size(roi_size: Sequence[int] | int) -> Triple:
-    size = (roi_size,) * 3 if isinstance(roi_size, int) else tuple(roi_size)
+    size: tuple[Any, ...] = (roi_size,) * 3 if isinstance(roi_size, int) else tuple(roi_size)
     if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
         raise InputError(
             f"roi_size must be one or three positive numbers of voxels, got {roi_size}"
@@ -170,10 +172,10 @@ def _checked_size(roi_size: Sequence[int] | int) -> Triple:
 
 
 def _checked_logits(logits: Any, tile: Tensor) -> Tensor:
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    answer = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or (len(logits), *logits.shape[2:]) != (1, *tile.shape[2:]):
         raise InputError(
-            f"for a tile of shape {tuple(tile.shape)} the network gives {found}, expected logits"
+            f"for a tile of shape {tuple(tile.shape)} the network gives {answer}, expected logits"
             f" (1, L, {', '.join(map(str, tile.shape[2:]))}); put it into evaluation mode, or wrap"
             " it so that it gives one tensor of its input's size"
         )
