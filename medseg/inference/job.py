@@ -120,6 +120,5 @@ class InferenceJob:
 
 def sliding_window_of(predictor: Predictor, attempt: Fallback, options: Options) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
-    plan = predictor.plan
-    overlap = plan.overlap if options.overlap is None else options.overlap
-    return SlidingWindow(predictor.network, plan.outputs(predictor.labels), attempt, overlap)
+    overlap = predictor.plan.overlap if options.overlap is None else options.overlap
+    return SlidingWindow(predictor.network, attempt, overlap)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medseg.inference.blending import gaussian
 from medseg.inference.oom_fallback import Fallback
@@ -23,16 +23,15 @@ class SlidingWindow:
 
     Parameters
     ----------
-    network : torch.nn.Module
-    outputs : int
+    network : callable
+        Such as a torch.nn.Module: from ``tile_BCIJK`` to ``logits_BLIJK``.
     attempt : Fallback
         Device, size of tiles, and where they are added up.
     overlap : float
         Smallest share of a tile that neighbours have in common.
     """
 
-    network: nn.Module
-    outputs: int
+    network: Callable[[Tensor], Tensor]
     attempt: Fallback
     overlap: float
 
@@ -53,6 +52,10 @@ class SlidingWindow:
             return starts
         i, j, k = (slice(c.start + n, c.stop + n) for c, n in zip(roi, before, strict=True))
         return tiles_for(starts, tile, shape=shape, roi=(i, j, k))
+
+    def weight(self) -> Tensor:
+        """How much each voxel of a tile counts; shape (I, J, K)."""
+        return gaussian(self.attempt.tile, self.attempt.sums_on)
 
     def rows(
         self, image_CIJK: Tensor, *, roi: Roi | None = None, progress: Progress
@@ -75,16 +78,19 @@ class SlidingWindow:
         extent = extent_of(image_CIJK)
         before, shape = padding(extent, self.attempt.tile)
         padded = _padded(image_CIJK, before, shape)
-        weight = gaussian(self.attempt.tile, self.attempt.sums_on)
-        window = RollingAccumulator(self.outputs, shape, weight)
+        window = None
         crop = _Crop(before, extent)
         starts = self.starts(extent, roi)
         reason = self.attempt.message
         message = f"segmenting (memory ran out: {reason})" if reason else "segmenting"
         for done, start in enumerate(starts):
             progress(done, len(starts), message)
+            logits_LIJK = self.logits(padded, start).to(self.attempt.sums_on)
+            if window is None:
+                window = RollingAccumulator(len(logits_LIJK), shape, self.weight())
             yield from _final(window, start[0], crop)
-            window.add(self.logits(padded, start).to(self.attempt.sums_on), start)
+            window.add(logits_LIJK, start)
+        assert window is not None  # there is a tile at least
         yield from _final(window, shape[0], crop)
         progress(len(starts), len(starts), message)
 
@@ -95,8 +101,7 @@ class SlidingWindow:
         device = self.attempt.device
         tile = image_CIJK[(None, slice(None), *region)].to(device.torch_device)
         with device.autocast():
-            logits: Tensor = self.network(tile.to(memory_format=torch.channels_last_3d))[0]
-        return logits
+            return self.network(tile.to(memory_format=torch.channels_last_3d))[0]
 
 
 def _final(

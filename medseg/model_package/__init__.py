@@ -2,6 +2,7 @@
 
 from medseg.model_package.exporting import Exported, export_model
 from medseg.model_package.manifest import Card, Manifest
+from medseg.model_package.monai_bundle import export_bundle
 from medseg.model_package.package import ModelPackage, save_package
 from medseg.model_package.store import find_package, shipped_packages
 
@@ -10,6 +11,7 @@ __all__ = [
     "Exported",
     "Manifest",
     "ModelPackage",
+    "export_bundle",
     "export_model",
     "find_package",
     "save_package",

@@ -1,13 +1,12 @@
 """A model as one file for other programs, checked before it takes its name.
 
-The ending of the file chooses the format: ``.onnx``, or ``.pt2`` for ``torch.export``. The file
-takes any number of patches at once, each of the plan's size: how a network brings its branches
-together depends on the size that was traced.
+The ending of the file chooses the format: ``.onnx``, ``.pt2`` for ``torch.export``, or ``.ts`` for
+TorchScript. The file takes any number of patches at once, each of the plan's size: how a network
+brings its branches together depends on the size that was traced.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +18,17 @@ import msgspec
 
 from medseg._version import __version__
 from medseg.errors import InputError, WriteError
-from medseg.model_package import onnx, pt2
+from medseg.model_package import onnx, pt2, torchscript
 from medseg.model_package.package import ModelPackage
 from medseg.runtime.progress import Progress, silent
 from medseg.writing import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.export import ExportedProgram
 
     from medseg.model_package.manifest import Manifest
 
-FORMATS: dict[str, ModuleType] = {".onnx": onnx, ".pt2": pt2}
+FORMATS: dict[str, ModuleType] = {".onnx": onnx, ".pt2": pt2, ".ts": torchscript}
 TOLERANCE = 1e-4
 """Largest difference of a logit from torch's that is let pass, as a share of the largest logit."""
 TRACED, CHECKED = 2, 1
@@ -71,7 +69,7 @@ def export_model(
     package : ModelPackage
         What to export. Steps after the network are named in the metadata; they are no part of it.
     path : Path
-        Ends in ``.onnx`` or ``.pt2``; the file appears whole or not at all.
+        Ends in ``.onnx``, ``.pt2`` or ``.ts``; the file appears whole or not at all.
     opset : int, optional
         Version of ONNX's operators; see :data:`medseg.model_package.onnx.OPSETS`.
     check : bool, default True
@@ -100,7 +98,8 @@ def export_model(
     for weight in network.parameters():
         weight.data = weight.data.contiguous()
     progress(0, 3, "tracing the network")
-    program = _traced(package, network)
+    with _as_input_error(package, kind.NAME):
+        program = kind.trace(network, _image(package, count=TRACED))
     with atomic(path, suffix=path.suffix) as temporary:
         progress(1, 3, "writing the file")
         with _as_input_error(package, kind.NAME):
@@ -161,16 +160,6 @@ def _as_input_error(package: ModelPackage, name: str) -> Iterator[None]:
             f" exported as {name}: {reason[:200]}",
             code="NOT_EXPORTABLE",
         ) from error
-
-
-def _traced(package: ModelPackage, network: nn.Module) -> ExportedProgram:
-    """The network as a graph that takes any number of patches."""
-    from torch.export import Dim, export
-
-    image = _image(package, count=TRACED)
-    with _as_input_error(package, "a graph"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, on how other libraries keep their layers
-        return export(network, (image,), dynamic_shapes=({0: Dim("batch")},))
 
 
 def _difference(package: ModelPackage, network: nn.Module, path: Path) -> float:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import InputError
+from medseg.model_package.pt2 import trace
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
+
+__all__ = ["logits", "prepare", "trace", "write"]
 
 NAME = "ONNX"
 OPSETS = range(18, 24)

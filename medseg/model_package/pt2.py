@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
 NAME = "torch.export"
@@ -23,10 +24,19 @@ def prepare(opset: int | None, *, check: bool) -> None:
     del check
     if opset is not None:
         raise InputError(
-            f"opset {opset} is of ONNX and the output ends in .pt2; leave the opset out or end"
-            " the output in .onnx",
+            f"opset {opset} is of ONNX and the output is none; leave the opset out or end the"
+            " output in .onnx",
             code="OPSET",
         )
+
+
+def trace(network: nn.Module, image_BCIJK: Tensor) -> ExportedProgram:  # noqa: N803
+    """The network as a graph that takes any number of patches."""
+    from torch.export import Dim, export
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, on how other libraries keep their layers
+        return export(network, (image_BCIJK,), dynamic_shapes=({0: Dim("batch")},))
 
 
 def write(program: ExportedProgram, path: Path, *, facts: Mapping[str, Any], opset: None) -> None:

@@ -39,7 +39,15 @@ def model_info(name_or_folder: str) -> None:
 @models.command("export")
 @click.argument("name_or_folder")
 @click.option(
-    "--output", required=True, type=file_path, help="A .onnx or a .pt2 (torch.export) file."
+    "--output",
+    required=True,
+    type=file_path,
+    help="A .onnx, .pt2 (torch.export) or .ts (TorchScript) file, or the folder of a bundle.",
+)
+@click.option(
+    "--to",
+    type=click.Choice(["monai-bundle"]),
+    help="A folder for `python -m monai.bundle run`, in place of what the output's ending says.",
 )
 @click.option("--opset", type=int, help="Version of ONNX's operators.")
 @click.option(
@@ -48,12 +56,35 @@ def model_info(name_or_folder: str) -> None:
     show_default=True,
     help="Read the file again and compare with torch.",
 )
-def export_model(name_or_folder: str, *, output: Path, opset: int | None, check: bool) -> None:
-    """Write a model's network as one file for other programs."""
-    from medseg_pipelines.export import export_file
+@click.option(
+    "--compare",
+    type=file_path,
+    metavar="SCAN",
+    help="A scan to label by the model and by its bundle; prints how far they agree.",
+)
+def export_model(
+    name_or_folder: str,
+    *,
+    output: Path,
+    to: str | None,
+    opset: int | None,
+    check: bool,
+    compare: Path | None,
+) -> None:
+    """Write a model for other programs: its network as one file, or all of it as a MONAI bundle."""
+    from medseg_pipelines.export import export_bundle_folder, export_file
 
+    if to is None and compare is not None:
+        raise click.UsageError("--compare is for bundles; add --to monai-bundle or leave it out")
+    if to is not None and opset is not None:
+        raise click.UsageError("--opset is of ONNX and a bundle holds none; leave it out")
     with open_console() as console:
-        export_file(name_or_folder, output=output, opset=opset, check=check, console=console)
+        if to is None:
+            export_file(name_or_folder, output=output, opset=opset, check=check, console=console)
+        else:
+            export_bundle_folder(
+                name_or_folder, output=output, check=check, compare=compare, console=console
+            )
 
 
 @click.group()

@@ -28,7 +28,7 @@ def test_a_pt2_file_needs_no_extra(run, model, tmp_path):
 @pytest.mark.parametrize(
     ("output", "more", "words"),
     [
-        ("tiny.h5", (), (".onnx, .pt2", "tiny.h5")),
+        ("tiny.h5", (), (".onnx, .pt2, .ts", "tiny.h5")),
         ("tiny.onnx", ("--opset", "9"), ("opset 9", "18 to 23")),
         ("none/tiny.onnx", (), ("none", "does not exist")),
         (".", (), ("is a folder",)),

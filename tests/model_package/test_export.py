@@ -115,6 +115,16 @@ def test_torch_export_gives_the_same_logits_and_facts(package, tmp_path):
     assert list(tmp_path.iterdir()) == [made.path]
 
 
+def test_torchscript_gives_the_same_logits_and_facts(package, tmp_path):
+    made = export_model(package, tmp_path / "toy.ts")
+    assert (made.format, made.difference < 1e-6) == ("TorchScript", True)
+    kept = {"medseg.json": ""}
+    network = torch.jit.load(made.path, _extra_files=kept)
+    image = torch.randn(3, 2, *PLAN.patch)
+    same(network(image).numpy(), package.load_network()(image).numpy())
+    assert json.loads(kept["medseg.json"])["plan"]["patch"] == [16, 12, 8]
+
+
 def test_a_flat_network_keeps_the_axis_of_one_voxel(tmp_path):
     package = packed(tmp_path / "flat", FLAT)
     made = export_model(package, tmp_path / "flat.onnx", opset=20)
@@ -129,12 +139,13 @@ def test_a_flat_network_keeps_the_axis_of_one_voxel(tmp_path):
 @pytest.mark.parametrize(
     ("name", "opset", "words"),
     [
-        ("toy.pth", None, r"'toy\.pth'.*\.onnx, \.pt2"),
+        ("toy.pth", None, r"'toy\.pth'.*\.onnx, \.pt2, \.ts"),
         ("toy", None, r"'toy'.*\.onnx, \.pt2"),
         ("toy.onnx", 17, "opset 17.*18 to 23"),
         ("toy.onnx", 99, "opset 99.*18 to 23"),
         ("toy.onnx", 0, "opset 0.*18 to 23"),
-        ("toy.pt2", 18, r"opset 18 is of ONNX.*\.pt2"),
+        ("toy.ts", 18, r"opset 18 is of ONNX.*\.onnx"),
+        ("toy.pt2", 18, r"opset 18 is of ONNX.*\.onnx"),
         ("nowhere/toy.onnx", None, "folder '.*nowhere' does not exist"),
     ],
 )
@@ -181,10 +192,11 @@ class Undecided(nn.Module):
         return image if image.sum() > 0 else -image
 
 
-def test_a_network_that_is_no_graph_is_named(package, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["toy.pt2", "toy.ts"])
+def test_a_network_that_is_no_graph_is_named(package, tmp_path, monkeypatch, name):
     monkeypatch.setattr(ModelPackage, "load_network", lambda self: Undecided())
     with pytest.raises(InputError, match=r"^the network 'unet' of the model 'toy' cannot[^\n]*$"):
-        export_model(package, tmp_path / "toy.pt2")
+        export_model(package, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
