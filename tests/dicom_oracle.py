@@ -190,6 +190,31 @@ def judge(volumes: Sequence[Volume], frames: Sequence[Frame], *, seed: int = 0) 
     return Judgement(max(apart), float(np.mean(wrong)) if wrong else 0.0, lost, misread)
 
 
+def true_places(volume: Volume, frames: Sequence[Frame]) -> np.ndarray:
+    """Where each voxel belongs, by the header of the frame whose image its plane shows.
+
+    RAS+ mm, shape (I, J, K, 3); NaN in planes that show no frame.
+    """
+    random = np.random.default_rng(0)
+    places = np.full((*volume.values.shape, 3), np.nan)
+    for frame in frames:
+        if frame.values is None or frame.plane is None:
+            continue
+        pixels = _sample(frame, random)
+        truth = frame.values[tuple(pixels.T)].astype(float)
+        best, plane = _SAME_IMAGE, None
+        for way, likeness in _arrangements(volume, frame.values.shape, pixels, truth):
+            if likeness.max() > best:
+                best, plane = float(likeness.max()), (*way, int(likeness.argmax()))
+        if plane is not None:
+            row_axis, column_axis, through, flips, k = plane
+            everywhere = np.indices(frame.values.shape).reshape(2, -1).T
+            world = frame.world(everywhere).reshape(*frame.values.shape, 3)
+            turned = np.flip(world, np.flatnonzero(flips))
+            places.transpose(row_axis, column_axis, through, 3)[:, :, k] = turned
+    return places
+
+
 def _sample(frame: Frame, random: np.random.Generator) -> np.ndarray:
     """Random pixels and the corners, (row, column), without padding."""
     shape = np.array(frame.values.shape)

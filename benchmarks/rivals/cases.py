@@ -24,10 +24,11 @@ from dicom_oracle import (  # noqa: E402
     frames_below,
     frames_of_volume,
     judge,
+    true_places,
 )
 from mutations import MUTATIONS, write_plain, write_tilted  # noqa: E402
 
-__all__ = ["DATA", "Case", "Judgement", "Volume", "cases", "judge"]
+__all__ = ["DATA", "Case", "Judgement", "Volume", "cases", "judge", "true_places"]
 
 QA, D2N, SEG = "dicom_vendor_qa", "dicom2nifti_tests", "dicom_seg_rtstruct"
 FROM_HEADERS = [

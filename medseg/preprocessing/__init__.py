@@ -1,6 +1,19 @@
-"""From a scan to network input, with the inverse transform."""
+"""From a scan to network input, and back: a plan as MONAI transforms."""
 
-from medseg.preprocessing.pipeline import preparation, prepare_image, prepare_labels
+from medseg.preprocessing.pipeline import (
+    Pipeline,
+    array_pipeline,
+    pipeline,
+    prepare_image,
+    prepare_labels,
+)
 from medseg.preprocessing.placement import Placement
 
-__all__ = ["Placement", "preparation", "prepare_image", "prepare_labels"]
+__all__ = [
+    "Pipeline",
+    "Placement",
+    "array_pipeline",
+    "pipeline",
+    "prepare_image",
+    "prepare_labels",
+]

@@ -1,26 +1,130 @@
-"""A plan as MONAI transforms, and the two ways through them: a scan, a label map."""
+"""A plan as MONAI transforms: from files to what the network sees, and back.
+
+`pipeline` is the dictionary form, which begins with ``LoadImaged(reader=MedsegReader)``;
+`array_pipeline` is the form for one image in memory. Both are made of one list of steps. Whatever
+goes through keeps its meta, and ``Compose.inverse`` or `monai.transforms.Invertd` bring it back to
+the scan's own voxels.
+"""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, Orientation
+from monai.data import ImageReader
+from monai.transforms import Compose, LoadImaged, Orientation, Orientationd
 
-from medseg.errors import GeometryError, InputError
+from medseg.errors import MedsegError
 from medseg.planning.plan import Plan
 from medseg.preprocessing.placement import Placement
-from medseg.preprocessing.transforms import PlannedNormalisation, SeparableSpacing
-from medseg.volume.grid import Grid
+from medseg.preprocessing.transforms import (
+    CheckGrid,
+    CheckGridd,
+    CheckImage,
+    CheckImaged,
+    PlannedNormalisation,
+    PlannedNormalisationd,
+    SeparableSpacing,
+    SeparableSpacingd,
+    Straighten,
+    Straightend,
+)
+from medseg.reading.monai_reader import (
+    LoadLabelsd,
+    MedsegReader,
+    as_meta_tensor,
+    labels_as_meta_tensor,
+)
 from medseg.volume.label_map import LabelMap
 from medseg.volume.scan import Scan
 
 
-def preparation(plan: Plan, *, labels: bool = False) -> Compose:
-    """The plan as a plain `monai.transforms.Compose` over a `MetaTensor` (C, I, J, K).
+class Pipeline(Compose):  # type: ignore[misc]
+    """A `monai.transforms.Compose` that raises what medseg raises, and not MONAI's wrapping."""
+
+    def __call__(self, input_: Any, *args: Any, **options: Any) -> Any:
+        """Run all transforms.
+
+        Raises
+        ------
+        MedsegError
+            When the scan cannot be read or does not fit the plan.
+        """
+        try:
+            return super().__call__(input_, *args, **options)
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, MedsegError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from cause.__cause__
+
+
+def pipeline(
+    plan: Plan,
+    *,
+    image: Hashable = "image",
+    label: Hashable | None = None,
+    reader: ImageReader | None = None,
+    read_labels: Callable[[Path, Scan], LabelMap] | None = None,
+    transforms: Sequence[Callable[[Any], Any]] = (),
+    lazy: bool | None = False,
+) -> Pipeline:
+    """From files to network input: a dictionary Compose that begins with ``LoadImaged``.
+
+    Parameters
+    ----------
+    plan : Plan
+    image : hashable, default "image"
+        Key of the path of a scan; of the paths of its channels, where they are files of their own.
+    label : hashable, optional
+        Key of the path of its label map, where there is one.
+    reader : monai.data.ImageReader, optional
+        In place of ``MedsegReader()``: one that repairs, or chooses a series.
+    read_labels : callable, optional
+        Takes a path and the scan, in place of `medseg.reading.read_labels`.
+    transforms : sequence of callable
+        Dictionary transforms of your own, which see what the network would see. They must leave the
+        grid alone; what crops comes after the pipeline.
+    lazy : bool or None, default False
+        As `monai.transforms.Compose` takes it.
+
+    Returns
+    -------
+    Pipeline
+        Gives MetaTensors: float32 of shape (C, I, J, K) for `image`, integers of shape
+        (1, I, J, K) for `label`. Their meta is that of `medseg.reading.monai_reader.meta_of`.
+    """
+    keys = [image] if label is None else [image, label]
+    steps: list[Any] = [_load(image, reader or MedsegReader()), *_keyed(image, plan)]
+    if label is not None:
+        steps.insert(1, LoadLabelsd(label, like=image, read=read_labels))
+        steps += _keyed(label, plan, labels=True)
+    for transform in transforms:
+        steps += [transform, CheckGridd(keys, plan, after=type(transform).__name__)]
+    return Pipeline(steps, lazy=lazy)
+
+
+def _load(key: Hashable, reader: ImageReader) -> LoadImaged:
+    # LoadImage makes one of every reader that MONAI has, and they warn of what they miss
+    log = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return LoadImaged(key, reader, dtype=None, image_only=True, ensure_channel_first=True)
+    finally:
+        log.setLevel(level)
+
+
+def array_pipeline(plan: Plan, *, labels: bool = False) -> Pipeline:
+    """The same for one `monai.data.MetaTensor` (C, I, J, K) in memory.
 
     Parameters
     ----------
@@ -28,17 +132,32 @@ def preparation(plan: Plan, *, labels: bool = False) -> Compose:
     labels : bool, default False
         For label maps: no normalisation, labels stay labels.
     """
-    steps: list[Any] = [
-        Orientation(axcodes=plan.orientation, labels=None),
-        SeparableSpacing(plan.spacing_mm, labels=labels),
+    return Pipeline([array(**options) for array, _, options in _steps(plan, labels=labels)])
+
+
+def _keyed(key: Hashable, plan: Plan, *, labels: bool = False) -> list[Any]:
+    return [keyed(key, **options) for _, keyed, options in _steps(plan, labels=labels)]
+
+
+def _steps(plan: Plan, *, labels: bool) -> list[tuple[Any, Any, dict[str, Any]]]:
+    """The steps of a plan: array form, dictionary form, and options of both."""
+    to_grid: list[tuple[Any, Any, dict[str, Any]]] = [
+        (Straighten, Straightend, {"labels": labels}),
+        (Orientation, Orientationd, {"axcodes": plan.orientation, "labels": None}),
+        (SeparableSpacing, SeparableSpacingd, {"pixdim": plan.spacing_mm, "labels": labels}),
+        (CheckGrid, CheckGridd, {"plan": plan}),
     ]
-    if not labels:
-        steps.append(PlannedNormalisation(plan.normalisation))
-    return Compose(steps)
+    if labels:
+        return to_grid
+    return [
+        (CheckImage, CheckImaged, {"channels": plan.channels}),
+        *to_grid,
+        (PlannedNormalisation, PlannedNormalisationd, {"rules": plan.normalisation}),
+    ]
 
 
 def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
-    """Network input of a scan, and how to bring labels back (the inverse transform).
+    """Network input of a scan in memory, and how to bring labels back (the inverse transform).
 
     Returns
     -------
@@ -54,48 +173,11 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     GeometryError
         When the voxels did not come to lie where the plan puts them (a fault in medseg).
     """
-    if scan.channels != len(plan.channels):
-        raise InputError(
-            f"the scan has {scan.channels} channel(s), the model expects"
-            f" {len(plan.channels)} ({', '.join(plan.channels)})",
-            code="CHANNELS",
-        )
-    scan.check_finite()
-    placement = Placement.of(scan.grid, plan)
-    voxels = scan.voxels
-    if placement.straightening is not None:
-        voxels = placement.straightening.apply(voxels)
-    image = preparation(plan)(_meta(voxels, placement.reorientation.source))
-    _check_grid(image, placement)
-    return image.as_tensor(), placement
+    image = array_pipeline(plan)(as_meta_tensor(scan))
+    return image.as_tensor(), Placement.of(scan.grid, plan)
 
 
 def prepare_labels(labels: LabelMap, plan: Plan) -> npt.NDArray[Any]:
     """Labels on the grid the network sees, for training; shape (I, J, K) of ``prepared``."""
-    placement = Placement.of(labels.grid, plan)
-    values = labels.values
-    if placement.straightening is not None:
-        values = placement.straightening.apply_labels(values)
-    prepared = preparation(plan, labels=True)(_meta(values[None], placement.reorientation.source))
-    _check_grid(prepared, placement)
+    prepared = array_pipeline(plan, labels=True)(labels_as_meta_tensor(labels))
     return cast("npt.NDArray[Any]", prepared.as_tensor().numpy()[0])
-
-
-def _meta(voxels: npt.NDArray[Any], grid: Grid) -> MetaTensor:
-    """`voxels` as a MetaTensor; types torch has not become the next wider one."""
-    if voxels.dtype == np.uint16:
-        voxels = voxels.astype(np.int32)
-    array = np.ascontiguousarray(voxels, dtype=voxels.dtype.newbyteorder("="))
-    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    return MetaTensor(tensor, affine=torch.from_numpy(grid.affine.copy()))
-
-
-def _check_grid(prepared: MetaTensor, placement: Placement) -> None:
-    """Two independent ways to the same grid: MONAI's trace and our placement must agree."""
-    traced = Grid(tuple(prepared.shape[1:]), np.asarray(prepared.affine, np.float64))
-    if not traced.same_as(placement.prepared, tolerance_mm=0.01):
-        raise GeometryError(
-            "the prepared voxels do not lie where the plan put them; this is a fault in medseg:"
-            " please report it with the scan's size and orientation",
-            code="SELF_CHECK",
-        )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from medseg.errors import LabelError
 from medseg.losses import IGNORE
 from medseg.planning import Plan
-from medseg.preprocessing import prepare_image, prepare_labels
+from medseg.preprocessing import pipeline
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
 
@@ -54,11 +54,11 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
-        scan, truth = dataset.read(case)
-        image, _ = prepare_image(scan, plan)
-        classes = class_indices(prepare_labels(truth, plan), dataset.annotated)
+        steps = pipeline(plan, label="label", read_labels=dataset.read_truth)
+        prepared = steps({"image": case.images, "label": case.label})
+        classes = class_indices(prepared["label"][0].numpy(), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)
-        save_array(image_file, image.numpy())
+        save_array(image_file, prepared["image"].numpy())
         save_array(label_file, classes)
     labels = np.load(label_file, mmap_mode="r")
     return Prepared(

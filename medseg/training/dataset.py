@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError, LabelError
-from medseg.reading import read_labels, read_scan
+from medseg.errors import InputError, LabelError
+from medseg.reading import read_labels
+from medseg.reading.channels import check_same_grid, read_channels
 from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
@@ -112,15 +112,9 @@ class Dataset:
         GeometryError
             When images or truth lie on different grids.
         """
-        scans = [read_scan(path) for path in case.images]
-        first = scans[0]
-        for path, scan in zip(case.images[1:], scans[1:], strict=True):
-            _check_same(first, scan.grid, f"channel '{path.name}'")
-        truth = self._truth(case, first)
-        _check_same(first, truth.grid, f"label map '{case.label.name}'")
-        voxels = np.concatenate([scan.voxels for scan in scans]) if scans[1:] else first.voxels
-        scan = replace(first, voxels=voxels, modality=self.modality or first.modality)
-        return scan, truth
+        scan = read_channels(case.images)
+        truth = self.read_truth(case.label, scan)
+        return replace(scan, modality=self.modality or scan.modality), truth
 
     def numbered(self, table: LabelTable) -> Dataset:
         """The same cases with the structures in the order, and with the values, of `table`.
@@ -148,13 +142,24 @@ class Dataset:
             )
         return replace(self, annotated=table, stored=self.annotated)
 
-    def _truth(self, case: Case, scan: Scan) -> LabelMap:
-        """The label map of a case; values of regions become that of the innermost one."""
+    def read_truth(self, path: Path, scan: Scan) -> LabelMap:
+        """The label map of a scan, on its grid; values of regions become the innermost one's.
+
+        Raises
+        ------
+        GeometryError
+            When it lies on another grid.
+        """
+        labels = self._labels(path, scan)
+        check_same_grid(scan, labels.grid, f"label map '{path.name}'")
+        return labels
+
+    def _labels(self, path: Path, scan: Scan) -> LabelMap:
         table = self.stored or self.annotated
         if self.regions:
             table = value_table(self.regions, self.annotated)
-        like = scan if case.label.name.endswith(CROPPED) else None
-        labels = read_labels(case.label, table=table, like=like)
+        like = scan if path.name.endswith(CROPPED) else None
+        labels = read_labels(path, table=table, like=like)
         if self.stored is not None:
             return numbered_as(labels, self.annotated)
         if not self.regions:
@@ -311,13 +316,3 @@ def _modality(about: Json) -> str:
     if first.startswith("CT"):
         return "CT"
     return "MR" if first.startswith(("MR", "T1", "T2", "FLAIR")) else ""
-
-
-def _check_same(scan: Scan, grid: Any, what: str) -> None:
-    if not scan.grid.same_as(grid, tolerance_mm=0.1):
-        raise GeometryError(
-            f"{what} does not lie on its scan's grid: {grid.shape} voxels at"
-            f" {grid.origin_mm.round(2).tolist()} mm against {scan.grid.shape} at"
-            f" {scan.grid.origin_mm.round(2).tolist()} mm; resample it to the scan first",
-            code="OTHER_GRID",
-        )

@@ -64,7 +64,7 @@ def resample(array: Array, shape: tuple[int, int, int], *, order: Order = 3) -> 
     """
     if tuple(array.shape[-3:]) == tuple(shape):
         return array
-    result = np.asarray(array, np.float32)
+    result = np.ascontiguousarray(array, np.float32)
     for axis in _cheapest_first(array.shape[-3:], shape):
         result = _along(result, axis - 3, axis_weights(result.shape[axis - 3], shape[axis], order))
     return result

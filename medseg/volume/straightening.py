@@ -118,12 +118,21 @@ class Straightening:
         -------
         ndarray, shape `source.shape`
         """
-        return largest_mask(values, self.source.shape, self._undo)
+        return largest_mask(values, self.source.shape, self.undo)
 
-    def _undo(self, mask: Array) -> Array:
-        """A mask of `target`, shape (I, J, K), interpolated at the native voxels."""
+    def undo(self, voxels: Array) -> Array:
+        """Intensities on `target` interpolated at the native voxels.
+
+        Parameters
+        ----------
+        voxels : ndarray, shape (..., *target.shape)
+
+        Returns
+        -------
+        ndarray, shape (..., *source.shape)
+        """
         size = self.source.shape[:2]
-        slices = [_window(mask[..., k], at, size) for k, at in enumerate(self._offsets())]
+        slices = [_window(voxels[..., k], at, size) for k, at in enumerate(self._offsets())]
         return np.stack(slices, axis=-1)
 
     def _offsets(self) -> list[tuple[float, float]]:

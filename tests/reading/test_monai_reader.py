@@ -7,7 +7,7 @@ import pytest
 from monai.transforms import Compose, LoadImage, LoadImaged, Orientationd
 
 from dicom_phantom import Series, random_stored, rotation
-from medseg.errors import SelectionError
+from medseg.errors import GeometryError, SelectionError
 from medseg.reading import READERS
 from medseg.reading.monai_reader import MedsegReader
 
@@ -52,7 +52,13 @@ def test_the_series_is_chosen_or_asked_for(tmp_path):
     image = LoadImage(reader=MedsegReader(series=two.uid))(str(tmp_path))
     assert tuple(image.shape) == (8, 6, 5)
     with pytest.raises(SelectionError):
-        MedsegReader().read(str(tmp_path))
+        LoadImage(reader=MedsegReader)(str(tmp_path))
+
+
+def test_what_is_refused_is_not_read_by_another_reader_of_monai(tmp_path):
+    Series(random_stored()).write(tmp_path, skip=(2,))
+    with pytest.raises(GeometryError, match="missing"):
+        LoadImage(reader=MedsegReader)(str(tmp_path))
 
 
 def test_it_is_no_format_among_others():

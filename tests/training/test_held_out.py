@@ -1,15 +1,18 @@
-"""Held-out cases are read and prepared once, however often a run segments them."""
+"""Cases are prepared as scans in memory are, held-out ones once however often they are used."""
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from medseg.inference import Predictor
 from medseg.networks import build_network
+from medseg.preprocessing import prepare_image, prepare_labels
 from medseg.runtime.device import choose_device
 from medseg.training import Dataset, TrainingOptions, held_out, open_dataset, train
+from medseg.training.cache import class_indices, prepare_case
 from medseg.training.held_out import prepare_held_out
 from toy_dataset import TOY_PLAN, write_toy
 
@@ -24,13 +27,13 @@ def dataset(tmp_path_factory):
 def test_a_run_prepares_each_held_out_case_once(dataset, tmp_path, monkeypatch):
     """Three validations on the way, the search for steps after the network, the final measure."""
     read = Counter()
-    whole = Dataset.read
+    whole = Dataset.read_truth
 
-    def counting(self, case):
-        read[case.name] += 1
-        return whole(self, case)
+    def counting(self, path, scan):
+        read[path.name.removesuffix(".nii.gz")] += 1
+        return whole(self, path, scan)
 
-    monkeypatch.setattr(Dataset, "read", counting)
+    monkeypatch.setattr(Dataset, "read_truth", counting)
     options = TrainingOptions(steps=3, validations=3, postprocess=True, device="cpu")
     train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN)
     assert read == {case.name: 1 for case in dataset.cases}
@@ -76,3 +79,14 @@ def test_writing_into_a_prepared_image_changes_no_file(dataset, tmp_path):
     before = case.image_CIJK.clone()
     case.image_CIJK.zero_()
     assert torch.equal(case.image_CIJK, before)
+
+
+def test_a_case_is_prepared_from_its_files_as_from_memory(dataset, tmp_path):
+    plan = msgspec.structs.replace(TOY_PLAN, spacing_mm=(1.5, 1.2, 1.7), orientation="LPS")
+    scan, truth = dataset.read(dataset.cases[0])
+    prepared = prepare_case(dataset, dataset.cases[0], plan, tmp_path)
+    image, _ = prepare_image(scan, plan)
+    assert np.array_equal(prepared.image, image.numpy())
+    expected = class_indices(prepare_labels(truth, plan), dataset.annotated)
+    assert np.array_equal(prepared.labels, expected)
+    assert set(np.unique(expected)) == {0, 1, 2}
