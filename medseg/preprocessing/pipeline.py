@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from monai.transforms import Compose, Orientation
 
 from medseg.errors import GeometryError, InputError
 from medseg.planning.plan import Plan
+from medseg.preprocessing.own_transforms import Transform, apply_transforms
 from medseg.preprocessing.placement import Placement
 from medseg.preprocessing.transforms import PlannedNormalisation, SeparableSpacing
 from medseg.volume.grid import Grid
@@ -37,8 +39,17 @@ def preparation(plan: Plan, *, labels: bool = False) -> Compose:
     return Compose(steps)
 
 
-def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
+def prepare_image(
+    scan: Scan, plan: Plan, transforms: Sequence[Transform] = ()
+) -> tuple[torch.Tensor, Placement]:
     """Network input of a scan, and how to bring labels back (the inverse transform).
+
+    Parameters
+    ----------
+    scan : Scan
+    plan : Plan
+    transforms : sequence of callable, optional
+        A person's own, after the plan's.
 
     Returns
     -------
@@ -50,7 +61,8 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     Raises
     ------
     InputError
-        When the scan has another number of channels than the plan, or NaN voxels.
+        When the scan has another number of channels than the plan, or NaN voxels, or one of
+        `transforms` fails or moves voxels.
     GeometryError
         When the voxels did not come to lie where the plan puts them (a fault in medseg).
     """
@@ -67,7 +79,8 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
         voxels = placement.straightening.apply(voxels)
     image = preparation(plan)(_meta(voxels, placement.reorientation.source))
     _check_grid(image, placement)
-    return image.as_tensor(), placement
+    prepared = apply_transforms(image.as_tensor(), transforms, grid=placement.prepared)
+    return prepared, placement
 
 
 def prepare_labels(labels: LabelMap, plan: Plan) -> npt.NDArray[Any]:
