@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.planning.stages import Stages
 
 PACKAGE = "medseg.networks"
-FROM_PLAN = ("spatial_dims", "in_channels", "out_channels", "dropout_dim")
+FROM_PLAN = ("spatial_dims", "in_channels", "out_channels")
 """Arguments that the plan sets, where a class takes them."""
 
 
@@ -48,7 +48,6 @@ class ClassNetwork:
             spatial_dims=spatial_dims,
             in_channels=in_channels,
             out_channels=out_channels,
-            dropout_dim=spatial_dims,
         )
         return AnySize(network, spatial_dims)
 
