@@ -88,3 +88,8 @@ class Cancelled(MedsegError):  # noqa: N818 - it is a decision, not a fault
     """The person, or the scheduler, asked to stop."""
 
     default_code = "CANCELLED"
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what another's code says went wrong, to be put into one sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

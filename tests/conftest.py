@@ -35,6 +35,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def sample_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the installed sample package, from which nobody imports yet."""
+    from sample_package import install
+
+    return install(tmp_path_factory.mktemp("site") / "packages")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give slow tests their time, and skip those that need a window where none can be opened.
 

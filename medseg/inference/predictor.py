@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
+from medseg.preprocessing.own_transforms import Transform, check_names, flattened
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
@@ -42,12 +44,14 @@ class Predictor:
     device : Device
     postprocessing : Postprocessing
         Steps after the network. One on probabilities needs those of the whole volume in memory.
+    transforms : tuple of callable
+        A person's own, which the plan names, between the preparation and the network.
 
     Raises
     ------
     PlanError
-        When a step works on probabilities of classes and the network gives those of regions, or
-        there are not as many labels as regions.
+        When a step works on probabilities of classes and the network gives those of regions, there
+        are not as many labels as regions, or `transforms` are not those that the plan names.
     """
 
     network: nn.Module
@@ -55,9 +59,11 @@ class Predictor:
     labels: LabelTable
     device: Device
     postprocessing: Postprocessing = NO_POSTPROCESSING
+    transforms: tuple[Transform, ...] = ()
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
+        check_names(self.transforms, self.plan)
         if self.plan.regions and self.postprocessing.on_probabilities:
             raise PlanError(
                 "a step on probabilities needs classes that exclude each other and this model gives"
@@ -72,6 +78,8 @@ class Predictor:
         device: str = "auto",
         postprocessing: tuple[Component, ...] | None = None,
         tta: bool = False,
+        network: nn.Module | None = None,
+        transforms: Transform | Sequence[Transform] = (),
     ) -> Predictor:
         """A predictor from a model package, its folder, or the name of a shipped model.
 
@@ -84,11 +92,17 @@ class Predictor:
         tta : bool, default False
             Whether the network looks at every mirror image of a tile and takes the mean, along the
             axes that its training mirrored: more exact, and eight times slower with three axes.
+        network : torch.nn.Module, optional
+            For a model that was trained with an object of Python: one of the same layers. It takes
+            the weights.
+        transforms : callable or sequence of callable, optional
+            For a model that was trained with transforms of Python: the same ones.
 
         Raises
         ------
         PackageError
-            When the package is unknown, incomplete or altered.
+            When the package is unknown, incomplete or altered, or a part of the model is of a
+            package that is not installed.
         InputError
             When the device is not there, or a step of `postprocessing` is unknown or does not
             suit the model.
@@ -97,13 +111,14 @@ class Predictor:
             package = find_package(package)
         target = choose_device(device)
         manifest = package.manifest
+        package.check_installed()
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
-        network = package.load_network().to(target.torch_device)
+        network = package.load_network(network).to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        return cls(network, manifest.plan, manifest.labels, target, steps)
+        return cls(network, manifest.plan, manifest.labels, target, steps, flattened(transforms))
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -149,7 +164,7 @@ class Predictor:
             puts them (a fault in medseg).
         """
         options.check(scan.grid, self.labels)
-        image_CIJK, placement = prepare_image(scan, self.plan)
+        image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)
         return self._run(
             InferenceJob(
                 self._with_steps_of(options),

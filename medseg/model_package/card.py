@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medseg.model_package.manifest import Manifest
+from medseg.runtime.class_parts import GIVEN
 
 
 def card_text(manifest: Manifest) -> str:
@@ -30,7 +31,30 @@ def card_text(manifest: Manifest) -> str:
     for title, text in sections:
         if text:
             lines += ["", f"## {title}", "", text]
+    needs = _needs(manifest)
+    if needs:
+        lines += ["", "## Needs", "", *needs]
     if manifest.provenance:
         lines += ["", "## Provenance", ""]
         lines += [f"- {name}: {value}" for name, value in manifest.provenance.items()]
     return "\n".join(lines) + "\n"
+
+
+def _needs(manifest: Manifest) -> list[str]:
+    """What the model does not bring with it, one line each."""
+    plan = manifest.plan
+    lines = [
+        f"- the package {need.distribution} {need.version}: {need.part} ({need.path})"
+        for need in manifest.requires
+    ]
+    if plan.network.name.startswith(GIVEN):
+        lines.append(
+            f"- the network {plan.network.name.removeprefix(GIVEN)}, an object of Python:"
+            " `Predictor.load(folder, network=...)`"
+        )
+    if plan.transforms:
+        lines.append(
+            f"- the transforms {', '.join(plan.transforms)}:"
+            " `Predictor.load(folder, transforms=...)`"
+        )
+    return lines

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from medseg._version import __version__
-from medseg.errors import InputError, WriteError
+from medseg.errors import InputError, WriteError, reason
 from medseg.model_package import onnx, pt2, torchscript
 from medseg.model_package.package import ModelPackage
 from medseg.runtime.progress import Progress, silent
@@ -154,10 +154,9 @@ def _as_input_error(package: ModelPackage, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         manifest = package.manifest
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"the network '{manifest.plan.network.name}' of the model '{manifest.name}' cannot be"
-            f" exported as {name}: {reason[:200]}",
+            f" exported as {name}: {reason(error)}",
             code="NOT_EXPORTABLE",
         ) from error
 

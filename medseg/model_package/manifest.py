@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from medseg.errors import PackageError
+from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import LabelTable
 
@@ -63,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Measured mean Dice by label name (and ``"foreground"``) on held-out cases.
     provenance : dict of str to str
         Software versions, dataset, fold, steps.
+    requires : tuple of Requirement
+        Installed packages other than medseg that the network and the steps come from.
     weights : Weights
         The file and its digest.
     """
@@ -76,6 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     postprocessing: tuple[Component, ...] = ()
     scores: dict[str, float] = {}
     provenance: dict[str, str] = {}
+    requires: tuple[Requirement, ...] = ()
     weights: Weights
 
 

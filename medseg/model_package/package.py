@@ -15,6 +15,7 @@ import msgspec
 from medseg.errors import PackageError, WriteError
 from medseg.model_package.card import card_text
 from medseg.model_package.manifest import Manifest, Weights, decode_manifest
+from medseg.model_package.requirements import check_installed, requirements_of
 from medseg.planning.plan import encode
 
 if TYPE_CHECKING:
@@ -50,23 +51,43 @@ class ModelPackage:
             raise PackageError(f"'{folder}' is no model package: it holds no {MANIFEST}")
         return cls(folder, decode_manifest(path.read_bytes(), where=str(path)))
 
-    def load_network(self) -> nn.Module:
+    def load_network(self, given: nn.Module | None = None) -> nn.Module:
         """The network with its weights, on the CPU, in evaluation mode.
+
+        Parameters
+        ----------
+        given : torch.nn.Module, optional
+            For a model that was trained with a network of Python: one of the same layers, which
+            takes the weights.
 
         Raises
         ------
         PackageError
-            When the weights are missing, altered, or do not fit the network.
+            When the weights are missing, altered, or do not fit the network, or a package that it
+            comes from is not installed.
         PlanError
-            When labels do not fit the plan's regions.
+            When labels do not fit the plan's regions, or the network has to be given.
         """
-        from safetensors.torch import load
-
         from medseg.networks import build_network
         from medseg.runtime.device import channels_last
 
         plan = self.manifest.plan
-        network = build_network(plan, classes=plan.outputs(self.manifest.labels))
+        self.check_installed()
+        network = build_network(plan, classes=plan.outputs(self.manifest.labels), given=given)
+        self.load_weights(network)
+        network.requires_grad_(requires_grad=False)
+        return channels_last(network.eval())
+
+    def load_weights(self, network: nn.Module) -> None:
+        """Give a network, made by this model's plan, the weights.
+
+        Raises
+        ------
+        PackageError
+            When they are missing, altered, or do not fit.
+        """
+        from safetensors.torch import load
+
         weights = {name: value.float() for name, value in load(self._verified()).items()}
         try:
             network.load_state_dict(weights)
@@ -75,8 +96,16 @@ class ModelPackage:
             raise PackageError(
                 f"weights of '{self.folder}' do not fit its plan: {reason}"
             ) from error
-        network.requires_grad_(requires_grad=False)
-        return channels_last(network.eval())
+
+    def check_installed(self) -> None:
+        """Refuse a model whose parts come from a package that is not installed.
+
+        Raises
+        ------
+        PackageError
+            When one is missing; the message says which, and how to install it.
+        """
+        check_installed(self.manifest.requires, model=self.manifest.name)
 
     def _verified(self) -> bytes:
         """Bytes of the weights file, after its digest was found to be the manifest's."""
@@ -105,7 +134,7 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     folder : Path
         Where to; replaced when it is a package already.
     manifest : Manifest
-        Its ``weights`` are filled in here.
+        Its ``weights`` and ``requires`` are filled in here.
     network : torch.nn.Module
         Weights are stored as float16 (half the size); see docs/concepts/model-package.md.
 
@@ -135,7 +164,11 @@ def _fill(folder: Path, manifest: Manifest, network: nn.Module) -> None:
 
     data = save({name: _stored(value) for name, value in network.state_dict().items()})
     digest = hashlib.sha256(data).hexdigest()
-    complete = msgspec.structs.replace(manifest, weights=Weights(file=WEIGHTS, sha256=digest))
+    complete = msgspec.structs.replace(
+        manifest,
+        weights=Weights(file=WEIGHTS, sha256=digest),
+        requires=requirements_of(manifest.plan, manifest.postprocessing),
+    )
     (folder / WEIGHTS).write_bytes(data)
     (folder / MANIFEST).write_bytes(encode(complete))
     (folder / "README.md").write_text(card_text(complete), encoding="utf-8")

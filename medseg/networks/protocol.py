@@ -50,6 +50,14 @@ class Architecture(Protocol):
             When settings do not fit together.
         """
 
+
+class Suggests(Protocol):
+    """What a module may offer besides: settings of its own for a planned patch.
+
+    Without it, the stages' ``patch``, ``features``, ``strides`` and ``kernels`` go into the
+    settings of these names, as far as there are such.
+    """
+
     def suggest(self, stages: Stages) -> Any:
         """Settings that suit a patch and its stages, of about the cost of a plain U-Net.
 

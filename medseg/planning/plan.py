@@ -112,6 +112,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         its region is made of, outer regions before inner ones. The first index is the region's own:
         what a label map holds where this region is and no later one. Empty when structures exclude
         each other.
+    transforms : tuple of str
+        Names of a person's own transforms after the normalisation, which a prediction needs too.
 
     Raises
     ------
@@ -135,6 +137,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     overlap: float = 0.5
     plane: Plane | None = None
     regions: Regions = ()
+    transforms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -287,6 +290,7 @@ def settings_of(component: Component, kind: type[Kind], *, package: str) -> Kind
     try:
         return msgspec.convert(component.settings, type=kind)
     except msgspec.ValidationError as error:
+        fields = ", ".join(kind.__struct_fields__)  # type: ignore[attr-defined]
         raise PlanError(
-            f"settings of {package} '{component.name}': {error}", code="DECODE"
+            f"settings of {package} '{component.name}': {error}; it has: {fields}", code="DECODE"
         ) from error

@@ -21,6 +21,12 @@ from monai.transforms import Compose, LoadImaged, Orientation, Orientationd
 
 from medseg.errors import MedsegError
 from medseg.planning.plan import Plan
+from medseg.preprocessing.own_transforms import (
+    OwnTransform,
+    OwnTransformd,
+    Transform,
+    flattened,
+)
 from medseg.preprocessing.placement import Placement
 from medseg.preprocessing.transforms import (
     CheckGrid,
@@ -73,7 +79,7 @@ def pipeline(
     label: Hashable | None = None,
     reader: ImageReader | None = None,
     read_labels: Callable[[Path, Scan], LabelMap] | None = None,
-    transforms: Sequence[Callable[[Any], Any]] = (),
+    transforms: Sequence[Transform] = (),
     lazy: bool | None = False,
 ) -> Pipeline:
     """From files to network input: a dictionary Compose that begins with ``LoadImaged``.
@@ -89,9 +95,9 @@ def pipeline(
         In place of ``MedsegReader()``: one that repairs, or chooses a series.
     read_labels : callable, optional
         Takes a path and the scan, in place of `medseg.reading.read_labels`.
-    transforms : sequence of callable
-        Dictionary transforms of your own, which see what the network would see. They must leave the
-        grid alone; what crops comes after the pipeline.
+    transforms : sequence of callable, optional
+        Your own, on the image, after those of the plan; they keep every voxel where it is and are
+        not random. What crops or draws comes after the pipeline.
     lazy : bool or None, default False
         As `monai.transforms.Compose` takes it.
 
@@ -101,13 +107,11 @@ def pipeline(
         Gives MetaTensors: float32 of shape (C, I, J, K) for `image`, integers of shape
         (1, I, J, K) for `label`. Their meta is that of `medseg.reading.monai_reader.meta_of`.
     """
-    keys = [image] if label is None else [image, label]
     steps: list[Any] = [_load(image, reader or MedsegReader()), *_keyed(image, plan)]
     if label is not None:
         steps.insert(1, LoadLabelsd(label, like=image, read=read_labels))
         steps += _keyed(label, plan, labels=True)
-    for transform in transforms:
-        steps += [transform, CheckGridd(keys, plan, after=type(transform).__name__)]
+    steps += [OwnTransformd(image, transform) for transform in flattened(transforms)]
     return Pipeline(steps, lazy=lazy)
 
 
@@ -123,7 +127,9 @@ def _load(key: Hashable, reader: ImageReader) -> LoadImaged:
         log.setLevel(level)
 
 
-def array_pipeline(plan: Plan, *, labels: bool = False) -> Pipeline:
+def array_pipeline(
+    plan: Plan, *, labels: bool = False, transforms: Sequence[Transform] = ()
+) -> Pipeline:
     """The same for one `monai.data.MetaTensor` (C, I, J, K) in memory.
 
     Parameters
@@ -131,8 +137,11 @@ def array_pipeline(plan: Plan, *, labels: bool = False) -> Pipeline:
     plan : Plan
     labels : bool, default False
         For label maps: no normalisation, labels stay labels.
+    transforms : sequence of callable, optional
+        As for `pipeline`.
     """
-    return Pipeline([array(**options) for array, _, options in _steps(plan, labels=labels)])
+    steps = [array(**options) for array, _, options in _steps(plan, labels=labels)]
+    return Pipeline([*steps, *map(OwnTransform, flattened(transforms))])
 
 
 def _keyed(key: Hashable, plan: Plan, *, labels: bool = False) -> list[Any]:
@@ -156,8 +165,17 @@ def _steps(plan: Plan, *, labels: bool) -> list[tuple[Any, Any, dict[str, Any]]]
     ]
 
 
-def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
+def prepare_image(
+    scan: Scan, plan: Plan, transforms: Sequence[Transform] = ()
+) -> tuple[torch.Tensor, Placement]:
     """Network input of a scan in memory, and how to bring labels back (the inverse transform).
+
+    Parameters
+    ----------
+    scan : Scan
+    plan : Plan
+    transforms : sequence of callable, optional
+        A person's own, after the plan's.
 
     Returns
     -------
@@ -169,11 +187,12 @@ def prepare_image(scan: Scan, plan: Plan) -> tuple[torch.Tensor, Placement]:
     Raises
     ------
     InputError
-        When the scan has another number of channels than the plan, or NaN voxels.
+        When the scan has another number of channels than the plan, or NaN voxels, or one of
+        `transforms` fails or moves voxels.
     GeometryError
         When the voxels did not come to lie where the plan puts them (a fault in medseg).
     """
-    image = array_pipeline(plan)(as_meta_tensor(scan))
+    image = array_pipeline(plan, transforms=transforms)(as_meta_tensor(scan))
     return image.as_tensor(), Placement.of(scan.grid, plan)
 
 

@@ -165,13 +165,10 @@ class CheckGrid(Transform):  # type: ignore[misc]
     Parameters
     ----------
     plan : Plan
-    after : str, default ""
-        Name of the transform before this one, where it is not of medseg.
     """
 
-    def __init__(self, plan: Plan, *, after: str = "") -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.after = after
 
     def __call__(self, data: MetaTensor) -> MetaTensor:
         """Give back ``data``.
@@ -188,7 +185,7 @@ class CheckGrid(Transform):  # type: ignore[misc]
             return data
         applied = ", ".join(str(step[TraceKeys.CLASS_NAME]) for step in data.applied_operations)
         raise GeometryError(
-            f"after {self.after or applied or 'loading'} the voxels do not lie where the plan puts"
+            f"after {applied or 'loading'} the voxels do not lie where the plan puts"
             f" them: {_size(grid)} instead of {_size(expected)}; change the grid in the plan, or"
             " crop after the pipeline. With no transform of your own this is a fault in medseg:"
             " please report it with the scan's size and orientation",
@@ -196,7 +193,7 @@ class CheckGrid(Transform):  # type: ignore[misc]
         )
 
 
-class _ForKeys(MapTransform, InvertibleTransform):  # type: ignore[misc]
+class ForKeys(MapTransform, InvertibleTransform):  # type: ignore[misc]
     """A transform of one tensor, for some keys of a dictionary; `options` are the transform's."""
 
     array: ClassVar[Callable[..., Any]]
@@ -224,31 +221,31 @@ class _ForKeys(MapTransform, InvertibleTransform):  # type: ignore[misc]
         return changed
 
 
-class CheckImaged(_ForKeys):
+class CheckImaged(ForKeys):
     """`CheckImage` for dictionaries."""
 
     array = CheckImage
 
 
-class Straightend(_ForKeys):
+class Straightend(ForKeys):
     """`Straighten` for dictionaries."""
 
     array = Straighten
 
 
-class SeparableSpacingd(_ForKeys):
+class SeparableSpacingd(ForKeys):
     """`SeparableSpacing` for dictionaries."""
 
     array = SeparableSpacing
 
 
-class PlannedNormalisationd(_ForKeys):
+class PlannedNormalisationd(ForKeys):
     """`PlannedNormalisation` for dictionaries."""
 
     array = PlannedNormalisation
 
 
-class CheckGridd(_ForKeys):
+class CheckGridd(ForKeys):
     """`CheckGrid` for dictionaries."""
 
     array = CheckGrid

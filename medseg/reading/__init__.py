@@ -1,12 +1,13 @@
 """Files and folders in, scans and label maps out: one file per format, found by content.
 
-Formats are the files of this folder; see :mod:`medseg.reading.protocol` to add one.
+Formats are the files of this folder, and entry points ``medseg.readers`` of installed packages; see
+:mod:`medseg.reading.protocol` to add one.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,7 @@ from medseg.reading.protocol import (
     ScanReader,
 )
 from medseg.reading.segment_selection import Overlaps, SegmentSelection, select
+from medseg.runtime import registry
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
@@ -42,7 +44,7 @@ READERS = (
     "dicom.rtstruct",
     "zip_archive",
 )
-"""Formats in the order in which they are asked whether a file is theirs."""
+"""Formats in the order in which they are asked whether a file is theirs; plug-ins come last."""
 
 
 def read_scan(
@@ -158,6 +160,13 @@ def _selected(
         return select(labels, choice)
 
 
+def _readers() -> Iterator[Recogniser]:
+    """Formats in the order in which they are asked: medseg's own, then those of other packages."""
+    for name in READERS:
+        yield cast(Recogniser, importlib.import_module(f"{__name__}.{name}"))
+    yield from registry.plugins(__name__).values()
+
+
 def _existing(path: str | Path) -> Path:
     """`path` as a Path, or `ReadError` when nothing is there."""
     existing = Path(path)
@@ -167,11 +176,10 @@ def _existing(path: str | Path) -> Path:
 
 
 def _reader(path: Path, function: str) -> Recogniser:
-    """The first format of `READERS` that offers `function` and recognises `path`."""
-    for name in READERS:
-        module = importlib.import_module(f"{__name__}.{name}")
-        if hasattr(module, function) and module.recognises(path):
-            return cast(Recogniser, module)
+    """The first format that offers `function` and recognises `path`."""
+    for reader in _readers():
+        if hasattr(reader, function) and reader.recognises(path):
+            return reader
     content = "a scan" if function == "read" else "a label map"
     raise ReadError(
         f"'{path}' is not recognised as {content}; known are NIfTI (.nii, .nii.gz), NRRD (.nrrd),"

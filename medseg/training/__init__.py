@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medseg.training.dataset import Case, Dataset, open_dataset
     from medseg.training.label_file import read_label_table, read_meaning
     from medseg.training.options import TrainingOptions
+    from medseg.training.own_parts import TrainingEvent
     from medseg.training.regions import Region, regions_of_classes
     from medseg.training.run import train
 
@@ -22,6 +23,7 @@ _HOMES = {
     "CaseRecord": "case_folder",
     "Dataset": "dataset",
     "Region": "regions",
+    "TrainingEvent": "own_parts",
     "TrainingOptions": "options",
     "open_dataset": "dataset",
     "read_label_table": "label_file",
@@ -36,6 +38,7 @@ __all__ = [
     "CaseRecord",
     "Dataset",
     "Region",
+    "TrainingEvent",
     "TrainingOptions",
     "open_dataset",
     "read_label_table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from medseg.errors import LabelError
 from medseg.losses import IGNORE
 from medseg.planning import Plan
 from medseg.preprocessing import pipeline
+from medseg.preprocessing.own_transforms import Transform
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
 
@@ -40,7 +42,13 @@ class Prepared:
     foreground_voxels: tuple[npt.NDArray[Any], ...]
 
 
-def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prepared:
+def prepare_case(
+    dataset: Dataset,
+    case: Case,
+    plan: Plan,
+    folder: Path,
+    transforms: Sequence[Transform] = (),
+) -> Prepared:
     """The prepared case, from `folder` when it is there, else made and stored.
 
     Parameters
@@ -51,10 +59,14 @@ def prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> Prep
         How to prepare it; `folder` belongs to this plan alone.
     folder : Path
         Where prepared cases of the run lie.
+    transforms : sequence of callable, optional
+        A person's own, after the plan's.
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
-        steps = pipeline(plan, label="label", read_labels=dataset.read_truth)
+        steps = pipeline(
+            plan, label="label", read_labels=dataset.read_truth, transforms=transforms
+        )
         prepared = steps({"image": case.images, "label": case.label})
         classes = class_indices(prepared["label"][0].numpy(), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)

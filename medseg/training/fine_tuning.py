@@ -120,7 +120,7 @@ def load_parent_weights(network: nn.Module, package: ModelPackage, parent: Paren
             f"'{package.folder}' holds another model than the '{parent.name}' this run started"
             " from; put that one back or start a new run"
         )
-    network.load_state_dict(package.load_network().state_dict())
+    package.load_weights(network)
 
 
 def score_before(run: Path) -> dict[str, float]:

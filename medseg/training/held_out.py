@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medseg.planning import Plan
 from medseg.preprocessing import prepare_image
+from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import save_array
 from medseg.training.dataset import Case, Dataset
@@ -47,6 +48,7 @@ def prepare_held_out(
     plan: Plan,
     folder: Path,
     *,
+    transforms: Sequence[Transform] = (),
     progress: Progress = silent,
 ) -> tuple[HeldOutCase, ...]:
     """The held-out cases, from `folder` as far as they are there, else made and stored.
@@ -59,22 +61,26 @@ def prepare_held_out(
         How to prepare them; `folder` belongs to this plan alone.
     folder : Path
         Where prepared cases of the run lie.
+    transforms : sequence of callable, optional
+        A person's own, after the plan's.
     progress : Progress, optional
         Called before each case; may raise `Cancelled`.
     """
     prepared = []
     for done, case in enumerate(cases):
         progress(done, len(cases), "preparing")
-        prepared.append(_prepare_case(dataset, case, plan, folder))
+        prepared.append(_prepare_case(dataset, case, plan, folder, transforms))
     return tuple(prepared)
 
 
-def _prepare_case(dataset: Dataset, case: Case, plan: Plan, folder: Path) -> HeldOutCase:
+def _prepare_case(
+    dataset: Dataset, case: Case, plan: Plan, folder: Path, transforms: Sequence[Transform]
+) -> HeldOutCase:
     files = [folder / f"{case.name}.{part}.npy" for part in ("image", "truth", "affine")]
     image_file, truth_file, affine_file = files
     if not all(file.is_file() for file in files):
         scan, truth = dataset.read(case)
-        image_CIJK, _ = prepare_image(scan, plan)
+        image_CIJK, _ = prepare_image(scan, plan, transforms)
         folder.mkdir(parents=True, exist_ok=True)
         save_array(image_file, image_CIJK.numpy())
         save_array(truth_file, truth.values)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from msgspec import structs
 from torch import nn
 
-from medseg._version import __version__
 from medseg.augmentation import build_augmentation
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
-from medseg.losses import loss_choice
-from medseg.model_package import Card, Manifest, ModelPackage, find_package, save_package
-from medseg.model_package.package import UNSAVED
+from medseg.losses import Loss, build_loss, loss_choice, try_loss
+from medseg.model_package import ModelPackage, find_package, save_package
 from medseg.networks import build_network, suggestion
+from medseg.networks.adapters.trial import try_network
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import (
+    Component,
     Fingerprint,
     Plan,
+    Stages,
     augmentation_preset,
     make_plan,
     read_plan,
@@ -29,10 +30,11 @@ from medseg.planning import (
 )
 from medseg.planning.plan import decode, encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
+from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
-from medseg.training.dataset import Case, Dataset
+from medseg.training.dataset import Case, Dataset, open_dataset
 from medseg.training.fine_tuning import (
     check_fit,
     load_parent_weights,
@@ -45,7 +47,9 @@ from medseg.training.fine_tuning import (
 from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
-from medseg.training.postprocessing_search import PostprocessingChoice, choose_postprocessing
+from medseg.training.own_parts import Callback, OwnParts, own_parts
+from medseg.training.packing import manifest_of, postprocessed
+from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.regions import class_regions
 from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, run_lock
 from medseg.training.trainer import Trainer
@@ -58,29 +62,56 @@ VALIDATION_CASES = 8
 """Held-out cases looked at while training; all of them at the end."""
 
 
-def train(
-    dataset: Dataset,
-    run: Path,
+def train(  # noqa: PLR0913 - each part a person may give has a keyword of its own
+    dataset: Dataset | str | Path,
+    run: str | Path,
     *,
-    options: TrainingOptions,
+    options: TrainingOptions | None = None,
     plan: Plan | None = None,
     resume: bool = False,
+    network: str | nn.Module | None = None,
+    loss: str | Loss | None = None,
+    transforms: Transform | Sequence[Transform] = (),
+    augmentation: str | Transform | Sequence[Transform] | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: Progress = silent,
 ) -> Path:
     """Plan, prepare, train, measure and pack a model.
 
     Parameters
     ----------
-    dataset : Dataset
-    run : Path
+    dataset : Dataset or str or Path
+        An opened dataset, or the folder of one.
+    run : str or Path
         Folder of the run: plan.json, options.json, cache/, checkpoint, history, tensorboard/,
         and at the end model/.
-    options : TrainingOptions
+    options : TrainingOptions, optional
         A person's choices; a resumed run takes those it was started with.
     plan : Plan, optional
         Instead of the one made for the dataset and device.
     resume : bool, default False
-        Go on with a run that was stopped.
+        Go on with a run that was stopped. What was given in Python is given again.
+    network : str or torch.nn.Module, optional
+        A name (``"monai:VNet"``, in place of the one in `options`), or a network that takes
+        ``image_BCIJK`` of the plan's patch (``image_BCIJ`` when the plan has a plane) and gives
+        logits of the background and every label on the same voxels. It is tried at once, and
+        trained in place. The model records class and arguments where a twin can be made of them;
+        where not, `Predictor.load` takes ``network=``.
+    loss : str or callable, optional
+        A name (``"monai:DiceFocalLoss"``), or a loss of MONAI's calling form: it takes logits
+        (B, L, I, J, K) and class indices (B, 1, I, J, K) as float32, and gives a scalar.
+    transforms : callable or sequence of callable, optional
+        MONAI transforms, array form or dictionary form with the key ``"image"``. They run once on
+        every whole scan, after the plan's orientation, spacing and normalisation, in training and
+        in prediction alike, so `Predictor.load` needs them too. They keep every voxel where it
+        is, and are not random.
+    augmentation : str or callable or sequence of callable, optional
+        One of ``"none"``, ``"light"``, ``"standard"`` and ``"strong"``; or MONAI transforms, dictionary form with the keys ``"image"`` and ``"label"``, on every
+        training patch, normalised and of the plan's size, in place of the plan's augmentation.
+        They may be random: each patch has its own seed. Prediction does not run them.
+    callbacks : sequence of callable, optional
+        Called after every step with a `TrainingEvent`; when one returns True, the training ends
+        there, and the model is measured and packed as at its regular end.
     progress : Progress, optional
         Called after every case, step and validation; may raise `Cancelled`.
 
@@ -92,41 +123,74 @@ def train(
     Raises
     ------
     InputError
-        When `run` exists and is not to be resumed, or cannot be.
+        When `run` exists and is not to be resumed, or cannot be, or a part of Python does not suit.
     MedsegError
         Whatever a case, a plan or the loss gives rise to.
     """
+    run = Path(run)
+    dataset = dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
+    given = {"network": network, "loss": loss, "augmentation": augmentation}
+    names = {key: part for key, part in given.items() if isinstance(part, str)}
+    own = own_parts(
+        network=None if isinstance(network, str) else network,
+        loss=None if isinstance(loss, str) else loss,
+        transforms=transforms,
+        augmentation=None if isinstance(augmentation, str) else augmentation,
+        callbacks=callbacks,
+    )
     if resume:
         options = _options_of(run)
     else:
-        package = find_package(options.start) if options.start else None
-        if package is not None:
-            check_fit(dataset, package)
-            plan = plan_of(package, plan)
-        if plan is not None:
-            plan = _with_augmentation(plan, options, modality=dataset.modality)
-        _check_regions(dataset, options, plan)
-        _create_run_folder(run, options, plan, package)
+        options = own.named(structs.replace(options or TrainingOptions(), **names))
+        _start(dataset, run, options, plan, own)
     with run_lock(run):
         if not resume and dataset.source is not None:
             (run / SOURCE).write_bytes(encode(dataset.source))
-        return _train(dataset, run, options, progress)
+        return _train(dataset, run, options, own, progress)
 
 
-def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Progress) -> Path:
+def _start(
+    dataset: Dataset, run: Path, options: TrainingOptions, plan: Plan | None, own: OwnParts
+) -> None:
+    """Check what was chosen, and make the run's folder."""
+    package = find_package(options.start) if options.start else None
+    if package is not None:
+        check_fit(dataset, package)
+        plan = plan_of(package, plan)
+    if plan is not None:
+        plan = _with_augmentation(plan, options, modality=dataset.modality)
+        plan = own.planned(plan, classes=plan.outputs(dataset.labels))
+    _check_regions(dataset, options, plan)
+    _create_run_folder(run, options, plan, package)
+
+
+def _train(
+    dataset: Dataset, run: Path, options: TrainingOptions, own: OwnParts, progress: Progress
+) -> Path:
     """Everything after the run's folder and options are there."""
     parent = read_parent(run)
     dataset = dataset if parent is None else dataset.numbered(parent.labels)
     training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
-    plan = _plan(dataset, training, run, options, device, progress)
+    plan = _plan(dataset, training, run, options, own, device, progress)
     torch.manual_seed(options.seed)
-    network = build_network(plan, classes=plan.outputs(dataset.labels))
+    classes = plan.outputs(dataset.labels)
+    network = build_network(plan, classes=classes, given=own.network)
     if options.pretrained and not (run / CHECKPOINT).is_file():
         _load_encoder(network, Path(options.pretrained), run, inflate=options.inflate)
-    predictor = Predictor(network.to(device.torch_device), plan, dataset.labels, device)
-    prepared = _prepare(dataset, training, plan, run, progress)
-    held_out = prepare_held_out(dataset, held_out_cases, plan, run / CACHE, progress=progress)
+    predictor = Predictor(
+        network.to(device.torch_device),
+        plan,
+        dataset.labels,
+        device,
+        transforms=own.transforms,
+    )
+    logits = try_network(network, plan, classes=classes)
+    try_loss(build_loss(plan, given=own.loss), logits, name=plan.loss.name)
+    prepared = _prepare(dataset, training, plan, run, own, progress)
+    held_out = prepare_held_out(
+        dataset, held_out_cases, plan, run / CACHE, transforms=own.transforms, progress=progress
+    )
     measure = functools.partial(mean_dice, predictor, regions=dataset.regions)
     if parent is not None and not (run / CHECKPOINT).is_file():
         load_parent_weights(network, find_package(str(options.start)), parent)
@@ -136,20 +200,20 @@ def _train(dataset: Dataset, run: Path, options: TrainingOptions, progress: Prog
     def validate_quick() -> dict[str, float]:
         return measure(held_out[:VALIDATION_CASES])
 
-    trainer = Trainer(network, plan, options, device, run, validate_quick)
+    trainer = Trainer(network, plan, options, device, run, validate_quick, own)
     trainer.resume()
     trainer.fit(prepared, progress=progress)
     network.eval()
     scores = measure(held_out, progress=progress)
     manifest = with_parent(
-        _manifest(dataset, plan, options, scores, trainer.state.step, len(training)), run
+        manifest_of(dataset, plan, options, scores, trainer.state.step, len(training)), run
     )
     package = save_package(run / "model", manifest, network)
     if options.postprocess:
         choice = choose_postprocessing(
             predictor, held_out, regions=dataset.regions, progress=progress
         )
-        package = save_package(run / "model", _postprocessed(manifest, choice), network)
+        package = save_package(run / "model", postprocessed(manifest, choice), network)
     return package.folder
 
 
@@ -216,6 +280,7 @@ def _plan(
     cases: tuple[Case, ...],
     run: Path,
     options: TrainingOptions,
+    own: OwnParts,
     device: Device,
     progress: Progress,
 ) -> Plan:
@@ -234,16 +299,24 @@ def _plan(
     plan = make_plan(
         fingerprint,
         budget=budget,
-        network=suggestion(options.network, options.settings),
+        network=_network_choice(options, own),
         labels=dataset.labels,
         plane=options.plane,
         augmentation=options.augmentation or "standard",
     )
     regions = class_regions(dataset.regions)
     plan = structs.replace(plan, loss=loss_choice(options.loss, regions=regions), regions=regions)
+    plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
     stored.write_bytes(encode(plan))
     return plan
+
+
+def _network_choice(options: TrainingOptions, own: OwnParts) -> Callable[[Stages], Component]:
+    """How the plan's network comes about; one of Python is there already."""
+    if own.network is None:
+        return suggestion(options.network, options.settings)
+    return lambda _: Component(name=options.network)
 
 
 def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
@@ -261,58 +334,16 @@ def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -
 
 
 def _prepare(
-    dataset: Dataset, cases: tuple[Case, ...], plan: Plan, run: Path, progress: Progress
+    dataset: Dataset,
+    cases: tuple[Case, ...],
+    plan: Plan,
+    run: Path,
+    own: OwnParts,
+    progress: Progress,
 ) -> list[Prepared]:
     """All training cases as the network sees them."""
     prepared = []
     for done, case in enumerate(cases):
         progress(done, len(cases), "preparing")
-        prepared.append(prepare_case(dataset, case, plan, run / CACHE))
+        prepared.append(prepare_case(dataset, case, plan, run / CACHE, own.transforms))
     return prepared
-
-
-def _postprocessed(manifest: Manifest, choice: PostprocessingChoice) -> Manifest:
-    """The manifest with the steps that were chosen, and what they did."""
-    facts = {
-        "postprocessing": ", ".join(step.name for step in choice.postprocessing) or "no step helped"
-    }
-    if choice.dice_without is not None and choice.dice_with is not None:
-        facts["postprocessing on other cases"] = (
-            f"Dice {choice.dice_without:.4f} without, {choice.dice_with:.4f} with"
-        )
-    return structs.replace(
-        manifest, postprocessing=choice.postprocessing, provenance={**manifest.provenance, **facts}
-    )
-
-
-def _manifest(
-    dataset: Dataset,
-    plan: Plan,
-    options: TrainingOptions,
-    scores: dict[str, float],
-    steps: int,
-    cases: int,
-) -> Manifest:
-    """What the package says about itself."""
-    name = options.name or dataset.name
-    fold = "all cases" if options.fold is None else f"fold {options.fold}"
-    return Manifest(
-        name=name,
-        plan=plan,
-        labels=dataset.labels,
-        card=Card(
-            summary=f"Trained by medseg on {cases} cases of {dataset.name} ({fold}).",
-            modality=dataset.modality,
-        ),
-        scores={label: round(dice, 5) for label, dice in scores.items()},
-        provenance={
-            "dataset": dataset.name,
-            "cases": str(cases),
-            "fold": fold,
-            "steps": str(steps),
-            "seed": str(options.seed),
-            "medseg": __version__,
-            "torch": str(torch.__version__),
-        },
-        weights=UNSAVED,
-    )

@@ -6,21 +6,33 @@ Nothing is remembered between steps, so a resumed run sees exactly what an undis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.augmentation import AugmentationPipeline
 from medseg.planning import Plan
 from medseg.training.cache import Prepared
+
+
+class Augment(Protocol):
+    """Random changes of a patch."""
+
+    region: tuple[int, int, int]
+
+    def __call__(
+        self, image_CIJK: Tensor, label_IJK: Tensor, *, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """A patch of the plan's size from one of `region`, the same for the same seed."""
+
 
 FOREGROUND_SHARE = 0.5
 """Share of a batch whose patches are centred on a labelled voxel."""
 
 
 def draw_batch(
-    cases: Sequence[Prepared], plan: Plan, *, augment: AugmentationPipeline, seed: int, step: int
+    cases: Sequence[Prepared], plan: Plan, *, augment: Augment, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """The batch of a step.
 

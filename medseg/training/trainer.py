@@ -23,6 +23,7 @@ from medseg.training.cache import Prepared
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
+from medseg.training.own_parts import OwnAugmentation, OwnParts, TrainingEvent
 from medseg.training.run_status import CHECKPOINT
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
@@ -58,6 +59,8 @@ class Trainer:
     validate : callable
         Gives mean Dice by label; called `options.validations` times with `network` in
         evaluation mode.
+    own : OwnParts
+        Loss, augmentation and callbacks of Python.
     """
 
     network: nn.Module
@@ -66,6 +69,7 @@ class Trainer:
     device: Device
     run: Path
     validate: Validate
+    own: OwnParts = field(default_factory=OwnParts)
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +86,7 @@ class Trainer:
             self.network.parameters(), lr=self.options.peak_rate, weight_decay=1e-2
         )
         self.module, self.optimizer = self.fabric.setup(self.network, optimizer)
-        self.loss = build_loss(self.plan)
+        self.loss = build_loss(self.plan, given=self.own.loss)
         self.state = State(step=0, total_steps=self.options.steps or 0, seconds=0.0)
 
     @property
@@ -109,13 +113,15 @@ class Trainer:
             try:
                 for image, labels in self._batches(cases):
                     loss = self._step(image, labels)
-                    self._after_step(loss, clock, history, progress)
+                    if self._after_step(loss, clock, history, progress):
+                        break
             finally:
                 save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
 
     def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from the current step on, each drawn while the one before is learnt."""
-        augment = build_augmentation(self.plan)
+        own = self.own.augmentation
+        augment = build_augmentation(self.plan) if own is None else OwnAugmentation(own, self.plan)
 
         def draw(step: int) -> tuple[Tensor, Tensor]:
             return draw_batch(cases, self.plan, augment=augment, seed=self.options.seed, step=step)
@@ -141,7 +147,11 @@ class Trainer:
         loss = self._total_loss(logits, self.fabric.to_device(labels_BIJK))
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=12.0)
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=12.0, error_if_nonfinite=False
+        )
+        if norm is not None and not torch.isfinite(norm):
+            raise self._diverged(f"gave a gradient of {norm.item()}")
         self.optimizer.step()
         return float(loss.detach())
 
@@ -155,16 +165,21 @@ class Trainer:
             target = nn.functional.interpolate(labels_BIJK[:, None].float(), size=size)[:, 0]
             total = total + weight / sum(weights) * self.loss(level_BLIJK, target)
         if not torch.isfinite(total):
-            raise MedsegError(
-                f"the loss became {total.item()} at step {self.state.step + 1}; resume with a"
-                f" learning rate below {self.options.peak_rate:g}, or check the scans for"
-                " extreme intensities",
-                code="DIVERGED",
-            )
+            raise self._diverged(f"became {total.item()}")
         return total
 
-    def _after_step(self, loss: float, clock: _Clock, history: History, progress: Progress) -> None:
-        """Count, record, validate and save as the step asks for."""
+    def _diverged(self, what: str) -> MedsegError:
+        """The error of a step that no optimiser should take."""
+        done = self.state.step
+        return MedsegError(
+            f"the loss '{self.plan.loss.name}' {what} at step {done + 1}; the {done} steps before"
+            f" it are kept: resume with a learning rate below {self.options.peak_rate:g}, or check"
+            " the loss, and the scans for extreme intensities",
+            code="DIVERGED",
+        )
+
+    def _after_step(self, loss: float, clock: _Clock, history: History, progress: Progress) -> bool:
+        """Count, record, validate and save as the step asks for; whether to stop."""
         step = self.state.step + 1
         total = self.state.total_steps or self._calibrate(step, clock)
         self.state = State(step=step, total_steps=total, seconds=clock.seconds)
@@ -172,13 +187,16 @@ class Trainer:
         history.add(
             {"step": step, "loss": round(loss, 5), "lr": rate, "seconds": round(clock.seconds, 2)}
         )
+        dice = None
         if total and _is_due(step, total, self.options.validations):
             self.network.eval()
-            history.add({"step": step, "seconds": round(clock.seconds, 2), "dice": self.validate()})
+            dice = self.validate()
+            history.add({"step": step, "seconds": round(clock.seconds, 2), "dice": dice})
         if clock.since_mark() > SECONDS_BETWEEN_CHECKPOINTS:
             save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
             clock.mark()
         progress(step, total or self._guess(step, clock), f"training, loss {loss:.3f}")
+        return self.own.stop(TrainingEvent(step, total, clock.seconds, loss, dice))
 
     def _guess(self, step: int, clock: _Clock) -> int:
         """Total steps as far as one can tell before they are known."""

@@ -1,6 +1,7 @@
 """Label maps and scans out: one file per format, chosen by suffix, checked after writing.
 
-Formats are the files of this folder; see :mod:`medseg.writing.protocol` to add one.
+Formats are the files of this folder, and entry points ``medseg.writers`` of installed packages; see
+:mod:`medseg.writing.protocol` to add one.
 """
 
 from __future__ import annotations
@@ -176,8 +177,14 @@ def _writer(path: str | Path, function: str, *, overwrite: bool) -> tuple[Path, 
 def _owners(function: str) -> dict[str, Writer]:
     """The format of each suffix, of the formats with `function`."""
     owners: dict[str, Writer] = {}
-    for name in registry.names(__name__):
-        module = registry.load(__name__, name)
-        if hasattr(module, function):
-            owners.update(dict.fromkeys(module.suffixes, cast(Writer, module)))
+    names: dict[str, str] = {}
+    for name, writer in registry.load_all(__name__).items():
+        for suffix in writer.suffixes if hasattr(writer, function) else ():
+            if suffix in owners:
+                raise WriteError(
+                    f"two writers own the suffix '{suffix}': '{names[suffix]}' and '{name}'"
+                    f" ({registry.source(__name__, name)}); uninstall the package of one",
+                    code="TWO_PARTS",
+                )
+            owners[suffix], names[suffix] = cast(Writer, writer), name
     return owners

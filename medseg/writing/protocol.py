@@ -1,7 +1,9 @@
 """What a file format must offer to be written: a file in this folder with these names.
 
+An entry point ``medseg.writers`` of an installed package may name such a module too.
+
 `write_labels` and `write_scan` are both optional, but one of them must be there. The file name is
-the public name of the format, which is found without a registry. A format that can store
+the public name of the format. A format that can store
 labels in several ways lists them in `encodings`, and its `write_labels` takes one as `encoding`. A
 format that cannot hold every label map has an `obstacle`.
 """

@@ -5,6 +5,7 @@ Only click is imported here, so that help is instant; a command imports its work
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from medseg_pipelines.cli_options import (
     settings_of,
     tta_option,
 )
-from medseg_pipelines.models_cli import models, networks, plan
+from medseg_pipelines.models_cli import losses, models, networks, plan
 from medseg_pipelines.pacs_cli import pacs
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
     "--network",
     default="unet",
     show_default=True,
-    help="Name of the architecture; `medseg networks list` shows them.",
+    help="Name of the network, such as unet or monai:VNet; `medseg networks list` shows them.",
 )
 @click.option(
     "--set",
@@ -151,7 +152,12 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
     help="Go on from this model: its weights, plan and labels (fine-tuning).",
 )
 @click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
-@click.option("--loss", default="dice_ce", show_default=True, help="Name of the loss.")
+@click.option(
+    "--loss",
+    default="dice_ce",
+    show_default=True,
+    help="Name of the loss; `medseg losses list` shows them.",
+)
 @click.option(
     "--augmentation",
     type=click.Choice(["none", "light", "standard", "strong"]),
@@ -337,12 +343,19 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
 
 
 medseg.add_command(batch)
+medseg.add_command(losses)
 medseg.add_command(models)
 medseg.add_command(networks)
 medseg.add_command(pacs)
 medseg.add_command(plan)
 
 
+def _sentence(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as this program writes it: without the line of code that gave it."""
+    return f"medseg: warning: {message}\n"
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    warnings.formatwarning = _sentence
     medseg(prog_name="medseg")

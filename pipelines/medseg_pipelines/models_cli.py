@@ -1,4 +1,4 @@
-"""Commands of models, networks and plans: list, describe, explain, export.
+"""Commands of models, networks, losses and plans: list, describe, explain, export.
 
 Only click is imported here; each command imports its workflow when it runs.
 """
@@ -94,8 +94,8 @@ def networks() -> None:
 
 @networks.command("list")
 def list_networks() -> None:
-    """List networks and encoders with their sizes."""
-    from medseg_pipelines.networks import show_networks
+    """List networks and encoders with their sizes, and the package each comes from."""
+    from medseg_pipelines.parts import show_networks
 
     with open_console() as console:
         show_networks(console=console)
@@ -114,3 +114,17 @@ def explain(source: str) -> None:
 
     with open_console() as console:
         explain_plan(source, console=console)
+
+
+@click.group()
+def losses() -> None:
+    """Show the losses that a network can be trained with."""
+
+
+@losses.command("list")
+def list_losses() -> None:
+    """List losses, and the package each comes from."""
+    from medseg_pipelines.parts import show_losses
+
+    with open_console() as console:
+        show_losses(console=console)

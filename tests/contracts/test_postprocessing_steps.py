@@ -1,4 +1,4 @@
-"""What every step keeps; a new file in medseg/postprocessing is tested with no edit here."""
+"""What every step keeps, of a file in medseg/postprocessing or of an installed package."""
 
 import msgspec
 import numpy as np
@@ -9,16 +9,20 @@ from medseg.errors import PlanError
 from medseg.planning import Component
 from medseg.postprocessing import NO_POSTPROCESSING, build_postprocessing, names
 from medseg.runtime import registry
+from sample_package import part_names
 
-PARTS = {name: registry.load("medseg.postprocessing", name) for name in names()}
-ON_LABELS = [name for name, part in PARTS.items() if part.WORKS_ON == "labels"]
-ON_PROBABILITIES = [name for name, part in PARTS.items() if part.WORKS_ON == "probabilities"]
+PACKAGE = "medseg.postprocessing"
+PLUGINS = part_names(PACKAGE)
+NAMES = names() + PLUGINS
+KINDS = {name: registry.load(PACKAGE, name).WORKS_ON for name in names()}
+ON_LABELS = [name for name, kind in KINDS.items() if kind == "labels"] + list(PLUGINS)
+ON_PROBABILITIES = [name for name, kind in KINDS.items() if kind == "probabilities"]
 SHAPES = [(9, 8, 7), (12, 10, 1), (1, 11, 6), (1, 1, 1), (2, 1, 1)]
 SPACING = (0.7, 0.8, 3.0)
 
 
 def built(name):
-    part = PARTS[name]
+    part = registry.load(PACKAGE, name)
     return part.build(part.Settings())
 
 
@@ -28,14 +32,16 @@ def probabilities(shape, classes=3):
 
 
 def test_every_step_is_of_one_of_the_two_kinds():
-    assert sorted(ON_LABELS + ON_PROBABILITIES) == list(names())
+    assert sorted(ON_LABELS + ON_PROBABILITIES) == sorted(NAMES)
+    assert {registry.load(PACKAGE, name).WORKS_ON for name in PLUGINS} == {"labels"}
     assert {"crf", "components", "holes", "minimum_volume"} <= set(names())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 def test_settings_are_frozen_data_with_defaults(name):
-    settings = PARTS[name].Settings()
-    again = msgspec.json.decode(msgspec.json.encode(settings), type=PARTS[name].Settings)
+    kind = registry.load(PACKAGE, name).Settings
+    settings = kind()
+    again = msgspec.json.decode(msgspec.json.encode(settings), type=kind)
     assert again == settings
     with pytest.raises(AttributeError):
         setattr(settings, settings.__struct_fields__[0], None)
@@ -76,7 +82,7 @@ def test_a_label_step_does_not_know_which_axis_is_which(name):
 
 @pytest.mark.parametrize("name", ON_LABELS)
 def test_a_label_that_is_not_there_is_no_trouble(name):
-    part = PARTS[name]
+    part = registry.load(PACKAGE, name)
     given = np.random.default_rng(3).integers(0, 3, (6, 6, 6)).astype(np.uint8)
     found = part.build(part.Settings(labels=(77,)))(given, spacing_mm=SPACING)
     assert np.array_equal(found, given)

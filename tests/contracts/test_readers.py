@@ -1,20 +1,27 @@
-"""What every format of `medseg.reading` keeps, with no test written for it."""
+"""What every format that is read keeps, of `medseg.reading` or of an installed package."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 
 import numpy as np
 import pytest
 
+from medseg import reading
 from medseg.errors import ReadError
 from medseg.reading import READERS, read_labels, read_scan
+from medseg.runtime import registry
+from sample_package import part_names
 
-NAMES = READERS
+PLUGINS = part_names("medseg.readers")
+NAMES = READERS + PLUGINS
 
 
 def load(name):
+    if name in PLUGINS:
+        return registry.load("medseg.reading", name)
     return importlib.import_module(f"medseg.reading.{name}")
 
 
@@ -25,6 +32,18 @@ def reader(request):
 
 def test_the_formats_are_there():
     assert {"nifti", "dicom.series", "dicom.seg", "itk_image"} <= set(NAMES)
+
+
+def test_every_file_that_reads_is_asked():
+    folders = {"": reading, "dicom.": importlib.import_module("medseg.reading.dicom")}
+    modules = [
+        prefix + module.name
+        for prefix, package in folders.items()
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg and module.name != "protocol"
+    ]
+    readers = {name for name in modules if hasattr(load(name), "recognises")}
+    assert readers == set(READERS)
 
 
 def test_calling_form(reader):

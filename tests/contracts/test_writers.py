@@ -1,4 +1,4 @@
-"""What every format of `medseg.writing` keeps, with no test written for it."""
+"""What every format that is written keeps, of `medseg.writing` or of an installed package."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ from medseg.reading import read_labels, read_scan
 from medseg.runtime import registry
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from medseg.writing import write_labels, write_scan
+from sample_package import part_names
 from strategies import grids
 
 ROOM = "medseg.writing"
-NAMES = registry.names(ROOM)
+PLUGINS = part_names("medseg.writers")
+NAMES = registry.names(ROOM) + PLUGINS
 NEEDS_ITS_SOURCE = {"dicom_seg", "rtstruct"}
 TABLE = LabelTable.of({1: "liver", 5: "left kidney", 300: "spleen"})
 
 
 def suffixes(function):
-    modules = [registry.load(ROOM, name) for name in NAMES if name not in NEEDS_ITS_SOURCE]
-    return sorted(suffix for one in modules if hasattr(one, function) for suffix in one.suffixes)
+    tree = [name for name in registry.names(ROOM) if name not in NEEDS_ITS_SOURCE]
+    modules = [registry.load(ROOM, name) for name in tree]
+    known = [suffix for one in modules if hasattr(one, function) for suffix in one.suffixes]
+    return [*sorted(one for one in known if one[1:4] in ("nii", "nrr", "mha")), ".sample.npz"]
 
 
-VOLUME_LABELS = [one for one in suffixes("write_labels") if one[1:4] in ("nii", "nrr", "mha")]
-VOLUME_SCANS = [one for one in suffixes("write_scan") if one[1:4] in ("nii", "nrr", "mha")]
+VOLUME_LABELS = suffixes("write_labels")
+VOLUME_SCANS = suffixes("write_scan")
 
 
 def labels_on(grid, seed=0):
