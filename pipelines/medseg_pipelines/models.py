@@ -57,6 +57,7 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
         "attribution": card.attribution,
         "network": f"{plan.network.name}, patch {_by(plan.patch)} of {_by(plan.spacing_mm)} mm",
         "foreground Dice": _dice(package),
+        "needs": ", ".join(f"{n.distribution} {n.version}" for n in manifest.requires),
         **manifest.provenance,
         "folder": str(package.folder),
     }

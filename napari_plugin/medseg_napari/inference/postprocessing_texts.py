@@ -21,8 +21,7 @@ def step_choices() -> list[StepChoice]:
     from medseg.runtime import registry
 
     choices = []
-    for name in postprocessing.names():
-        part = registry.load(postprocessing.PACKAGE, name)
+    for name, part in registry.load_all(postprocessing.PACKAGE).items():
         defaults = msgspec.to_builtins(part.Settings())
         settings = ", ".join(f"{key} {_plain(value)}" for key, value in defaults.items())
         choices.append(StepChoice(name.replace("_", " "), settings, name))
