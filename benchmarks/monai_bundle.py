@@ -74,7 +74,7 @@ def labels_rows(package: ModelPackage, bundle: Path, count: int) -> list[str]:
         title = " x ".join(f"{mm:g}" for mm in spacing)
         rows.append(
             f"| {title} mm | {np.mean([one.equal for one in found]):.3%}"
-            f" | {np.mean(dice):.4f}, {min(dice):.4f} | {_times(found, 'preparing')}"
+            f" | {np.mean(dice):.4f}, {min(dice):.4f} | {_times(found, 'preparation')}"
             f" | {_times(found, 'labelling')} |"
         )
     return rows
@@ -108,7 +108,7 @@ def large_row(folder: Path) -> str:
     found = compare_bundle(package, folder / "large_bundle", scan)
     return (
         f"CT of 512 x 512 x 200 voxels to 1.5 x 1.5 x 2 mm: preparing takes"
-        f" {found.medseg.preparing:.1f} s in medseg and {found.bundle.preparing:.1f} s in the"
+        f" {found.medseg.preparation:.1f} s in medseg and {found.bundle.preparation:.1f} s in the"
         f" bundle; the network and three classes home {found.medseg.labelling:.1f} s and"
         f" {found.bundle.labelling:.1f} s."
     )

@@ -64,9 +64,7 @@ def prepare_case(
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
-        steps = pipeline(
-            plan, label="label", read_labels=dataset.read_truth, transforms=transforms
-        )
+        steps = pipeline(plan, label="label", read_labels=dataset.read_truth, transforms=transforms)
         prepared = steps({"image": case.images, "label": case.label})
         classes = class_indices(prepared["label"][0].numpy(), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)

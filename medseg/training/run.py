@@ -106,9 +106,10 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         in prediction alike, so `Predictor.load` needs them too. They keep every voxel where it
         is, and are not random.
     augmentation : str or callable or sequence of callable, optional
-        One of ``"none"``, ``"light"``, ``"standard"`` and ``"strong"``; or MONAI transforms, dictionary form with the keys ``"image"`` and ``"label"``, on every
-        training patch, normalised and of the plan's size, in place of the plan's augmentation.
-        They may be random: each patch has its own seed. Prediction does not run them.
+        One of ``"none"``, ``"light"``, ``"standard"`` and ``"strong"``; or MONAI transforms,
+        dictionary form with the keys ``"image"`` and ``"label"``, on every training patch,
+        normalised and of the plan's size, in place of the plan's augmentation. They may be random:
+        each patch has its own seed. Prediction does not run them.
     callbacks : sequence of callable, optional
         Called after every step with a `TrainingEvent`; when one returns True, the training ends
         there, and the model is measured and packed as at its regular end.
@@ -178,13 +179,8 @@ def _train(
     network = build_network(plan, classes=classes, given=own.network)
     if options.pretrained and not (run / CHECKPOINT).is_file():
         _load_encoder(network, Path(options.pretrained), run, inflate=options.inflate)
-    predictor = Predictor(
-        network.to(device.torch_device),
-        plan,
-        dataset.labels,
-        device,
-        transforms=own.transforms,
-    )
+    network = network.to(device.torch_device)
+    predictor = Predictor(network, plan, dataset.labels, device, transforms=own.transforms)
     logits = try_network(network, plan, classes=classes)
     try_loss(build_loss(plan, given=own.loss), logits, name=plan.loss.name)
     prepared = _prepare(dataset, training, plan, run, own, progress)

@@ -27,13 +27,13 @@ class Took:
 
     Parameters
     ----------
-    preparing : float
+    preparation : float
         Reading, orientation, spacing and normalisation.
     labelling : float
         The network, and labels on the scan's grid.
     """
 
-    preparing: float
+    preparation: float
     labelling: float
 
 
@@ -75,9 +75,9 @@ def compare_bundle(package: ModelPackage, folder: Path, scan: Scan) -> BundleCom
         path = write_scan(scan, Path(scratch) / "scan.nii.gz")
         labels, medseg = _by_medseg(package, path)
         values, bundle = _by_bundle(folder, path)
-    found = LabelMap(values.astype(labels.values.dtype), labels.grid, labels.table)
-    dice = {name: one.dice for name, one in overlap(found, labels).items()}
-    return BundleComparison(float((found.values == labels.values).mean()), dice, medseg, bundle)
+    bundled = LabelMap(values.astype(labels.values.dtype), labels.grid, labels.table)
+    dice = {name: scores.dice for name, scores in overlap(bundled, labels).items()}
+    return BundleComparison(float((bundled.values == labels.values).mean()), dice, medseg, bundle)
 
 
 def _by_medseg(package: ModelPackage, path: Path) -> tuple[LabelMap, Took]:

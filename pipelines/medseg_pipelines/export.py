@@ -124,7 +124,7 @@ def _show_comparison(comparison: BundleComparison, console: Console) -> None:
     table = Table()
     for title in ("", "medseg", "bundle"):
         table.add_column(title)
-    for name in ("preparing", "labelling"):
+    for name in ("preparation", "labelling"):
         took = (getattr(way, name) for way in (comparison.medseg, comparison.bundle))
         table.add_row(f"{name}, s", *(f"{seconds:.2f}" for seconds in took))
     console.show(table)

@@ -109,7 +109,7 @@ def test_a_comparison_is_printed(run, model, scan_file, tmp_path):
     arguments = ("--to", "monai-bundle", "--output", output, "--compare", scan_file)
     result = run("models", "export", model, *arguments)
     assert result.exit_code == 0, result.output
-    for words in ("MONAI bundle", "preparing, s", "of the voxels have the same label", "liver:"):
+    for words in ("MONAI bundle", "preparation, s", "of the voxels have the same label", "liver:"):
         assert words in result.output
     assert str(output) in result.output
 

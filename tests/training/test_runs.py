@@ -131,9 +131,9 @@ def test_dropout_resumes_where_it_stopped(dataset, tmp_path):
 
 def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_path):
     settings = EncoderSettings(name="mobilenet_v3")
+    torch.manual_seed(99)  # not what the run's own seed gives
     encoder = build_encoder(settings, spatial_dims=3, in_channels=1)
-    weights = {name: torch.full_like(value, 0.01) for name, value in encoder.state_dict().items()}
-    save_file(weights, tmp_path / "weights.safetensors")
+    save_file(encoder.state_dict(), tmp_path / "weights.safetensors")
 
     def stop_while_preparing(done, total, message):
         if message == "preparing":
@@ -154,7 +154,9 @@ def test_published_weights_survive_a_stop_before_the_first_step(dataset, tmp_pat
     train(dataset, run, options=options, resume=True)
     trained = load_file(run / "model" / "weights.safetensors")
     (first,) = (name for name in trained if name.endswith("features.0.0.weight"))
-    assert torch.allclose(trained[first].float(), torch.tensor(0.01), atol=1e-4)
+    given = encoder.state_dict()["features.0.0.weight"]
+    assert torch.allclose(trained[first].float(), given, atol=1e-3)
+    assert given.std() > 0.05
 
 
 def test_a_model_is_packed_whatever_comes_of_the_postprocessing_search(

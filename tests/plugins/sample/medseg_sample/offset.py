@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 import torch
+
 from medseg.augmentation.protocol import IntensityAugmentation
 
 
