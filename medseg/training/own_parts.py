@@ -96,7 +96,7 @@ class OwnParts:
     def stop(self, event: TrainingEvent) -> bool:
         """Call every callback; whether one of them returned True."""
         answers = [callback(event) for callback in self.callbacks]
-        return True in answers
+        return any(answer is True for answer in answers)
 
 
 def own_parts(

@@ -135,7 +135,7 @@ def test_own_loss_and_callbacks(train, tmp_path):
         return event.step == 2
 
     loss = DiceFocalLoss(to_onehot_y=True, softmax=True)
-    folder = train(loss=loss, callbacks=[watch, lambda event: None])
+    folder = train(loss=loss, callbacks=[watch, lambda event: 1])
     assert [event.step for event in events] == [1, 2]
     assert all(isinstance(event, TrainingEvent) for event in events)
     assert all(event.total_steps == 3 and np.isfinite(event.loss) for event in events)
