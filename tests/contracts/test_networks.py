@@ -27,9 +27,11 @@ TRAINED = [
     pytest.param(*case, marks=[pytest.mark.slow] if case == ("swin_unetr", 3) else [])
     for case in CASES
 ]
+QUICKLY_EXPORTED = {("unet", 2), ("fcn", 2), ("sample_stack", 2)}
+"""torch takes seconds to write a network as ONNX; the others are slow tests."""
 EXPORTED = [
-    pytest.param(name, dims, marks=[pytest.mark.slow] if dims == 3 or name == "swin_unetr" else [])
-    for name, dims in CASES
+    pytest.param(*case, marks=[] if case in QUICKLY_EXPORTED else [pytest.mark.slow])
+    for case in CASES
 ]
 ROUNDED = {("swin_unetr", 3)}
 """It pads the small image to 32^3, and onnxruntime's InstanceNormalization adds up these 32,768

@@ -56,7 +56,10 @@ def no_medseg(tmp_path):
 
 @pytest.mark.parametrize(
     ("affine", "least"),
-    [(np.diag([1.2, 1.2, 1.2, 1]), (0.999, 0.99)), (TURNED, (0.99, 0.9))],
+    [
+        pytest.param(np.diag([1.2, 1.2, 1.2, 1]), (0.999, 0.99), marks=pytest.mark.slow),
+        (TURNED, (0.99, 0.9)),
+    ],
 )
 def test_monai_runs_it_without_medseg_and_gives_its_labels(
     run, boxes, no_medseg, tmp_path, affine, least, record_property

@@ -265,7 +265,7 @@ def test_pools_are_torchs_with_ceiling(size, window):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (EncoderSettings(name="resnet17"), "it holds:.*resnet18"),
+        (EncoderSettings(name="resnet17"), "there are:.*resnet18"),
         (EncoderSettings(strides=((2, 2),) * 4), "5 strides of 2"),
         (EncoderSettings(strides=((3, 2),) * 5), "1 or 2"),
         (EncoderSettings(output_stride=12), "no power of two"),

@@ -24,7 +24,11 @@ SMALL = {
     "SegResNetDS": {"init_filters": 8},
     "UNETR": {"feature_size": 2, "hidden_size": 24, "mlp_dim": 24, "num_heads": 2},
 }
-CASES = [(name, dims) for name in SMALL for dims in (2, 3)]
+CASES = [
+    pytest.param(name, dims, marks=[pytest.mark.slow] if (name, dims) == ("VNet", 3) else [])
+    for name in SMALL
+    for dims in (2, 3)
+]
 
 
 @pytest.fixture(scope="module")
