@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from medseg.augmentation._pipeline import AugmentationPipeline
 from medseg.augmentation.protocol import Augmentation, PatchAxes
+from medseg.errors import PlanError
 from medseg.planning.plan import Component, Plan, settings_of
-from medseg.runtime import registry
+from medseg.runtime import class_parts, registry
 
 PACKAGE = "medseg.augmentation"
 
@@ -52,6 +53,12 @@ def build_augmentation(plan: Plan) -> AugmentationPipeline:
 
 def _build(component: Component, axes: PatchAxes) -> Augmentation:
     """The part that a component names."""
+    if class_parts.is_given(component.name):
+        raise PlanError(
+            f"the augmentation '{component.name.removeprefix(class_parts.GIVEN)}' was given as an"
+            " object of Python; give it again: augmentation=...",
+            code="GIVEN",
+        )
     module = registry.load(PACKAGE, component.name)
     part: Augmentation = module.build(
         settings_of(component, module.Settings, package=PACKAGE), axes

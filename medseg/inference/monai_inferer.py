@@ -26,7 +26,8 @@ class MonaiInferer(Inferer):  # type: ignore[misc]
     """The same logits as of `monai.inferers.SlidingWindowInferer`, in bounded memory.
 
     On the network's device lie a tile and sums over as many rows as a tile has, however long the
-    scan is; with `argmax` no memory ever holds all classes of a scan.
+    scan is: give `device`, or `argmax`, for all logits gathered there need more than MONAI's way.
+    With `argmax` no memory ever holds all classes of a scan.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def loss_choice(name: str, *, regions: Regions = ()) -> Component:
         When there is no such loss, or it knows no regions and there are some; the message lists
         those that would do.
     """
-    is_given = name.startswith(class_parts.GIVEN)
+    is_given = class_parts.is_given(name)
     if not is_given:
         load_part(name)
     if regions and (is_given or not _supports_regions(name)):

@@ -17,7 +17,7 @@ ON_CLASS_INDICES = ("to_onehot_y", "softmax", "use_softmax")
 """Switches of MONAI's losses that make them take logits and class indices; on unless set."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 CERTAIN = 20.0
-"""Logit of the background at voxels that do not count: of all but 2e-9 of the probability."""
+"""Logit of the background at voxels that do not count, and minus that of all else."""
 
 
 class ClassLoss:
@@ -50,14 +50,14 @@ def on_monai_form(loss: Loss) -> Loss:
     """A loss on ``logits_BLIJK`` and ``labels_BIJK``, from one on labels (B, 1, I, J, K).
 
     Voxels that do not count become background that the network is certain of, so nothing that it
-    says there matters.
+    says there matters. They stay in the number of voxels that a mean divides by.
     """
 
     def on_indices(logits_BLIJK: Tensor, labels_BIJK: Tensor) -> Tensor:
         logits, labels = logits_BLIJK.float(), labels_BIJK[:, None].float()
         ignored = labels == IGNORE
         if ignored.any():
-            background = torch.zeros_like(logits)
+            background = torch.full_like(logits, -CERTAIN)
             background[:, 0] = CERTAIN
             logits = torch.where(ignored, background, logits)
             labels = labels.masked_fill(ignored, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.model_package.manifest import Manifest
-from medseg.runtime.class_parts import GIVEN
+from medseg.runtime.class_parts import GIVEN, is_given
 
 
 def card_text(manifest: Manifest) -> str:
@@ -47,7 +47,7 @@ def _needs(manifest: Manifest) -> list[str]:
         f"- the package {need.distribution} {need.version}: {need.part} ({need.path})"
         for need in manifest.requires
     ]
-    if plan.network.name.startswith(GIVEN):
+    if is_given(plan.network.name):
         lines.append(
             f"- the network {plan.network.name.removeprefix(GIVEN)}, an object of Python:"
             " `Predictor.load(folder, network=...)`"

@@ -50,7 +50,8 @@ def export_bundle(
     Raises
     ------
     InputError
-        When MONAI has no transform for a step of the model, or the network cannot be exported.
+        When MONAI has no transform for a step of the model, the model needs transforms of Python,
+        or the network cannot be exported.
     PackageError
         When the model's weights are missing or altered.
     WriteError
@@ -63,6 +64,7 @@ def export_bundle(
             f"the folder '{folder.parent}' does not exist; make it or choose another",
             code="NO_FOLDER",
         )
+    _check_transforms(package.manifest)
     texts = _texts(package.manifest)
     try:
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
@@ -76,6 +78,16 @@ def export_bundle(
     except OSError as error:
         raise WriteError(f"cannot write the bundle '{folder}': {error.strerror}") from error
     return Exported(folder, NAME, network.difference)
+
+
+def _check_transforms(manifest: Manifest) -> None:
+    if manifest.plan.transforms:
+        raise InputError(
+            f"the model '{manifest.name}' was trained with transforms that were given in Python"
+            f" ({', '.join(manifest.plan.transforms)}), which a bundle cannot hold; export the"
+            " network alone, as .ts, .pt2 or .onnx, and run them before it",
+            code="NOT_EXPORTABLE",
+        )
 
 
 _README = """

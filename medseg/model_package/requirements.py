@@ -48,6 +48,9 @@ def requirements_of(plan: Plan, postprocessing: Iterable[Component]) -> tuple[Re
     """
     parts = [("medseg.networks", plan.network.name)]
     parts += [("medseg.postprocessing", step.name) for step in postprocessing]
+    encoder = plan.network.settings.get("encoder")
+    if isinstance(encoder, dict) and "name" in encoder:
+        parts.append(("medseg.networks.encoders", encoder["name"]))
     return tuple(
         Requirement(
             part=f"{registry.KINDS[package].noun} '{name}'",
@@ -56,7 +59,7 @@ def requirements_of(plan: Plan, postprocessing: Iterable[Component]) -> tuple[Re
             path=source.path,
         )
         for package, name in parts
-        if not name.startswith(class_parts.GIVEN)
+        if not class_parts.is_given(name)
         if (source := class_parts.source(package, name)).distribution
     )
 

@@ -60,7 +60,7 @@ def check_names(transforms: Sequence[Transform], plan: Plan) -> None:
         wanted, got = (", ".join(each) or "none" for each in (plan.transforms, names))
         raise PlanError(
             f"the model was trained with own transforms, in this order: {wanted}; got: {got}; give"
-            " those as transforms=",
+            " those in Python: Predictor.load(..., transforms=...)",
             code="TRANSFORMS",
         )
 
@@ -92,8 +92,8 @@ class OwnTransform(BaseTransform):  # type: ignore[misc]
         if after.shape != data.shape or not moved.same_as(grid):
             raise InputError(
                 f"the transform {name} moves voxels: it was given {_size(data)} and made"
-                f" {_size(after)}; orientation and spacing are the plan's, and what crops comes"
-                " after the pipeline",
+                f" {_size(after)}, or turned or shifted them; orientation and spacing are the"
+                " plan's, and what crops comes after the pipeline",
                 code="MOVED_VOXELS",
             )
         if not torch.isfinite(after).all():

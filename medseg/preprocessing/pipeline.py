@@ -19,7 +19,7 @@ import torch
 from monai.data import ImageReader
 from monai.transforms import Compose, LoadImaged, Orientation, Orientationd
 
-from medseg.errors import MedsegError
+from medseg.errors import InputError, MedsegError
 from medseg.planning.plan import Plan
 from medseg.preprocessing.own_transforms import (
     OwnTransform,
@@ -65,8 +65,10 @@ class Pipeline(Compose):  # type: ignore[misc]
             return super().__call__(input_, *args, **options)
         except RuntimeError as error:
             cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, MedsegError):
+            while cause is not None and not isinstance(cause, MedsegError | KeyError):
                 cause = cause.__cause__
+            if isinstance(cause, KeyError):
+                raise InputError(f"the pipeline was not given what it reads: {cause}") from error
             if cause is None:
                 raise
             raise cause from cause.__cause__

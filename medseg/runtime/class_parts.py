@@ -7,16 +7,23 @@ runs nothing that the person did not install.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
+import importlib.metadata
+import importlib.util
 import inspect
+import json
 import sys
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -33,6 +40,11 @@ _TAKEN = {
     "medseg.losses": {"to_onehot_y"},
 }
 _PLAIN = (int, float, str, bool, NoneType)
+
+
+def is_given(name: str) -> bool:
+    """Whether a part's name is that of an object that was given in Python."""
+    return name.startswith(GIVEN)
 
 
 def is_class_name(name: str) -> bool:
@@ -52,13 +64,13 @@ def class_of(package: str, name: str) -> type[Any]:
     from torch import nn
 
     noun = registry.KINDS[package].noun
-    if name.startswith(GIVEN):
+    if is_given(name):
         raise PlanError(
             f"the {noun} '{name.removeprefix(GIVEN)}' was given as an object of Python and cannot"
             f" be made from its name; give it again: {noun}=...",
             code="GIVEN",
         )
-    module_name, class_name = _path(package, name).split(":")
+    module_name, _, class_name = _path(package, name).partition(":")
     if _distribution(module_name) is None:
         raise PlanError(
             f"no {noun} '{name}': no installed package has '{module_name}'; install it, or give the"
@@ -70,10 +82,11 @@ def class_of(package: str, name: str) -> type[Any]:
     except ImportError as error:
         raise PlanError(f"the {noun} '{name}' cannot be imported: {error}") from error
     if not (isinstance(part, type) and issubclass(part, nn.Module)):
-        listing = ", ".join(f"monai:{name}" for name in monai_names(package))
+        candidates = [f"monai:{name}" for name in monai_names(package)]
+        listing = ", ".join(difflib.get_close_matches(name, candidates) or candidates)
         raise PlanError(
-            f"no {noun} '{name}': {module_name} has no torch.nn.Module '{class_name}'; MONAI's are:"
-            f" {listing}",
+            f"no {noun} '{name}': {module_name} has no torch.nn.Module '{class_name}'; MONAI's are"
+            f" such as: {listing}",
             code="UNKNOWN_NAME",
         )
     return part
@@ -189,8 +202,24 @@ def _path(package: str, name: str) -> str:
 
 def _distribution(module_name: str) -> str | None:
     """The installed package that a module belongs to."""
-    owners = _owners(tuple(sys.path)).get(module_name.partition(".")[0])
-    return owners[0] if owners else None
+    top = module_name.partition(".")[0]
+    owners = _owners(tuple(sys.path)).get(top)
+    return owners[0] if owners else _editable_owner(top)
+
+
+def _editable_owner(module_name: str) -> str | None:
+    """The package whose source folder a module lies in, installed with ``pip install -e``."""
+    spec = importlib.util.find_spec(module_name)
+    paths = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+    files = [Path(path) for path in paths if path]
+    for distribution in importlib.metadata.distributions():
+        record = json.loads(distribution.read_text("direct_url.json") or "{}")
+        is_ours = distribution.metadata["Name"] == "medseg"  # its parts are named by file
+        if record.get("dir_info", {}).get("editable") and not is_ours:
+            folder = Path(url2pathname(urlsplit(record["url"]).path))
+            if any(file.is_relative_to(folder) for file in files):
+                return str(distribution.metadata["Name"])
+    return None
 
 
 @functools.lru_cache(maxsize=8)

@@ -140,7 +140,7 @@ def load_all(package: str) -> dict[str, Any]:
 def plugins(package: str) -> dict[str, Any]:
     """The parts that installed packages add and that can be used, by name.
 
-    Those that cannot are named in a warning each, once.
+    Those that cannot are named in a warning each.
 
     Raises
     ------

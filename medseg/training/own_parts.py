@@ -91,6 +91,9 @@ class OwnParts:
             changes["network"] = Component(name=name, settings=settings)
         if self.loss is not None:
             changes["loss"] = Component(name=f"{GIVEN}{name_of(self.loss)}")
+        if self.augmentation is not None:
+            names = map(name_of, _compose(self.augmentation).flatten().transforms)
+            changes["augmentation"] = tuple(Component(name=f"{GIVEN}{name}") for name in names)
         return structs.replace(plan, **changes)
 
     def stop(self, event: TrainingEvent) -> bool:
@@ -105,7 +108,7 @@ def own_parts(
     loss: Loss | None,
     transforms: Transform | Sequence[Transform],
     augmentation: Transform | Sequence[Transform] | None,
-    callbacks: Sequence[Callback],
+    callbacks: Callback | Sequence[Callback],
 ) -> OwnParts:
     """A person's parts, checked as far as they can be before there is a plan.
 
@@ -129,8 +132,12 @@ def own_parts(
         loss=loss,
         transforms=flattened(transforms),
         augmentation=augmentation,
-        callbacks=tuple(callbacks),
+        callbacks=(callbacks,) if callable(callbacks) else tuple(callbacks),
     )
+
+
+def _compose(transforms: Transform | Sequence[Transform]) -> Compose:
+    return transforms if isinstance(transforms, Compose) else Compose(transforms)
 
 
 class OwnAugmentation:
@@ -145,7 +152,7 @@ class OwnAugmentation:
     """
 
     def __init__(self, transforms: Transform | Sequence[Transform], plan: Plan) -> None:
-        self.compose = transforms if isinstance(transforms, Compose) else Compose(transforms)
+        self.compose = _compose(transforms)
         self.region = plan.patch
         self.slice_axis = plan.slice_axis
 
@@ -167,7 +174,10 @@ class OwnAugmentation:
             changed = self.compose(dict(patch))
         except Exception as error:  # another's code; it may raise anything
             cause = error.__cause__ or error
-            raise InputError(f"the augmentation fails on a patch: {reason(cause)}") from error
+            raise InputError(
+                f"the augmentation fails on a patch: {reason(cause)}; it has to take dictionaries"
+                " with the keys 'image' and 'label'"
+            ) from error
         after = {key: torch.as_tensor(changed[key]).float() for key in patch}
         for key, value in after.items():
             if value.shape != patch[key].shape:

@@ -73,7 +73,7 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
     loss: str | Loss | None = None,
     transforms: Transform | Sequence[Transform] = (),
     augmentation: str | Transform | Sequence[Transform] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     progress: Progress = silent,
 ) -> Path:
     """Plan, prepare, train, measure and pack a model.
@@ -110,7 +110,7 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         dictionary form with the keys ``"image"`` and ``"label"``, on every training patch,
         normalised and of the plan's size, in place of the plan's augmentation. They may be random:
         each patch has its own seed. Prediction does not run them.
-    callbacks : sequence of callable, optional
+    callbacks : callable or sequence of callable, optional
         Called after every step with a `TrainingEvent`; when one returns True, the training ends
         there, and the model is measured and packed as at its regular end.
     progress : Progress, optional

@@ -11,6 +11,7 @@ from medseg.errors import InputError
 from medseg.model_package import find_package
 from medseg.planning import Component, Normalisation, Plan, read_plan
 from medseg.runtime import registry
+from medseg.runtime.class_parts import GIVEN, is_given
 from medseg_pipelines.console import Console
 
 _UNITS = ("degrees", "mm", "voxels", "std")
@@ -67,6 +68,8 @@ def _preprocessing(plan: Plan) -> Iterator[str]:
     )
     for channel, rule in zip(plan.channels, plan.normalisation, strict=True):
         yield f"Channel {channel}: {_normalised(rule)}."
+    if plan.transforms:
+        yield f"Then transforms that were given in Python follow: {', '.join(plan.transforms)}."
 
 
 def _normalised(rule: Normalisation) -> str:
@@ -93,11 +96,16 @@ def _network(plan: Plan) -> Iterator[str]:
     yield f"It learns by the loss {_component(plan.loss)}."
     yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
     lines = ["-".join(_DIRECTIONS[plan.orientation[axis]]) for axis in plan.mirror_axes]
-    yield f"Patches may be mirrored along: {', '.join(lines) or 'no axis'}."
+    yield f"Axes that may be mirrored: {', '.join(lines) or 'none'}."
 
 
 def _augmentation(plan: Plan) -> Iterator[str]:
     """A line for each random change of training patches."""
+    given = [component.name for component in plan.augmentation if is_given(component.name)]
+    if given:
+        names = ", ".join(name.removeprefix(GIVEN) for name in given)
+        yield f"Training patches are changed by transforms that were given in Python: {names}."
+        return
     parts = build_augmentation(plan).parts
     if not parts:
         yield "Training patches are not augmented."

@@ -32,7 +32,7 @@ def test_a_preset_is_written_into_the_plan_and_explained(train, run, tmp_path):
     assert explained.exit_code == 0, explained.output
     assert "noise of the receiver (probability 0.1, noise 0 to 0.05 std)" in explained.stdout
     assert "rotation 10 degrees" in explained.stdout
-    assert "mirrored along: right-left, front-back, head-feet" in explained.stdout
+    assert "may be mirrored: right-left, front-back, head-feet" in explained.stdout
     for source in (stored, tmp_path / "light" / "model"):
         assert run("plan", "explain", source).stdout == explained.stdout
 

@@ -206,6 +206,13 @@ def test_a_step_that_monai_has_not_is_named(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
+def test_transforms_of_python_are_named_and_refused(tmp_path):
+    plan = msgspec.structs.replace(PLAN, transforms=("ScaleIntensity",))
+    with pytest.raises(InputError, match=r"^the model 'toy' .*\(ScaleIntensity\)[^\n]*$"):
+        export_bundle(packed(tmp_path / "toy", plan), tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("toy", "exists; choose"), ("no/bundle", "does not exist; make it")]
 )

@@ -3,12 +3,15 @@
 import pytest
 import torch
 from monai import losses as monai_losses
+from msgspec import structs
+from torch import nn
 
 import medseg
 from medseg.errors import PlanError
 from medseg.inference import Predictor
 from medseg.losses import IGNORE, build_loss
 from medseg.networks import build_network, suggestion
+from medseg.networks.adapters.any_size import AnySize
 from medseg.planning import Component, Normalisation, Plan
 from medseg.planning.stages import Stages
 from medseg.reading import read_scan
@@ -160,3 +163,29 @@ def test_settings_can_be_read_of_every_class_of_monai(package):
     for name in names:
         part = class_parts.class_of(package, f"monai:{name}")
         assert class_parts.settings_type(part).__struct_fields__, name
+
+
+class Levels(nn.Module):
+    """Gives the image itself, and a coarser level of it."""
+
+    def forward(self, image):
+        return [image, nn.functional.avg_pool3d(image, 2)]
+
+
+def test_a_coarser_level_keeps_its_place_when_the_image_was_padded():
+    k = torch.arange(24.0).expand(1, 1, 16, 16, 24)
+    fine, coarse = AnySize(Levels(), 3).train()(k)
+    assert torch.equal(fine, k)
+    assert coarse.shape == k.shape
+    assert (coarse - k)[..., 2:-4].abs().max() < 0.51
+
+
+def test_what_does_not_count_costs_nothing_with_sigmoid_either():
+    labels = torch.randint(0, 3, (1, 8, 8, 8))
+    perfect = 40.0 * (nn.functional.one_hot(labels, 3).movedim(-1, 1).float() - 0.5)
+    plan = plan_of("monai:UNETR", 3, SMALL["UNETR"])
+    loss = Component(name="monai:DiceLoss", settings={"sigmoid": True})
+    loss = build_loss(structs.replace(plan, loss=loss))
+    assert loss(perfect, labels) < 1e-3
+    labels[:, 4:] = IGNORE
+    assert loss(torch.where(labels[:, None] == IGNORE, -perfect, perfect), labels) < 1e-3

@@ -20,7 +20,7 @@ from msgspec import structs
 from torch import nn
 
 import medseg
-from medseg.errors import InputError, MedsegError, PackageError, PlanError
+from medseg.errors import Cancelled, InputError, MedsegError, PackageError, PlanError
 from medseg.inference import Predictor
 from medseg.model_package import ModelPackage
 from medseg.training import TrainingEvent, TrainingOptions
@@ -199,8 +199,6 @@ def test_augmentation_of_flat_patches(train):
 
 
 def test_a_resumed_run_is_given_its_parts_again(train, folder, tmp_path):
-    from medseg.errors import Cancelled
-
     def stop(done, total, message):
         if message.startswith("training"):
             raise Cancelled("enough")
@@ -276,3 +274,25 @@ def test_a_gradient_that_is_no_number_costs_no_step(train, tmp_path):
 def test_a_path_that_is_no_dataset_is_an_input_error(tmp_path):
     with pytest.raises(InputError):
         medseg.train(tmp_path, tmp_path / "run")
+
+
+def test_an_own_augmentation_is_in_the_plan_and_asked_for_when_resumed(train, folder, tmp_path):
+    def stop(done, total, message):
+        if message.startswith("training"):
+            raise Cancelled("enough")
+
+    noise = RandGaussianNoised("image", prob=0.5)
+    with pytest.raises(Cancelled):
+        train(augmentation=noise, progress=stop)
+    run = tmp_path / "run"
+    plan = json.loads((run / "plan.json").read_text())
+    assert [part["name"] for part in plan["augmentation"]] == ["given:RandGaussianNoised"]
+    with pytest.raises(PlanError, match=r"'RandGaussianNoised'.*augmentation="):
+        medseg.train(folder, run, resume=True)
+    medseg.train(folder, run, resume=True, augmentation=noise)
+
+
+def test_one_callback_needs_no_list(train):
+    events = []
+    train(callbacks=events.append)
+    assert [event.step for event in events] == [1, 2, 3]

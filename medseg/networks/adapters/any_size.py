@@ -22,7 +22,7 @@ class AnySize(nn.Module):
     ----------
     network : torch.nn.Module
         From ``image_BCIJK`` to ``logits_BLIJK``; a list or tuple of one in place of it, or while
-        training of several, the final ones first. It is used as it is.
+        training of several: the first ones are taken for the final ones. It is used as it is.
     spatial_dims : int
         2 or 3.
     """
@@ -37,12 +37,17 @@ class AnySize(nn.Module):
         padded_BCIJK = pad_to_multiple(image_BCIJK, self.multiple)
         logits = self.network(padded_BCIJK)
         whole = padded_BCIJK.shape[2:]
-        if isinstance(logits, list | tuple):
-            levels = [_cropped(level, whole, size) for level in logits]
-            single: Tensor = levels[0]
-            return single if len(levels) == 1 else levels
-        cropped: Tensor = _cropped(logits, whole, size)
-        return cropped
+        levels = list(logits) if isinstance(logits, list | tuple) else [logits]
+        if whole != size:  # a coarser level covers the padding too, and has to keep its place
+            levels[1:] = [_enlarged(level, whole) for level in levels[1:]]
+        levels = [_cropped(level, whole, size) for level in levels]
+        return levels[0] if len(levels) == 1 else levels
+
+
+def _enlarged(logits: Any, whole: torch.Size) -> Any:
+    """A coarser level on the voxels of the padded image."""
+    mode = "trilinear" if len(whole) == 3 else "bilinear"
+    return nn.functional.interpolate(logits, size=tuple(whole), mode=mode)
 
 
 def _cropped(logits: Any, whole: torch.Size, size: torch.Size) -> Any:
