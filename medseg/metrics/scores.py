@@ -15,6 +15,9 @@ Rows = Mapping[str, Mapping[str, LabelOverlap]]
 Surfaces = Mapping[str, Mapping[str, SurfaceDistance]]
 OVERLAP, SURFACE = ("dice", "iou"), ("hd95_mm", "nsd")
 """What is averaged over cases."""
+MEAN = "mean_over_labels"
+FOREGROUND = "foreground"
+"""Where older readers look for that mean: in "mean", unless a label is called so."""
 
 
 def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
@@ -31,10 +34,11 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
     -------
     dict
         ``{"cases": [{"case": ..., "labels": {label: {"dice", "iou", "volume_ml",
-        "reference_volume_ml"}}}], "mean": {label: {"dice", "iou"}, "foreground": {...}}}``, and
-        with surfaces ``"hd95_mm"`` and ``"nsd"`` beside ``"iou"``.
-        A score is None where the label is empty in both maps (HD95: in either), and means pass
-        over it; ``"foreground"`` is the mean over labels of the per-label means.
+        "reference_volume_ml"}}}], "mean": {label: {"dice", "iou"}, "foreground": {...}},
+        "mean_over_labels": {"dice", "iou"}}``, and with surfaces ``"hd95_mm"`` and ``"nsd"``
+        beside ``"iou"``. A score is None where the label is empty in both maps (HD95: in either),
+        and means pass over it; ``"mean_over_labels"`` is the mean over labels of the per-label
+        means, which stands in ``"mean"`` as ``"foreground"`` too where no label is called so.
     """
     scores = {
         case: {
@@ -46,11 +50,17 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
     measures = OVERLAP if surfaces is None else OVERLAP + SURFACE
     names = dict.fromkeys(name for labels in scores.values() for name in labels)
     means = {name: _mean_of_label(name, scores.values(), measures) for name in names}
-    foreground = {key: _mean(mean[key] for mean in means.values()) for key in measures}
+    over_labels = {key: _mean(mean[key] for mean in means.values()) for key in measures}
     return {
         "cases": [{"case": case, "labels": labels} for case, labels in scores.items()],
-        "mean": {**means, "foreground": foreground},
+        "mean": means if FOREGROUND in means else {**means, FOREGROUND: over_labels},
+        MEAN: over_labels,
     }
+
+
+def label_names(summary: Mapping[str, Any]) -> list[str]:
+    """Names of the labels in what :func:`summarise` gave, without that of the mean."""
+    return list(dict.fromkeys(name for row in summary["cases"] for name in row["labels"]))
 
 
 def _scores(row: LabelOverlap, surface: SurfaceDistance | None) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -227,7 +228,7 @@ def decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
         When it does not decode.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise PlanError(f"{where} does not decode: {error}", code="DECODE") from error
 

@@ -1,4 +1,4 @@
-"""Datasets on disk: nnU-Net raw, Medical Segmentation Decathlon, or images/ and labels/."""
+"""Datasets on disk: cases, what their labels mean, folds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.discovery.cases import Case, dataset_folders, find_cases
 from medseg.errors import InputError, LabelError
 from medseg.reading import read_labels
 from medseg.reading.channels import check_same_grid, read_channels
+from medseg.reading.dicom import rtstruct
 from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
@@ -19,30 +21,10 @@ from medseg.training.splits import Fold, find_folds, read_folds
 from medseg.training.stored_names import table_in_files
 from medseg.volume import LabelMap, LabelTable, Scan
 
+__all__ = ["Case", "Dataset", "open_dataset"]
+
 CROPPED = (".seg.nrrd", ".dcm")
 """Segmentations that may leave out what lies around the structures, as 3D Slicer's do."""
-VOLUMES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Taken only where no label map is a volume: beside volumes they are previews."""
-NO_VOLUMES = (".sr.dcm", ".rtstruct.dcm")
-"""What medseg writes beside a DICOM SEG."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """Scan and truth of one patient.
-
-    Parameters
-    ----------
-    name : str
-    images : tuple of Path
-        One file (or DICOM folder) for each channel.
-    label : Path
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path
 
 
 @dataclass(frozen=True)
@@ -158,7 +140,7 @@ class Dataset:
         table = self.stored or self.annotated
         if self.regions:
             table = value_table(self.regions, self.annotated)
-        like = scan if path.name.endswith(CROPPED) else None
+        like = scan if path.name.lower().endswith(CROPPED) else None
         labels = read_labels(path, table=table, like=like)
         if self.stored is not None:
             return numbered_as(labels, self.annotated)
@@ -184,9 +166,10 @@ def open_dataset(
     Parameters
     ----------
     path : str or Path
-        A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw or MSD, with
-        ``dataset.json``), or with ``images/`` and ``labels/``. Where neither ``dataset.json`` nor
-        ``labels.json`` says what the labels mean, names stored in the label maps do.
+        A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw of both versions or MSD, with
+        ``dataset.json``), with ``images/`` and ``labels/``, or with ``NAME.seg.nrrd`` beside
+        ``NAME.nrrd``. Where neither ``dataset.json`` nor ``labels.json`` says what the labels
+        mean, names stored in the label maps do.
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
@@ -205,10 +188,8 @@ def open_dataset(
         When label maps that name their labels themselves contradict one another.
     """
     root = Path(path)
-    images, truths = _folders(root)
     about = read_json(root / "dataset.json")
-    cases = _pair(images, truths, nnunet="channel_names" in about and images.name == "imagesTr")
-    cases = _checked(root, cases, status)
+    cases = _checked(root, _cases(root, about), status)
     names = [case.name for case in cases]
     meaning = _given(labels) if labels else _meaning(root, about, cases)
     return Dataset(
@@ -220,6 +201,14 @@ def open_dataset(
         regions=meaning.regions,
         source=source_of(root, splits=splits, labels=labels, modality=modality, status=status),
     )
+
+
+def _cases(root: Path, about: Json) -> tuple[Case, ...]:
+    """All cases of the folder; of nnU-Net's second version every image says its channel."""
+    images, labels = dataset_folders(root)
+    channels = _channels(about) if images.name == "imagesTr" else {}
+    numbered = "channel_names" in about and images.name == "imagesTr"
+    return find_cases(images, labels, numbered=numbered, channels=len(channels))
 
 
 def _checked(root: Path, cases: tuple[Case, ...], status: Status) -> tuple[Case, ...]:
@@ -244,75 +233,30 @@ def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:
     return Meaning(labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels)))
 
 
-def _folders(root: Path) -> tuple[Path, Path]:
-    """The folders of images and of labels."""
-    if not root.is_dir():
-        raise InputError(f"no dataset folder '{root}'")
-    for images, labels in (("imagesTr", "labelsTr"), ("images", "labels")):
-        if (root / images).is_dir() and (root / labels).is_dir():
-            return root / images, root / labels
-    raise InputError(
-        f"'{root}' is no dataset: it needs imagesTr/ and labelsTr/, or images/ and labels/"
-    )
-
-
-def _stem(path: Path, suffixes: tuple[str, ...]) -> str | None:
-    """File name without its image suffix, folder name for a DICOM folder, None for others."""
-    if path.is_dir():
-        return path.name
-    if path.name.startswith(".") or path.name.endswith(NO_VOLUMES):
-        return None
-    return next(
-        (path.name.removesuffix(suffix) for suffix in suffixes if path.name.endswith(suffix)), None
-    )
-
-
-def _pair(images: Path, labels: Path, *, nnunet: bool) -> tuple[Case, ...]:
-    """Match images to labels by name; nnU-Net's ``_0000`` counts channels."""
-    suffixes = VOLUMES if any(_stem(path, VOLUMES) for path in labels.iterdir()) else PICTURES
-    scans = _by_stem(images, suffixes, channels=nnunet)
-    truths = _by_stem(labels, suffixes, channels=False)
-    unpaired = sorted(set(scans) ^ set(truths))
-    if unpaired:
-        raise InputError(
-            f"{len(unpaired)} case(s) have an image or a label but not both, such as"
-            f" '{unpaired[0]}', in '{images.parent}'; add the missing files or move these away"
-        )
-    if not scans:
-        raise InputError(f"no images ({', '.join(VOLUMES + PICTURES)}) in '{images}'")
-    return tuple(Case(name, tuple(scans[name]), truths[name][0]) for name in sorted(scans))
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...], *, channels: bool) -> dict[str, list[Path]]:
-    """Files of each case; several only where they are channels."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        stem = _stem(path, suffixes)
-        if stem is None:
-            continue
-        paths = files.setdefault(stem[:-5] if channels else stem, [])
-        paths.append(path)
-        if len(paths) > 1 and not channels:
-            raise InputError(
-                f"'{paths[0].name}' and '{path.name}' in '{folder}' would be one case; keep one of"
-                " them"
-            )
-    return files
-
-
 def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
     """Labels from labels.json or dataset.json, else from every label map."""
     if plain := read_json(root / "labels.json"):
         return meaning_of(plain, where=root / "labels.json")
     if isinstance(about.get("labels"), dict):
         return meaning_of(about, where=root / "dataset.json")
-    return Meaning(table_in_files(case.label for case in cases))
+    return Meaning(table_in_files((case.label, _as_stored(case)) for case in cases))
+
+
+def _as_stored(case: Case) -> LabelMap:
+    """The label map by the names in its file; contours need the scan they are drawn on."""
+    like = read_channels(case.images) if rtstruct.recognises(case.label) else None
+    return read_labels(case.label, like=like)
+
+
+def _channels(about: Json) -> Json:
+    """Names of channels by number, as nnU-Net's two versions and Decathlon write them."""
+    channels = about.get("channel_names") or about.get("modality")
+    return channels if isinstance(channels, dict) else {}
 
 
 def _modality(about: Json) -> str:
     """CT or MR when the first channel's name says so."""
-    channels = about.get("channel_names") or about.get("modality") or {}
-    first = str(channels.get("0", "")).upper() if isinstance(channels, dict) else ""
+    first = str(_channels(about).get("0", "")).upper()
     if first.startswith("CT"):
         return "CT"
     return "MR" if first.startswith(("MR", "T1", "T2", "FLAIR")) else ""

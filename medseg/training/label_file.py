@@ -46,7 +46,7 @@ def read_json(path: Path) -> Json:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' is no readable JSON: {error}") from error
     if not isinstance(value, dict):

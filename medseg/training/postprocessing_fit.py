@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.metrics import by_region, overlap, summarise
+from medseg.metrics.scores import MEAN
 from medseg.planning.plan import Component, Regions
 from medseg.postprocessing import build_postprocessing
 from medseg.postprocessing.protocol import Three
@@ -213,7 +214,7 @@ class _Search:
             truth = LabelMap(example.truth_IJK, grid, table)
             predicted = LabelMap(classes_IJK, grid, table)
             rows[str(number)] = by_region(overlap, predicted, truth, self.regions)
-        dice = summarise(rows)["mean"]["foreground"]["dice"] if rows else None
+        dice = summarise(rows)[MEAN]["dice"] if rows else None
         if dice is None:
             raise InputError("no example holds a label, so no step can be chosen; give others")
         return _State(choices, maps, float(dice))

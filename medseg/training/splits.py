@@ -48,7 +48,7 @@ def read_folds(path: Path, names: list[str]) -> tuple[Fold, ...]:
         When the file does not hold folds, names an unknown case, or holds out what it trains on.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
         rows = content["folds"] if isinstance(content, dict) else content
         folds = tuple(Fold(frozenset(row["train"]), frozenset(row["val"])) for row in rows)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -6,16 +6,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.errors import LabelError
-from medseg.reading import read_labels
-from medseg.volume import Label, LabelTable
+from medseg.volume import Label, LabelMap, LabelTable
 from medseg.volume.label_map import present_values
 
 
-def table_in_files(files: Iterable[Path]) -> LabelTable:
-    """The labels that some label maps hold, by the names stored in them; each is read once.
+def table_in_files(maps: Iterable[tuple[Path, LabelMap]]) -> LabelTable:
+    """The labels that some label maps hold, by the names stored in them.
 
     A file without names says nothing of what its values mean; where no file names a value it is
     called "label n".
+
+    Parameters
+    ----------
+    maps : iterable of (Path, LabelMap)
+        Files, and what was read from each without a table.
 
     Returns
     -------
@@ -31,13 +35,12 @@ def table_in_files(files: Iterable[Path]) -> LabelTable:
     """
     labels: dict[int, Label] = {}
     origins: dict[int, Path] = {}
-    for file in files:
-        label_map = read_labels(file)
+    for file, label_map in maps:
         present = set(present_values(label_map.values))
         for label in label_map.table:
             if label.value in present:
                 _check_name(label, file, labels, origins)
-                if label.value not in labels or not _is_named(labels[label.value]):
+                if label.value not in labels or not is_named(labels[label.value]):
                     labels[label.value], origins[label.value] = label, file
     return LabelTable(tuple(labels[value] for value in sorted(labels)))
 
@@ -47,7 +50,7 @@ def _check_name(
 ) -> None:
     """Raise `LabelError` when a label of `file` contradicts those of earlier files."""
     earlier = labels.get(label.value)
-    if earlier and _is_named(earlier) and _is_named(label) and not _same_name(earlier, label):
+    if earlier and is_named(earlier) and is_named(label) and not _same_name(earlier, label):
         raise LabelError(
             f"the label value {label.value} is '{earlier.name}' in '{origins[label.value]}' and"
             f" '{label.name}' in '{file}'; number the structures alike in every label map",
@@ -62,7 +65,7 @@ def _check_name(
             )
 
 
-def _is_named(label: Label) -> bool:
+def is_named(label: Label) -> bool:
     """Whether the name says more than the value does; readers call values without one so."""
     return label.name.rstrip("'") != f"label {label.value}"
 

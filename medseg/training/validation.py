@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from medseg.inference import Predictor
 from medseg.metrics import by_region, overlap, summarise
+from medseg.metrics.scores import FOREGROUND, MEAN
 from medseg.runtime.progress import Progress, silent
 from medseg.training.held_out import HeldOutCase
 from medseg.training.regions import Region
@@ -31,5 +32,6 @@ def mean_dice(
         progress(done, len(cases), "validating")
         labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
         rows[case.name] = by_region(overlap, labels, case.truth, members)
-    means = summarise(rows)["mean"]
+    summary = summarise(rows)
+    means = {**summary["mean"], FOREGROUND: summary[MEAN]}
     return {name: row["dice"] for name, row in means.items() if row["dice"] is not None}

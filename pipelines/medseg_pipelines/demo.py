@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from medseg.errors import Cancelled, InputError
+from medseg.metrics.scores import MEAN
 from medseg.networks import suggestion
 from medseg.phantoms.abdomen import ABDOMEN_LABELS
 from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
@@ -312,7 +313,7 @@ def _report(paths: DemoPaths, segmented: Sequence[Segmented], scores: Mapping[st
 
 
 def _verdict(scores: Mapping[str, Any]) -> str:
-    dice = scores["mean"]["foreground"]["dice"] or 0.0
+    dice = scores[MEAN]["dice"] or 0.0
     measured = f"Mean Dice of the held-out patients: {dice:.3f}"
     if dice >= EXPECTED_DICE:
         return f"{measured} (at least {EXPECTED_DICE:.2f} expected)."

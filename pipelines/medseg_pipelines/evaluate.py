@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from medseg.discovery.cases import PICTURES, VOLUMES, label_files, label_folder
 from medseg.errors import InputError, LabelError
 from medseg.metrics import (
     LabelOverlap,
@@ -20,11 +21,14 @@ from medseg.metrics import (
     summarise,
     surface_distances,
 )
+from medseg.metrics.scores import MEAN, label_names
 from medseg.model_package import find_package
 from medseg.reading import read_labels
-from medseg.reading.file_names import LABEL_SUFFIXES, without_suffix
+from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
+from medseg.training.case_folder import numbered_as
 from medseg.training.regions import value_table
+from medseg.training.stored_names import is_named
 from medseg.volume import LabelMap, LabelTable
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text
@@ -51,12 +55,14 @@ def evaluate_maps(
     Parameters
     ----------
     predictions, truth : Path
-        Two label maps, or two folders whose files have the same names up to the format's suffix.
-        `predictions` may be the output of a batch, whose maps are called as their scans.
+        Two label maps, or two folders whose files have the same names up to the format's suffix;
+        a dataset stands for its folder of label maps. `predictions` may be the output of a batch,
+        whose maps are called as their scans.
     output : Path
         JSON file of the scores.
     table : LabelTable, optional
-        What the values mean; by default what the truth files say.
+        What the values mean where files do not name them by these names; by default what the
+        truth files say. Where both files name their labels, labels of one name are compared.
     regions : sequence of Region, optional
         Score these in place of labels, each with all that lies inside it; needs `table`.
     tolerance_mm : float, optional
@@ -145,7 +151,7 @@ def named_regions(path: Path | None, *, model: str | None = None) -> tuple[Regio
 
 
 def mean_table(summary: Mapping[str, Any]) -> Table:
-    """Table of every mean, one row for each label."""
+    """Table of every mean, one row for each label, and below a line that over all labels."""
     tolerance = summary.get("tolerance_mm")
     titles = {"dice": "Dice", "iou": "IoU"}
     if tolerance is not None:
@@ -154,8 +160,10 @@ def mean_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("label")
     for title in titles.values():
         table.add_column(title, justify="right")
-    for name, means in summary["mean"].items():
-        table.add_row(name, *(_number(means[key]) for key in titles))
+    for name in label_names(summary):
+        table.add_row(name, *(_number(summary["mean"][name][key]) for key in titles))
+    table.add_section()
+    table.add_row("(mean over labels)", *(_number(summary[MEAN][key]) for key in titles))
     return table
 
 
@@ -163,7 +171,7 @@ def score_table(summary: Mapping[str, Any]) -> Table:
     """Table of the Dice of every case and label, with means."""
     table = Table(title="Dice")
     table.add_column("case")
-    labels = [name for name in summary["mean"] if name != "foreground"]
+    labels = label_names(summary)
     for name in labels:
         table.add_column(name, justify="right")
     table.add_column("mean", justify="right")
@@ -173,8 +181,8 @@ def score_table(summary: Mapping[str, Any]) -> Table:
         mean = sum(defined) / len(defined) if defined else None
         table.add_row(row["case"], *(_number(value) for value in (*values, mean)))
     table.add_section()
-    means = [summary["mean"][name]["dice"] for name in (*labels, "foreground")]
-    table.add_row("mean", *(_number(value) for value in means))
+    means = [*(summary["mean"][name] for name in labels), summary[MEAN]]
+    table.add_row("mean", *(_number(mean["dice"]) for mean in means))
     return table
 
 
@@ -187,7 +195,7 @@ def _score(
 ) -> tuple[dict[str, LabelOverlap], dict[str, SurfaceDistance]]:
     """Overlap and, with a tolerance, surfaces of one case; an error names the case."""
     try:
-        prediction, truth = (read_labels(path, table=table) for path in pair)
+        prediction, truth = _read(pair, table)
         truth = _with_all_labels(truth, prediction)
         overlaps = by_region(overlap, prediction, truth, regions)
         if tolerance_mm is None:
@@ -196,6 +204,37 @@ def _score(
         return overlaps, by_region(measure, prediction, truth, regions)
     except InputError as error:
         raise type(error)(f"case '{case}': {error}", code=error.code) from error
+
+
+def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
+    """Prediction and truth, alike in what their values mean: names go before numbers."""
+    prediction, truth = (read_labels(path) for path in pair)
+    if table is not None:
+        return _by_table(prediction, pair[0], table), _by_table(truth, pair[1], table)
+    predicted, true = _names(prediction), _names(truth)
+    if not predicted or not true:
+        return prediction, truth
+    shared_values = set(prediction.table.values) & set(truth.table.values)
+    if shared_values and predicted.isdisjoint(true):
+        raise LabelError(
+            f"the prediction names its labels {_some(prediction.table.names)} and the truth"
+            f" {_some(truth.table.names)}; say with --labels what the values of both mean",
+            code="OTHER_LABELS",
+        )
+    return numbered_as(prediction, truth.table), truth
+
+
+def _by_table(labels: LabelMap, path: Path, table: LabelTable) -> LabelMap:
+    """By the names in the file where the table has them all, else by its values."""
+    in_table = {name.casefold() for name in table.names}
+    if labels.table.names and {name.casefold() for name in labels.table.names} <= in_table:
+        return numbered_as(labels, table)
+    return read_labels(path, table=table)
+
+
+def _names(labels: LabelMap) -> set[str]:
+    """Names that say more than the values do, in small letters."""
+    return {label.name.casefold() for label in labels.table if is_named(label)}
 
 
 def _with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:
@@ -240,12 +279,9 @@ def _maps(folder: Path) -> dict[str, Path]:
     """Label maps of a folder by stem; of a batch's output, by the stem of their scan."""
     if is_batch(folder):
         return label_maps(folder)
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    maps = {
-        without_suffix(path): path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)
-    }
+    maps = label_files(label_folder(folder))
     if not maps:
-        raise InputError(f"'{folder}' holds no label maps ({', '.join(LABEL_SUFFIXES)})")
+        raise InputError(f"'{folder}' holds no label maps ({', '.join(VOLUMES + PICTURES)})")
     return maps
 
 

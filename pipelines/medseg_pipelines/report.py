@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.metrics import volumes_ml
+from medseg.metrics.scores import MEAN, label_names
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.workflows.figures import curves, overlay
 from medseg.writing import write_text
@@ -87,7 +88,7 @@ def _score_rows(scores: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Header, one row per case and the means, all as text."""
     if scores is None:
         return None
-    names = [name for name in scores["mean"] if name != "foreground"]
+    names = label_names(scores)
     rows = [
         (row["case"], [_dice(row["labels"].get(name, {}).get("dice")) for name in names])
         for row in scores["cases"]
@@ -97,7 +98,7 @@ def _score_rows(scores: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "names": names,
         "rows": rows,
         "means": means,
-        "foreground": _dice(scores["mean"]["foreground"]["dice"]),
+        "over_labels": _dice(scores[MEAN]["dice"]),
     }
 
 

@@ -38,13 +38,14 @@ def test_scores_have_the_agreed_shape(run, folders, names, tmp_path):
     result = run("evaluate", *folders, "--output", output, "--labels", names)
     assert result.exit_code == 0, result.output
     scores = json.loads(output.read_text())
-    assert set(scores) == {"tolerance_mm", "cases", "mean"}
+    assert set(scores) == {"tolerance_mm", "cases", "mean", "mean_over_labels"}
     assert scores["tolerance_mm"] == 1.0
     assert set(scores["mean"]["liver"]) == {"dice", "iou", "hd95_mm", "nsd"}
     assert [row["case"] for row in scores["cases"]] == ["a", "b"]
     assert scores["cases"][0]["labels"]["liver"]["dice"] == 1.0
     assert scores["mean"]["spleen"]["dice"] == 0.5
-    assert scores["mean"]["foreground"]["dice"] == pytest.approx((5 + 0.5) / 6)
+    assert scores["mean_over_labels"]["dice"] == pytest.approx((5 + 0.5) / 6)
+    assert scores["mean"]["foreground"] == scores["mean_over_labels"]
     assert "0.500" in result.output
 
 
@@ -192,7 +193,7 @@ def test_surfaces_can_be_left_out(run, folders, names, tmp_path):
     result = run("evaluate", *folders, *words)
     assert result.exit_code == 0, result.output
     scores = json.loads(output.read_text())
-    assert set(scores) == {"cases", "mean"}
+    assert set(scores) == {"cases", "mean", "mean_over_labels"}
     assert set(scores["mean"]["liver"]) == {"dice", "iou"}
     assert "HD95" not in result.output
 
@@ -208,3 +209,98 @@ def test_regions_that_nobody_named_are_one_sentence(run, folders, names, model, 
         assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
     assert not output.exists()
+
+
+def blocks(*, shift=0):
+    """Two blocks side by side, 8 and 4 voxels wide: values 1 and 2."""
+    values = np.zeros((30, 6, 6), np.uint8)
+    values[2 + shift : 10 + shift], values[18 + shift : 22 + shift] = 1, 2
+    return values
+
+
+def save(path, values, names):
+    path.parent.mkdir(exist_ok=True)
+    table = LabelTable.of(names)
+    return write_labels(LabelMap(values, Grid(values.shape, np.eye(4)), table), path)
+
+
+def means(run, tmp_path, *words):
+    output = tmp_path / "scores.json"
+    result = run("evaluate", *words, "--output", output, "--no-surface")
+    assert result.exit_code == 0, result.output
+    return json.loads(output.read_text()), result.output
+
+
+def dice(scores):
+    return {name: row["dice"] for name, row in scores["mean"].items() if name != "foreground"}
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_labels_of_one_name_are_compared_whatever_their_values(run, tmp_path, labels):
+    truth = save(tmp_path / "t" / "a.seg.nrrd", blocks(), {1: "box", 2: "core"})
+    swapped = np.array([0, 2, 1], np.uint8)[blocks()]
+    prediction = save(tmp_path / "p" / "a.seg.nrrd", swapped, {1: "Core", 2: "box"})
+    table = tmp_path / "names.json"
+    table.write_text('{"1": "box", "2": "core"}')
+    words = ("--labels", table) if labels else ()
+    for pair in ((prediction, truth), (prediction.parent, truth.parent)):
+        scores, _ = means(run, tmp_path, *pair, *words)
+        assert dice(scores) == {"box": 1.0, "core": 1.0}
+
+
+def test_a_label_that_only_the_prediction_names_is_its_own(run, tmp_path):
+    truth = save(tmp_path / "t" / "a.seg.nrrd", blocks(), {1: "box", 2: "core"})
+    prediction = save(tmp_path / "p" / "a.seg.nrrd", blocks(), {1: "rim", 2: "core"})
+    scores, _ = means(run, tmp_path, prediction, truth)
+    assert dice(scores) == {"box": 0.0, "core": 1.0, "rim": 0.0}
+
+
+def test_names_that_have_nothing_in_common_need_a_word(run, tmp_path):
+    truth = save(tmp_path / "t" / "a.seg.nrrd", blocks(), {1: "box", 2: "core"})
+    prediction = save(tmp_path / "p" / "a.seg.nrrd", blocks(), {1: "Segment_1", 2: "Segment_2"})
+    result = run("evaluate", prediction, truth, "--output", tmp_path / "s.json")
+    assert result.exit_code == 2
+    assert "Segment_1, Segment_2" in result.stderr
+    assert "--labels" in result.stderr
+    table = tmp_path / "names.json"
+    table.write_text('{"1": "box", "2": "core"}')
+    scores, _ = means(run, tmp_path, prediction, truth, "--labels", table)
+    assert dice(scores) == {"box": 1.0, "core": 1.0}
+
+
+def test_a_label_may_be_called_foreground(run, tmp_path):
+    """Blocks of 8 and 4 voxels moved by one: Dice 7/8 and 3/4."""
+    names = {1: "foreground", 2: "core"}
+    truth = save(tmp_path / "t" / "a.nii.gz", blocks(), names)
+    moved = save(tmp_path / "p" / "a.nii.gz", blocks(shift=1), names)
+    scores, told = means(run, tmp_path, moved, truth)
+    assert scores["mean"]["foreground"]["dice"] == pytest.approx(7 / 8)
+    assert scores["mean"]["core"]["dice"] == pytest.approx(3 / 4)
+    assert scores["mean_over_labels"]["dice"] == pytest.approx(13 / 16)
+    rows = [line.split() for line in told.splitlines()]
+    assert any(
+        {"foreground", "core", "case"} <= {word.strip("│┃ ") for word in row} for row in rows
+    )
+    assert "mean over labels" in told
+
+
+def test_pictures_are_scored_and_a_dataset_is_its_labels(run, tmp_path):
+    from PIL import Image
+
+    for folder in ("predictions", "truth/images", "truth/labels"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("a", "b"):
+            plane = blocks(shift=int(folder == "predictions"))[:, :, 0]
+            Image.fromarray(plane).save(tmp_path / folder / f"{name}.png")
+    for truth in (tmp_path / "truth" / "labels", tmp_path / "truth"):
+        scores, _ = means(run, tmp_path, tmp_path / "predictions", truth)
+        assert [row["case"] for row in scores["cases"]] == ["a", "b"]
+        assert dice(scores) == {"label 1": pytest.approx(7 / 8), "label 2": pytest.approx(3 / 4)}
+
+
+def test_two_predictions_of_one_case_are_refused(run, tmp_path):
+    for name in ("t/a.nii.gz", "p/a.nii.gz", "p/a.nrrd"):
+        save(tmp_path / name, blocks(), {1: "box", 2: "core"})
+    result = run("evaluate", tmp_path / "p", tmp_path / "t", "--output", tmp_path / "s.json")
+    assert result.exit_code == 2
+    assert "'a.nii.gz' and 'a.nrrd'" in result.stderr

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from medseg.metrics import LabelOverlap, SurfaceDistance, summarise
+from medseg.metrics.scores import label_names
 
 
 def score(dice, iou, volume_ml=1.0, reference_volume_ml=2.0):
@@ -21,7 +22,7 @@ def test_form_and_means():
         "two": {"anterior": score(0.6, 0.5), "posterior": score(0.5, 0.3)},
     }
     summary = summarise(cases)
-    assert set(summary) == {"cases", "mean"}
+    assert set(summary) == {"cases", "mean", "mean_over_labels"}
     assert summary["cases"][0] == {
         "case": "one",
         "labels": {
@@ -31,7 +32,8 @@ def test_form_and_means():
     }
     assert summary["mean"]["anterior"] == pytest.approx({"dice": 0.7, "iou": 0.55})
     assert summary["mean"]["posterior"] == pytest.approx({"dice": 0.5, "iou": 0.3})
-    assert summary["mean"]["foreground"] == pytest.approx({"dice": 0.6, "iou": 0.425})
+    assert summary["mean_over_labels"] == pytest.approx({"dice": 0.6, "iou": 0.425})
+    assert summary["mean"]["foreground"] == summary["mean_over_labels"]
     assert json.loads(json.dumps(summary)) == summary
 
 
@@ -41,8 +43,17 @@ def test_a_label_empty_everywhere_has_no_mean_and_does_not_weigh():
     assert summary["mean"]["foreground"] == {"dice": 0.9, "iou": 0.8}
 
 
+def test_a_label_called_foreground_keeps_its_own_mean():
+    summary = summarise({"one": {"foreground": score(0.9, 0.8), "core": score(0.5, 0.2)}})
+    assert summary["mean"]["foreground"] == {"dice": 0.9, "iou": 0.8}
+    assert summary["mean_over_labels"] == pytest.approx({"dice": 0.7, "iou": 0.5})
+    assert label_names(summary) == ["foreground", "core"]
+
+
 def test_no_cases():
-    assert summarise({}) == {"cases": [], "mean": {"foreground": {"dice": None, "iou": None}}}
+    nothing = {"dice": None, "iou": None}
+    empty = {"cases": [], "mean": {"foreground": nothing}, "mean_over_labels": nothing}
+    assert summarise({}) == empty
 
 
 def test_surfaces_stand_beside_overlap_and_have_their_own_means():

@@ -44,6 +44,36 @@ def test_nnunet_raw_with_two_channels(tmp_path):
     assert truth.table.names == ("liver",)
 
 
+def test_nnunet_first_version_has_its_channels_in_modality(tmp_path):
+    for channel in (0, 1):
+        save(tmp_path / "imagesTr" / f"a_{channel:04d}.nii.gz", IMAGE * (1 + channel))
+    save(tmp_path / "labelsTr" / "a.nii.gz", LABELS)
+    about = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "box"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    dataset = open_dataset(tmp_path)
+    scan, _ = dataset.read(dataset.cases[0])
+    assert scan.voxels[:, 0, 0, 0].tolist() == [1, 2]
+    assert (scan.modality, dataset.labels.names) == ("MR", ("box",))
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    folds = '[{"train": ["c0"], "val": ["c1"]}]'
+    for name, text in (("labels.json", '{"1": "box", "2": "core"}'), ("splits.json", folds)):
+        (folder / name).write_text(text, encoding="utf-8-sig")
+    dataset = open_dataset(folder)
+    assert dataset.labels.names == ("box", "core")
+    assert [case.name for case in dataset.fold(0)[1]] == ["c1"]
+
+
+def test_files_with_an_ending_in_capitals_are_read(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    for part in ("images", "labels"):
+        (folder / part / "c0.nii.gz").rename(folder / part / "c0.NII.GZ")
+    dataset = open_dataset(folder)
+    assert [int(dataset.read(case)[1].values.max()) for case in dataset.cases] == [2, 2]
+
+
 def test_decathlon_folder_keeps_its_label_order(tmp_path):
     save(tmp_path / "imagesTr" / "h_0001.nii.gz", IMAGE)
     save(tmp_path / "labelsTr" / "h_0001.nii.gz", LABELS)

@@ -6,7 +6,8 @@ import pytest
 from dicom_phantom import Series, random_stored
 from medseg.errors import LabelError
 from medseg.reading import read_scan
-from medseg.training import open_dataset, stored_names
+from medseg.training import dataset as dataset_module
+from medseg.training import open_dataset
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Scan
 from medseg.writing import write_labels, write_scan
 
@@ -57,6 +58,20 @@ def test_names_inside_dicom_segmentations_are_kept(tmp_path):
     assert dataset.labels.labels[0].code == LIVER.code
     _, truth = dataset.read(dataset.cases[0])
     assert np.array_equal(truth.values, values)
+
+
+def test_names_of_contours_are_kept(tmp_path):
+    (tmp_path / "labels").mkdir()
+    Series(random_stored()).write(tmp_path / "images" / "case")
+    scan = read_scan(tmp_path / "images" / "case")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[1:4, 1:3, 0], values[1:4, 3:5, 1] = 1, 2
+    table = LabelTable.of({1: "liver", 2: "spleen"})
+    labels = LabelMap(values, scan.grid, table, scan.provenance)
+    write_labels(labels, tmp_path / "labels" / "case.rtstruct.dcm")
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.names == ("liver", "spleen")
+    assert np.array_equal(dataset.read(dataset.cases[0])[1].values, values)
 
 
 def test_a_cropped_slicer_segmentation_lies_in_its_scan(tmp_path):
@@ -121,8 +136,8 @@ def test_each_label_map_is_read_once(tmp_path, monkeypatch):
         read.append(path.name)
         return read_labels(path, **options)
 
-    read_labels = stored_names.read_labels
-    monkeypatch.setattr(stored_names, "read_labels", counting)
+    read_labels = dataset_module.read_labels
+    monkeypatch.setattr(dataset_module, "read_labels", counting)
     save_case(tmp_path, "a", {1: "liver"})
     save_case(tmp_path, "b", {1: "liver"})
     open_dataset(tmp_path)
