@@ -3,6 +3,7 @@
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,7 +13,7 @@ from pydicom import dcmread
 from batch.conftest import SMALL
 from batch_stand_ins import World, files_below, found, rows, table, without_times
 from medseg.phantoms import abdominal_ct
-from medseg.writing import write_scan
+from medseg.writing import write_labels, write_scan
 from medseg_pipelines.batch.archive.rules import make_rules
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger
@@ -254,6 +255,23 @@ def test_rules_and_short_stacks_are_refused_before_anything_is_read(go, output):
     diary = go(rules=make_rules(where=["Modality=CT"]), min_slices=9)
     assert diary.plan.kept == 2
     assert go().tally.done == 2
+
+
+def test_label_maps_beside_scans_are_told_and_not_segmented(model, output, tmp_path):
+    root, (scan, labels) = tmp_path / "dataset", abdominal_ct(1, SMALL)
+    for name in ("images/a.nii.gz", "labels/a.nii.gz", "b/scan.nii.gz", "b/labels/a.nii.gz"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scan(scan, path)
+    write_labels(labels, root / "b" / "scan.seg.nrrd")
+    verdicts = plan_batch(root, model=model, output=output)
+    told = {
+        str(Path(one.scan.path).relative_to(root)): one.fault.code
+        for one in verdicts
+        if one.fault is not None
+    }
+    assert told == {"labels/a.nii.gz": "LABEL_MAP", "b/scan.seg.nrrd": "LABEL_MAP"}
+    assert len(verdicts) == 5
 
 
 def test_what_may_be_repaired_is_not_refused_by_its_headers(go, archive):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medseg.discovery.cases import is_label_map
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
 from medseg.workflows.outputs import check_folder
@@ -33,6 +34,10 @@ from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.workers.formats import check_settings, policies_of
 
 _NO_SCANS = "NO_SCANS"
+_LABEL_MAP = (
+    "it is the label map of a scan, as its ending .seg.nrrd or its folder of labels beside one of"
+    " images says; move it elsewhere if it is a scan"
+)
 
 
 def run_batch(
@@ -155,7 +160,9 @@ def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
 
 
 def _fault(scan: ScanRecord, options: BatchOptions) -> Fault | None:
-    """Why a scan is not to be tried, as far as its headers tell."""
+    """Why a scan is not to be tried, as far as its headers and its place tell."""
+    if is_label_map(Path(scan.path)):
+        return Fault(code="LABEL_MAP", message=_LABEL_MAP)
     slices = scan.facts.get("slices")
     if isinstance(slices, int) and slices < options.min_slices:
         few = f"{slices} slice(s), fewer than --min-slices {options.min_slices}"
