@@ -24,6 +24,7 @@ from medseg.metrics import (
 from medseg.metrics.scores import MEAN, label_names
 from medseg.model_package import find_package
 from medseg.reading import read_labels
+from medseg.reading.dicom import rtstruct
 from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.case_folder import numbered_as
@@ -208,9 +209,9 @@ def _score(
 
 def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
     """Prediction and truth, alike in what their values mean: names go before numbers."""
-    prediction, truth = (read_labels(path) for path in pair)
     if table is not None:
-        return _by_table(prediction, pair[0], table), _by_table(truth, pair[1], table)
+        return _by_table(pair[0], table), _by_table(pair[1], table)
+    prediction, truth = (read_labels(path) for path in pair)
     predicted, true = _names(prediction), _names(truth)
     if not predicted or not true:
         return prediction, truth
@@ -224,8 +225,11 @@ def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
     return numbered_as(prediction, truth.table), truth
 
 
-def _by_table(labels: LabelMap, path: Path, table: LabelTable) -> LabelMap:
+def _by_table(path: Path, table: LabelTable) -> LabelMap:
     """By the names in the file where the table has them all, else by its values."""
+    if rtstruct.recognises(path):  # the table chooses by name which of its structures are read
+        return read_labels(path, table=table)
+    labels = read_labels(path)
     in_table = {name.casefold() for name in table.names}
     if labels.table.names and {name.casefold() for name in labels.table.names} <= in_table:
         return numbered_as(labels, table)

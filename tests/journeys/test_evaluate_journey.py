@@ -1,13 +1,17 @@
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
+from dicom_phantom import Series, random_stored
 from medseg.model_package import Manifest, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
 from medseg.planning import Component, Normalisation, Plan
+from medseg.reading import read_scan
 from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.writing import write_labels
 
@@ -282,6 +286,26 @@ def test_a_label_may_be_called_foreground(run, tmp_path):
         {"foreground", "core", "case"} <= {word.strip("│┃ ") for word in row} for row in rows
     )
     assert "mean over labels" in told
+
+
+def test_of_contours_that_overlap_the_table_chooses(run, tmp_path):
+    Series(random_stored()).write(tmp_path / "slices")
+    scan = read_scan(tmp_path / "slices")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[1:4, 1:3] = 1
+    liver = LabelMap(values, scan.grid, LabelTable.of({1: "liver"}), scan.provenance)
+    drawn = write_labels(liver, tmp_path / "slices" / "drawn.rtstruct.dcm")
+    contours = pydicom.dcmread(drawn)
+    whole, outline = (contours.StructureSetROISequence, contours.ROIContourSequence)
+    whole.append(deepcopy(whole[0]))
+    outline.append(deepcopy(outline[0]))
+    whole[1].ROINumber, whole[1].ROIName, outline[1].ReferencedROINumber = 2, "body", 2
+    contours.save_as(drawn)
+    truth = write_labels(liver, tmp_path / "truth.nii.gz")
+    table = tmp_path / "names.json"
+    table.write_text('{"1": "liver"}')
+    scores, _ = means(run, tmp_path, drawn, truth, "--labels", table)
+    assert dice(scores) == {"liver": 1.0}
 
 
 def test_pictures_are_scored_and_a_dataset_is_its_labels(run, tmp_path):
