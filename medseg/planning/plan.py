@@ -123,7 +123,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     schema_version: int = SCHEMA_VERSION
-    orientation: Annotated[str, msgspec.Meta(pattern="^[RLAPSI]{3}$")] = "RAS"
+    orientation: str = "RAS"
     spacing_mm: Three
     channels: tuple[str, ...]
     normalisation: tuple[Normalisation, ...]
@@ -149,6 +149,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if len(self.channels) != len(self.normalisation) or not self.channels:
             raise PlanError(
                 f"{len(self.channels)} channels but {len(self.normalisation)} normalisations"
+            )
+        if not _is_orientation(self.orientation):
+            raise PlanError(
+                f"the orientation is '{self.orientation}'; it needs three letters, one each of R or"
+                " L, A or P, and S or I, such as RAS"
             )
         if min(self.patch) < 1 or self.batch < 1:
             raise PlanError(f"patch {self.patch} and batch {self.batch} must be positive")
@@ -189,6 +194,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f" ({', '.join(labels.names)}); give one region for each label"
             )
         return len(self.regions) or len(labels) + 1
+
+
+def _is_orientation(word: str) -> bool:
+    """Whether each of the three directions of the body has one letter."""
+    pairs = {frozenset(letters) for letters in _NORMALS.values()}
+    return len(word) == len(pairs) == len({pair for pair in pairs if pair & {*word}})
 
 
 def _check_regions(regions: Regions) -> None:

@@ -118,6 +118,12 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     scratch.replace(path)
 
 
+def remove_case(folder: Path, name: str) -> None:
+    """Remove what was prepared of a case, for training and for measuring."""
+    for part in ("image", "labels", "truth", "affine"):
+        (folder / f"{name}.{part}.npy").unlink(missing_ok=True)
+
+
 def _foreground_voxels(labels: npt.NDArray[np.uint8], classes: int) -> tuple[npt.NDArray[Any], ...]:
     """Evenly spread voxels of each class."""
     of_classes = []

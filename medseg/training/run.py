@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from msgspec import structs
 from torch import nn
 
 from medseg.augmentation import build_augmentation
-from medseg.errors import InputError, PlanError
+from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
 from medseg.model_package import ModelPackage, find_package, save_package
@@ -28,7 +29,7 @@ from medseg.planning import (
     read_plan,
     take_fingerprint,
 )
-from medseg.planning.plan import decode, encode
+from medseg.planning.plan import encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
@@ -46,24 +47,32 @@ from medseg.training.fine_tuning import (
 )
 from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import History
-from medseg.training.options import TrainingOptions
+from medseg.training.options import LOSS, NETWORK, TrainingOptions
 from medseg.training.own_parts import Callback, OwnParts, own_parts
 from medseg.training.packing import manifest_of, postprocessed
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.regions import class_regions
-from medseg.training.run_status import CHECKPOINT, OPTIONS, SOURCE, run_lock
+from medseg.training.resuming import (
+    asked_of,
+    continued_options,
+    is_finished,
+    reopen_dataset,
+    save_options,
+)
+from medseg.training.run_identity import same_dataset, save_identity
+from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, SOURCE, run_lock
+from medseg.training.state import read_state
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
 from medseg.volume import LabelMap, Scan
 
-PLAN, CACHE = "plan.json", "cache"
 PRETRAINED = "pretrained.json"
 VALIDATION_CASES = 8
 """Held-out cases looked at while training; all of them at the end."""
 
 
 def train(  # noqa: PLR0913 - each part a person may give has a keyword of its own
-    dataset: Dataset | str | Path,
+    dataset: Dataset | str | Path | None,
     run: str | Path,
     *,
     options: TrainingOptions | None = None,
@@ -80,17 +89,21 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
 
     Parameters
     ----------
-    dataset : Dataset or str or Path
-        An opened dataset, or the folder of one.
+    dataset : Dataset or str or Path or None
+        An opened dataset, or the folder of one. With `resume` None takes that of the run, and any
+        other has to be the same.
     run : str or Path
         Folder of the run: plan.json, options.json, cache/, checkpoint, history, tensorboard/,
-        and at the end model/.
+        and at the end model/. It is removed again when the run fails before its first step.
     options : TrainingOptions, optional
-        A person's choices; a resumed run takes those it was started with.
+        A person's choices. A resumed run has its own: `device` is taken, more `steps` or
+        `minutes` (of the whole run) make it longer, and anything else that is not as at its start
+        is refused.
     plan : Plan, optional
         Instead of the one made for the dataset and device.
     resume : bool, default False
-        Go on with a run that was stopped. What was given in Python is given again.
+        Go on with a run that was stopped. What was given in Python is given again. Of a finished
+        run only the model's folder is returned.
     network : str or torch.nn.Module, optional
         A name (``"monai:VNet"``, in place of the one in `options`), or a network that takes
         ``image_BCIJK`` of the plan's patch (``image_BCIJ`` when the plan has a plane) and gives
@@ -129,7 +142,6 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         Whatever a case, a plan or the loss gives rise to.
     """
     run = Path(run)
-    dataset = dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
     given = {"network": network, "loss": loss, "augmentation": augmentation}
     names = {key: part for key, part in given.items() if isinstance(part, str)}
     own = own_parts(
@@ -139,30 +151,68 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         augmentation=None if isinstance(augmentation, str) else augmentation,
         callbacks=callbacks,
     )
+    if names:
+        options = structs.replace(options or TrainingOptions(), **names)
     if resume:
-        options = _options_of(run)
-    else:
-        options = own.named(structs.replace(options or TrainingOptions(), **names))
-        _start(dataset, run, options, plan, own)
+        return _resume(dataset, run, options, own, progress)
+    if dataset is None:
+        raise InputError("a run that starts needs a dataset; give its folder")
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
+    options = _start(opened, run, options or TrainingOptions(), plan, own)
+    try:
+        with run_lock(run):
+            if opened.source is not None:
+                (run / SOURCE).write_bytes(encode(opened.source))
+            save_identity(run, opened, progress=progress)
+            return _train(opened, run, options, own, progress)
+    except Exception as error:
+        _remove_unbegun(run, error)
+        raise
+
+
+def _resume(
+    dataset: Dataset | str | Path | None,
+    run: Path,
+    options: TrainingOptions | None,
+    own: OwnParts,
+    progress: Progress,
+) -> Path:
+    """Go on with a run by its own options, on its own dataset."""
+    options = continued_options(run, {} if options is None else asked_of(options))
+    if is_finished(run, options):
+        return run / MODEL
+    if not isinstance(dataset, Dataset):
+        dataset = reopen_dataset(run, None if dataset is None else Path(dataset))
     with run_lock(run):
-        if not resume and dataset.source is not None:
-            (run / SOURCE).write_bytes(encode(dataset.source))
+        save_options(run, options)
+        dataset = same_dataset(run, dataset, progress=progress)
         return _train(dataset, run, options, own, progress)
 
 
 def _start(
     dataset: Dataset, run: Path, options: TrainingOptions, plan: Plan | None, own: OwnParts
-) -> None:
-    """Check what was chosen, and make the run's folder."""
+) -> TrainingOptions:
+    """Check what was chosen, and make the run's folder; the options say what is trained."""
+    dataset.fold(options.fold)
     package = find_package(options.start) if options.start else None
     if package is not None:
         check_fit(dataset, package)
         plan = plan_of(package, plan)
+    options = own.named(options.by(plan))
     if plan is not None:
         plan = _with_augmentation(plan, options, modality=dataset.modality)
         plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     _check_regions(dataset, options, plan)
     _create_run_folder(run, options, plan, package)
+    return options
+
+
+def _remove_unbegun(run: Path, error: Exception) -> None:
+    """Remove the folder of a run that failed before its first step; a stopped one is kept."""
+    state = read_state(run / CHECKPOINT)
+    stays = isinstance(error, Cancelled) or getattr(error, "code", "") == BUSY
+    if not stays and (state is None or state.step == 0):
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def _train(
@@ -204,21 +254,13 @@ def _train(
     manifest = with_parent(
         manifest_of(dataset, plan, options, scores, trainer.state.step, len(training)), run
     )
-    package = save_package(run / "model", manifest, network)
+    package = save_package(run / MODEL, manifest, network)
     if options.postprocess:
         choice = choose_postprocessing(
             predictor, held_out, regions=dataset.regions, progress=progress
         )
-        package = save_package(run / "model", postprocessed(manifest, choice), network)
+        package = save_package(run / MODEL, postprocessed(manifest, choice), network)
     return package.folder
-
-
-def _options_of(run: Path) -> TrainingOptions:
-    """The options of the run that is there."""
-    stored = run / OPTIONS
-    if not stored.is_file():
-        raise InputError(f"'{run}' holds no run to resume; start it without --resume")
-    return decode(stored.read_bytes(), TrainingOptions, where=str(stored))
 
 
 def _create_run_folder(
@@ -227,14 +269,14 @@ def _create_run_folder(
     """Make the run's folder, with what it is to be trained by."""
     if run.exists() and any(run.iterdir()):
         raise InputError(
-            f"'{run}' exists and is not empty; continue it with --resume or choose another folder"
+            f"'{run}' exists and is not empty; continue it with --resume, or choose another folder"
         )
     run.mkdir(parents=True, exist_ok=True)
     if package is not None:
         save_parent(run, package)
     if plan is not None:
         (run / PLAN).write_bytes(encode(plan))
-    (run / OPTIONS).write_bytes(encode(options))
+    save_options(run, options)
 
 
 def _measure_before(
@@ -268,7 +310,7 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
             f"the plan has the regions {plan.regions} and the dataset '{dataset.name}' has"
             f" {regions} (class indices); put the dataset's into the plan, or plan again"
         )
-    loss_choice(plan.loss.name if plan else options.loss, regions=regions)
+    loss_choice(plan.loss.name if plan else options.loss or LOSS, regions=regions)
 
 
 def _plan(
@@ -301,7 +343,9 @@ def _plan(
         augmentation=options.augmentation or "standard",
     )
     regions = class_regions(dataset.regions)
-    plan = structs.replace(plan, loss=loss_choice(options.loss, regions=regions), regions=regions)
+    plan = structs.replace(
+        plan, loss=loss_choice(options.loss or LOSS, regions=regions), regions=regions
+    )
     plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
     stored.write_bytes(encode(plan))
@@ -310,9 +354,10 @@ def _plan(
 
 def _network_choice(options: TrainingOptions, own: OwnParts) -> Callable[[Stages], Component]:
     """How the plan's network comes about; one of Python is there already."""
+    name = options.network or NETWORK
     if own.network is None:
-        return suggestion(options.network, options.settings)
-    return lambda _: Component(name=options.network)
+        return suggestion(name, options.settings)
+    return lambda _: Component(name=name)
 
 
 def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:

@@ -25,6 +25,9 @@ from medseg.training.state import read_state
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
+PLAN, CACHE = "plan.json", "cache"
+BUSY = "BUSY"
+"""Code of the error when another process holds a run."""
 STOP_TIMEOUT_S = 2.0
 """How long a starting run waits for somebody who only looks at the lock."""
 
@@ -169,7 +172,7 @@ def run_lock(run: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"another process is training in '{run}'; wait for it or stop it first", code="BUSY"
+            f"another process is training in '{run}'; wait for it or stop it first", code=BUSY
         ) from error
     try:
         (run / PROCESS).write_bytes(encode(RunProcess(pid=os.getpid(), host=platform.node())))

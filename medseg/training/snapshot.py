@@ -11,8 +11,7 @@ from medseg.planning import read_plan
 from medseg.runtime.device import choose_device
 from medseg.training.checkpoint import load_network
 from medseg.training.fine_tuning import read_parent
-from medseg.training.run import PLAN
-from medseg.training.run_status import CHECKPOINT
+from medseg.training.run_status import CHECKPOINT, PLAN
 from medseg.volume import LabelTable
 
 

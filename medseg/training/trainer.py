@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from msgspec import structs
 from torch import Tensor, nn
 
 from medseg.augmentation import build_augmentation
@@ -97,7 +98,9 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         if self.checkpoint.is_file():
-            self.state = load_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer)
+            state = load_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer)
+            total = max(state.total_steps, self.options.steps or 0)
+            self.state = structs.replace(state, total_steps=total)
 
     def fit(self, cases: Sequence[Prepared], *, progress: Progress) -> None:
         """Train to the last step.
@@ -172,10 +175,11 @@ class Trainer:
     def _diverged(self, what: str) -> MedsegError:
         """The error of a step that no optimiser should take."""
         done = self.state.step
+        kept = f"; the {done} steps before it are kept, but end there again" if done else ""
         return MedsegError(
-            f"the loss '{self.plan.loss.name}' {what} at step {done + 1}; the {done} steps before"
-            f" it are kept: resume with a learning rate below {self.options.peak_rate:g}, or check"
-            " the loss, and the scans for extreme intensities",
+            f"the loss '{self.plan.loss.name}' {what} at step {done + 1}{kept}; start another run"
+            f" with a --learning-rate below {self.options.peak_rate:g}, or check the scans for"
+            " extreme intensities and the plan's normalisation",
             code="DIVERGED",
         )
 

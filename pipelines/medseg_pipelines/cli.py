@@ -18,6 +18,7 @@ from medseg_pipelines.cli_options import (
     device_option,
     encoding_option,
     file_path,
+    given_on,
     model_option,
     open_console,
     policy_options,
@@ -105,7 +106,7 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
 
 
 @medseg.command()
-@click.argument("dataset", type=file_path)
+@click.argument("dataset", type=file_path, required=False)
 @click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
 @click.option(
     "--fold",
@@ -125,8 +126,7 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
 @click.option(
     "--network",
-    default="unet",
-    show_default=True,
+    show_default="unet",
     help="Name of the network, such as unet or monai:VNet; `medseg networks list` shows them.",
 )
 @click.option(
@@ -154,8 +154,7 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
 @click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
 @click.option(
     "--loss",
-    default="dice_ce",
-    show_default=True,
+    show_default="dice_ce",
     help="Name of the loss; `medseg losses list` shows them.",
 )
 @click.option(
@@ -165,6 +164,12 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
 )
 @click.option(
     "--postprocess", is_flag=True, help="Choose steps after the network on the held-out cases."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATE",
+    help="At its peak: 0.002 where nobody says otherwise, 0.0005 with --from.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -176,11 +181,14 @@ def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: An
     help="Least that a case was checked, in a dataset made in napari.",
 )
 @click.option("--name", help="Name of the model.")
-@click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the run in --output; it needs nothing else.")
 @device_option
+@click.pass_context
 def train(
+    ctx: click.Context,
+    /,
     *,
-    dataset: Path,
+    dataset: Path | None,
     run: Path,
     splits: Path | None,
     labels: Path | None,
@@ -192,9 +200,14 @@ def train(
 ) -> None:
     """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
     from medseg.training import TrainingOptions
-    from medseg_pipelines.train import train_model
+    from medseg_pipelines.train import resume_model, train_model
 
     with open_console() as console:
+        if resume:
+            resume_model(run, given=given_on(ctx), console=console)
+            return
+        if dataset is None:
+            raise click.UsageError("Missing argument 'DATASET'; only --resume needs none.")
         train_model(
             dataset,
             run=run,
@@ -204,7 +217,6 @@ def train(
             modality=modality,
             plan=plan,
             status=status,
-            resume=resume,
             console=console,
         )
 

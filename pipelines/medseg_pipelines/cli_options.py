@@ -26,6 +26,12 @@ def open_console() -> AbstractContextManager[Console]:
     return Console().listening()
 
 
+def given_on(ctx: click.Context) -> dict[str, Any]:
+    """The parameters of a command that the person gave, by name; none that is a default."""
+    given = click.core.ParameterSource.COMMANDLINE
+    return {k: value for k, value in ctx.params.items() if ctx.get_parameter_source(k) is given}
+
+
 def settings_of(
     ctx: click.Context, option: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, Any]:

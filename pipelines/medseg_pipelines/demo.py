@@ -22,6 +22,7 @@ from medseg.planning.planner import CPU_BUDGET
 from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
+from medseg.training.options import NETWORK
 from medseg.workflows.outputs import check_folder
 from medseg.writing import write_labels, write_scan, write_text
 from medseg_pipelines.batch.archive_run import segment_archive
@@ -267,7 +268,7 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
     plan = make_plan(
         take_fingerprint(data.read(case) for case in training),
         budget=CPU_BUDGET,
-        network=suggestion(options.network),
+        network=suggestion(options.network or NETWORK),
         labels=data.labels,
     )
     stages = len(_FEATURES)
@@ -283,7 +284,7 @@ def _plan(data: Dataset, options: TrainingOptions) -> Plan:
         batch=1,
         mirror_axes=(),
         overlap=0.25,
-        network=Component(name=options.network, settings=network),
+        network=Component(name=options.network or NETWORK, settings=network),
     )
 
 

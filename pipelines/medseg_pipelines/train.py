@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -29,7 +30,6 @@ def train_model(
     modality: str | None = None,
     plan: Path | None = None,
     status: Status = "reviewed",
-    resume: bool = False,
     console: Console,
 ) -> ModelPackage:
     """Train a network and show what became of it.
@@ -41,7 +41,7 @@ def train_model(
     run : Path
         Folder for plan, checkpoints, history and the finished model.
     options : TrainingOptions
-        Length, fold, network, seed, device, name.
+        What a person chose.
     splits : Path, optional
     labels : Path, optional
         JSON file of label names, in place of the dataset's.
@@ -51,8 +51,6 @@ def train_model(
         JSON file of a plan, in place of the one made for the dataset.
     status : {"raw", "draft", "reviewed"}, default "reviewed"
         Least that a case was checked, in a dataset made in napari.
-    resume : bool, default False
-        Whether to continue an interrupted run.
     console : Console
         Told progress, scores and place.
 
@@ -63,10 +61,57 @@ def train_model(
     Cancelled
         When the person stopped it; the run can be resumed.
     """
-    _check_run(run, resume=resume)
+    if _is_used(run):
+        raise InputError(
+            f"the run folder '{run}' is not empty; add --resume to continue it, or choose another"
+            " --output"
+        )
+    check_folder(run.parent)
     data = open_dataset(dataset, splits=splits, labels=labels, modality=modality, status=status)
     given_plan = read_plan(plan) if plan else None
-    return train_on(data, run=run, options=options, plan=given_plan, resume=resume, console=console)
+    return train_on(data, run=run, options=options, plan=given_plan, console=console)
+
+
+def resume_model(run: Path, *, given: Mapping[str, Any], console: Console) -> ModelPackage:
+    """Go on with a run by its own options, on its own dataset.
+
+    Parameters
+    ----------
+    run : Path
+        Its folder.
+    given : mapping of str to object
+        What the person gave besides, by the names of :func:`train_model` and of the options: the
+        device is taken, more steps or minutes make the run longer, and anything else has to be as
+        it was.
+    console : Console
+
+    Raises
+    ------
+    InputError
+        When there is no run, or something else is given than it began with.
+    Cancelled
+        When the person stopped it; the run can be resumed again.
+    """
+    from medseg.training.resuming import (
+        check_same_plan,
+        continued_options,
+        finished_sentence,
+        is_finished,
+        reopen_dataset,
+    )
+
+    if not _is_used(run):
+        raise InputError(f"there is no run in '{run}' to resume; leave --resume out to start one")
+    names = TrainingOptions.__struct_fields__
+    options = continued_options(run, {k: value for k, value in given.items() if k in names})
+    if given.get("plan"):
+        check_same_plan(run, read_plan(given["plan"]), options)
+    if is_finished(run, options):
+        console.print(f"Nothing to train: {finished_sentence(run)}.")
+        return find_package(run)
+    choices = {k: given.get(k) for k in ("splits", "labels", "modality", "status")}
+    data = reopen_dataset(run, given.get("dataset"), **choices)
+    return train_on(data, run=run, options=options, resume=True, console=console)
 
 
 def train_on(
@@ -89,7 +134,7 @@ def train_on(
             folder = train(data, run, options=options, plan=plan, resume=resume, progress=progress)
     except Cancelled as stop:
         raise Cancelled(
-            f"the checkpoint is in '{run}'; run the same command with --resume to continue"
+            f"the checkpoint is in '{run}'; to continue: medseg train --output '{run}' --resume"
         ) from stop
     package = find_package(folder)
     _print_pretrained(run, options, console)
@@ -136,14 +181,6 @@ def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = N
     return table
 
 
-def _check_run(run: Path, *, resume: bool) -> None:
-    """Raise `InputError` when a run would be overwritten, or there is none to resume."""
-    used = run.exists() and (run.is_file() or any(run.iterdir()))
-    if used and not resume:
-        raise InputError(
-            f"the run folder '{run}' is not empty; add --resume to continue it or choose another"
-            " --output"
-        )
-    if resume and not used:
-        raise InputError(f"there is no run in '{run}' to resume; leave --resume out to start one")
-    check_folder(run.parent)
+def _is_used(run: Path) -> bool:
+    """Whether a run, or something else, is there already."""
+    return run.exists() and (run.is_file() or any(run.iterdir()))

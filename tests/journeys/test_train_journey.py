@@ -94,6 +94,57 @@ def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, model, tmp_pa
     assert not (folder / "model").exists()
 
 
+def test_a_run_goes_on_as_it_began(run, dataset, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("train", dataset, "--device", "cpu", "--steps", "2", "--learning-rate", "0.001")
+    assert run(*arguments, "--seed", "3", "--output", folder).exit_code == 0
+    again = run("train", "--output", folder, "--resume")
+    assert again.exit_code == 0
+    assert "finished after 2 steps" in " ".join(again.output.split())
+    assert "Trained" not in again.output
+    for others in (
+        ("--seed", "0"),
+        ("--fold", "all"),
+        ("--learning-rate", "0.1"),
+        ("--loss", "tversky"),
+        ("--from", "hippocampus-mr"),
+    ):
+        refused = run(*arguments[:4], "--output", folder, "--resume", *others)
+        assert refused.exit_code == 2
+        assert " ".join(others) in refused.stderr
+    longer = run("train", "--output", folder, "--resume", "--steps", "3", "--device", "auto")
+    assert longer.exit_code == 0, longer.output
+    options = json.loads((folder / "options.json").read_text())
+    assert (options["steps"], options["seed"], options["device"]) == (3, 3, "auto")
+    assert [row["step"] for row in read_history(folder) if "loss" in row] == [1, 2, 3]
+    plan = folder / "plan.json"
+    same = run("train", "--output", folder, "--resume", "--plan", plan, "--steps", "3")
+    assert same.exit_code == 0, same.output
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(json.loads(plan.read_text()) | {"overlap": 0.25}))
+    refused = run("train", "--output", folder, "--resume", "--plan", changed)
+    assert "not that of the run" in refused.stderr
+
+
+def test_options_that_a_plan_decides_are_refused(run, dataset, tmp_path):
+    assert run("train", dataset, "--output", tmp_path / "a", "--steps", "1").exit_code == 0
+    plan = ("--plan", tmp_path / "a" / "plan.json")
+    for option, value in (("--network", "fcn"), ("--loss", "tversky"), ("--plane", "axial")):
+        other = ("--output", tmp_path / "b", option, value)
+        refused = run("train", dataset, *plan, *other)
+        assert refused.exit_code == 2
+        assert f"{option[2:]} {value} was asked for" in refused.stderr
+        assert not (tmp_path / "b").exists()
+
+
+def test_a_failed_start_is_no_run(run, dataset, tmp_path):
+    start = ("train", dataset, "--output", tmp_path / "run", "--device", "cpu", "--steps", "1")
+    assert run(*start, "--set", "features=[4,8]").exit_code == 2
+    assert not (tmp_path / "run").exists()
+    assert run(*start).exit_code == 0
+    assert "'DATASET'" in run("train", "--output", tmp_path / "other").stderr
+
+
 def test_an_unknown_fold_or_dataset_is_bad_input(run, dataset, tmp_path):
     for arguments in ((dataset, "--fold", "7"), (tmp_path / "nothing",)):
         result = run("train", *arguments, "--output", tmp_path / "run")

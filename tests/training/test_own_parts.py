@@ -229,7 +229,7 @@ def nan_loss(logits, labels):
         ({"loss": DiceLoss}, "not its class"),
         ({"loss": DiceLoss()}, "'given:DiceLoss' cannot learn.*to_onehot_y=True"),
         ({"loss": lambda logits, labels: logits.detach().sum()}, "without a gradient"),
-        ({"loss": nan_loss}, "'given:nan_loss' became nan at step 1; the 0 steps before"),
+        ({"loss": nan_loss}, "'given:nan_loss' became nan at step 1; start another"),
         ({"transforms": RandFlipd("image")}, "RandFlipd is random.*augmentation="),
         ({"transforms": Zoomd("image", 2.0)}, "Zoomd moves voxels.*1.2 x 1.2 x 1.2 mm"),
         ({"transforms": Spacingd("image", (2, 2, 2))}, "Spacingd moves voxels.* of 2 x 2 x 2 mm"),

@@ -105,20 +105,7 @@ def resume_training(run: Path) -> subprocess.Popen[bytes]:
     run_state = run_status(run)
     if not run_state.resumable:
         raise InputError(f"the run in '{run}' is {run_state.phase}; there is nothing to resume")
-    source = run_state.source
-    if source is None:
-        raise InputError(
-            f"the run in '{run}' does not say what it was trained on; resume it with: medseg train"
-            f" DATASET --output '{run}' --resume"
-        )
-    command = ["train", source.path, "--output", str(run), "--resume", "--cases", source.status]
-    for option, value in (
-        ("--splits", source.splits),
-        ("--labels", source.labels),
-        ("--modality", source.modality),
-    ):
-        command += [option, value] if value is not None else []
-    return _start(command, run)
+    return _start(["train", "--output", str(run), "--resume"], run)
 
 
 def log_of(run: Path) -> Path:
