@@ -101,6 +101,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     network, loss : Component
     mirror_axes : tuple of int
         Axes along which training mirrors patches.
+    side_doubt : str
+        Why the planner kept left and right apart; empty where it did not, or did not plan.
     augmentation : tuple of Component
         Random changes of training patches, in order; ``standard`` where a plan does not say.
     overlap : float
@@ -132,6 +134,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     network: Component
     loss: Component = Component(name="dice_ce")
     mirror_axes: tuple[Annotated[int, msgspec.Meta(ge=0, le=2)], ...] = (0, 1, 2)
+    side_doubt: str = ""
     augmentation: tuple[Component, ...] = msgspec.field(
         default_factory=partial(augmentation_preset, "standard")
     )
@@ -174,6 +177,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.plane is None:
             return None
         return slice_axis(self.plane, orientation=self.orientation)
+
+    @property
+    def exchanges_sides(self) -> bool:
+        """Whether training mirrors patches from left to right."""
+        return any(self.orientation[axis] in "LR" for axis in self.mirror_axes)
 
     @property
     def spatial_dims(self) -> int:

@@ -7,7 +7,6 @@ the budget allows in the shape of the median scan, axes halved while they are lo
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -24,6 +23,7 @@ from medseg.planning.plan import (
     slice_axis,
 )
 from medseg.planning.presets import Preset
+from medseg.planning.sides import side_doubt
 from medseg.planning.stages import Axes, Stages
 from medseg.volume.label_table import LabelTable
 
@@ -35,10 +35,6 @@ MOST_PATCHES = 16
 
 LEFT_RIGHT = 0
 """The axis of RAS voxels from left to right."""
-
-_SIDES = {"l", "r", "lt", "rt", "lh", "rh", "lk", "rk", "sin", "dex", "sinistra", "dextra"}
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-"""Words of a name: ``ParotidL`` has two."""
 
 Triple = tuple[int, int, int]
 
@@ -87,7 +83,8 @@ def make_plan(
     network : callable
         What an architecture makes of the stages; see :func:`medseg.networks.suggestion`.
     labels : LabelTable, optional
-        What will be learnt: where left and right are told apart, patches are not mirrored so.
+        What will be learnt: where left and right may be told apart, patches are not mirrored so;
+        see :func:`medseg.planning.sides.side_doubt`.
     plane : {"axial", "coronal", "sagittal"}, optional
         Train a 2-D network on the slices of this plane. Pictures need no word: they are flat.
     augmentation : {"none", "light", "standard", "strong"}, default "standard"
@@ -108,7 +105,7 @@ def make_plan(
     patch = [1, 1, 1]
     for axis, voxels in zip(axes, stages.patch, strict=True):
         patch[axis] = voxels
-    sides = labels is not None and _has_sides(labels)
+    doubt = side_doubt(labels) if labels else ""
     return Plan(
         spacing_mm=spacing,
         channels=_channel_names(fingerprint),
@@ -118,7 +115,8 @@ def make_plan(
         patch=(patch[0], patch[1], patch[2]),
         batch=_batch(budget, stages),
         network=network(stages),
-        mirror_axes=tuple(axis for axis in axes if not (sides and axis == LEFT_RIGHT)),
+        mirror_axes=tuple(axis for axis in axes if not (doubt and axis == LEFT_RIGHT)),
+        side_doubt=doubt,
         augmentation=augmentation_preset(augmentation, modality=fingerprint.modality),
         plane=plane,
     )
@@ -150,15 +148,6 @@ def _network_axes(shape: Triple, plane: Plane | None) -> tuple[int, ...]:
             " plane"
         )
     return axes
-
-
-def _has_sides(labels: LabelTable) -> bool:
-    """Whether a label's name says left or right: anywhere in full, or short as a word."""
-    names = [name.lower() for name in labels.names]
-    if any(side in name for name in names for side in ("left", "right")):
-        return True
-    tokens = {token.lower() for name in labels.names for token in _WORD.findall(name)}
-    return not tokens.isdisjoint(_SIDES)
 
 
 def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from medseg.augmentation import PACKAGE, build_augmentation
 from medseg.errors import InputError
 from medseg.model_package import find_package
 from medseg.planning import Component, Normalisation, Plan, read_plan
+from medseg.planning.sides import side_sentence
 from medseg.runtime import registry
 from medseg.runtime.class_parts import GIVEN, is_given
 from medseg_pipelines.console import Console
@@ -97,6 +98,8 @@ def _network(plan: Plan) -> Iterator[str]:
     yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
     lines = ["-".join(_DIRECTIONS[plan.orientation[axis]]) for axis in plan.mirror_axes]
     yield f"Axes that may be mirrored: {', '.join(lines) or 'none'}."
+    if plan.side_doubt:
+        yield side_sentence(exchanged=plan.exchanges_sides, doubt=plan.side_doubt)
 
 
 def _augmentation(plan: Plan) -> Iterator[str]:

@@ -13,6 +13,7 @@ from medseg.errors import Cancelled, InputError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
+from medseg.planning.sides import side_doubt, side_sentence
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
@@ -127,6 +128,7 @@ def train_on(
     start = time.monotonic()
     names = ", ".join(data.labels.names)
     console.print(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
+    _print_sides(data, _given_plan(run, options, plan), options, console)
     from medseg.training import train  # seconds of importing, once the dataset can be used
 
     try:
@@ -143,6 +145,25 @@ def train_on(
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     console.print(f"The model is in {folder}")
     return package
+
+
+def _given_plan(run: Path, options: TrainingOptions, plan: Plan | None) -> Plan | None:
+    """The plan that is there before the training; None when it will be made."""
+    from medseg.training.run import PLAN
+
+    if plan is None and (run / PLAN).is_file():
+        return read_plan(run / PLAN)
+    return plan or (find_package(options.start).manifest.plan if options.start else None)
+
+
+def _print_sides(
+    data: Dataset, plan: Plan | None, options: TrainingOptions, console: Console
+) -> None:
+    """Tell whether left and right will be exchanged, and why."""
+    doubt = side_doubt(data.labels)
+    exchanged = plan.exchanges_sides if plan else not doubt and options.plane != "sagittal"
+    if sentence := side_sentence(exchanged=exchanged, doubt=doubt):
+        console.print(sentence)
 
 
 def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:

@@ -77,3 +77,21 @@ def test_shipped_models_explain_themselves(run):
     assert "rotation 20 degrees" in result.stdout
     assert run("plan", "explain", "no-such-model").exit_code == 2
     assert run("plan", "explain", "no-such-plan.json").exit_code == 2
+
+
+def test_left_and_right_are_told_before_the_training_and_in_the_plan(train, run, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"Niere links": 1, "Niere rechts": 2}), encoding="utf-8")
+    told = train("sides", "--labels", labels)
+    assert told.exit_code == 0, told.output
+    sentence = "Patches are not mirrored left to right: 'Niere links'"
+    assert sentence in " ".join(told.stdout.split())
+    stored = tmp_path / "sides" / "plan.json"
+    assert read_plan(stored).mirror_axes == (1, 2)
+    assert sentence in " ".join(run("plan", "explain", stored).stdout.split())
+    content = json.loads(stored.read_text(encoding="utf-8"))
+    stored.write_text(json.dumps(content | {"mirror_axes": [0, 1]}), encoding="utf-8")
+    chosen = train("chosen", "--labels", labels, "--plan", stored)
+    assert chosen.exit_code == 0, chosen.output
+    assert "as the plan says, although 'Niere links'" in " ".join(chosen.stdout.split())
+    assert read_plan(tmp_path / "chosen" / "plan.json").mirror_axes == (0, 1)

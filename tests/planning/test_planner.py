@@ -157,25 +157,3 @@ def test_a_few_thick_fine_slices_end_in_a_plan(shape, spacing, budget):
     plan = make_plan(fingerprint(shape, spacing), budget=budget, network=UNET)
     assert plan.patch[2] <= 4
     assert np.prod(plan.patch) * plan.batch <= 1.1 * budget.voxels
-
-
-@pytest.mark.parametrize(
-    ("names", "mirrored"),
-    [
-        (("liver", "spleen"), True),
-        (("LeftKidney",), False),
-        (("ParotidL", "ParotidR"), False),
-        (("kidney_left",), False),
-        (("lh hippocampus",), False),
-        (("LK",), False),
-        (("Lung L",), False),
-        (("LV", "RV"), True),
-        (("clot",), True),
-    ],
-)
-def test_patches_are_not_mirrored_where_names_tell_sides_apart(names, mirrored):
-    labels = LabelTable.of(dict(enumerate(names, start=1)))
-    plan = make_plan(
-        fingerprint((64, 64, 64), (1.0,) * 3), budget=CPU_BUDGET, network=UNET, labels=labels
-    )
-    assert (0 in plan.mirror_axes) is mirrored
