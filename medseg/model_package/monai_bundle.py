@@ -251,6 +251,8 @@ def _rule(rule: Normalisation, key: str) -> list[Config]:
         return []
     if rule.scheme == "zscore":
         return [_target("NormalizeIntensityd", key, channel_wise=True)]
+    if rule.scheme == "rescale":
+        return [_target("ScaleIntensityd", key, minv=0.0, maxv=1.0, channel_wise=True)]
     low, high = ((edge - rule.mean) / max(rule.std, 1e-6) for edge in (rule.low, rule.high))
     return [
         _target(

@@ -41,12 +41,15 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     modality : str
         DICOM modality word all cases share, or ``""``.
     intensities : tuple of Intensities
+    channels : tuple of str
+        Names of the channels, where the dataset has some.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
     spacings_mm: tuple[tuple[float, float, float], ...]
     modality: str
     intensities: tuple[Intensities, ...]
+    channels: tuple[str, ...] = ()
 
 
 def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -> Fingerprint:
@@ -66,11 +69,13 @@ def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -
     """
     rng = np.random.default_rng(seed)
     shapes, spacings, samples, modalities = [], [], [], set()
+    names: tuple[str, ...] = ()
     for scan, truth in cases:
         grid = Reorientation.towards(scan.grid, RAS).target
         shapes.append(grid.shape)
         spacings.append(grid.spacing_mm)
         modalities.add(scan.modality)
+        names = scan.channel_names
         samples.append(_foreground(scan, truth, rng))
     if not samples:
         raise InputError("the dataset holds no case to plan for")
@@ -82,6 +87,7 @@ def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -
         spacings_mm=tuple(spacings),
         modality=modalities.pop() if len(modalities) == 1 else "",
         intensities=_summarise(np.concatenate(samples, axis=1)),
+        channels=names,
     )
 
 

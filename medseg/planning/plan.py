@@ -29,13 +29,14 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Parameters
     ----------
-    scheme : {"zscore", "clip_zscore", "none"}
+    scheme : {"zscore", "clip_zscore", "rescale", "none"}
         ``zscore``: each scan by its own mean and standard deviation. ``clip_zscore`` (CT): clip
         to `low`..`high`, then subtract `mean` and divide by `std`, all of the dataset.
+        ``rescale``: each scan's smallest value becomes 0 and its largest 1.
     low, high, mean, std : float
     """
 
-    scheme: Literal["zscore", "clip_zscore", "none"] = "zscore"
+    scheme: Literal["zscore", "clip_zscore", "rescale", "none"] = "zscore"
     low: float = 0.0
     high: float = 0.0
     mean: float = 0.0

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 
 from medseg.errors import PlanError
-from medseg.planning.fingerprint import Fingerprint, Intensities
+from medseg.planning.channel_rules import channel_names, normalisations
+from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.plan import (
     Component,
-    Normalisation,
     Plan,
     Plane,
     augmentation_preset,
@@ -108,10 +108,8 @@ def make_plan(
     doubt = side_doubt(labels) if labels else ""
     return Plan(
         spacing_mm=spacing,
-        channels=_channel_names(fingerprint),
-        normalisation=tuple(
-            _normalisation(fingerprint.modality, channel) for channel in fingerprint.intensities
-        ),
+        channels=channel_names(fingerprint),
+        normalisation=normalisations(fingerprint),
         patch=(patch[0], patch[1], patch[2]),
         batch=_batch(budget, stages),
         network=network(stages),
@@ -212,22 +210,3 @@ def _halvings(patch: Sequence[int], spacing_mm: Sequence[float]) -> tuple[list[A
 def _kernel(spacing: np.ndarray) -> Axes:
     """3 along fine axes, 1 along an axis still twice as coarse as the finest."""
     return tuple(3 if mm < 2 * spacing.min() else 1 for mm in spacing)
-
-
-def _normalisation(modality: str, channel: Intensities) -> Normalisation:
-    """CT has absolute units, so the dataset's statistics hold; everything else by its own."""
-    if modality != "CT":
-        return Normalisation(scheme="zscore")
-    return Normalisation(
-        scheme="clip_zscore",
-        low=channel.low,
-        high=channel.high,
-        mean=channel.mean,
-        std=max(channel.std, 1e-6),
-    )
-
-
-def _channel_names(fingerprint: Fingerprint) -> tuple[str, ...]:
-    word = fingerprint.modality or "image"
-    count = len(fingerprint.intensities)
-    return (word,) if count == 1 else tuple(f"{word} {n + 1}" for n in range(count))

@@ -50,11 +50,11 @@ def side_doubt(labels: LabelTable) -> str:
     for name in names:
         if reason := _reason(name):
             return f"'{name}' {reason}"
-    words = {_words(name): name for name in names}
-    for own, name in words.items():
+    tokens = {_tokens(name): name for name in names}
+    for own, name in tokens.items():
         for other in _opposites(own):
-            if other in words:
-                return f"'{name}' and '{words[other]}' look like left and right of one structure"
+            if other in tokens:
+                return f"'{name}' and '{tokens[other]}' look like left and right of one structure"
     return ""
 
 
@@ -78,7 +78,7 @@ def side_sentence(*, exchanged: bool, doubt: str) -> str:
 def _reason(name: str) -> str:
     """What one name says of a side, or leaves open."""
     plain = _plain(name)
-    said = any(word in _SHORT or word.startswith(_STEMS) for word in _words(name))
+    said = any(word in _SHORT or word.startswith(_STEMS) for word in _tokens(name))
     if said or any(side in plain for side in _INSIDE):
         return "seems to say left or right"
     if _UNNAMED.fullmatch(plain):
@@ -94,7 +94,7 @@ def _plain(text: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
 
-def _words(name: str) -> tuple[str, ...]:
+def _tokens(name: str) -> tuple[str, ...]:
     """Words of a name: ``ParotidL`` and ``LParotid`` have two, ``LUL`` is one."""
     spaced, padded = "", f" {name} "
     for before, letter, after in zip(padded, padded[1:], padded[2:], strict=False):
@@ -104,14 +104,14 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W_]+", _plain(spaced)))
 
 
-def _opposites(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _opposites(tokens: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """What the words become when one of them changes sides by a letter."""
-    for n, word in enumerate(words):
+    for n, word in enumerate(tokens):
         for pair in _LETTERS if len(word) == 1 else _LETTERS[:1]:
             for before, after in (pair, pair[::-1]):
                 changes = {re.sub(at, after, word) for at in (f"^{before}", f"{before}$")}
                 for changed in changes - {word}:
-                    yield (*words[:n], changed, *words[n + 1 :])
+                    yield (*tokens[:n], changed, *tokens[n + 1 :])
 
 
 _INSIDE = tuple(_plain(_ANYWHERE).split())

@@ -289,6 +289,9 @@ def _normalise(channel: torch.Tensor, rule: Normalisation) -> None:
     if rule.scheme == "clip_zscore":
         channel.clamp_(rule.low, rule.high)
         mean, std = rule.mean, rule.std
+    elif rule.scheme == "rescale":
+        mean = float(channel.min())
+        std = float(channel.max()) - mean
     else:
         mean = float(channel.mean(dtype=torch.float64))
         std = float(channel.std()) if channel.numel() > 1 else 0.0

@@ -10,6 +10,7 @@ import numpy as np
 
 from medseg.discovery.cases import Case, dataset_folders, find_cases
 from medseg.errors import InputError, LabelError
+from medseg.planning.channel_rules import modality_word
 from medseg.reading import read_labels
 from medseg.reading.channels import check_same_grid, read_channels
 from medseg.reading.dicom import rtstruct
@@ -49,6 +50,8 @@ class Dataset:
         What the files hold, where that is numbered otherwise than `annotated`.
     source : DatasetSource or None
         What it was opened from, so that a run can be taken up again.
+    channels : tuple of str
+        What each channel of the scans shows; empty when the folder does not say.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Dataset:
     regions: tuple[Region, ...] = ()
     stored: LabelTable | None = None
     source: DatasetSource | None = None
+    channels: tuple[str, ...] = ()
 
     @property
     def labels(self) -> LabelTable:
@@ -96,7 +100,8 @@ class Dataset:
         """
         scan = read_channels(case.images)
         truth = self.read_truth(case.label, scan)
-        return replace(scan, modality=self.modality or scan.modality), truth
+        modality = self.modality or scan.modality
+        return replace(scan, modality=modality, channel_names=self.channels), truth
 
     def numbered(self, table: LabelTable) -> Dataset:
         """The same cases with the structures in the order, and with the values, of `table`.
@@ -191,22 +196,24 @@ def open_dataset(
     about = read_json(root / "dataset.json")
     cases = _checked(root, _cases(root, about), status)
     names = [case.name for case in cases]
+    channels = _channels(about)
     meaning = _given(labels) if labels else _meaning(root, about, cases)
     return Dataset(
         name=str(about.get("name") or root.resolve().name),
         cases=cases,
         annotated=meaning.table,
-        modality=_modality(about) if modality is None else modality,
+        modality=modality_word(channels[0]) if channels and modality is None else modality or "",
         folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
         regions=meaning.regions,
         source=source_of(root, splits=splits, labels=labels, modality=modality, status=status),
+        channels=channels,
     )
 
 
 def _cases(root: Path, about: Json) -> tuple[Case, ...]:
     """All cases of the folder; of nnU-Net's second version every image says its channel."""
     images, labels = dataset_folders(root)
-    channels = _channels(about) if images.name == "imagesTr" else {}
+    channels = _channels(about) if images.name == "imagesTr" else ()
     numbered = "channel_names" in about and images.name == "imagesTr"
     return find_cases(images, labels, numbered=numbered, channels=len(channels))
 
@@ -248,15 +255,9 @@ def _as_stored(case: Case) -> LabelMap:
     return read_labels(case.label, like=like)
 
 
-def _channels(about: Json) -> Json:
+def _channels(about: Json) -> tuple[str, ...]:
     """Names of channels by number, as nnU-Net's two versions and Decathlon write them."""
-    channels = about.get("channel_names") or about.get("modality")
-    return channels if isinstance(channels, dict) else {}
-
-
-def _modality(about: Json) -> str:
-    """CT or MR when the first channel's name says so."""
-    first = str(_channels(about).get("0", "")).upper()
-    if first.startswith("CT"):
-        return "CT"
-    return "MR" if first.startswith(("MR", "T1", "T2", "FLAIR")) else ""
+    named = about.get("channel_names") or about.get("modality") or {}
+    if not isinstance(named, dict):
+        return ()
+    return tuple(str(named.get(str(number), "")).strip() for number in range(len(named)))

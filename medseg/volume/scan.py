@@ -62,6 +62,8 @@ class Scan:
     provenance : Provenance
     time_step_s : float
         Seconds from one channel to the next, where channels are points of time; else 0.
+    channel_names : tuple of str
+        What each channel shows, where a dataset tells it; else empty.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Scan:
     modality: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     time_step_s: float = 0.0
+    channel_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 4 or self.voxels.shape[1:] != self.grid.shape:

@@ -77,6 +77,8 @@ def _normalised(rule: Normalisation) -> str:
     """What becomes of a channel's intensities."""
     if rule.scheme == "zscore":
         return "each scan is scaled by its own mean and standard deviation"
+    if rule.scheme == "rescale":
+        return "each scan is brought to 0..1 by its own smallest and largest value"
     if rule.scheme == "none":
         return "intensities stay as they are"
     return (

@@ -34,6 +34,7 @@ KINDS = {
     "clipped": {},
     "own mean": {"normalisation": (Normalisation(),)},
     "as it is": {"normalisation": (Normalisation(scheme="none"),)},
+    "from 0 to 1": {"normalisation": (Normalisation(scheme="rescale"),)},
     "channels": {"channels": ("CT", "MR"), "normalisation": (CT, Normalisation())},
     "regions": {"regions": ((2, 1, 3), (1, 3), (3,))},
     "orientation": {"orientation": "SPL", "spacing_mm": (2.5, 1.5, 1.0), "patch": (8, 12, 16)},

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import GeometryError, InputError, LabelError
+from medseg.planning import take_fingerprint
 from medseg.training import open_dataset
 from toy_dataset import write_toy
 
@@ -41,6 +42,8 @@ def test_nnunet_raw_with_two_channels(tmp_path):
     scan, truth = dataset.read(dataset.cases[0])
     assert scan.voxels[:, 0, 0, 0].tolist() == [1, 2]
     assert scan.modality == "CT"
+    looked_at = take_fingerprint(dataset.read(case) for case in dataset.cases)
+    assert looked_at.channels == ("CT", "PET")
     assert truth.table.names == ("liver",)
 
 
