@@ -106,19 +106,10 @@ def _slabs(
 
 
 def check_same_grid(prediction: LabelMap, truth: LabelMap) -> None:
-    """Raise `GeometryError` naming both shapes, or the distance between the corners."""
-    if prediction.grid.same_as(truth.grid):
-        return
-    if prediction.grid.shape != truth.grid.shape:
+    """Raise `GeometryError`, telling the difference, unless both grids match."""
+    if not prediction.grid.matches(truth.grid):
         raise GeometryError(
-            f"the prediction has {prediction.grid.shape} voxels and the truth {truth.grid.shape};"
-            " bring both to one grid before measuring",
+            "prediction and truth lie on different grids:"
+            f" {prediction.grid.difference(truth.grid)}; bring both to one grid before measuring",
             code="GRIDS_DIFFER",
         )
-    offsets = prediction.grid.corners_mm() - truth.grid.corners_mm()
-    raise GeometryError(
-        f"prediction and truth, both {truth.grid.shape} voxels, lie up to"
-        f" {np.linalg.norm(offsets, axis=1).max():.3g} mm apart;"
-        " bring both to one grid before measuring",
-        code="GRIDS_DIFFER",
-    )

@@ -23,7 +23,7 @@ def labels_on(labels: LabelMap, grid: Grid) -> LabelMap:
         Each label's mask is interpolated linearly and the largest wins; background where the old
         grid does not reach. A note in the provenance says so.
     """
-    if labels.grid.same_as(grid):
+    if labels.grid.matches(grid):
         return labels
     step = np.linalg.inv(labels.grid.affine) @ grid.affine
 

@@ -48,11 +48,10 @@ def read_channels(
 
 
 def check_same_grid(scan: Scan, grid: Grid, what: str) -> None:
-    """Raise `GeometryError` unless `grid`, that of `what`, is the scan's within 0.1 mm."""
-    if not scan.grid.same_as(grid, tolerance_mm=0.1):
+    """Raise `GeometryError` unless `grid`, that of `what`, matches the scan's."""
+    if not scan.grid.matches(grid):
         raise GeometryError(
-            f"{what} does not lie on its scan's grid: {grid.shape} voxels at"
-            f" {grid.origin_mm.round(2).tolist()} mm against {scan.grid.shape} at"
-            f" {scan.grid.origin_mm.round(2).tolist()} mm; resample it to the scan first",
+            f"{what} does not lie on its scan's grid: {grid.difference(scan.grid)}; resample it to"
+            " the scan first",
             code="OTHER_GRID",
         )

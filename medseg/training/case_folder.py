@@ -113,10 +113,10 @@ class CaseFolder:
         WriteError
             When a file cannot be written.
         """
-        if not labels.grid.same_as(scan.grid):
+        if not labels.grid.matches(scan.grid):
             raise GeometryError(
-                f"the labels ({labels.grid.shape} voxels) do not lie on the scan's grid"
-                f" ({scan.grid.shape}); bring them to it before adding the case",
+                "the labels do not lie on the scan's grid:"
+                f" {labels.grid.difference(scan.grid)}; bring them to it before adding the case",
                 code="GRIDS_DIFFER",
             )
         _make(self.path)

@@ -139,7 +139,7 @@ class Dataset:
         """
         labels = self._labels(path, scan)
         check_same_grid(scan, labels.grid, f"label map '{path.name}'")
-        return labels
+        return replace(labels, grid=scan.grid)
 
     def _labels(self, path: Path, scan: Scan) -> LabelMap:
         table = self.stored or self.annotated

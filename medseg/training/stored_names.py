@@ -30,8 +30,8 @@ def table_in_files(maps: Iterable[tuple[Path, LabelMap]]) -> LabelTable:
     Raises
     ------
     LabelError
-        When two files have different names for one value, or one name at different values: a
-        network would learn one structure for the other.
+        When no voxel of any file has a label; or two files have different names for one value, or
+        one name at different values: a network would learn one structure for the other.
     """
     labels: dict[int, Label] = {}
     origins: dict[int, Path] = {}
@@ -42,6 +42,11 @@ def table_in_files(maps: Iterable[tuple[Path, LabelMap]]) -> LabelTable:
                 _check_name(label, file, labels, origins)
                 if label.value not in labels or not is_named(labels[label.value]):
                     labels[label.value], origins[label.value] = label, file
+    if not labels:
+        raise LabelError(
+            "no label map holds a label: every voxel is 0, so there is nothing to learn; draw the"
+            " structures, or correct the label maps"
+        )
     return LabelTable(tuple(labels[value] for value in sorted(labels)))
 
 

@@ -15,7 +15,7 @@ from msgspec import structs
 from torch import Tensor, nn
 
 from medseg.augmentation import build_augmentation
-from medseg.errors import MedsegError
+from medseg.errors import InputError, MedsegError
 from medseg.losses import build_loss
 from medseg.planning import Plan
 from medseg.runtime.device import Device, channels_last
@@ -110,7 +110,17 @@ class Trainer:
         cases : sequence of Prepared
         progress : Progress
             Called after every step. Whatever it raises ends the run with a checkpoint.
+
+        Raises
+        ------
+        InputError
+            When no case holds a label.
         """
+        if not any(len(voxels) for case in cases for voxels in case.foreground_voxels):
+            raise InputError(
+                f"none of the {len(cases)} label maps to train on holds a label, so there is"
+                " nothing to learn; draw the structures, or correct the label maps"
+            )
         clock = _Clock(self.state.seconds)
         with History(self.run, after=self.state.step) as history:
             try:

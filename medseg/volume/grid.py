@@ -14,6 +14,9 @@ FloatArray = npt.NDArray[np.float64]
 CORNERS = (np.arange(8)[:, None] >> np.arange(3)) & 1
 """The eight corners of the unit cube; shape (8, 3)."""
 
+SAME_VOXEL = 0.1
+"""Of the smallest spacing: how far apart voxels may lie and still be taken for one another."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -134,6 +137,31 @@ class Grid:
             return False
         distances_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1)
         return bool(distances_mm.max() <= tolerance_mm)
+
+    def matches(self, other: Grid) -> bool:
+        """Whether voxels of both may be taken for one another, to a tenth of the smallest spacing.
+
+        This one rule decides for training, validation and evaluation whether labels lie on a scan.
+        """
+        finest = min(*self.spacing_mm, *other.spacing_mm)
+        return self.same_as(other, tolerance_mm=SAME_VOXEL * finest)
+
+    def difference(self, other: Grid) -> str:
+        """How two grids differ, for a message: in voxels and spacing, else in place."""
+        differences = []
+        if self.shape != other.shape:
+            differences.append(f"{self.shape} voxels against {other.shape}")
+        if not np.allclose(self.spacing_mm, other.spacing_mm, rtol=1e-4):
+            ours, theirs = _times(self.spacing_mm), _times(other.spacing_mm)
+            differences.append(f"spacing {ours} mm against {theirs} mm")
+        if not differences:
+            apart_mm = np.linalg.norm(self.corners_mm() - other.corners_mm(), axis=1).max()
+            differences.append(f"voxels up to {apart_mm:.3g} mm apart")
+        return ", ".join(differences)
+
+
+def _times(lengths_mm: tuple[float, ...]) -> str:
+    return " x ".join(f"{mm:.5g}" for mm in lengths_mm)
 
 
 def _check_affine(affine: FloatArray) -> None:

@@ -13,6 +13,9 @@ from medseg.volume.grid import Grid
 from medseg.volume.label_table import LabelTable
 from medseg.volume.scan import Provenance
 
+WHOLE = 1e-3
+"""How far a float may be from a whole number that it stands for, as arithmetic leaves it."""
+
 
 @dataclass(frozen=True)
 class Creator:
@@ -80,7 +83,7 @@ def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Parameters
     ----------
     array : ndarray
-        Any real dtype; floats must be whole numbers.
+        Any real dtype; floats must be whole numbers, to a thousandth.
 
     Returns
     -------
@@ -97,12 +100,12 @@ def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if array.size == 0 or array.dtype == bool:
         return array.astype(np.uint8)
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 65535:
+    if not (np.isfinite(low) and np.isfinite(high)) or low < -WHOLE or high > 65535 + WHOLE:
         raise LabelError(f"label values must lie in 0..65535, found {low:g} to {high:g}")
-    labels = array.astype(np.uint8 if high <= 255 else np.uint16)
-    if not np.issubdtype(array.dtype, np.integer) and not np.array_equal(labels, array):
+    whole = array if np.issubdtype(array.dtype, np.integer) else np.rint(array)
+    if whole is not array and np.abs(whole - array).max() > WHOLE:
         raise LabelError("label values must be whole numbers; this looks like an intensity image")
-    return labels
+    return whole.astype(np.uint8 if round(high) <= 255 else np.uint16)
 
 
 def present_values(values: npt.NDArray[Any]) -> list[int]:

@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from medseg.errors import GeometryError, InputError, LabelError
+from medseg.metrics import overlap
 from medseg.planning import take_fingerprint
-from medseg.training import open_dataset
-from toy_dataset import write_toy
+from medseg.reading import read_labels
+from medseg.training import TrainingOptions, open_dataset, train
+from toy_dataset import TOY_PLAN, write_toy
 
 
 def save(path, array, affine=None):
@@ -94,6 +97,57 @@ def test_labels_are_found_in_the_maps_when_nothing_names_them(tmp_path):
     save(tmp_path / "images" / "a.nii.gz", IMAGE)
     save(tmp_path / "labels" / "a.nii.gz", 5 * LABELS)
     assert open_dataset(tmp_path).labels.values == (5,)
+
+
+@pytest.mark.parametrize(("origin_mm", "spacing_mm"), [(0.1, 1.2), (0.0, 1.201)])
+def test_labels_a_tenth_of_a_voxel_off_are_trained_and_measured_as_the_scans(
+    tmp_path, origin_mm, spacing_mm
+):
+    folder = write_toy(tmp_path / "toy")
+    file = folder / "labels" / "c4.nii.gz"
+    affine = np.diag([spacing_mm, 1.2, 1.2, 1.0])
+    affine[0, 3] = origin_mm
+    save(file, np.asarray(nib.load(file).dataobj), affine)
+    dataset = open_dataset(folder)
+    scan, truth = dataset.read(dataset.cases[4])
+    assert truth.grid.same_as(scan.grid, tolerance_mm=0)
+    prediction = replace(read_labels(file, table=dataset.labels), grid=scan.grid)
+    scores = overlap(prediction, read_labels(file, table=dataset.labels))
+    assert scores["core"].dice == 1
+
+
+def test_labels_of_another_spacing_are_refused_by_their_spacing(tmp_path):
+    folder = write_toy(tmp_path / "toy")
+    file = folder / "labels" / "c4.nii.gz"
+    save(file, np.asarray(nib.load(file).dataobj))
+    dataset = open_dataset(folder)
+    with pytest.raises(
+        GeometryError, match=r"c4\.nii\.gz.*spacing 1 x 1 x 1 mm against 1\.2 x 1\.2 x 1\.2"
+    ):
+        dataset.read(dataset.cases[4])
+
+
+def test_label_values_are_whole_to_what_arithmetic_leaves(tmp_path):
+    off = np.float32([0.9999999, 1.0000001, 2.0000002, -1e-7])[:, None, None]
+    save(tmp_path / "images" / "a.nii.gz", np.zeros((4, 1, 1), np.float32))
+    save(tmp_path / "labels" / "a.nii.gz", off)
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.values == (1, 2)
+    _, truth = dataset.read(dataset.cases[0])
+    assert truth.values.ravel().tolist() == [1, 1, 2, 0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_training_without_any_label_is_refused_before_its_first_step(tmp_path, named):
+    folder = write_toy(tmp_path / "toy")
+    for file in (folder / "labels").iterdir():
+        save(file, np.zeros(nib.load(file).shape, np.uint8), np.diag([1.2, 1.2, 1.2, 1.0]))
+    if not named:
+        (folder / "labels.json").unlink()
+    options = TrainingOptions(steps=1, device="cpu")
+    with pytest.raises(InputError, match="holds a label"):
+        train(folder, tmp_path / "run", options=options, plan=TOY_PLAN)
+    assert not (tmp_path / "run" / "history.jsonl").exists()
 
 
 def test_an_image_without_label_is_named(tmp_path):

@@ -60,3 +60,25 @@ def test_the_affine_cannot_be_changed_afterwards():
     assert grid.affine[0, 3] == 0
     with pytest.raises(ValueError, match="read-only"):
         grid.affine[0, 3] = 1
+
+
+@pytest.mark.parametrize(("voxel_mm", "apart_mm"), [(1.2, 0.1), (0.001, 0.00009), (5.0, 0.4)])
+def test_grids_match_to_a_tenth_of_a_voxel_whatever_its_size(voxel_mm, apart_mm):
+    grid = Grid((4, 5, 6), np.diag([voxel_mm, voxel_mm, 2 * voxel_mm, 1.0]))
+    affine = np.array(grid.affine)
+    affine[1, 3] += apart_mm
+    assert grid.matches(Grid(grid.shape, affine))
+    affine[1, 3] += apart_mm
+    assert not grid.matches(Grid(grid.shape, affine))
+    assert not Grid(grid.shape, affine).matches(grid)
+
+
+def test_the_difference_of_grids_is_told_by_what_differs():
+    grid = Grid((4, 5, 6), np.diag([1.2, 1.2, 1.2, 1.0]))
+    other = Grid((4, 5, 7), np.eye(4))
+    assert grid.difference(other) == (
+        "(4, 5, 6) voxels against (4, 5, 7), spacing 1.2 x 1.2 x 1.2 mm against 1 x 1 x 1 mm"
+    )
+    moved = np.diag([1.2, 1.2, 1.2, 1.0])
+    moved[:3, 3] = 3, 4, 0
+    assert grid.difference(Grid(grid.shape, moved)) == "voxels up to 5 mm apart"
