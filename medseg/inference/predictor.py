@@ -16,6 +16,7 @@ from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tta import FlipTTA
+from medseg.inference.unfamiliar import check_contrast, warnings_about
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
@@ -133,7 +134,7 @@ class Predictor:
         Raises
         ------
         InputError
-            When the scan does not fit the model (channels, NaN voxels).
+            When the scan does not fit the model (channels, NaN voxels, one value everywhere).
         GeometryError
             When the voxels did not come to lie where the plan puts them (a fault in medseg).
         """
@@ -145,7 +146,8 @@ class Predictor:
         """Label a scan, or a box of it, in another way than the model's own, or with maps.
 
         When the device runs out of memory, the work is done again in a smaller way, in the end on
-        the CPU; notes of the provenance of the labels say so. See :mod:`.oom_fallback`.
+        the CPU (see :mod:`.oom_fallback`). Notes of the provenance of the labels say so, and where
+        the scan is far from what the model knows (see :mod:`.unfamiliar`).
 
         Parameters
         ----------
@@ -165,13 +167,16 @@ class Predictor:
         """
         options.check(scan.grid, self.labels)
         image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)
+        check_contrast(scan)
+        warnings = warnings_about(scan, image_CIJK, placement, self.plan)
+        notes = (*scan.provenance.notes, *warnings)
         return self._run(
             InferenceJob(
                 self._with_steps_of(options),
                 image_CIJK,
                 placement,
                 scan.grid,
-                scan.provenance,
+                replace(scan.provenance, notes=notes),
                 options,
                 progress,
             )

@@ -108,7 +108,9 @@ def test_cancel_stops_within_a_tile():
         if done == 2:
             raise Cancelled("stop")
 
-    scan = Scan(np.zeros((1, 30, 30, 30), np.float32), Grid((30, 30, 30), np.eye(4)))
+    scan = Scan(
+        np.eye(30, dtype=np.float32).repeat(30).reshape(1, 30, 30, 30), Grid((30,) * 3, np.eye(4))
+    )
     with pytest.raises(Cancelled):
         predictor().predict(scan, progress=progress)
     assert seen[-1][0] == 2
@@ -146,7 +148,9 @@ def test_not_a_number_is_refused():
 
 
 def test_a_label_map_is_what_comes_out():
-    scan = Scan(np.ones((1, 5, 5, 5), np.int16), Grid((5, 5, 5), np.eye(4)), "MR")
+    scan = Scan(
+        np.arange(125, dtype=np.int16).reshape(1, 5, 5, 5), Grid((5, 5, 5), np.eye(4)), "MR"
+    )
     found = predictor().predict(scan)
     assert isinstance(found, LabelMap)
     assert found.table is TABLE
