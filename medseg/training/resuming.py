@@ -159,17 +159,17 @@ def reopen_dataset(
             modality=modality or source.modality,
             status=status or source.status,
         )
-    chosen = labels is None and source.labels is not None
+    keeps_labels = labels is None and source.labels is not None
     dataset = open_dataset(
         path or source.path,
         splits=splits,
-        labels=kept.labels if chosen else labels,
+        labels=kept.labels if keeps_labels else labels,
         modality=modality or source.modality,
         status=status or source.status,
     )
-    if chosen:
-        place = structs.replace(source, path=str(Path(path or source.path).resolve()))
-        dataset = replace(dataset, annotated=kept.labels, regions=kept.regions, source=place)
+    if keeps_labels:
+        moved = structs.replace(source, path=str(Path(path or source.path).resolve()))
+        dataset = replace(dataset, annotated=kept.labels, regions=kept.regions, source=moved)
     return dataset if splits else replace(dataset, folds=kept.folds)
 
 

@@ -149,7 +149,7 @@ def train_on(
 
 def _given_plan(run: Path, options: TrainingOptions, plan: Plan | None) -> Plan | None:
     """The plan that is there before the training; None when it will be made."""
-    from medseg.training.run import PLAN
+    from medseg.training.run_status import PLAN
 
     if plan is None and (run / PLAN).is_file():
         return read_plan(run / PLAN)
