@@ -17,6 +17,7 @@ from medseg.planning.sides import side_doubt, side_sentence
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
+from medseg.training.run_status import PLAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
 
@@ -149,8 +150,6 @@ def train_on(
 
 def _given_plan(run: Path, options: TrainingOptions, plan: Plan | None) -> Plan | None:
     """The plan that is there before the training; None when it will be made."""
-    from medseg.training.run_status import PLAN
-
     if plan is None and (run / PLAN).is_file():
         return read_plan(run / PLAN)
     return plan or (find_package(options.start).manifest.plan if options.start else None)
