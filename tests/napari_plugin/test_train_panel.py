@@ -109,7 +109,7 @@ def stop_and_resume_to_the_end(page, qtbot) -> None:
     assert not page.form.stop.isEnabled()
     qtbot.waitUntil(lambda: "Resume goes on" in page.form.job.message.text(), timeout=5_000)
     look_at_the_checkpoint(page, qtbot)
-    last = shorten(page.run / "checkpoint.safetensors")
+    last = shorten(page.run)
     with qtbot.waitSignal(page.finished, timeout=300_000):
         page.form.resume.click()
     assert [step for step, _ in page.status.losses] == list(range(1, last + 1))
@@ -128,14 +128,17 @@ def look_at_the_checkpoint(page, qtbot) -> None:
     viewer.layers.clear()
 
 
-def shorten(checkpoint: Path) -> int:
+def shorten(run: Path) -> int:
     """Let the run end some steps after where it was stopped; gives its last step."""
+    checkpoint, options = run / "checkpoint.safetensors", run / "options.json"
     state = read_state(checkpoint)
     assert 0 < state.step < STEPS
     last = state.step + 6
     shorter = msgspec.structs.replace(state, total_steps=last)
     tensors = load_file(checkpoint)
     save_file(tensors, checkpoint, metadata={"state": msgspec.json.encode(shorter).decode()})
+    stored = msgspec.json.decode(options.read_bytes())
+    options.write_bytes(msgspec.json.encode(stored | {"steps": last}))
     return last
 
 
