@@ -11,6 +11,7 @@ import msgspec
 
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
+from medseg.training.color_table import read_color_table
 from medseg.training.regions import ORDER, Region, part_table, read_regions
 from medseg.volume import LabelTable
 from medseg.volume.label_table import IGNORE
@@ -55,7 +56,7 @@ def read_json(path: Path) -> Json:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Labels of a JSON file; see :func:`meaning_of` for its forms.
+    """Labels of a file; see :func:`read_meaning`.
 
     Raises
     ------
@@ -66,7 +67,13 @@ def read_label_table(path: Path) -> LabelTable:
 
 
 def read_meaning(path: Path) -> Meaning:
-    """Labels of a JSON file, and how they make up regions; see :func:`meaning_of` for its forms.
+    """Labels of a file, and how they make up regions.
+
+    Parameters
+    ----------
+    path : Path
+        JSON in a form of :func:`meaning_of`, or a colour table in one of
+        :func:`medseg.training.color_table.read_color_table`.
 
     Raises
     ------
@@ -75,6 +82,9 @@ def read_meaning(path: Path) -> Meaning:
     """
     if not path.is_file():
         raise InputError(f"no label file '{path}'")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if path.suffix.lower() != ".json" and not text.lstrip().startswith("{"):
+        return Meaning(read_color_table(path, text))
     return meaning_of(read_json(path), where=path)
 
 

@@ -97,8 +97,8 @@ def write_labels(
         What to write, in the path its grid says.
     path : str or Path
         .nii or .nii.gz (NIfTI), .nrrd, .seg.nrrd or .mha; for labels of a DICOM scan .dcm (DICOM
-        SEG), .rtstruct.dcm (RT Structure Set) or .sr.dcm (volumes, TID 1500); .csv or .json
-        (volumes), .stl, .ply or .obj (surfaces). The folder must exist.
+        SEG), .rtstruct.dcm (RT Structure Set) or .sr.dcm (volumes, TID 1500); of a picture .png or
+        .tif; .csv or .json (volumes), .stl, .ply or .obj (surfaces). The folder must exist.
     overwrite : bool, default True
         Whether a file that is there may be replaced.
     encoding : {"binary", "labelmap", "auto"}, optional

@@ -10,7 +10,14 @@ from medseg.reading import SegmentSelection, read_labels, read_scan
 from medseg.reading.dicom import rtstruct, seg
 from medseg.volume import LabelMap, Scan
 from medseg.workflows.outputs import check, check_file, unknown_suffix
-from medseg.writing import label_suffixes, scan_suffixes, write_bytes, write_labels, write_scan
+from medseg.writing import (
+    label_suffixes,
+    obstacle,
+    scan_suffixes,
+    write_bytes,
+    write_labels,
+    write_scan,
+)
 from medseg_pipelines.console import Console
 from medseg_pipelines.segment import describe
 
@@ -37,7 +44,7 @@ def convert_file(
     path : Path
         File, or folder of a DICOM series.
     output : Path
-        Its suffix chooses the format; ``.png`` is a picture of the labels over `like`.
+        Its suffix chooses the format; ``.png`` with `like` is a picture of the labels over it.
     like : Path, optional
         The scan that was labelled. The label map is put on its grid, voxel by voxel, and DICOM
         results refer to it.
@@ -123,7 +130,7 @@ def _named_labels(path: Path) -> LabelMap | None:
 
 def _write(labels: LabelMap, output: Path, labelled: Scan | None, encoding: str | None) -> Path:
     ending = output.name.lower()
-    if ending.endswith(_PICTURE):
+    if ending.endswith(_PICTURE) and (labelled is not None or obstacle(labels, output)):
         return _draw(labels, output, labelled)
     reason = check(labels, output, encoding=encoding)
     if reason and reason.code == "NO_DICOM_SOURCE" and labelled is None:

@@ -13,6 +13,7 @@ from medseg.model_package import find_package
 from medseg.planning import Component
 from medseg.reading import Policies
 from medseg.volume import LabelMap, Scan
+from medseg.volume.label_map import voxel_counts
 from medseg.workflows.outputs import check_label_file
 from medseg.workflows.record import ModelUsed
 from medseg.workflows.segment import read_case, segment_case, write_case
@@ -76,18 +77,23 @@ def segment_scan(
 
 def describe(scan: Scan) -> str:
     """One line about a scan: modality, voxels, spacing."""
+    if not scan.provenance.has_physical_size:
+        size = " x ".join(str(n) for n in scan.grid.shape if n > 1)
+        return f"{scan.modality or 'picture'}, {size} pixels of unknown size"
     size = " x ".join(str(n) for n in scan.grid.shape)
     spacing = " x ".join(f"{mm:.3g}" for mm in scan.grid.spacing_mm)
     return f"{scan.modality or 'unknown modality'}, {size} voxels of {spacing} mm"
 
 
 def volume_table(labels: LabelMap) -> Table:
-    """Table of the volume of every label."""
-    table = Table(title="Volumes")
+    """Table of the volume of every label, in pixels where their size is not known."""
+    sized = labels.provenance.has_physical_size
+    table = Table(title="Volumes" if sized else "Areas")
     table.add_column("value", justify="right")
     table.add_column("label")
-    table.add_column("ml", justify="right")
-    volumes = volumes_ml(labels)
+    table.add_column("ml" if sized else "pixels", justify="right")
+    volumes, counts = volumes_ml(labels), voxel_counts(labels.values)
     for label in labels.table:
-        table.add_row(str(label.value), label.name, f"{volumes[label.name]:.2f}")
+        amount = f"{volumes[label.name]:.2f}" if sized else f"{counts[label.value]}"
+        table.add_row(str(label.value), label.name, amount)
     return table

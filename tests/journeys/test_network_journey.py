@@ -74,9 +74,10 @@ def test_colour_pictures_get_a_flat_network(run, pictures, tmp_path, name):
     plan = ModelPackage.open(folder / "model").manifest.plan
     assert (plan.plane, len(plan.channels)) == ("axial", 3)
     picture = pictures / "images" / "p3.png"
-    output = tmp_path / "out.nii.gz"
     result = run("segment", picture, "--model", folder, "--output", output, "--device", "cpu")
     assert result.exit_code == 0, result.output
+    assert "pixels of unknown size" in result.output
+    assert " ml " not in result.output
     assert read_labels(output).values.shape == (48, 40, 1)
 
 
