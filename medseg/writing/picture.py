@@ -66,7 +66,7 @@ def _stored(pages: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     image = SimpleITK.GetImageFromArray(pages if len(pages) > 1 else pages[0])
     try:
         SimpleITK.WriteImage(image, str(path), useCompression=True)
-        stored = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+        stored: npt.NDArray[Any] = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
     except RuntimeError as error:
         raise WriteError(
             f"'{path}' could not be written; is the disk full, or the folder not writable?"
