@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
     from medseg.planning import Plan
     from medseg.reading import read_labels, read_scan
-    from medseg.training import train
+    from medseg.training import TrainingOptions, open_dataset, train, write_dataset
     from medseg.volume import Grid, LabelMap, LabelTable, Scan
+    from medseg.workflows.evaluate import evaluate
     from medseg.workflows.segment import segment
-    from medseg.writing import write_labels
+    from medseg.writing import write_labels, write_scan
 
 _HOMES = {
     "Grid": "medseg.volume",
@@ -30,11 +31,16 @@ _HOMES = {
     "Plan": "medseg.planning",
     "Predictor": "medseg.inference",
     "Scan": "medseg.volume",
+    "TrainingOptions": "medseg.training",
+    "evaluate": "medseg.workflows.evaluate",
+    "open_dataset": "medseg.training",
     "read_labels": "medseg.reading",
     "read_scan": "medseg.reading",
     "segment": "medseg.workflows.segment",
     "train": "medseg.training",
+    "write_dataset": "medseg.training",
     "write_labels": "medseg.writing",
+    "write_scan": "medseg.writing",
 }
 
 __all__ = [
@@ -46,11 +52,16 @@ __all__ = [
     "Plan",
     "Predictor",
     "Scan",
+    "TrainingOptions",
+    "evaluate",
+    "open_dataset",
     "read_labels",
     "read_scan",
     "segment",
     "train",
+    "write_dataset",
     "write_labels",
+    "write_scan",
 ]
 
 

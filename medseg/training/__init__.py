@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medseg.training.case_folder import CaseFolder, CaseRecord
+    from medseg.training.case_folder import CaseFolder, CaseRecord, write_dataset
     from medseg.training.dataset import Case, Dataset, open_dataset
     from medseg.training.label_file import read_label_table, read_meaning
     from medseg.training.options import TrainingOptions
@@ -30,6 +30,7 @@ _HOMES = {
     "read_meaning": "label_file",
     "regions_of_classes": "regions",
     "train": "run",
+    "write_dataset": "case_folder",
 }
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "read_meaning",
     "regions_of_classes",
     "train",
+    "write_dataset",
 ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -172,8 +172,8 @@ class CaseFolder:
         file = self.path / DATASET
         channels = read_json(file).get("channel_names")
         if not isinstance(channels, dict):
-            modality = scan.modality or "unknown"
-            names = {str(number): modality for number in range(scan.channels)}
+            given = scan.channel_names or (scan.modality or "unknown",) * scan.channels
+            names = {str(number): name for number, name in enumerate(given)}
             about = {"name": self.path.resolve().name, "channel_names": names}
             _write_text(file, json.dumps(about, indent=2) + "\n")
             return
@@ -201,6 +201,48 @@ class CaseFolder:
     def _write_records(self, records: Iterable[CaseRecord]) -> None:
         ordered = tuple(sorted(records, key=lambda record: record.name))
         _write_text(self.path / SIDECAR, encode(CaseList(cases=ordered)).decode())
+
+
+def write_dataset(folder: str | Path, cases: Mapping[str, tuple[Scan, LabelMap]]) -> Path:
+    """Write scans and label maps in memory as a dataset that can be trained on.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made; it may be there when it is empty.
+    cases : mapping of str to (Scan, LabelMap)
+        By name. Structures of one name have one value, that of the first case.
+
+    Returns
+    -------
+    Path
+        Of the folder, with ``images/`` and ``labels/`` as NIfTI, ``labels.json`` and
+        ``dataset.json``.
+
+    Raises
+    ------
+    InputError
+        When the folder holds something, there are no cases, two cases are one scan, or a scan holds
+        NaN or is of another kind than the first.
+    GeometryError
+        When labels and scan lie on different grids.
+    WriteError
+        When a file cannot be written.
+    """
+    folder = Path(folder)
+    if not cases:
+        raise InputError("a dataset needs cases; give a scan and a label map for each name")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"'{folder}' exists and is not empty; choose another folder")
+    for name, (scan, labels) in cases.items():
+        scan.check_finite()
+        record = CaseFolder(folder).add(scan, labels, status="reviewed", name=name)
+        if record.name != name:
+            raise InputError(
+                f"the cases '{record.name}' and '{name}' have the same scan; leave one out",
+                code="SAME_SCAN",
+            )
+    return folder
 
 
 def scan_digest(scan: Scan) -> str:

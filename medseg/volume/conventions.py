@@ -8,7 +8,7 @@ result that looks right.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,10 @@ from medseg.volume.grid import FloatArray, Grid
 
 RAS = "RAS"
 """Axes growing to the patient's right, anterior, superior: the order networks see."""
+
+World = Literal["RAS", "LPS"]
+"""Where an affine leads: millimetres to the right, anterior and superior, as NIfTI and nibabel
+count, or to the left, posterior and superior, as DICOM and ITK do."""
 
 IPL = "IPL"
 """Axes growing to inferior, posterior, left: the order napari shows right way round."""
@@ -39,6 +43,30 @@ def flip_lps_ras(affine: npt.ArrayLike) -> FloatArray:
     """
     flipped: FloatArray = _LPS_TO_RAS @ np.asarray(affine, np.float64)
     return flipped
+
+
+def grid_in(shape: tuple[int, ...], affine: npt.ArrayLike, world: World) -> Grid:
+    """The grid of an affine that leads to RAS+ or LPS+ millimetres.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along I, J, K.
+    affine : array_like, shape (4, 4)
+        Index to world mm.
+    world : {"RAS", "LPS"}
+
+    Raises
+    ------
+    GeometryError
+        When the affine is no invertible 4 x 4 matrix, or `world` is another word.
+    """
+    if world not in get_args(World):
+        raise GeometryError(
+            f"the world of an affine is 'RAS' (NIfTI, nibabel) or 'LPS' (DICOM, ITK), got '{world}'"
+        )
+    given = Grid((shape[0], shape[1], shape[2]), np.asarray(affine, np.float64))
+    return given if world == RAS else Grid(given.shape, flip_lps_ras(given.affine))
 
 
 def flip_lps_ras_points(points_mm: npt.ArrayLike) -> FloatArray:

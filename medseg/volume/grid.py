@@ -167,7 +167,10 @@ def _times(lengths_mm: tuple[float, ...]) -> str:
 def _check_affine(affine: FloatArray) -> None:
     """Raise `GeometryError` unless `affine` is finite, invertible and 4 x 4."""
     if affine.shape != (4, 4):
-        raise GeometryError(f"an affine is a 4 x 4 matrix, got shape {affine.shape}")
+        raise GeometryError(
+            f"an affine is a 4 x 4 matrix, got shape {affine.shape}; np.diag([i, j, k, 1]) makes"
+            " one of a spacing in mm"
+        )
     if not np.isfinite(affine).all():
         raise GeometryError(f"the affine holds NaN or infinity: {affine.tolist()}")
     if not np.array_equal(affine[3], [0, 0, 0, 1]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, LabelError
+from medseg.volume.conventions import World, grid_in
 from medseg.volume.grid import Grid
 from medseg.volume.label_table import LabelTable
 from medseg.volume.scan import Provenance
@@ -75,6 +77,43 @@ class LabelMap:
         view = values.view()
         view.setflags(write=False)
         object.__setattr__(self, "values", view)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: npt.ArrayLike,
+        affine: npt.ArrayLike,
+        labels: LabelTable | Mapping[int, str],
+        *,
+        world: World = "RAS",
+    ) -> LabelMap:
+        """A label map of an array in memory.
+
+        Parameters
+        ----------
+        array : array_like, shape (I, J, K)
+            Whole numbers, 0 for the background.
+        affine : array_like, shape (4, 4)
+        labels : LabelTable or mapping of int to str
+            What every value means, such as ``{1: "liver", 2: "spleen"}``.
+        world : {"RAS", "LPS"}, default "RAS"
+            As of :meth:`Scan.from_array`.
+
+        Raises
+        ------
+        GeometryError
+            When the array has other axes, or the affine places no voxels.
+        LabelError
+            When a value is no whole number, or `labels` does not name it.
+        """
+        values = np.asarray(array)
+        if values.ndim != 3:
+            raise GeometryError(
+                f"an array of shape {values.shape} is no label map; give one value for each voxel"
+                " as (I, J, K), a plane as (I, J, 1)"
+            )
+        table = labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels))
+        return cls(values, grid_in(values.shape, affine, world), table)
 
 
 def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

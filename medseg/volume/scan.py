@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, InputError
+from medseg.volume.conventions import World, grid_in
 from medseg.volume.grid import Grid
 from medseg.volume.native_slices import NativeSlices
 
@@ -94,6 +95,58 @@ class Scan:
         view.setflags(write=False)
         object.__setattr__(self, "voxels", view)
 
+    @classmethod
+    def from_array(
+        cls,
+        array: npt.ArrayLike,
+        affine: npt.ArrayLike,
+        *,
+        world: World = "RAS",
+        channel_axis: int | None = None,
+        modality: str = "",
+        channel_names: tuple[str, ...] = (),
+    ) -> Scan:
+        """A scan of an array in memory.
+
+        Parameters
+        ----------
+        array : array_like, shape (I, J, K), or with one more axis for channels
+            Real numbers, not copied. Arrays of SimpleITK and pydicom are (K, J, I): transpose them.
+        affine : array_like, shape (4, 4)
+            Index ``(i, j, k, 1)`` of a voxel centre to millimetres;
+            ``np.diag([*spacing_mm, 1])`` where no more is known.
+        world : {"RAS", "LPS"}, default "RAS"
+            What these millimetres count: to the right, anterior and superior (nibabel), or to the
+            left, posterior and superior (DICOM, ITK). Left and right are exchanged by the wrong
+            one.
+        channel_axis : int, optional
+            Where the channels are: 0 for (C, I, J, K), -1 for (I, J, K, C) as nibabel has them.
+        modality : str, optional
+            DICOM modality word, such as ``"CT"`` (Hounsfield units) or ``"MR"``.
+        channel_names : tuple of str, optional
+            What each channel shows.
+
+        Raises
+        ------
+        GeometryError
+            When the array has other axes, or the affine places no voxels.
+        InputError
+            When the voxels are not real numbers, or there are not as many names as channels.
+
+        Examples
+        --------
+        >>> Scan.from_array(np.zeros((64, 64, 30)), np.diag([1.5, 1.5, 4, 1])).grid.spacing_mm
+        (1.5, 1.5, 4.0)
+        """
+        voxels = _channels_first(np.asarray(array), channel_axis)
+        if channel_names and len(channel_names) != len(voxels):
+            raise InputError(
+                f"there are {len(channel_names)} channel names for {len(voxels)} channel(s); give"
+                " one for each"
+            )
+        grid = grid_in(voxels.shape[1:], affine, world)
+        return cls(voxels, grid, modality, channel_names=tuple(channel_names))
+
     @property
     def channels(self) -> int:
         """Number of channels."""
@@ -111,3 +164,15 @@ class Scan:
             f" k) = {first}; replace them (for example by the background value) and try again",
             code="NOT_FINITE",
         )
+
+
+def _channels_first(array: npt.NDArray[Any], channel_axis: int | None) -> npt.NDArray[Any]:
+    """View of `array` with shape (C, I, J, K)."""
+    expected = 3 if channel_axis is None else 4
+    if array.ndim != expected or not -expected <= (channel_axis or 0) < expected:
+        raise GeometryError(
+            f"an array of shape {array.shape} with channel_axis={channel_axis} is no scan; give"
+            " (I, J, K), a plane as (I, J, 1), or four axes and channel_axis=0 for (C, I, J, K),"
+            " channel_axis=-1 for (I, J, K, C)"
+        )
+    return array[np.newaxis] if channel_axis is None else np.moveaxis(array, channel_axis, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.case_folder import numbered_as
 from medseg.training.regions import value_table
-from medseg.training.stored_names import is_named
 from medseg.volume import LabelMap, LabelTable
+from medseg.workflows.evaluate import alike, with_all_labels
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text
 from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
@@ -197,7 +196,6 @@ def _score(
     """Overlap and, with a tolerance, surfaces of one case; an error names the case."""
     try:
         prediction, truth = _read(pair, table)
-        truth = _with_all_labels(truth, prediction)
         overlaps = by_region(overlap, prediction, truth, regions)
         if tolerance_mm is None:
             return overlaps, {}
@@ -210,19 +208,9 @@ def _score(
 def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
     """Prediction and truth, alike in what their values mean: names go before numbers."""
     if table is not None:
-        return _by_table(pair[0], table), _by_table(pair[1], table)
-    prediction, truth = (read_labels(path) for path in pair)
-    predicted, true = _names(prediction), _names(truth)
-    if not predicted or not true:
-        return prediction, truth
-    shared_values = set(prediction.table.values) & set(truth.table.values)
-    if shared_values and predicted.isdisjoint(true):
-        raise LabelError(
-            f"the prediction names its labels {_some(prediction.table.names)} and the truth"
-            f" {_some(truth.table.names)}; say with --labels what the values of both mean",
-            code="OTHER_LABELS",
-        )
-    return numbered_as(prediction, truth.table), truth
+        prediction, truth = (_by_table(path, table) for path in pair)
+        return prediction, with_all_labels(truth, prediction)
+    return alike(*(read_labels(path) for path in pair))
 
 
 def _by_table(path: Path, table: LabelTable) -> LabelMap:
@@ -234,21 +222,6 @@ def _by_table(path: Path, table: LabelTable) -> LabelMap:
     if labels.table.names and {name.casefold() for name in labels.table.names} <= in_table:
         return numbered_as(labels, table)
     return read_labels(path, table=table)
-
-
-def _names(labels: LabelMap) -> set[str]:
-    """Names that say more than the values do, in small letters."""
-    return {label.name.casefold() for label in labels.table if is_named(label)}
-
-
-def _with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:
-    """The truth with a table that also knows labels which only the prediction holds."""
-    values = set(truth.table.values)
-    extra = [label for label in prediction.table if label.value not in values]
-    if not extra:
-        return truth
-    rows = sorted([*truth.table, *extra], key=lambda label: label.value)
-    return replace(truth, table=LabelTable(tuple(rows)))
 
 
 def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) -> dict[str, Pair]:

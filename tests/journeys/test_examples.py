@@ -64,3 +64,9 @@ def test_the_notebook_was_executed_and_its_cells_still_run():
     assert not [output for output in shown if output["output_type"] == "error"]
     assert tuple(names["classes"].shape) == (1, 1, 40, 48, 40)
     sys.modules.pop("phantom_dataset", None)
+
+
+def test_arrays_go_in_and_come_out(capsys):
+    scores = example("numpy_arrays").main(steps=2)
+    assert set(scores) == {"ball", "core"}
+    assert "core: Dice" in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""A label map against the truth: what is compared with what, and the scores of one case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from medseg.errors import LabelError
+from medseg.metrics import overlap, summarise, surface_distances
+from medseg.metrics.scores import Scores
+from medseg.training.case_folder import numbered_as
+from medseg.training.stored_names import is_named
+from medseg.volume import LabelMap, LabelTable
+
+
+def evaluate(
+    prediction: LabelMap, truth: LabelMap, *, tolerance_mm: float | None = 1.0
+) -> dict[str, Scores]:
+    """Scores of every label of a case.
+
+    Parameters
+    ----------
+    prediction, truth : LabelMap
+        On one grid. Labels of one name are compared, whatever their values; where one of the two
+        has no names, labels of one value.
+    tolerance_mm : float or None, default 1.0
+        Distance within which surfaces count as equal; None leaves surfaces out, which is quicker.
+
+    Returns
+    -------
+    dict of str to dict of str to float or None
+        By label: ``dice``, ``iou``, ``volume_ml``, ``reference_volume_ml``, and with surfaces
+        ``hd95_mm`` and ``nsd``. None where there is nothing to measure: the label is empty in both
+        maps (HD95: in either).
+
+    Raises
+    ------
+    GeometryError
+        When the maps lie on different grids.
+    LabelError
+        When both name their labels, and no name is the same.
+    """
+    prediction, truth = alike(prediction, truth)
+    overlaps = {"": overlap(prediction, truth)}
+    surfaces = None
+    if tolerance_mm is not None:
+        surfaces = {"": surface_distances(prediction, truth, tolerance_mm=tolerance_mm)}
+    scores: dict[str, Scores] = summarise(overlaps, surfaces)["cases"][0]["labels"]
+    return scores
+
+
+def alike(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelMap]:
+    """Both maps, alike in what their values mean: names go before numbers.
+
+    Parameters
+    ----------
+    prediction, truth : LabelMap
+
+    Returns
+    -------
+    tuple of LabelMap
+        The truth's table also knows labels which only the prediction holds.
+
+    Raises
+    ------
+    LabelError
+        When both name their labels, share values, and no name is the same.
+    """
+    predicted, true = _names(prediction), _names(truth)
+    if predicted and true:
+        shared_values = set(prediction.table.values) & set(truth.table.values)
+        if shared_values and predicted.isdisjoint(true):
+            raise LabelError(
+                f"the prediction names its labels {_some(prediction.table)} and the truth"
+                f" {_some(truth.table)}; say what the values of both mean (--labels)",
+                code="OTHER_LABELS",
+            )
+        prediction = numbered_as(prediction, truth.table)
+    return prediction, with_all_labels(truth, prediction)
+
+
+def with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:
+    """The truth with a table that also knows labels which only the prediction holds."""
+    values = set(truth.table.values)
+    extra = [label for label in prediction.table if label.value not in values]
+    if not extra:
+        return truth
+    rows = sorted([*truth.table, *extra], key=lambda label: label.value)
+    return replace(truth, table=LabelTable(tuple(rows)))
+
+
+def _names(labels: LabelMap) -> set[str]:
+    """Names that say more than the values do, in small letters."""
+    return {label.name.casefold() for label in labels.table if is_named(label)}
+
+
+def _some(table: LabelTable, *, most: int = 5) -> str:
+    more = f" and {len(table) - most} more" if len(table) > most else ""
+    return ", ".join(table.names[:most]) + more
