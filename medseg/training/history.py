@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from medseg.writing import write_text
+
 FILE = "history.jsonl"
 
 
@@ -25,7 +27,7 @@ class History:
 
         self.path = run / FILE
         earlier = [record for record in read_history(run) if record["step"] <= after]
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in earlier))
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in earlier))
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=after or None)
 
     def __enter__(self) -> Self:

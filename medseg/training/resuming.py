@@ -19,6 +19,7 @@ from medseg.training.options import TrainingOptions
 from medseg.training.run_identity import read_identity
 from medseg.training.run_status import CHECKPOINT, MODEL, OPTIONS, PLAN, SOURCE
 from medseg.training.state import State, read_state
+from medseg.writing import write_bytes
 
 LENGTH = ("steps", "minutes")
 FLAGS = {"start": "from", "settings": "set", "learning_rate": "learning-rate"}
@@ -175,7 +176,7 @@ def reopen_dataset(
 
 def save_options(run: Path, options: TrainingOptions) -> None:
     """Write down, in the run, what was chosen."""
-    (run / OPTIONS).write_bytes(encode(options))
+    write_bytes(run / OPTIONS, encode(options))
 
 
 def _source(run: Path) -> DatasetSource | None:

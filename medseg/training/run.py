@@ -15,7 +15,7 @@ from medseg.augmentation import build_augmentation
 from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
-from medseg.model_package import ModelPackage, find_package, save_package
+from medseg.model_package import find_package, save_package
 from medseg.networks import build_network, suggestion
 from medseg.networks.adapters.trial import try_network
 from medseg.networks.encoders.protocol import Encoder
@@ -41,7 +41,6 @@ from medseg.training.fine_tuning import (
     load_parent_weights,
     plan_of,
     read_parent,
-    save_parent,
     score_before,
     with_parent,
 )
@@ -59,12 +58,14 @@ from medseg.training.resuming import (
     reopen_dataset,
     save_options,
 )
+from medseg.training.run_folder import create_run_folder
 from medseg.training.run_identity import same_dataset, save_identity
-from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, SOURCE, run_lock
+from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.state import read_state
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
 from medseg.volume import LabelMap, Scan
+from medseg.writing import write_bytes
 
 PRETRAINED = "pretrained.json"
 VALIDATION_CASES = 8
@@ -161,8 +162,6 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
     options = _start(opened, run, options or TrainingOptions(), plan, own)
     try:
         with run_lock(run):
-            if opened.source is not None:
-                (run / SOURCE).write_bytes(encode(opened.source))
             save_identity(run, opened, progress=progress)
             return _train(opened, run, options, own, progress)
     except Exception as error:
@@ -203,7 +202,7 @@ def _start(
         plan = _with_augmentation(plan, options, modality=dataset.modality)
         plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     _check_regions(dataset, options, plan)
-    _create_run_folder(run, options, plan, package)
+    create_run_folder(run, options, plan=plan, package=package, source=dataset.source)
     return options
 
 
@@ -261,22 +260,6 @@ def _train(
         )
         package = save_package(run / MODEL, postprocessed(manifest, choice), network)
     return package.folder
-
-
-def _create_run_folder(
-    run: Path, options: TrainingOptions, plan: Plan | None, package: ModelPackage | None
-) -> None:
-    """Make the run's folder, with what it is to be trained by."""
-    if run.exists() and any(run.iterdir()):
-        raise InputError(
-            f"'{run}' exists and is not empty; continue it with --resume, or choose another folder"
-        )
-    run.mkdir(parents=True, exist_ok=True)
-    if package is not None:
-        save_parent(run, package)
-    if plan is not None:
-        (run / PLAN).write_bytes(encode(plan))
-    save_options(run, options)
 
 
 def _measure_before(
@@ -348,7 +331,7 @@ def _plan(
     )
     plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
-    stored.write_bytes(encode(plan))
+    write_bytes(stored, encode(plan))
     return plan
 
 

@@ -20,6 +20,7 @@ from medseg.training.regions import Region
 from medseg.training.run_status import CACHE, SOURCE
 from medseg.training.splits import Fold
 from medseg.volume import LabelTable
+from medseg.writing import write_bytes
 
 IDENTITY = "identity.json"
 NAMED = 5
@@ -120,7 +121,7 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
 
 def _write(run: Path, identity: RunIdentity) -> None:
     plain = msgspec.json.encode(identity, order="deterministic")
-    (run / IDENTITY).write_bytes(msgspec.json.format(plain, indent=2) + b"\n")
+    write_bytes(run / IDENTITY, msgspec.json.format(plain, indent=2) + b"\n")
 
 
 def _identity_of(dataset: Dataset, progress: Progress) -> RunIdentity:

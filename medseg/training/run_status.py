@@ -22,6 +22,7 @@ from medseg.planning.plan import decode, encode
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.history import read_history
 from medseg.training.state import read_state
+from medseg.writing import write_bytes
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
@@ -175,7 +176,7 @@ def run_lock(run: Path) -> Iterator[None]:
             f"another process is training in '{run}'; wait for it or stop it first", code=BUSY
         ) from error
     try:
-        (run / PROCESS).write_bytes(encode(RunProcess(pid=os.getpid(), host=platform.node())))
+        write_bytes(run / PROCESS, encode(RunProcess(pid=os.getpid(), host=platform.node())))
         yield
     finally:
         lock.release()

@@ -17,6 +17,7 @@ from medseg.planning.sides import side_doubt, side_sentence
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
+from medseg.training.run_folder import is_free
 from medseg.training.run_status import PLAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
@@ -63,7 +64,7 @@ def train_model(
     Cancelled
         When the person stopped it; the run can be resumed.
     """
-    if _is_used(run):
+    if not is_free(run):
         raise InputError(
             f"the run folder '{run}' is not empty; add --resume to continue it, or choose another"
             " --output"
@@ -102,8 +103,9 @@ def resume_model(run: Path, *, given: Mapping[str, Any], console: Console) -> Mo
         reopen_dataset,
     )
 
-    if not _is_used(run):
+    if is_free(run):
         raise InputError(f"there is no run in '{run}' to resume; leave --resume out to start one")
+    given = {"device": "auto", **given}
     names = TrainingOptions.__struct_fields__
     options = continued_options(run, {k: value for k, value in given.items() if k in names})
     if given.get("plan"):
@@ -199,8 +201,3 @@ def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = N
         earlier = [f"{before[name]:.3f}" if name in before else ""] if before else []
         table.add_row(name, f"{dice:.3f}", *earlier)
     return table
-
-
-def _is_used(run: Path) -> bool:
-    """Whether a run, or something else, is there already."""
-    return run.exists() and (run.is_file() or any(run.iterdir()))
