@@ -11,14 +11,17 @@ from medseg.phantoms import ABDOMEN_LABELS
 from medseg.planning import Component, Normalisation, Plan
 
 
-def tiny_model(folder: Path, *, name: str = "tiny") -> ModelPackage:
+def tiny_model(
+    folder: Path, *, name: str = "tiny", channels: tuple[str, ...] = ("CT",)
+) -> ModelPackage:
     """Write the model into a folder that is to be made."""
+    rule = Normalisation(scheme="clip_zscore", low=-200, high=300, std=100)
     plan = Plan(
         spacing_mm=(12.0, 12.0, 12.0),
-        channels=("CT",),
+        channels=channels,
         patch=(16, 16, 16),
         batch=1,
-        normalisation=(Normalisation(scheme="clip_zscore", low=-200, high=300, std=100),),
+        normalisation=(rule,) * len(channels),
         network=Component(
             name="unet",
             settings={

@@ -103,7 +103,8 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     maps = options.uncertainty + bool(options.probability_of)
     image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
-    main_bytes = image + (3 + 2 * maps) * prod(native_shape)
+    every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
+    main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows

@@ -12,7 +12,7 @@ from torch import Tensor
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi
 from medseg.inference.postprocessed_argmax import PostprocessedArgmax
-from medseg.inference.probability_maps import Percents, ProbabilityMaps
+from medseg.inference.probability_maps import MOST, Percents, ProbabilityMaps
 from medseg.inference.roi import outside, roi_on
 from medseg.inference.sliding_window import SlidingWindow, extent_of
 from medseg.inference.streaming_argmax import StreamingArgmax
@@ -69,6 +69,7 @@ class InferenceJob:
             exclusive=not plan.regions,
             uncertainty=self.options.uncertainty,
             channel=channel,
+            every=plan.outputs(self.predictor.labels) if self.options.probabilities else 0,
         )
         stream = StreamingArgmax(
             extent_of(self.image_CIJK), native_shape, regions=self.predictor.own_classes, maps=maps
@@ -80,9 +81,9 @@ class InferenceJob:
             rows.feed(logits_LIJK)
         return RawPrediction(self._postprocessed(stream.classes), maps)
 
-    def on_native_grid(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def on_native_grid(self, values: npt.NDArray[Any], *, labels: bool = True) -> npt.NDArray[Any]:
         """Values of the placement's native shape on the scan's own voxels, 0 outside the box."""
-        native = np.ascontiguousarray(self.placement.to_native(values))
+        native = np.ascontiguousarray(self.placement.to_native(values, labels=labels))
         if self.options.roi is not None:
             native[outside(self.options.roi, native.shape)] = 0
         return native
@@ -92,6 +93,20 @@ class InferenceJob:
         if percents is None:
             return None
         return Scan(self.on_native_grid(percents)[None], self.grid, provenance=self.provenance)
+
+    def every_on_native_grid(self, maps: ProbabilityMaps) -> Scan | None:
+        """The map of each channel on the scan's own grid; each leaves `maps` as it goes home."""
+        if not maps.every:
+            return None
+        names, plan = self.predictor.labels.names, self.predictor.plan
+        home = np.zeros((len(maps.every), *self.grid.shape), np.uint8)
+        for channel in home:
+            channel[...] = self.on_native_grid(maps.every.pop(0), labels=False)
+        if not plan.regions:
+            home[0][~home.any(axis=0)] = MOST
+        regions = tuple(names[region[0] - 1] for region in plan.regions)
+        channel_names = regions or ("background", *names)
+        return Scan(home, self.grid, provenance=self.provenance, channel_names=channel_names)
 
     def _through_postprocessing(
         self, stream: StreamingArgmax

@@ -29,6 +29,8 @@ class Options:
         Whether to map how probable it is that a label is wrong, as the network sees it.
     probability_of : str
         Name of the label whose probability is to be mapped; none when empty.
+    probabilities : bool
+        Whether to map the probability of every class.
     """
 
     roi: Roi | None = None
@@ -36,6 +38,7 @@ class Options:
     postprocessing: tuple[Component, ...] | None = None
     uncertainty: bool = False
     probability_of: str = ""
+    probabilities: bool = False
 
     def check(self, grid: Grid, labels: LabelTable) -> None:
         """Refuse what does not fit a scan and a model.
@@ -76,11 +79,17 @@ class Prediction:
         On the same grid: whole per cent of probability that the label is wrong, 0 to 100.
     probability : Scan or None
         On the same grid: whole per cent of probability of the label that was asked for.
+    probabilities : Scan or None
+        On the same grid, uint8: a channel for the background and each label (each region, in
+        models of regions), named in ``channel_names``; a value over 255 is the probability. It is
+        the network's, after steps on probabilities and before those on labels. Voxels that were
+        not looked at are background.
     """
 
     labels: LabelMap
     uncertainty: Scan | None = None
     probability: Scan | None = None
+    probabilities: Scan | None = None
 
 
 def _check_box(roi: Roi, grid: Grid) -> None:

@@ -212,6 +212,7 @@ class Predictor:
             LabelMap(values, job.grid, self.labels, provenance),
             job.map_on_native_grid(raw.maps.uncertainty),
             job.map_on_native_grid(raw.maps.probability),
+            job.every_on_native_grid(raw.maps),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:

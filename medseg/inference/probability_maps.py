@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 Percents = npt.NDArray[np.uint8]
+MOST = 255
+"""What stands for a probability of 1 in maps of every channel."""
 
 
 class ProbabilityMaps:
@@ -26,6 +28,9 @@ class ProbabilityMaps:
         class; of regions the one that is nearest to one half.
     channel : int, optional
         The channel whose probability to map.
+    every : int, default 0
+        How many channels there are, to map the probability of each in 255ths, a byte for each
+        voxel and channel.
     """
 
     def __init__(
@@ -35,27 +40,37 @@ class ProbabilityMaps:
         exclusive: bool,
         uncertainty: bool,
         channel: int | None = None,
+        every: int = 0,
     ) -> None:
         self.exclusive = exclusive
         self.channel = channel
         self.uncertainty = np.zeros(native_shape, np.uint8) if uncertainty else None
         self.probability = np.zeros(native_shape, np.uint8) if channel is not None else None
+        self.every = [np.zeros(native_shape, np.uint8) for _ in range(every)]
+        self._passed: _Softmax | _Sigmoid = _Softmax(channel)
 
     @property
     def requested(self) -> bool:
         """Whether there is a map to make."""
-        return self.uncertainty is not None or self.probability is not None
+        return self.uncertainty is not None or self.probability is not None or bool(self.every)
 
     def record(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
         """Let the channels of some rows pass, and write those rows of the maps."""
-        statistics = _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
+        self._passed = statistics = (
+            _Softmax(self.channel) if self.exclusive else _Sigmoid(self.channel)
+        )
         for index, value in enumerate(values):
             statistics.add(index, value)
             yield value
         if self.uncertainty is not None:
-            self.uncertainty[rows] = _per_cent(statistics.uncertainty())
+            self.uncertainty[rows] = _share(statistics.uncertainty(), 100)
         if self.probability is not None:
-            self.probability[rows] = _per_cent(statistics.probability())
+            self.probability[rows] = _share(statistics.probability(), 100)
+
+    def record_every(self, values: Iterator[Tensor], rows: slice) -> None:
+        """Write those rows of the map of each channel; they pass a second time after `record`."""
+        for one, value in zip(self.every, values, strict=True):
+            one[rows] = _share(self._passed.probability_of(value), MOST)
 
 
 class _Softmax:
@@ -79,7 +94,10 @@ class _Softmax:
         return 1 - 1 / self.total
 
     def probability(self) -> Tensor:
-        return (self.own - self.best).exp() / self.total
+        return self.probability_of(self.own)
+
+    def probability_of(self, value: Tensor) -> Tensor:
+        return (value - self.best).exp() / self.total
 
 
 class _Sigmoid:
@@ -97,9 +115,12 @@ class _Sigmoid:
         return torch.sigmoid(-self.nearest)
 
     def probability(self) -> Tensor:
-        return torch.sigmoid(self.own)
+        return self.probability_of(self.own)
+
+    def probability_of(self, value: Tensor) -> Tensor:
+        return torch.sigmoid(value)
 
 
-def _per_cent(probability: Tensor) -> Percents:
-    percents: Percents = (probability * 100).round().to(torch.uint8).cpu().numpy()
-    return percents
+def _share(probability: Tensor, whole: int) -> Percents:
+    shares: Percents = (probability * whole).round().to(torch.uint8).cpu().numpy()
+    return shares

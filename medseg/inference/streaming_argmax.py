@@ -140,6 +140,9 @@ class StreamingArgmax:
         if self.maps is not None:
             values = self.maps.record(values, rows)
         winner = _written(values, self.regions) if self.regions else _largest(values)
+        if self.maps is not None and self.maps.every:
+            again = self._interpolated(logits_LIJK, self.positions[rows])
+            self.maps.record_every(again, rows)
         self.classes[rows] = winner.cpu().numpy()
 
     def _interpolated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
@@ -47,17 +48,21 @@ class Placement:
         """Voxel counts of the scan in the plan's axis order: where logits have to grow to."""
         return self.reorientation.target.shape
 
-    def to_native(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def to_native(self, values: npt.NDArray[Any], *, labels: bool = True) -> npt.NDArray[Any]:
         """Labels of `native_shape`, axes as the plan's, on the scan's own grid.
 
         Parameters
         ----------
         values : ndarray, shape `native_shape`
             Labels at the (straightened) scan's voxels in the plan's axis order.
+        labels : bool, default True
+            Whether the values are labels, and no numbers that may be interpolated and rounded.
         """
         if values.shape != self.native_shape:
             raise GeometryError(f"labels of shape {values.shape}, expected {self.native_shape}")
         restored = self.reorientation.undo(values)
         if self.straightening is None:
             return restored
-        return self.straightening.undo_labels(restored)
+        if labels:
+            return self.straightening.undo_labels(restored)
+        return np.rint(self.straightening.undo(restored)).astype(values.dtype)

@@ -35,9 +35,10 @@ _OF_TIME = (0, 2001)  # no intent, and NIFTI_INTENT_TIME_SERIES
 
 
 class _Names(msgspec.Struct):
-    """The JSON in a header extension that medseg's writer puts label names into."""
+    """The JSON in a header extension that medseg's writer puts names of labels or channels into."""
 
-    medseg_labels: tuple[Label, ...]
+    medseg_labels: tuple[Label, ...] = ()
+    medseg_channels: tuple[str, ...] = ()
 
 
 def recognises(path: Path) -> bool:
@@ -65,6 +66,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
             grid,
             provenance=_provenance(path, image.header, grid, notes),
             time_step_s=time_step_s(image.header),
+            channel_names=_stored_names(image.header).medseg_channels,
         )
     progress(1, 1, f"read {path.name}")
     return scan
@@ -81,7 +83,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
         grid = Grid(values.shape, image.affine)
-        label_table = table or completed(_stored_names(image.header), values)
+        label_table = table or completed(_stored_names(image.header).medseg_labels, values)
         return LabelMap(values, grid, label_table, _provenance(path, image.header, grid, notes))
 
 
@@ -257,14 +259,14 @@ def _corner_distance_mm(grid: Grid, first: npt.NDArray[Any], second: npt.NDArray
     return float(np.linalg.norm(offsets, axis=1).max())
 
 
-def _stored_names(header: Any) -> tuple[Label, ...]:
-    """Labels from the header extension that medseg writes; none when there is no such thing."""
+def _stored_names(header: Any) -> _Names:
+    """Names from the header extension that medseg writes; none when there is no such thing."""
     for extension in header.extensions:
         text = extension.get_content() if extension.get_code() == _COMMENT else b""
         text = text.encode() if isinstance(text, str) else bytes(text or b"")
-        if text.startswith(b'{"medseg_labels"'):
+        if text.startswith((b'{"medseg_labels"', b'{"medseg_channels"')):
             try:
-                return msgspec.json.decode(text.rstrip(b"\0"), type=_Names).medseg_labels
+                return msgspec.json.decode(text.rstrip(b"\0"), type=_Names)
             except msgspec.DecodeError:
-                return ()
-    return ()
+                return _Names()
+    return _Names()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import InputError, MedsegError, WriteError
@@ -55,14 +56,14 @@ def unknown_suffix(path: Path, suffixes: tuple[str, ...]) -> InputError | None:
 
 
 def check_label_file(
-    path: Path, *, source: Path | None = None, encoding: str | None = None
+    path: Path, *, sources: Sequence[Path] = (), encoding: str | None = None
 ) -> None:
     """Raise unless some label map could be written to `path`.
 
     Parameters
     ----------
     path : Path
-    source : Path, optional
+    sources : sequence of Path, optional
         What is read, which must not be overwritten.
     encoding : str, optional
         See :func:`check`.
@@ -70,35 +71,35 @@ def check_label_file(
     Raises
     ------
     InputError
-        When its suffix is unknown, or it is a folder or the source itself.
+        When its suffix is unknown, or it is a folder or one of the sources.
     WriteError
         When nothing can be written there, or the format does not have the encoding.
     """
     reason = check(None, path, encoding=encoding)
     if reason:
         raise reason
-    check_file(path, source=source)
+    check_file(path, sources=sources)
 
 
-def check_file(path: Path, *, source: Path | None = None) -> None:
+def check_file(path: Path, *, sources: Sequence[Path] = ()) -> None:
     """Raise unless a file could be written to `path`.
 
     Parameters
     ----------
     path : Path
-    source : Path, optional
+    sources : sequence of Path, optional
         What is read, which must not be overwritten.
 
     Raises
     ------
     InputError
-        When `path` is a folder, or the source itself.
+        When `path` is a folder, or one of the sources.
     WriteError
         When nothing can be written there.
     """
     if path.is_dir():
         raise InputError(f"the output '{path}' is a folder; name a file in it")
-    if source is not None and path.exists() and source.exists() and path.samefile(source):
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise InputError(f"the output '{path}' is the input itself; choose another file")
     check_folder(path.parent)
 

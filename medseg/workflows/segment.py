@@ -7,14 +7,18 @@ Every interface calls these: the command line, the batch worker, the napari pane
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import msgspec
 
+from medseg.discovery.channel_files import channel_list, find_channels
+from medseg.errors import InputError
 from medseg.model_package import find_package
-from medseg.reading import Policies, read_scan
+from medseg.reading import Policies
+from medseg.reading.channels import read_channels
 from medseg.reading.policies import REFUSE
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, Scan
@@ -54,12 +58,15 @@ class Result:
     uncertainty, probability : Scan or None
         Maps on the same grid, in per cent, where they were asked for; see
         :class:`medseg.inference.Prediction`.
+    probabilities : Scan or None
+        Of every class, in 255ths, where they were asked for; likewise.
     """
 
     labels: LabelMap
     record: Record
     uncertainty: Scan | None = None
     probability: Scan | None = None
+    probabilities: Scan | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -72,8 +79,8 @@ class SegmentOptions(TypedDict, total=False):
 
     Parameters
     ----------
-    series : str
-        SeriesInstanceUID when a DICOM folder holds several.
+    series : str or sequence of str
+        SeriesInstanceUID when a DICOM folder holds several; one for each channel of the model.
     policies : Policies
         What may be repaired in a DICOM series; nothing when not given.
     encoding : {"binary", "labelmap", "auto"}
@@ -85,28 +92,35 @@ class SegmentOptions(TypedDict, total=False):
     tta : bool
         Whether the network takes the mean over mirror images; see
         :meth:`medseg.inference.Predictor.load`.
+    probabilities : bool
+        Whether the result has the probability of every class.
     progress : Progress
         Called in every step; raising `medseg.errors.Cancelled` in it stops.
     """
 
-    series: str
+    series: str | Sequence[str]
     policies: Policies
     encoding: str
     device: str
     postprocessing: tuple[Component, ...]
     tta: bool
+    probabilities: bool
     progress: Progress
 
 
 def segment(
-    path: str | Path, model: str | Path, output: str | Path, **options: Unpack[SegmentOptions]
+    path: str | Path | Sequence[str | Path],
+    model: str | Path,
+    output: str | Path,
+    **options: Unpack[SegmentOptions],
 ) -> Result:
     """Label every voxel of a scan and write the label map on the scan's own grid.
 
     Parameters
     ----------
-    path : str or Path
-        A file, or the folder of a DICOM series.
+    path : str or Path or sequence of them
+        A file, or the folder of a DICOM series; for a model of several channels a file of each, or
+        their folder: see :func:`medseg.discovery.channel_files.find_channels`.
     model : str or Path
         Name of a shipped model, or its folder.
     output : str or Path
@@ -128,17 +142,21 @@ def segment(
     --------
     >>> medseg.segment("scan.nii.gz", "hippocampus-mr", "labels.nii.gz")  # doctest: +SKIP
     """
-    from medseg.inference import Predictor
+    from medseg.inference import Options, Predictor
 
-    path, output = Path(path), Path(output)
+    given = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    output = Path(output)
     progress, encoding = options.get("progress", silent), options.get("encoding")
-    check_label_file(output, source=path, encoding=encoding)
+    check_label_file(output, sources=given, encoding=encoding)
     package = find_package(model)
     clock = time.monotonic()
+    series, channels = options.get("series") or (), package.manifest.plan.channels
+    series = (series,) if isinstance(series, str) else series
     scan = read_case(
-        path,
+        find_channels(given, channels, series=series),
         output,
-        series=options.get("series"),
+        channels=channels,
+        series=series,
         policies=options.get("policies", REFUSE),
         progress=progress,
     )
@@ -150,9 +168,13 @@ def segment(
         tta=options.get("tta", False),
     )
     used = {name: options[name] for name in ("postprocessing", "tta") if name in options}
-    settings = msgspec.to_builtins(used)
     result = segment_case(
-        scan, predictor, ModelUsed.of(package), settings=settings, progress=progress
+        scan,
+        predictor,
+        ModelUsed.of(package),
+        Options(probabilities=options.get("probabilities", False)),
+        settings=msgspec.to_builtins(used),
+        progress=progress,
     )
     clock = time.monotonic()
     write_case(result, output, encoding=encoding)
@@ -161,10 +183,11 @@ def segment(
 
 
 def read_case(
-    path: Path,
+    paths: Sequence[Path],
     output: Path,
     *,
-    series: str | None = None,
+    channels: Sequence[str],
+    series: Sequence[str] = (),
     policies: Policies = REFUSE,
     progress: Progress = silent,
 ) -> Scan:
@@ -172,12 +195,14 @@ def read_case(
 
     Parameters
     ----------
-    path : Path
-        File, or folder of a DICOM series.
+    paths : sequence of Path
+        As :func:`medseg.discovery.channel_files.find_channels` gives them.
     output : Path
         Where the labels are to go.
-    series : str, optional
-        SeriesInstanceUID when the folder holds several.
+    channels : sequence of str
+        Names of those that the model takes.
+    series : sequence of str, optional
+        SeriesInstanceUID when the folder holds several; one for each channel.
     policies : Policies, optional
         What may be repaired in a DICOM series.
     progress : Progress, optional
@@ -185,14 +210,32 @@ def read_case(
     Raises
     ------
     MedsegError
-        When it cannot be read, holds NaN, or its labels cannot be written in this format.
+        When it cannot be read, has other channels or holds NaN, or its labels cannot be written in
+        this format.
     """
-    scan = read_scan(path, series=series, policies=policies, progress=progress)
+    chosen = series if len(series) > 1 else next(iter(series), None)
+    scan = read_channels(paths, series=chosen, policies=policies, progress=progress)
+    _check_channels(scan, paths, channels)
     scan.check_finite()
     reason = check(scan, output)
     if reason:
         raise reason
-    return scan
+    return replace(scan, channel_names=tuple(channels))
+
+
+def _check_channels(scan: Scan, paths: Sequence[Path], channels: Sequence[str]) -> None:
+    """Raise `InputError` unless what was read has as many channels as the model takes."""
+    if scan.channels == len(channels):
+        return
+    names = " and ".join(f"'{path.name}'" for path in paths)
+    way = "; give one image of one channel"
+    if len(channels) > 1:
+        way = "; give a file for each, in this order, the folder of them, or one 4-D file"
+    raise InputError(
+        f"{names}: {scan.channels} channel(s) were read and the model takes"
+        f" {channel_list(channels)}{way}",
+        code="CHANNELS",
+    )
 
 
 def segment_case(
@@ -237,7 +280,13 @@ def segment_case(
         seconds={"segment": time.monotonic() - start},
         warnings=tuple(warning for warning in warnings if warning),
     )
-    return Result(prediction.labels, record, prediction.uncertainty, prediction.probability)
+    return Result(
+        prediction.labels,
+        record,
+        prediction.uncertainty,
+        prediction.probability,
+        prediction.probabilities,
+    )
 
 
 def write_case(result: Result, output: Path, *, encoding: str | None = None) -> Path:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume import Grid, LabelMap, Scan
 from medseg.writing._atomic import atomic
 from medseg.writing._selfcheck import check_read_back
 
@@ -29,12 +29,12 @@ def write_labels(labels: LabelMap, path: Path) -> None:
     """
     image = _image(labels.values, labels.grid)
     image.header.set_intent("label")
-    image.header.extensions.append(_names_extension(labels.table))
+    image.header.extensions.append(_extension({"medseg_labels": labels.table.labels}))
     _write(image, path, labels.values, labels.grid)
 
 
 def write_scan(scan: Scan, path: Path) -> None:
-    """Write a scan; several channels, or points of time, become the fourth axis.
+    """Write a scan; several channels, or points of time, become the fourth axis, with their names.
 
     The form is that of :class:`medseg.writing.protocol.ScanWriter`. float64 and float16 are stored
     as float32.
@@ -47,6 +47,8 @@ def write_scan(scan: Scan, path: Path) -> None:
     if scan.channels > 1 and scan.time_step_s > 0:
         image.header.set_xyzt_units(xyz="mm", t="sec")
         image.header["pixdim"][4] = scan.time_step_s
+    if scan.channel_names:
+        image.header.extensions.append(_extension({"medseg_channels": scan.channel_names}))
     _write(image, path, array, scan.grid)
 
 
@@ -66,12 +68,11 @@ def _image(array: npt.NDArray[Any], grid: Grid) -> Any:
     return image
 
 
-def _names_extension(table: LabelTable) -> Any:
-    """Names, colours and codes as JSON in a header extension for comments."""
+def _extension(content: dict[str, Any]) -> Any:
+    """Names (of labels with colours and codes) as JSON in a header extension for comments."""
     import nibabel as nib
 
-    text = msgspec.json.encode({"medseg_labels": table.labels})
-    return nib.nifti1.Nifti1Extension(_COMMENT, text)
+    return nib.nifti1.Nifti1Extension(_COMMENT, msgspec.json.encode(content))
 
 
 def _write(image: Any, path: Path, array: npt.NDArray[Any], grid: Grid) -> None:

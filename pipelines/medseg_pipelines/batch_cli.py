@@ -20,6 +20,7 @@ from medseg_pipelines.cli_options import (
     open_console,
     policy_options,
     postprocess_option,
+    probabilities_option,
     tta_option,
 )
 
@@ -67,13 +68,15 @@ def _shard(ctx: click.Context, option: click.Parameter, text: str | None) -> tup
 def batch() -> None:
     """Segment every scan below ROOT; run again to continue where it stopped.
 
+    With several models each has a folder in the output, called after it.
+
     A folder that is called status, retry or explain is written ./status.
     """
 
 
 @batch.command(_RUN, hidden=True)
 @click.argument("root", type=file_path)
-@model_option
+@model_option(several=True)
 @click.option("--output", required=True, type=file_path, help="Folder for the results.")
 @click.option(
     "--format",
@@ -146,6 +149,7 @@ def batch() -> None:
 @click.option("--deidentify", is_flag=True, help="Take the patient out of DICOM results.")
 @click.option("--quiet", "view", flag_value="quiet", help="One line at the end.")
 @click.option("--json-lines", "view", flag_value="json-lines", help="One JSON object per event.")
+@probabilities_option
 @postprocess_option
 @tta_option
 @policy_options
@@ -156,28 +160,36 @@ def run(
     /,
     *,
     root: Path,
-    model: str,
+    models: tuple[str, ...],
     output: Path,
     view: View | None,
     **arguments: Any,
 ) -> None:
     """Segment every scan below ROOT."""
-    from medseg_pipelines.batch.archive_run import Display, options_of, segment_archive
+    from medseg_pipelines.batch.archive_run import (
+        Display,
+        options_of,
+        output_of_each,
+        segment_archive,
+    )
     from medseg_pipelines.batch.workers.deidentify import PIXEL_WARNING
 
     if arguments["deidentify"]:
         click.echo(PIXEL_WARNING, err=True)
     display = Display(view=view or "auto", paths=arguments["paths"], command=tuple(sys.argv[1:]))
     with open_console() as console:
-        succeeded = segment_archive(
-            root,
-            model=model,
-            output=output,
-            options=options_of(arguments),
-            display=display,
-            console=console,
-        )
-    ctx.exit(0 if succeeded else 1)
+        succeeded = [
+            segment_archive(
+                root,
+                model=model,
+                output=place,
+                options=options_of(arguments),
+                display=display,
+                console=console,
+            )
+            for model, place in output_of_each(models, output).items()
+        ]
+    ctx.exit(0 if all(succeeded) else 1)
 
 
 _output = click.argument("output", metavar="DIR", type=file_path)

@@ -23,6 +23,7 @@ from medseg_pipelines.cli_options import (
     open_console,
     policy_options,
     postprocess_option,
+    probabilities_option,
     settings_of,
     tta_option,
 )
@@ -84,25 +85,37 @@ def medseg() -> None:
 
 
 @medseg.command()
-@click.argument("scan", type=file_path)
-@model_option
+@click.argument("scans", metavar="SCAN...", type=file_path, nargs=-1, required=True)
+@model_option()
 @click.option(
     "--output", required=True, type=file_path, help="A .nii.gz, .nii, .nrrd, .mha or .dcm file."
 )
-@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option(
+    "--series",
+    multiple=True,
+    metavar="UID",
+    help="Which series of a DICOM folder; once for each channel of the model.",
+)
+@probabilities_option
 @encoding_option
 @postprocess_option
 @tta_option
 @policy_options
 @device_option
-def segment(*, scan: Path, irregular: Irregular, missing: Missing, **options: Any) -> None:
-    """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series."""
+def segment(
+    *, scans: tuple[Path, ...], irregular: Irregular, missing: Missing, **options: Any
+) -> None:
+    """Segment SCAN: a NIfTI, NRRD or MHA file, or the folder of a DICOM series.
+
+    A model of several channels takes a file of each, in the order of its channels, or the folder
+    of one case's files.
+    """
     from medseg.reading import Policies
     from medseg_pipelines.segment import segment_scan
 
     policies = Policies(irregular=irregular, missing=missing)
     with open_console() as console:
-        segment_scan(scan, policies=policies, console=console, **options)
+        segment_scan(scans, policies=policies, console=console, **options)
 
 
 @medseg.command()

@@ -62,9 +62,27 @@ def _steps(
     return tuple(step for step in steps if step.name != "none") if texts else None
 
 
-model_option = click.option(
-    "--model", required=True, metavar="NAME_OR_FOLDER", help="A shipped model or its folder."
-)
+def _only_one(ctx: click.Context, option: click.Parameter, models: tuple[str, ...]) -> str:
+    """The model; the last of several does not win silently."""
+    if len(models) > 1:
+        raise click.BadParameter(f"it is given {len(models)} times; give one", ctx, option)
+    return models[0]
+
+
+def model_option(*, several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option ``--model``: one, or with `several` as many as a person gives."""
+    more = "; may be given several times." if several else "."
+    return click.option(
+        "--model",
+        "models" if several else "model",
+        required=True,
+        multiple=True,
+        callback=None if several else _only_one,
+        metavar="NAME_OR_FOLDER",
+        help="A shipped model or its folder" + more,
+    )
+
+
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
 )
@@ -78,6 +96,11 @@ postprocess_option = click.option(
     metavar="STEP[:KEY=VALUE,...]",
     callback=_steps,
     help="Step after the network in place of the model's own, or none; may be given several times.",
+)
+probabilities_option = click.option(
+    "--probabilities",
+    is_flag=True,
+    help="Write the probability of every class too: 4-D NIfTI, uint8, 255 is certain.",
 )
 tta_option = click.option(
     "--tta",

@@ -89,7 +89,7 @@ def _check_output(path: Path, output: Path) -> None:
     unknown = unknown_suffix(output, tuple(suffixes))
     if unknown:
         raise unknown
-    check_file(output, source=path)
+    check_file(output, sources=(path,))
 
 
 def _say_notes(notes: tuple[str, ...], console: Console) -> None:

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from medseg.discovery.channel_files import find_channels
 from medseg.errors import Cancelled
 from medseg.metrics import volumes_ml
 from medseg.model_package import find_package
 from medseg.planning import Component
 from medseg.reading import Policies
+from medseg.reading.file_names import without_suffix
 from medseg.volume import LabelMap, Scan
 from medseg.volume.label_map import voxel_counts
-from medseg.workflows.outputs import check_label_file
+from medseg.workflows.outputs import check_file, check_label_file
 from medseg.workflows.record import ModelUsed
 from medseg.workflows.segment import read_case, segment_case, write_case
+from medseg.writing import write_scan
 from medseg_pipelines.console import Console, duration
+
+PROBABILITIES = ".probabilities.nii.gz"
+"""How the file of the probabilities ends, beside the label map."""
 
 
 def segment_scan(
-    path: Path,
+    given: Sequence[Path],
     *,
     model: str | Path,
     output: Path,
-    series: str | None = None,
+    series: Sequence[str] = (),
     encoding: str | None = None,
     policies: Policies | None = None,
     device: str = "auto",
     postprocessing: tuple[Component, ...] | None = None,
     tta: bool = False,
+    probabilities: bool = False,
     console: Console,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
 
-    Options are those of `medseg.workflows.segment.SegmentOptions`; what a person should know is
+    `given` holds the channels as `medseg.discovery.channel_files.find_channels` takes them, and
+    options are those of `medseg.workflows.segment.SegmentOptions`; what a person should know is
     printed on the console.
 
     Raises
@@ -46,14 +55,29 @@ def segment_scan(
         When the person stopped it.
     """
     start = time.monotonic()
-    check_label_file(output, source=path, encoding=encoding)
+    check_label_file(output, sources=given, encoding=encoding)
+    shares = output.with_name(f"{without_suffix(output)}{PROBABILITIES}")
+    if probabilities:
+        check_file(shares, sources=given)
     package = find_package(model)
+    channels = package.manifest.plan.channels
+    paths = find_channels(given, channels, series=series)
     with console.progress("reading") as progress:
         scan = read_case(
-            path, output, series=series, policies=policies or Policies(), progress=progress
+            paths,
+            output,
+            channels=channels,
+            series=series,
+            policies=policies or Policies(),
+            progress=progress,
         )
     console.print(f"Scan:   {describe(scan)}")
-    from medseg.inference import Predictor  # seconds of importing, once the scan can be read
+    for line in channel_lines(paths, channels, series):
+        console.print(line)
+    from medseg.inference import (  # seconds of importing, once the scan can be read
+        Options,
+        Predictor,
+    )
 
     predictor = Predictor.load(package, device=device, postprocessing=postprocessing, tta=tta)
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
@@ -63,16 +87,33 @@ def segment_scan(
         console.print(f"Warning: {modality_warning}.", style="bold")
     try:
         with console.progress("segmenting") as progress:
-            result = segment_case(scan, predictor, used, progress=progress)
+            options = Options(probabilities=probabilities)
+            result = segment_case(scan, predictor, used, options, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     for warning in result.warnings:
         if warning != modality_warning:
             console.print(f"Note:   {warning}")
     written = write_case(result, output, encoding=encoding)
+    if result.probabilities is not None:
+        write_scan(result.probabilities, shares)
+        console.print(f"Probabilities, 0 to 255, are in {shares}")
     console.show(volume_table(result.labels))
     console.print(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
+
+
+def channel_lines(
+    paths: Sequence[Path], channels: Sequence[str], series: Sequence[str] = ()
+) -> list[str]:
+    """Which file, or series, was taken for which channel, where there are several."""
+    if len(paths) == 1:
+        return []
+    chosen = series if len(series) > 1 else [""] * len(paths)
+    return [
+        f"        {name} is '{path.name}'{' series ' * bool(one)}{one}"
+        for name, path, one in zip(channels, paths, chosen, strict=True)
+    ]
 
 
 def describe(scan: Scan) -> str:

@@ -50,7 +50,7 @@ def by_command_line(path: Path, package: ModelPackage, folder: Path) -> Answer:
     shown = io.StringIO()
     console = Console(RichConsole(file=shown, width=400))
     output = folder / "command_line.nii.gz"
-    segment_scan(path, model=package.folder, output=output, device="cpu", console=console)
+    segment_scan([path], model=package.folder, output=output, device="cpu", console=console)
     return Answer(read_labels(output), shown.getvalue())
 
 
@@ -180,7 +180,7 @@ def test_the_same_refusal_of_a_dicom_result(kind, series, nifti, package, tmp_pa
     assert "write .nii.gz instead" in reason
     with pytest.raises(MedsegError) as by_hand:
         segment_scan(
-            path, model=package.folder, output=tmp_path / "a.dcm", device="cpu", console=Console()
+            [path], model=package.folder, output=tmp_path / "a.dcm", device="cpu", console=Console()
         )
     with pytest.raises(MedsegError) as by_code:
         medseg.segment(path, package.folder, tmp_path / "a.dcm")

@@ -78,8 +78,8 @@ def test_the_input_is_never_the_output(tmp_path):
     path.write_bytes(b"scan")
     for refuse in (check_file, check_label_file):
         with pytest.raises(InputError, match="the input itself"):
-            refuse(path, source=path)
-        refuse(tmp_path / "b.nii.gz", source=path)
+            refuse(path, sources=[path])
+        refuse(tmp_path / "b.nii.gz", sources=[path])
     with pytest.raises(WriteError, match="encoding"):
         check_label_file(path, encoding="auto")
 

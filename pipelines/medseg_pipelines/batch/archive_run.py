@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
+from medseg.errors import InputError
+from medseg.model_package import find_package
 from medseg.runtime.progress import Progress
 from medseg_pipelines.batch.archive.rules import make_rules
 from medseg_pipelines.batch.events import Events
@@ -39,7 +43,8 @@ class Display:
 def options_of(arguments: Mapping[str, Any]) -> BatchOptions:
     """What the command line's options mean; raises `InputError` when a rule or cluster is wrong."""
     settings = {name: arguments[name] for name in Settings.__struct_fields__}
-    settings["formats"] = tuple(dict.fromkeys(settings["formats"]))
+    formats = (*settings["formats"], *["probabilities"] * arguments["probabilities"])
+    settings["formats"] = tuple(dict.fromkeys(formats))
     return BatchOptions(
         settings=Settings(**settings),
         rules=make_rules(**{name: arguments[name] for name in _RULES}),
@@ -47,6 +52,24 @@ def options_of(arguments: Mapping[str, Any]) -> BatchOptions:
         pool=_pool(arguments["cluster"]),
         **{name: arguments[name] for name in _OPTIONS},
     )
+
+
+def output_of_each(models: Sequence[str], output: Path) -> dict[str, Path]:
+    """Where the results of each model go: into the output, or of several each into its folder.
+
+    The folder is called after the model; raises `InputError` when two would have the same.
+    """
+    if len(models) == 1:
+        return {models[0]: output}
+    names = [re.sub(r"[^\w-]+", "_", find_package(model).manifest.name) for model in models]
+    twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"two of the models are called '{twice[0]}', and their results would share a folder;"
+            " give each an --output of its own",
+            code="TWO_MODELS",
+        )
+    return {model: output / name for model, name in zip(models, names, strict=True)}
 
 
 def segment_archive(

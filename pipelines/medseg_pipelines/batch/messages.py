@@ -34,6 +34,10 @@ class ScanRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     # The files of its series, from `path`, where other files lie below `path` too; empty when all
     # there is belongs to it.
     names: tuple[str, ...] = ()
+    # Of a case of several files: its name, and the files of the model's channels beside `path`, the
+    # first of them, in their order.
+    case: str = ""
+    channels: tuple[str, ...] = ()
     folder: str  # of its results, from the output's root, with "/": digests, never a description
     signature: str  # digest over path, size and time of change of its files: equal means untouched
     files: int = 1

@@ -12,6 +12,7 @@ from medseg.discovery.cases import is_label_map
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
 from medseg.workflows.outputs import check_folder
+from medseg_pipelines.batch.archive.channels import as_cases
 from medseg_pipelines.batch.archive.rules import select
 from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.events import Events, Planned, Tally
@@ -154,6 +155,7 @@ def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
         rules=options.rules,
         progress=progress,
     )
+    scans = as_cases(scans, job.package.manifest.plan.channels, root)
     k, n = options.shard
     judged = once_each((scan, _fault(scan, options)) for scan in scans)
     return [(scan, fault) for scan, fault in judged if slot(scan) % n == k - 1]

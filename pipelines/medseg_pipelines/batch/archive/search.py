@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from medseg.errors import ReadError
 from medseg.reading import Policies, read_scan
+from medseg.reading.channels import read_channels
 from medseg.reading.dicom.series import read_files
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Scan
@@ -92,6 +93,9 @@ def read_archived_scan(
 ) -> Scan:
     """Read a scan that a search found, on a machine that sees the archive at the same place."""
     policies, series = policies or Policies(), record.series or None
+    if record.channels:
+        paths = [Path(record.path).with_name(name) for name in record.channels]
+        return read_channels(paths, policies=policies, progress=progress)
     if record.names:
         paths = [Path(record.path, name) for name in record.names]
         return read_files(paths, series=series, policies=policies, progress=progress)

@@ -97,8 +97,10 @@ class Ledger:
         """The ledger of an output folder; raises `InputError` when there is none."""
         path = Places(output).ledger
         if not path.is_file():
+            inner = sorted(file.parents[1].name for file in output.glob("*/.medseg/ledger.sqlite"))
+            one_of = f", or the folder of one model in it: {', '.join(inner)}" if inner else ""
             raise InputError(
-                f"'{output}' holds no batch; give the --output of a `medseg batch`",
+                f"'{output}' holds no batch; give the --output of a `medseg batch`{one_of}",
                 code="NO_LEDGER",
             )
         return cls(path)

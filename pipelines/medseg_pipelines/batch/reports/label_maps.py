@@ -37,7 +37,8 @@ def label_maps(output: Path) -> dict[str, Path]:
         path = next((file for file in files if file.is_file()), None)
         if path is None:
             continue
-        name = without_suffix(Path(row.scan.path)).removesuffix(_CHANNEL)
+        own_name = without_suffix(Path(row.scan.path)).removesuffix(_CHANNEL)
+        name = row.scan.case or own_name
         if name in maps:
             raise InputError(
                 f"two results of the batch '{output}' are of scans called '{name}' (several series"

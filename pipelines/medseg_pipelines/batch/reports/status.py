@@ -176,7 +176,8 @@ def _named(ledger: Ledger, output: Path, name: str) -> Row:
 def _lies_at(row: Row, name: str) -> bool:
     """Whether the scan lies in a file or folder, or is of a series."""
     scan, path = Path(row.scan.path), Path(name).absolute()
-    files = (scan / file for file in row.scan.names)
+    files = {scan / file for file in row.scan.names}
+    files |= {scan.with_name(file) for file in row.scan.channels}
     return name == row.scan.series or scan.is_relative_to(path) or path in files
 
 

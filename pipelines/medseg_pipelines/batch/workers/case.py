@@ -11,18 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import numpy as np
 
 from medseg.errors import Cancelled
+from medseg.inference import Options
 from medseg.metrics import volumes_ml
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 from medseg.workflows import segment
 from medseg.workflows.figures import overlay, thumbnail
 from medseg.workflows.outputs import check
-from medseg.writing import write_labels
+from medseg.writing import write_labels, write_scan
 from medseg_pipelines.batch.archive.search import read_archived_scan
 from medseg_pipelines.batch.ledger.enqueue import FEW_SLICES
 from medseg_pipelines.batch.ledger.provenance import (
@@ -35,7 +37,13 @@ from medseg_pipelines.batch.ledger.provenance import (
 )
 from medseg_pipelines.batch.messages import Result, Task
 from medseg_pipelines.batch.workers.error_codes import refused, result_of
-from medseg_pipelines.batch.workers.formats import ENCODED, FILES, THUMBNAIL, policies_of
+from medseg_pipelines.batch.workers.formats import (
+    ENCODED,
+    FILES,
+    NO_LABELS,
+    THUMBNAIL,
+    policies_of,
+)
 from medseg_pipelines.batch.workers.model_cache import Models
 from medseg_pipelines.batch.workers.protocol import Stage, Step
 
@@ -100,9 +108,10 @@ def segment_case(read: ReadCase, models: Models, report: ReportStep) -> Segmente
     progress = _stage(read.task, "segment", report)
     model = models.of(read.task)
     settings = msgspec.to_builtins(read.task.settings)
+    options = Options(probabilities="probabilities" in read.task.settings.formats)
     try:
         result = segment.segment_case(
-            read.scan, model.predictor, model.used, settings=settings, progress=progress
+            read.scan, model.predictor, model.used, options, settings=settings, progress=progress
         )
     except Cancelled:
         raise
@@ -158,7 +167,7 @@ def _refusal(task: Task, scan: Scan) -> Result | None:
     if slices < task.min_slices:
         few = f"{slices} slice(s), fewer than --min-slices {task.min_slices}"
         return refused(task, FEW_SLICES, few)
-    files = [FILES[form] for form in task.settings.formats if form != "preview"]
+    files = [FILES[form] for form in task.settings.formats if form not in NO_LABELS]
     reasons = (check(scan, file) for file in files)
     reason = next((reason for reason in reasons if reason), None)
     return refused(task, reason.code, str(reason)) if reason else None
@@ -198,6 +207,8 @@ def _write_files(segmented: SegmentedCase, folder: Path, progress: Progress) -> 
         path = folder / FILES[form]
         if form == "preview":
             path.write_bytes(overlay(scan, labels))
+        elif form == "probabilities":
+            write_scan(cast(Scan, segmented.result.probabilities), path)
         else:
             encoding = settings.encoding if form in ENCODED else None
             write_labels(labels, path, encoding=encoding)

@@ -84,7 +84,7 @@ def _names(scan: ScanRecord) -> Iterator[str]:
     """Names of the files of a scan, and its path."""
     path = Path(scan.path)
     yield from (scan.path, path.name)
-    for name in scan.names:
+    for name in (*scan.names, *scan.channels):
         yield from (name, Path(name).name)
     if path.is_dir() and not scan.names:
         yield from (inner.name for inner in itertools.islice(path.rglob("*"), _MOST_NAMES))

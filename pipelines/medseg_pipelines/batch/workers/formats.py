@@ -16,8 +16,12 @@ FILES = {
     "rtstruct": "labels.rtstruct.dcm",
     "sr": "measurements.sr.dcm",
     "preview": "preview.png",
+    "probabilities": "probabilities.nii.gz",
 }
 """Name of the file of each format."""
+
+NO_LABELS = ("preview", "probabilities")
+"""Formats that every scan can have, for they hold no label map."""
 
 THUMBNAIL = "thumbnail.png"
 """A small picture that every case has."""
