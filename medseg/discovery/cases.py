@@ -7,16 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.discovery.label_places import FOLDERS, SEGMENTS, is_segments
 from medseg.discovery.scans import SCAN_ENDINGS
 from medseg.errors import InputError
 
-SEGMENTS = ".seg.nrrd"
 VOLUMES = (SEGMENTS, *SCAN_ENDINGS, ".rtstruct.dcm", ".dcm")
 """The longest ending first where two fit."""
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Taken only where no label map is a volume: beside volumes they are previews."""
 _REPORT = ".sr.dcm"  # that medseg writes beside a DICOM SEG
-_FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "labels"))
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -47,10 +46,10 @@ def dataset_folders(root: Path) -> tuple[Path, Path]:
     """
     if not root.is_dir():
         raise InputError(f"no dataset folder '{root}'")
-    for images, labels in (_FOLDERS[0], _FOLDERS[2]):
+    for images, labels in (FOLDERS[0], FOLDERS[2]):
         if (root / images).is_dir() and (root / labels).is_dir():
             return root / images, root / labels
-    if any(_is_segments(path) for path in _visible(root)):
+    if any(is_segments(path) for path in _visible(root)):
         return root, root
     raise InputError(
         f"'{root}' is no dataset: it needs imagesTr/ and labelsTr/, or images/ and labels/, or"
@@ -86,7 +85,7 @@ def find_cases(
     truths = label_files(labels, segments_only=images == labels)
     is_volume = any(path.name.lower().endswith(VOLUMES) for path in truths.values())
     scans = _by_name(
-        (path for path in _visible(images) if not _is_segments(path)),
+        (path for path in _visible(images) if not is_segments(path)),
         VOLUMES if is_volume or not truths else PICTURES,
     )
     if numbered or _counts_channels(scans, truths):
@@ -113,7 +112,7 @@ def label_files(folder: Path, *, segments_only: bool = False) -> dict[str, Path]
     """
     files = [path for path in _visible(folder) if path.is_file()]
     if segments_only:
-        files = [path for path in files if _is_segments(path)]
+        files = [path for path in files if is_segments(path)]
     written = {path.name.lower() for path in files}
     volumes = _by_name((path for path in files if not _is_copy(path, written)), VOLUMES)
     return volumes or _by_name(files, PICTURES)
@@ -121,22 +120,12 @@ def label_files(folder: Path, *, segments_only: bool = False) -> dict[str, Path]
 
 def label_folder(root: Path) -> Path:
     """The folder of label maps of a dataset; any other folder itself."""
-    pairs = ((root / images, root / labels) for images, labels in _FOLDERS)
+    pairs = ((root / images, root / labels) for images, labels in FOLDERS)
     return next((labels for images, labels in pairs if images.is_dir() and labels.is_dir()), root)
-
-
-def is_label_map(path: Path) -> bool:
-    """Whether a file is no scan but a label map of one, as far as its name and place tell."""
-    beside = next((images for images, labels in _FOLDERS if path.parent.name == labels), "")
-    return _is_segments(path) or (bool(beside) and (path.parent.parent / beside).is_dir())
 
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _is_segments(path: Path) -> bool:
-    return path.name.lower().endswith(SEGMENTS)
 
 
 def _is_copy(path: Path, names: set[str]) -> bool:

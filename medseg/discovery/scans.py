@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from medseg.discovery.label_places import is_label_map
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
 from medseg.reading.dicom.headers import find_images
@@ -53,7 +54,8 @@ def find_scans(
     """Every NIfTI, NRRD, MetaImage and GIPL file and every DICOM stack below a folder.
 
     Stacks that will be refused when read (missing slices, mosaics) and damaged DICOM files are
-    listed too, so that work on many can report them.
+    listed too, so that work on many can report them. Label maps are no scans; see
+    :func:`medseg.discovery.label_places.is_label_map`.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def find_scans(
     findings, _ = sources_below(
         Path(folder), pictures=pictures, describe=lambda _: None, progress=progress
     )
-    return [source for source, _ in findings]
+    return [source for source, _ in findings if not is_label_map(source.path)]
 
 
 def sources_below(

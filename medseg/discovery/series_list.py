@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.discovery.inspection import Verdict, VolumeReport, inspect_with
+from medseg.discovery.label_places import is_label_map
 from medseg.errors import ReadError, SelectionError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers, read_header
@@ -23,6 +24,7 @@ from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
 
+_LABEL_KINDS = ("SEG", "RTSTRUCT")
 _SHOWN = ("SeriesDescription", "WindowCenter", "WindowWidth")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
@@ -75,6 +77,11 @@ class SeriesEntry:
     def volumes(self) -> int:
         """How many volumes (time points, phases) it holds."""
         return len(self.selectors)
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it is a label map and no scan, as far as its header, name and place tell."""
+        return self.report.modality in _LABEL_KINDS or is_label_map(self.path)
 
 
 @dataclass(frozen=True)

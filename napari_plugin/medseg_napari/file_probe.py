@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medseg.discovery.channel_files import by_case
 from medseg.volume import Scan
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
@@ -23,6 +24,22 @@ _EVEN = 2 / 3
 def is_volume_file(path: Path) -> bool:
     """Whether the name is one of NIfTI, NRRD or MetaImage, and the file is there."""
     return path.name.lower().endswith(VOLUME_SUFFIXES) and path.is_file()
+
+
+def volumes_of_case(folder: Path) -> tuple[Path, ...]:
+    """The volumes of a folder that are one case; none when there are others in it.
+
+    They are numbered ``_0000``, ``_0001``..., or all called after the folder.
+    """
+    if not folder.is_dir():
+        return ()
+    files = tuple(path for path in sorted(folder.iterdir()) if path.name[0] != ".")
+    volumes = tuple(path for path in files if is_volume_file(path))
+    if all(path.name.startswith(folder.name) for path in volumes):
+        return volumes
+    cases = list(by_case(volumes, ()).values())
+    is_case = len(cases) == 1 and sum(map(len, cases[0].values())) == len(volumes)
+    return volumes if is_case and sorted(cases[0]) == list(range(len(volumes))) else ()
 
 
 def holds_dicom(path: Path) -> bool:

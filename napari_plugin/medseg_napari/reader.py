@@ -13,6 +13,7 @@ from medseg_napari.file_probe import (
     is_label_file,
     is_volume_file,
     looks_like_labels,
+    volumes_of_case,
 )
 from medseg_napari.layers import LayerTuple, layer_from_labels, layer_from_scan
 
@@ -20,8 +21,9 @@ ReadLayers = Callable[[str | list[str]], list[LayerTuple]]
 
 
 def volume_reader(path: str | list[str]) -> ReadLayers | None:
-    """A reader of NIfTI, NRRD or MetaImage files, or None when `path` is something else."""
-    return read_layers if all(map(is_volume_file, _paths(path))) else None
+    """A reader of NIfTI, NRRD or MetaImage files, or of a folder of one case's; else None."""
+    ours = (is_volume_file(part) or bool(volumes_of_case(part)) for part in _paths(path))
+    return read_layers if all(ours) else None
 
 
 def dicom_reader(path: str | list[str]) -> ReadLayers | None:
@@ -46,6 +48,8 @@ def layers_of_path(path: Path) -> list[LayerTuple]:
     from medseg.reading import read_labels, read_scan
     from medseg.reading.file_names import without_suffix
 
+    if volumes := volumes_of_case(path):
+        return [layer for volume in volumes for layer in layers_of_path(volume)]
     name = without_suffix(path)
     if is_label_file(path):
         return [layer_from_labels(read_labels(path), name)]

@@ -36,7 +36,6 @@ _REPAIRS = {
     ),
 }
 _SHOWN_DEGREES = 1.0
-_LABEL_KINDS = ("SEG", "RTSTRUCT")
 _SHORT_KINDS = {"RTSTRUCT": "RT", "picture": "2-D"}
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -125,7 +124,7 @@ def description_text(entry: SeriesEntry) -> str:
     if report.verdict.code in _REPAIRS:
         why = why.split(";")[0] + "; export it again, or open it with interpolated slices"
     parts = [why, *report.notes]
-    if report.modality in _LABEL_KINDS:
+    if entry.is_labels:
         parts.append("labels: they open as a label map in the place of their scan")
     if entry.volumes > 1:
         parts.insert(0, f"{entry.volumes} volumes of one place; they open as one layer, axis T")
@@ -150,7 +149,7 @@ def openings_of(entry: SeriesEntry) -> tuple[Opening, ...]:
     if report.verdict.outcome == "refused":
         repair = _REPAIRS.get(report.verdict.code)
         return (Opening(repair[0], repair[1]),) if repair else ()
-    if report.modality in _LABEL_KINDS:
+    if _may_overlap(entry):
         return _LABEL_OPENINGS
     plain = Opening("as it lies in the files")
     if report.tilt_degrees < _SHOWN_DEGREES:
@@ -165,7 +164,7 @@ def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list
     from medseg_napari.reader import layers_of_path
 
     check_room(entry)
-    if entry.report.modality in _LABEL_KINDS and entry.report.format == "dicom":
+    if _may_overlap(entry):
         progress(0, 1, "reading")
         labels = read_labels(entry.path, overlaps=opening.overlaps)
         return [layer_from_labels(labels, entry.report.name)]
@@ -228,6 +227,11 @@ def foreign_layers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
     return foreign
 
 
+def _may_overlap(entry: SeriesEntry) -> bool:
+    """Whether it is a DICOM object of labels, of which several may hold a voxel."""
+    return entry.is_labels and entry.report.format == "dicom"
+
+
 def _verdict(entry: SeriesEntry) -> str:
     report = entry.report
     verdict = report.verdict
@@ -237,7 +241,7 @@ def _verdict(entry: SeriesEntry) -> str:
             text = f"{report.missing} slice{'s' * (report.missing > 1)} missing"
         return f"{text}: choose how" if verdict.code in _REPAIRS else text
     text = "ready" if verdict.outcome == "ok" else "ready, repaired"
-    if report.modality in _LABEL_KINDS:
+    if entry.is_labels:
         return "ready, labels"
     if not report.has_physical_size:
         return f"{text}, no size in mm"

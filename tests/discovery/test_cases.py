@@ -2,7 +2,8 @@
 
 import pytest
 
-from medseg.discovery.cases import dataset_folders, find_cases, is_label_map, label_files
+from medseg.discovery.cases import dataset_folders, find_cases, label_files
+from medseg.discovery.label_places import is_label_map
 from medseg.errors import InputError
 
 

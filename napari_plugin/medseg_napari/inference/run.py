@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from medseg.reading.channels import stack_channels
 from medseg.runtime.progress import Progress
 from medseg.volume import Scan
 from medseg.workflows.record import ModelUsed
@@ -76,7 +77,7 @@ class InferenceOptions:
 
 @dataclass(frozen=True)
 class Request:
-    """One press of Run."""
+    """One press of Run; `more` are layers whose scans are the channels after the first."""
 
     data: Any
     attributes: dict[str, Any]
@@ -84,6 +85,7 @@ class Request:
     device: str
     options: InferenceOptions = InferenceOptions()
     tta: bool = False
+    more: tuple[tuple[Any, dict[str, Any]], ...] = ()
 
     @property
     def result_name(self) -> str:
@@ -143,7 +145,7 @@ class Runner:
         from medseg.workflows.segment import segment_case
 
         progress(0, 1, "preparing the scan")
-        scan = scan_from_layer(np.asarray(request.data), request.attributes)
+        scan = scan_of(request)
         with self._alone(progress):
             predictor = self._predictor(request, progress)
             options = options_of(request, scan)
@@ -158,7 +160,7 @@ class Runner:
 
     def forecast(self, request: Request, progress: Progress) -> Forecast:
         """What a run will take; measures one tile the first time for each model and device."""
-        scan = scan_from_layer(np.asarray(request.data), request.attributes)
+        scan = scan_of(request)
         options = options_of(request, scan)
         with self._alone(progress):
             predictor = self._predictor(request, progress)
@@ -202,6 +204,19 @@ class Runner:
 
 
 _NO_MAPS: dict[str, Any] = {"uncertainty": False, "probability_of": ""}
+
+
+def scan_of(request: Request) -> Scan:
+    """The scan of the layers that were chosen, as channels on the first one's grid.
+
+    Raises
+    ------
+    GeometryError
+        When a layer is no volume, or they do not lie on one grid.
+    """
+    layers = ((request.data, request.attributes), *request.more)
+    scans = [scan_from_layer(np.asarray(data), attributes) for data, attributes in layers]
+    return stack_channels(scans, [str(attributes["name"]) for _, attributes in layers])
 
 
 def options_of(request: Request, scan: Scan) -> Options:

@@ -37,6 +37,10 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
             if self.itemData(row) is layer:
                 self.setCurrentIndex(row)
 
+    def refresh(self) -> None:
+        """List the layers that are there now."""
+        self._refill()
+
     def forget(self) -> None:
         """Stop following the layer list."""
         self._layers.events.inserted.disconnect(self._on_inserted)
@@ -90,7 +94,7 @@ class OptionalLayerCombo(ImageLayerCombo):
         super().__init__(layers)
 
     def _offers(self, layer: object) -> bool:
-        return isinstance(layer, self._kind)
+        return isinstance(layer, self._kind) and not layer.metadata.get(MAP_KEY)
 
     def _on_inserted(self, _event: Any) -> None:
         self._refill()

@@ -73,7 +73,9 @@ class SegmentController(QObject):  # type: ignore[misc]
         data, attributes, _ = layer.as_layer_data_tuple()
         device = str(self.form.device.currentData() or "auto")
         tta = self.form.tta.isChecked()
-        return Request(data, attributes, package, device, self._options(layer), tta=tta)
+        more = tuple(one.as_layer_data_tuple()[:2] for one in self.form.channels.layers())
+        options = self._options(layer)
+        return Request(data, attributes, package, device, options, tta=tta, more=more)
 
     def draw_box(self) -> None:
         """Give the person a rectangle tool on the scan, and look only where they draw."""
@@ -90,7 +92,8 @@ class SegmentController(QObject):  # type: ignore[misc]
 
     def forget(self) -> None:
         """Let go of the viewer's layers."""
-        for combo in (self.form.scans, self.form.boxes, self.form.target):
+        self.viewer.layers.events.inserted.disconnect(self._on_inserted)
+        for combo in (self.form.scans, self.form.boxes, self.form.target, self.form.channels):
             combo.forget()
 
     def _connect(self) -> None:
@@ -103,10 +106,15 @@ class SegmentController(QObject):  # type: ignore[misc]
         form.boxes.currentIndexChanged.connect(self._on_box)
         for combo in (form.device, form.postprocessing, form.shown):
             combo.currentIndexChanged.connect(self.changed)
+        form.channels.changed.connect(self._on_shape)
+        self.viewer.layers.events.inserted.connect(self._on_inserted, position="last")
         form.tta.toggled.connect(self.changed)
         for spin in (form.first, form.last):
             spin.valueChanged.connect(self.changed)
         connect_planes(form.planes, self.viewer)
+
+    def _on_inserted(self, _event: object) -> None:
+        self.form.channels.guess()
 
     def _options(self, layer: Image) -> InferenceOptions:
         shown = str(self.form.shown.currentData() or "")
@@ -170,6 +178,7 @@ class SegmentController(QObject):  # type: ignore[misc]
         card = card_text(package.manifest)
         self.form.card.setMarkdown(card.replace("\n## ", "\n#### ").removeprefix("# "))
         self._offer_maps(package)
+        self.form.channels.ask_for(package.manifest.plan.channels)
         self._warn()
         self.changed.emit()
 
@@ -201,7 +210,13 @@ class SegmentController(QObject):  # type: ignore[misc]
             return ""
         data, attributes, _ = layer.as_layer_data_tuple()
         text = placement_warning(data, attributes)
-        return text if text or package is None else other_modality(data, attributes, package)
+        if text or package is None:
+            return text
+        try:
+            self.form.channels.layers()
+        except InputError as error:
+            return str(error)
+        return other_modality(data, attributes, package)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self.form, "Folder of a model package")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QPushButton, QSpinBox, QTextBrowser, QWidget
 
+from medseg_napari.panels.channel_rows import ChannelRows
 from medseg_napari.panels.form_parts import (
     button,
     column,
@@ -43,6 +44,7 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         from napari.layers import Labels, Shapes
 
         self.scans = ImageLayerCombo(layers)
+        self.channels = ChannelRows(layers, self.scans)
         self.boxes = OptionalLayerCombo(layers, Shapes, "the whole scan")
         self.target = OptionalLayerCombo(layers, Labels, "a new layer")
         self._make_choices()
@@ -108,6 +110,7 @@ class SegmentForm(QWidget):  # type: ignore[misc]
             ("View", row(*self.planes.values())),
             ("Model", row(self.model, self.browse)),
             ("", self.about),
+            ("", self.channels),
             ("", self.card_button),
         )
         form.addRow(self.card)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medseg.discovery.cases import is_label_map
+from medseg.discovery.label_places import is_label_map
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
 from medseg.workflows.outputs import check_folder

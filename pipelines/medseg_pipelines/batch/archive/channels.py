@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from medseg.discovery.cases import is_label_map
 from medseg.discovery.channel_files import ChannelFiles, by_case, complete
+from medseg.discovery.label_places import is_label_map
 from medseg.discovery.scans import SCAN_ENDINGS
 from medseg.errors import InputError
 from medseg_pipelines.batch.archive.case_keys import digest, file_folder, path_key
