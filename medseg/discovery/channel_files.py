@@ -44,13 +44,15 @@ def find_channels(
     """
     if len(series) > 1:
         _check_count(len(series), "series", channels)
-        return (*given, *given * (len(series) - 1))
+        given = tuple(given) * (len(series) if len(given) == 1 else 1)
+        _check_count(len(given), "paths", channels)
+        return given
     if len(given) == 1:
         return _of_folder(given[0], channels) if given[0].is_dir() else tuple(given)
     _check_count(len(given), "files", channels)
     if len({path.absolute() for path in given}) < len(given):
         raise InputError("a file is given twice; give another one for each channel", code=_CODE)
-    numbers = [told[1] for path in given if (told := channel_of(path, channels))]
+    numbers = [name[1] for path in given if (name := channel_of(path, channels))]
     if sorted(numbers) != list(range(len(channels))):
         return tuple(given)
     return tuple(path for _, path in sorted(zip(numbers, given, strict=True)))
@@ -67,8 +69,8 @@ def by_case(paths: Iterable[Path], channels: Sequence[str]) -> dict[tuple[Path, 
     """
     cases: dict[tuple[Path, str], ChannelFiles] = defaultdict(lambda: defaultdict(list))
     for path in paths:
-        if told := channel_of(path, channels):
-            cases[path.parent, told[0]][told[1]].append(path)
+        if name := channel_of(path, channels):
+            cases[path.parent, name[0]][name[1]].append(path)
     return cases
 
 

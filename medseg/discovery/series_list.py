@@ -24,7 +24,8 @@ from medseg.reading.policies import REFUSE, Policies
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, Scan
 
-_LABEL_KINDS = ("SEG", "RTSTRUCT")
+LABEL_KINDS = ("SEG", "RTSTRUCT")
+"""Modalities of DICOM objects of labels."""
 _SHOWN = ("SeriesDescription", "WindowCenter", "WindowWidth")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
@@ -81,7 +82,7 @@ class SeriesEntry:
     @property
     def is_labels(self) -> bool:
         """Whether it is a label map and no scan, as far as its header, name and place tell."""
-        return self.report.modality in _LABEL_KINDS or is_label_map(self.path)
+        return self.report.modality in LABEL_KINDS or is_label_map(self.path)
 
 
 @dataclass(frozen=True)

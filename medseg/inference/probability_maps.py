@@ -69,8 +69,8 @@ class ProbabilityMaps:
 
     def record_every(self, values: Iterator[Tensor], rows: slice) -> None:
         """Write those rows of the map of each channel; they pass a second time after `record`."""
-        for one, value in zip(self.every, values, strict=True):
-            one[rows] = _share(self._passed.probability_of(value), MOST)
+        for channel_map, value in zip(self.every, values, strict=True):
+            channel_map[rows] = _share(self._passed.probability_of(value), MOST)
 
 
 class _Softmax:

@@ -44,15 +44,16 @@ def read_channels(
     GeometryError
         When they lie on different grids.
     """
-    chosen = [series or None] * len(paths) if isinstance(series, str | None) else series
+    selectors = [series or None] * len(paths) if isinstance(series, str | None) else series
     scans = [
-        read_scan(path, series=one, policies=policies, progress=progress)
-        for path, one in zip(paths, chosen, strict=True)
+        read_scan(path, series=selector, policies=policies, progress=progress)
+        for path, selector in zip(paths, selectors, strict=True)
     ]
     names = [Path(path).name for path in paths]
     if len(set(names)) < len(names):
         names = [
-            f"{Path(path)} {one or ''}".strip() for path, one in zip(paths, chosen, strict=True)
+            f"{Path(path)} {selector or ''}".strip()
+            for path, selector in zip(paths, selectors, strict=True)
         ]
     return stack_channels(scans, names)
 

@@ -31,6 +31,7 @@ from medseg.planning import (
 )
 from medseg.planning.plan import encode
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
+from medseg.planning.sides import side_doubt, side_sentence
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
@@ -128,7 +129,8 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         Called after every step with a `TrainingEvent`; when one returns True, the training ends
         there, and the model is measured and packed as at its regular end.
     progress : Progress, optional
-        Called after every case, step and validation; may raise `Cancelled`.
+        Called after every case, step and validation, and with what becomes of left and right;
+        may raise `Cancelled`.
 
     Returns
     -------
@@ -223,6 +225,9 @@ def _train(
     training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
     plan = _plan(dataset, training, run, options, own, device, progress)
+    sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
+    if sides:
+        progress(0, 1, sides)
     torch.manual_seed(options.seed)
     classes = plan.outputs(dataset.labels)
     network = build_network(plan, classes=classes, given=own.network)

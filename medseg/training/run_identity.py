@@ -17,12 +17,11 @@ from medseg.training.cache import remove_case
 from medseg.training.dataset import Dataset
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.regions import Region
-from medseg.training.run_status import CACHE, SOURCE
+from medseg.training.run_status import CACHE, IDENTITY, SOURCE
 from medseg.training.splits import Fold
 from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
-IDENTITY = "identity.json"
 NAMED = 5
 """Cases that a sentence names at most."""
 

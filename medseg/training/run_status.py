@@ -18,15 +18,17 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from medseg.errors import InputError
-from medseg.planning.plan import decode, encode
+from medseg.planning.plan import decode, encode, read_plan
+from medseg.planning.sides import side_doubt, side_sentence
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.history import read_history
 from medseg.training.state import read_state
+from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
-PLAN, CACHE = "plan.json", "cache"
+PLAN, CACHE, IDENTITY = "plan.json", "cache", "identity.json"
 BUSY = "BUSY"
 """Code of the error when another process holds a run."""
 STOP_TIMEOUT_S = 2.0
@@ -65,6 +67,17 @@ class ChosenOptions(msgspec.Struct, frozen=True, kw_only=True):
     start: str | None = None
 
 
+class LearntLabels(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody who watches needs of a run's ``identity.json``.
+
+    Parameters
+    ----------
+    labels : LabelTable
+    """
+
+    labels: LabelTable
+
+
 @dataclass(frozen=True)
 class RunStatus:
     """A run at one moment.
@@ -82,6 +95,9 @@ class RunStatus:
         Step and mean Dice by label on held-out cases. Step 0 is the model it started from.
     options : ChosenOptions
     source : DatasetSource or None
+    sides : str
+        What the plan does about left and right, as a sentence; empty while there is no plan, and
+        when there is nothing to say.
     """
 
     folder: Path
@@ -93,6 +109,7 @@ class RunStatus:
     dice: tuple[tuple[int, dict[str, float]], ...]
     options: ChosenOptions
     source: DatasetSource | None
+    sides: str = ""
 
     @property
     def resumable(self) -> bool:
@@ -124,7 +141,17 @@ def run_status(run: Path) -> RunStatus:
         dice=tuple((record["step"], record["dice"]) for record in records if "dice" in record),
         options=options,
         source=_read(run / SOURCE, DatasetSource),
+        sides=_sides(run),
     )
+
+
+def _sides(run: Path) -> str:
+    """What a person is told of left and right."""
+    learnt = _read(run / IDENTITY, LearntLabels)
+    if learnt is None or not (run / PLAN).is_file():
+        return ""
+    exchanged = read_plan(run / PLAN).exchanges_sides
+    return side_sentence(exchanged=exchanged, doubt=side_doubt(learnt.labels))
 
 
 def stop_run(run: Path) -> None:

@@ -144,7 +144,7 @@ def segment(
     """
     from medseg.inference import Options, Predictor
 
-    given = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    given = [Path(path)] if isinstance(path, str | Path) else [Path(file) for file in path]
     output = Path(output)
     progress, encoding = options.get("progress", silent), options.get("encoding")
     check_label_file(output, sources=given, encoding=encoding)
@@ -213,8 +213,8 @@ def read_case(
         When it cannot be read, has other channels or holds NaN, or its labels cannot be written in
         this format.
     """
-    chosen = series if len(series) > 1 else next(iter(series), None)
-    scan = read_channels(paths, series=chosen, policies=policies, progress=progress)
+    selector = series if len(series) > 1 else next(iter(series), None)
+    scan = read_channels(paths, series=selector, policies=policies, progress=progress)
     _check_channels(scan, paths, channels)
     scan.check_finite()
     reason = check(scan, output)

@@ -229,7 +229,9 @@ def foreign_layers(layers: Iterable[Any]) -> list[tuple[Any, str]]:
 
 def _may_overlap(entry: SeriesEntry) -> bool:
     """Whether it is a DICOM object of labels, of which several may hold a voxel."""
-    return entry.is_labels and entry.report.format == "dicom"
+    from medseg.discovery.series_list import LABEL_KINDS
+
+    return entry.report.modality in LABEL_KINDS
 
 
 def _verdict(entry: SeriesEntry) -> str:

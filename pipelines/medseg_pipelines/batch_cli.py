@@ -182,12 +182,12 @@ def run(
             segment_archive(
                 root,
                 model=model,
-                output=place,
+                output=folder,
                 options=options_of(arguments),
                 display=display,
                 console=console,
             )
-            for model, place in output_of_each(models, output).items()
+            for model, folder in output_of_each(models, output).items()
         ]
     ctx.exit(0 if all(succeeded) else 1)
 

@@ -109,10 +109,10 @@ def channel_lines(
     """Which file, or series, was taken for which channel, where there are several."""
     if len(paths) == 1:
         return []
-    chosen = series if len(series) > 1 else [""] * len(paths)
+    selectors = series if len(series) > 1 else [""] * len(paths)
     return [
-        f"        {name} is '{path.name}'{' series ' * bool(one)}{one}"
-        for name, path, one in zip(channels, paths, chosen, strict=True)
+        f"        {name} is '{path.name}'{' series ' * bool(selector)}{selector}"
+        for name, path, selector in zip(channels, paths, selectors, strict=True)
     ]
 
 

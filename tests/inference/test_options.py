@@ -127,7 +127,7 @@ def test_maps_are_the_probabilities_of_interpolated_logits(shape, home, exclusiv
     torch.manual_seed(seed)
     logits = 4 * torch.randn(3, *shape) + 50  # far from 0, as large logits are
     logits = logits if exclusive else logits - 50
-    maps = ProbabilityMaps(home, exclusive=exclusive, uncertainty=True, channel=1)
+    maps = ProbabilityMaps(home, exclusive=exclusive, uncertainty=True, channel=1, every=3)
     stream = StreamingArgmax(shape, home, regions=() if exclusive else (1, 2, 3), maps=maps)
     plain = StreamingArgmax(shape, home, regions=() if exclusive else (1, 2, 3))
     for row in range(shape[0]):
@@ -143,6 +143,7 @@ def test_maps_are_the_probabilities_of_interpolated_logits(shape, home, exclusiv
         doubt = torch.minimum(shares, 1 - shares).amax(dim=0)
     assert np.abs(maps.uncertainty - 100 * doubt.numpy()).max() < 0.51
     assert np.abs(maps.probability - 100 * shares[1].numpy()).max() < 0.51
+    assert np.abs(np.stack(maps.every) - 255 * shares.numpy()).max() < 0.52
 
 
 def test_maps_come_home_to_the_scans_grid():
@@ -159,6 +160,57 @@ def test_maps_come_home_to_the_scans_grid():
     sure = found.uncertainty.voxels[0] < 20
     most = found.probability.voxels[0]
     assert ((most[sure] <= 20) | (most[sure] >= 80)).all()
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.3])
+def test_probabilities_of_every_class_come_home(tilt):
+    affine = np.array([[0, -1.0, 0, 9], [0, tilt, 1.0, -4], [-1.0, 0, 0, 3], [0, 0, 0, 1]])
+    index = np.moveaxis(np.indices((13, 9, 17)), 0, -1)
+    hill = 3 - np.linalg.norm(index - [8, 4, 10], axis=-1).astype(np.float32)
+    scan = Scan(hill[None], Grid(hill.shape, affine))
+    found = predictor(network=Sharp()).run(scan, Options(probabilities=True))
+    shares = found.probabilities
+    assert shares.grid is scan.grid
+    assert shares.voxels.dtype == np.uint8
+    assert shares.channel_names == ("background", "bright", "brighter")
+    assert np.abs(shares.voxels.sum(axis=0, dtype=int) - 255).max() <= 2
+    values = np.array([0, 3, 300])[shares.voxels.argmax(axis=0)]
+    clear = shares.voxels.max(axis=0) > 150
+    assert clear.mean() > 0.9
+    assert (values[clear] == found.labels.values[clear]).mean() > 0.99
+    assert found.probability is None
+
+
+def test_probabilities_outside_of_the_box_are_background():
+    scan = scan_of(Grid((12, 12, 12), np.eye(4)))
+    box = (slice(2, 6), slice(3, 9), slice(0, 5))
+    shares = predictor().run(scan, Options(roi=box, probabilities=True)).probabilities.voxels
+    inside = np.zeros((12, 12, 12), bool)
+    inside[box] = True
+    assert (shares[0][~inside] == 255).all()
+    assert (shares[1:, ~inside] == 0).all()
+    whole = predictor().run(scan, Options(probabilities=True)).probabilities.voxels
+    assert np.abs(whole[:, inside].astype(int) - shares[:, inside]).max() <= 1
+
+
+def test_probabilities_of_regions_are_each_their_own():
+    regions = dataclasses.replace(
+        predictor(network=_Two()),
+        plan=structs.replace(predictor().plan, regions=((2, 1), (1,))),
+    )
+    scan = scan_of(Grid((9, 9, 9), np.eye(4)))
+    shares = regions.run(scan, Options(probabilities=True)).probabilities
+    assert shares.channel_names == ("brighter", "bright")
+    assert (shares.voxels[0] >= shares.voxels[1]).all()
+    assert ((shares.voxels[1] > 128) <= (regions.predict(scan).values == 3)).all()
+
+
+class _Two(Local):
+    """Regions in place of classes: above 0.5, and within it above 1."""
+
+    def forward(self, image):
+        bright = super().forward(image)[:, 1:2]
+        return torch.cat((bright, bright - 0.5), dim=1)
 
 
 def test_what_does_not_fit_is_refused():

@@ -47,6 +47,18 @@ def tilted(folder, degrees=18.5):
     return only(folder)
 
 
+def test_label_maps_of_a_dataset_are_told_from_scans(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        image = SimpleITK.GetImageFromArray(np.arange(60).reshape(5, 4, 3).astype(np.int16))
+        SimpleITK.WriteImage(image, str(tmp_path / folder / "a.nii.gz"))
+    scan, labels = list_entries(tmp_path, silent)
+    assert row_of(scan).verdict == "ready"
+    assert row_of(labels).verdict == "ready, labels"
+    assert "they open as a label map" in description_text(labels)
+    assert len(openings_of(labels)) == 1
+
+
 def test_a_row_says_what_a_radiologist_looks_for(tmp_path):
     tags = {"SeriesDescription": "Thorax 2.5", "WindowCenter": 40, "WindowWidth": 300}
     Series(random_stored(), tags=tags).write(tmp_path)

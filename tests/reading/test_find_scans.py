@@ -37,6 +37,19 @@ def test_files_and_stacks_are_found_and_readable(tmp_path):
         assert read_scan(source.path, series=source.series_uid or None).channels == 1
 
 
+def test_label_maps_are_no_scans(tmp_path):
+    for name in (
+        "images/a.nii.gz",
+        "labels/a.nii.gz",
+        "b.nrrd",
+        "b.seg.nrrd",
+        "other/labels/c.nii",
+    ):
+        put(tmp_path / name)
+    found = {source.path.relative_to(tmp_path).as_posix() for source in find_scans(tmp_path)}
+    assert found == {"images/a.nii.gz", "b.nrrd", "other/labels/c.nii"}
+
+
 def test_names_are_unique(tmp_path):
     for name in ("a/ct.nii.gz", "b/ct.nii.gz", "b/CT.nrrd", "a_ct.nii", "c/d.nii"):
         put(tmp_path / name)

@@ -50,23 +50,23 @@ class ChannelRows(QWidget):  # type: ignore[misc]
         """
         if not self._needed():
             return []
-        chosen = {
+        selected = {
             name: combo.layer() for name, combo in zip(self._channels[1:], self.combos, strict=True)
         }
-        missing = [name for name, layer in chosen.items() if layer is None]
+        missing = [name for name, layer in selected.items() if layer is None]
         if missing:
             raise InputError(
                 f"the model takes {channel_list(self._channels)}; the scan is"
                 f" {self._channels[0]}: choose the layer of {', '.join(missing)}"
             )
-        return [layer for layer in chosen.values() if layer is not None]
+        return [layer for layer in selected.values() if layer is not None]
 
     def guess(self) -> None:
         """Choose layers by their names, such as ``c_0001`` or ``c_T2``, the scan's own too."""
-        told = self._told()
+        named = self._named()
         scan = self._scans.layer()
-        if scan in told and self._needed():
-            self._scans.choose(_layer_at(told, told[scan][0], 0))
+        if scan in named and self._needed():
+            self._scans.choose(_layer_at(named, named[scan][0], 0))
         self._fill()
 
     def forget(self) -> None:
@@ -104,23 +104,25 @@ class ChannelRows(QWidget):  # type: ignore[misc]
 
     def _fill(self) -> None:
         """Choose what belongs to the scan by its name, unless that may be so already."""
-        told = self._told()
-        case = told.get(self._scans.layer(), ("", 0))[0]
+        named = self._named()
+        case = named.get(self._scans.layer(), ("", 0))[0]
         for number, combo in enumerate(self.combos, start=1):
             combo.refresh()  # it may not have been told yet of a layer that came
-            chosen = combo.layer()
-            if chosen is None or told.get(chosen, (case, number))[0] != case:
-                combo.choose(_layer_at(told, case, number))
+            layer = combo.layer()
+            if layer is None or named.get(layer, (case, number))[0] != case:
+                combo.choose(_layer_at(named, case, number))
 
-    def _told(self) -> dict[Image | None, tuple[str, int]]:
+    def _named(self) -> dict[Image | None, tuple[str, int]]:
         """The case and the channel that the names of images tell."""
         from napari.layers import Image
 
         images = [layer for layer in self._layers if isinstance(layer, Image)]
-        told = ((layer, channel_of(Path(layer.name), self._channels)) for layer in images)
-        return {layer: case_and_channel for layer, case_and_channel in told if case_and_channel}
+        named = ((layer, channel_of(Path(layer.name), self._channels)) for layer in images)
+        return {layer: case_and_channel for layer, case_and_channel in named if case_and_channel}
 
 
-def _layer_at(told: Mapping[Image | None, tuple[str, int]], case: str, number: int) -> Image | None:
+def _layer_at(
+    named: Mapping[Image | None, tuple[str, int]], case: str, number: int
+) -> Image | None:
     """The layer whose name tells this channel of this case."""
-    return next((layer for layer, place in told.items() if place == (case, number)), None)
+    return next((layer for layer, name in named.items() if name == (case, number)), None)

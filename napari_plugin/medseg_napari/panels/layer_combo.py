@@ -94,7 +94,8 @@ class OptionalLayerCombo(ImageLayerCombo):
         super().__init__(layers)
 
     def _offers(self, layer: object) -> bool:
-        return isinstance(layer, self._kind) and not layer.metadata.get(MAP_KEY)
+        is_map = getattr(layer, "metadata", {}).get(MAP_KEY)
+        return isinstance(layer, self._kind) and not is_map
 
     def _on_inserted(self, _event: Any) -> None:
         self._refill()

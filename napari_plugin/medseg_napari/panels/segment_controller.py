@@ -73,7 +73,7 @@ class SegmentController(QObject):  # type: ignore[misc]
         data, attributes, _ = layer.as_layer_data_tuple()
         device = str(self.form.device.currentData() or "auto")
         tta = self.form.tta.isChecked()
-        more = tuple(one.as_layer_data_tuple()[:2] for one in self.form.channels.layers())
+        more = tuple(other.as_layer_data_tuple()[:2] for other in self.form.channels.layers())
         options = self._options(layer)
         return Request(data, attributes, package, device, options, tta=tta, more=more)
 

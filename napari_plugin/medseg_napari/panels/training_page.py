@@ -185,7 +185,8 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self.form.plot.show_curves(status.losses, dices, total_steps=status.total_steps)
         between = status.phase in ("absent", "stopped") and not self._has_ended()
         waiting = between and not self._stopping
-        self.form.state.setText("starting" if waiting else status_text(status))
+        text = "starting" if waiting else status_text(status)
+        self.form.state.setText(f"{text}\n{status.sides}".strip())
         self._show_buttons()
 
     def _has_ended(self) -> bool:

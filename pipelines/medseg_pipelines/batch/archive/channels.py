@@ -27,11 +27,11 @@ def as_cases(scans: Sequence[ScanRecord], channels: Sequence[str], root: Path) -
     files = {Path(scan.path): scan for scan in scans if _may_be_channel(scan, channels)}
     taken: set[str] = set()
     cases = []
-    for (folder, name), found in by_case(files, channels).items():
-        members = [files[path] for _, paths in sorted(found.items()) for path in paths]
-        place = os.path.relpath(folder, root.resolve() if root.is_dir() else root.resolve().parent)
-        key = os.fsencode(f"channels\0{place}/{name}")
-        cases.append(_case(members, name or folder.name, key, found, channels))
+    for (folder, name), channel_files in by_case(files, channels).items():
+        members = [files[path] for _, paths in sorted(channel_files.items()) for path in paths]
+        home = os.path.relpath(folder, root.resolve() if root.is_dir() else root.resolve().parent)
+        key = os.fsencode(f"channels\0{home}/{name}")
+        cases.append(_case(members, name or folder.name, key, channel_files, channels))
         taken.update(member.key for member in members)
     rest = [scan for scan in scans if scan.key not in taken]
     return sorted([*rest, *cases], key=lambda scan: (scan.path, scan.series))
@@ -48,13 +48,13 @@ def _case(
     members: Sequence[ScanRecord],
     name: str,
     key: bytes,
-    found: ChannelFiles,
+    channel_files: ChannelFiles,
     channels: Sequence[str],
 ) -> ScanRecord:
     """One record of several files."""
     fault = None
     try:
-        names = tuple(path.name for path in complete("it", found, channels))
+        names = tuple(path.name for path in complete("it", channel_files, channels))
     except InputError as error:
         names, fault = (), Fault(code=error.code, message=str(error))
     return replace(
