@@ -50,6 +50,7 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     facts = {
         "summary": card.summary,
         "modality": card.modality,
+        "channels": ", ".join(plan.channels),
         "data": card.data,
         "intended use": card.intended_use,
         "limits": card.limits,

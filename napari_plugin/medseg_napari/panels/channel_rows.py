@@ -121,8 +121,6 @@ class ChannelRows(QWidget):  # type: ignore[misc]
         return {layer: case_and_channel for layer, case_and_channel in named if case_and_channel}
 
 
-def _layer_at(
-    named: Mapping[Image | None, tuple[str, int]], case: str, number: int
-) -> Image | None:
+def _layer_at(names: Mapping[Image | None, tuple[str, int]], case: str, n: int) -> Image | None:
     """The layer whose name tells this channel of this case."""
-    return next((layer for layer, name in named.items() if name == (case, number)), None)
+    return next((layer for layer, name in names.items() if name == (case, n)), None)
