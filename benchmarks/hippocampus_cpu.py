@@ -22,6 +22,7 @@ from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.validation import mean_dice
+from medseg.volume.label_table import MEAN
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "hippocampus"
@@ -69,7 +70,7 @@ def main() -> None:
 
 def line(dice: dict[str, float]) -> str:
     """Three scores in columns."""
-    return "  ".join(f"{dice[name]:8.4f}" for name in ("anterior", "posterior", "foreground"))
+    return "  ".join(f"{dice[name]:8.4f}" for name in ("anterior", "posterior", MEAN))
 
 
 class Printer:

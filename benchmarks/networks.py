@@ -23,6 +23,9 @@ from typing import Any
 
 from tasks.datasets import TASKS, retina_second_observer
 
+from medseg.metrics.scores import mean_named
+from medseg.volume.label_table import MEAN
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 NETWORKS = ("unet", "resenc_unet", "deeplab", "pspnet", "fcn")
@@ -141,7 +144,7 @@ def markdown(table: dict[str, Any]) -> str:
         "| " + " | ".join(["min", *COLUMNS.values()]) + " |",
         "|---" * (1 + len(COLUMNS)) + "|",
     ]
-    order = sorted(table["rows"], key=lambda row: (-row["minutes"], -row["dice"]["foreground"]))
+    order = sorted(table["rows"], key=lambda row: (-row["minutes"], -mean_named(row["dice"])[MEAN]))
     for row in order:
         cells = [cell(row, key) for key in COLUMNS]
         lines.append(f"| {row['minutes']:g} | " + " | ".join(cells) + " |")
@@ -156,10 +159,11 @@ def cell(row: dict[str, Any], key: str) -> str:
     if value is None:
         return "no step helped" if key == "half_fitted" else ""
     if key == "dice":
-        each = "/".join(f"{dice:.3f}" for name, dice in value.items() if name != "foreground")
-        return f"{value['foreground']:.3f}" + (f" ({each})" if len(value) == 3 else "")
+        *each, mean = mean_named(value).values()
+        parts = "/".join(f"{dice:.3f}" for dice in each)
+        return f"{mean:.3f}" + (f" ({parts})" if len(each) == 2 else "")
     if key in FORMATS:
-        number = value["foreground"] if isinstance(value, dict) else value
+        number = mean_named(value)[MEAN] if isinstance(value, dict) else value
         return format(number, FORMATS[key])
     return value if isinstance(value, str) else f"{value:.4g}"
 

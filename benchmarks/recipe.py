@@ -20,11 +20,13 @@ from msgspec import structs
 from tasks.datasets import hippocampus
 from tasks.evaluation import Printer, processor_seconds
 
+from medseg.metrics.scores import mean_named
 from medseg.model_package import ModelPackage
 from medseg.networks import suggestion
 from medseg.planning import Plan, make_plan, take_fingerprint
 from medseg.planning.planner import CPU_BUDGET
 from medseg.training import Dataset, TrainingOptions, train
+from medseg.volume.label_table import MEAN
 
 HERE = Path(__file__).resolve().parent
 FORMS = (
@@ -107,11 +109,11 @@ def changed_plan(dataset: Dataset, changes: dict[str, str]) -> Plan:
 
 def keep(runs: Path) -> None:
     """Print and write all rows that were ever measured, the best first."""
-    rows = [json.loads(path.read_text()) for path in runs.glob("*min.json")]
+    rows = [mean_named(json.loads(path.read_text())) for path in runs.glob("*min.json")]
     text = "| form | minutes | steps | s a step | mean Dice | anterior | posterior |\n"
     text += "|---|---|---|---|---|---|---|\n"
-    for row in sorted(rows, key=lambda row: (row["minutes"], -row["foreground"])):
-        dice = " | ".join(f"{row[name]:.3f}" for name in ("foreground", "anterior", "posterior"))
+    for row in sorted(rows, key=lambda row: (row["minutes"], -row[MEAN])):
+        dice = " | ".join(f"{row[name]:.3f}" for name in (MEAN, "anterior", "posterior"))
         text += f"| {row['form']} | {row['minutes']:g} | {row['steps']} | {row['step_s']:.2f} |"
         text += f" {dice} |\n"
     print(text)

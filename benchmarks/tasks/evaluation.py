@@ -30,6 +30,7 @@ from medseg.training.history import read_history
 from medseg.training.postprocessing_fit import Example, fit
 from medseg.training.postprocessing_search import held_out_example
 from medseg.training.validation import mean_dice
+from medseg.volume.label_table import MEAN
 
 COUNTED_STEPS = 24
 """Training steps whose median says how many fit."""
@@ -150,14 +151,14 @@ def scores(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, float]
         for key, labels in rows.items()
     }
     for labels in means.values():
-        labels["foreground"] = statistics.mean(labels.values())
+        labels[MEAN] = statistics.mean(labels.values())
     return means
 
 
 def with_tta(run: Path, dataset: Dataset) -> dict[str, float]:
     """Mean Dice when the network takes the mean over mirror images."""
     predictor = Predictor.load(run / "model", device="cpu", tta=True)
-    return {"mirrored": mean_dice(predictor, held_out_of(run, dataset, predictor))["foreground"]}
+    return {"mirrored": mean_dice(predictor, held_out_of(run, dataset, predictor))[MEAN]}
 
 
 def held_out_of(run: Path, dataset: Dataset, predictor: Predictor) -> tuple[HeldOutCase, ...]:
@@ -177,7 +178,7 @@ def with_postprocessing(predictor: Predictor, dataset: Dataset, run: Path) -> di
 
     def dice(*steps: Component) -> float:
         model = replace(predictor, postprocessing=build_postprocessing(steps))
-        return mean_dice(model, held_out[1::2])["foreground"]
+        return mean_dice(model, held_out[1::2])[MEAN]
 
     return {
         "half_plain": dice(),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.discovery.label_places import FOLDERS, SEGMENTS, is_segments
-from medseg.discovery.scans import SCAN_ENDINGS
+from medseg.discovery.mask_files import Masks, check_structures, flat_masks, mask_folders
+from medseg.discovery.scan_files import PICTURES, VOLUMES, by_name, is_segments, visible
 from medseg.errors import InputError
 
-VOLUMES = (SEGMENTS, *SCAN_ENDINGS, ".rtstruct.dcm", ".dcm")
-"""The longest ending first where two fit."""
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Taken only where no label map is a volume: beside volumes they are previews."""
 _REPORT = ".sr.dcm"  # that medseg writes beside a DICOM SEG
+_FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "labels"))
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -28,33 +26,39 @@ class Case:
     name : str
     images : tuple of Path
         One file (or DICOM folder) for each channel.
-    label : Path
+    label : Path or Masks
+        One file, or one for each structure.
+    patient : str
+        Whose scan it is, where the names of folders or a list say so.
+    fold : int or None
+        Which fold holds it out, where a list says so.
+    series : str
+        Which of the series in a DICOM folder.
     """
 
     name: str
     images: tuple[Path, ...]
-    label: Path
+    label: Path | Masks
+    patient: str = ""
+    fold: int | None = None
+    series: str = ""
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The files of the truth."""
+        return self.label.paths if isinstance(self.label, Masks) else (self.label,)
 
 
-def dataset_folders(root: Path) -> tuple[Path, Path]:
-    """The folders of images and of labels; `root` twice where 3D Slicer's files lie beside scans.
+def folder_pairs(root: Path) -> list[tuple[Path, Path]]:
+    """The folders of images and of labels that a dataset may keep apart."""
+    pairs = [(root / images, root / labels) for images, labels in (_FOLDERS[0], _FOLDERS[2])]
+    return [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
 
-    Raises
-    ------
-    InputError
-        When there are no such folders.
-    """
-    if not root.is_dir():
-        raise InputError(f"no dataset folder '{root}'")
-    for images, labels in (FOLDERS[0], FOLDERS[2]):
-        if (root / images).is_dir() and (root / labels).is_dir():
-            return root / images, root / labels
-    if any(is_segments(path) for path in _visible(root)):
-        return root, root
-    raise InputError(
-        f"'{root}' is no dataset: it needs imagesTr/ and labelsTr/, or images/ and labels/, or"
-        " NAME.seg.nrrd beside NAME.nrrd"
-    )
+
+def paired_folder(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of labels, of training or of test cases, where there are both."""
+    pairs = ((folder / images, folder / labels) for images, labels in _FOLDERS)
+    return next((pair for pair in pairs if all(part.is_dir() for part in pair)), None)
 
 
 def find_cases(
@@ -65,7 +69,8 @@ def find_cases(
     Parameters
     ----------
     images, labels : Path
-        Folders. Where they are one, label maps are the ``.seg.nrrd`` in it.
+        Folders. Where they are one, label maps are the ``.seg.nrrd`` in it. `labels` may hold a
+        folder of masks for each case, or files ``CASE_STRUCTURE``.
     numbered : bool, default False
         Whether every name of an image must end in the number of its channel, as ``_0000``.
         Otherwise such endings are channels where label maps are called so without them.
@@ -82,17 +87,23 @@ def find_cases(
     InputError
         When two files are one case, a channel is missing, or scans and label maps do not pair up.
     """
-    truths = label_files(labels, segments_only=images == labels)
-    is_volume = any(path.name.lower().endswith(VOLUMES) for path in truths.values())
-    scans = _by_name(
-        (path for path in _visible(images) if not is_segments(path)),
-        VOLUMES if is_volume or not truths else PICTURES,
+    files = label_files(labels, segments_only=images == labels)
+    truths: Mapping[str, Path | Masks] = files or mask_folders(labels)
+    paths = [truth.paths[0] if isinstance(truth, Masks) else truth for truth in truths.values()]
+    is_picture = bool(paths) and not any(path.name.lower().endswith(VOLUMES) for path in paths)
+    scans = by_name(
+        (path for path in visible(images) if not is_segments(path)),
+        PICTURES if is_picture else VOLUMES,
     )
+    if files:
+        channels_cut = {match[1] for name in scans if (match := _CHANNEL.fullmatch(name))}
+        truths = flat_masks(files, {*scans, *channels_cut})
     if numbered or _counts_channels(scans, truths):
         groups = _channels_of(scans, channels, images)
     else:
         groups = {name: (path,) for name, path in scans.items()}
     _check_pairs(groups, truths, images, labels)
+    check_structures({name: truth for name, truth in truths.items() if isinstance(truth, Masks)})
     return tuple(Case(name, groups[name], truths[name]) for name in sorted(groups))
 
 
@@ -110,50 +121,24 @@ def label_files(folder: Path, *, segments_only: bool = False) -> dict[str, Path]
     InputError
         When two files are of one case.
     """
-    files = [path for path in _visible(folder) if path.is_file()]
+    files = [path for path in visible(folder) if path.is_file()]
     if segments_only:
         files = [path for path in files if is_segments(path)]
-    written = {path.name.lower() for path in files}
-    volumes = _by_name((path for path in files if not _is_copy(path, written)), VOLUMES)
-    return volumes or _by_name(files, PICTURES)
+    return by_name(without_copies(files), VOLUMES) or by_name(files, PICTURES)
 
 
-def label_folder(root: Path) -> Path:
-    """The folder of label maps of a dataset; any other folder itself."""
-    pairs = ((root / images, root / labels) for images, labels in FOLDERS)
-    return next((labels for images, labels in pairs if images.is_dir() and labels.is_dir()), root)
+def without_copies(files: Sequence[Path]) -> list[Path]:
+    """The files without what medseg writes beside a DICOM SEG: a report, and contours of it."""
+    names = {path.name.lower() for path in files}
+    return [path for path in files if not _is_copy(path.name.lower(), names)]
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _is_copy(path: Path, names: set[str]) -> bool:
-    """Whether medseg wrote it beside a DICOM SEG: a report, or contours of the same structures."""
-    name = path.name.lower()
+def _is_copy(name: str, names: AbstractSet[str]) -> bool:
     as_segments = name.removesuffix(".rtstruct.dcm") + ".dcm"
     return name.endswith(_REPORT) or (name != as_segments and as_segments in names)
 
 
-def _by_name(paths: Iterable[Path], endings: tuple[str, ...]) -> dict[str, Path]:
-    """Files without their ending, whatever its capitals, and folders by their whole name."""
-    files: dict[str, Path] = {}
-    for path in paths:
-        ending = next((end for end in endings if path.name.lower().endswith(end)), "")
-        if not ending and not path.is_dir():
-            continue
-        name = path.name if path.is_dir() else path.name[: -len(ending)]
-        if name in files:
-            raise InputError(
-                f"'{files[name].name}' and '{path.name}' in '{path.parent}' would be one case; keep"
-                " one of them",
-                code="TWO_FILES",
-            )
-        files[name] = path
-    return files
-
-
-def _counts_channels(scans: Mapping[str, Path], truths: Mapping[str, Path]) -> bool:
+def _counts_channels(scans: Mapping[str, Path], truths: Mapping[str, object]) -> bool:
     """Whether endings as ``_0000`` are numbers of channels, no parts of the cases' names."""
     matches = [_CHANNEL.fullmatch(name) for name in scans]
     return not set(scans) & set(truths) and any(match and match[1] in truths for match in matches)
@@ -195,7 +180,7 @@ def _missing(name: str, numbers: set[int]) -> str:
 
 
 def _check_pairs(
-    scans: Mapping[str, object], truths: Mapping[str, Path], images: Path, labels: Path
+    scans: Mapping[str, object], truths: Mapping[str, object], images: Path, labels: Path
 ) -> None:
     """Raise `InputError` unless every scan has a label map and every label map a scan."""
     if not scans and not truths:

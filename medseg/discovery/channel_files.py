@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medseg.discovery.scans import SCAN_ENDINGS
+from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError
 from medseg.reading.file_names import without_suffix
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
-SEGMENTS = ".seg.nrrd"
-FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "labels"))
-"""Names of a folder of scans and of the folder of their label maps beside it."""
+from medseg.discovery.bids import is_bids_label
+from medseg.discovery.cases import paired_folder
+from medseg.discovery.label_words import WORDS, scan_words
+from medseg.discovery.scan_files import is_segments, stem_of, visible
 
 
 def is_label_map(path: Path) -> bool:
     """Whether a file is no scan but a label map of one, as far as its name and place tell."""
-    beside = next((images for images, labels in FOLDERS if path.parent.name == labels), "")
-    return is_segments(path) or (bool(beside) and (path.parent.parent / beside).is_dir())
+    if is_segments(path) or is_bids_label(path):
+        return True
+    folder = path.parent
+    pair = paired_folder(folder.parent)
+    if pair and folder == pair[1]:
+        return True
+    if folder.name.casefold() in WORDS and _stems(folder.parent):
+        return True
+    return scan_words(stem_of(path)) is not None and _holds_scans(folder)
 
 
-def is_segments(path: Path) -> bool:
-    """Whether it is a segmentation as 3D Slicer writes it."""
-    return path.name.lower().endswith(SEGMENTS)
+def _holds_scans(folder: Path) -> bool:
+    return any(scan_words(stem) is None for stem in _stems(folder))
+
+
+def _stems(folder: Path) -> tuple[str, ...]:
+    """Names without ending of the volumes and pictures in a folder."""
+    return _listed(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: Path, changed_ns: int) -> tuple[str, ...]:
+    """As :func:`_stems`; listed again when the folder has changed."""
+    return tuple(stem for path in visible(folder) if (stem := stem_of(path)) and path.is_file())

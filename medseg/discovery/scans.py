@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from medseg.discovery.label_places import is_label_map
+from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
 from medseg.reading.dicom.headers import find_images
@@ -19,9 +20,6 @@ from medseg.reading.dicom.series import list_stacks
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.file_names import without_suffix
 from medseg.runtime.progress import Progress, silent
-
-SCAN_ENDINGS = (".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
-"""Of files that are listed as scans without being opened."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.discovery.scans import SCAN_ENDINGS
+from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError, ReadError
 from medseg.reading import zip_archive
 from medseg.reading.dicom.headers import (

@@ -9,15 +9,15 @@ import msgspec
 
 from medseg.metrics.overlap import LabelOverlap
 from medseg.metrics.surface import SurfaceDistance
+from medseg.volume.label_table import MEAN
 
 Scores = dict[str, float | None]
 Rows = Mapping[str, Mapping[str, LabelOverlap]]
 Surfaces = Mapping[str, Mapping[str, SurfaceDistance]]
 OVERLAP, SURFACE = ("dice", "iou"), ("hd95_mm", "nsd")
 """What is averaged over cases."""
-MEAN = "mean_over_labels"
 FOREGROUND = "foreground"
-"""Where older readers look for that mean: in "mean", unless a label is called so."""
+"""What the mean over labels is called in older files, and in "mean" unless a label is so called."""
 
 
 def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
@@ -61,6 +61,14 @@ def summarise(cases: Rows, surfaces: Surfaces | None = None) -> dict[str, Any]:
 def label_names(summary: Mapping[str, Any]) -> list[str]:
     """Names of the labels in what :func:`summarise` gave, without that of the mean."""
     return list(dict.fromkeys(name for row in summary["cases"] for name in row["labels"]))
+
+
+def mean_named(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores by label of any file, with the mean over labels last and under its name of today."""
+    if MEAN in scores or FOREGROUND not in scores:
+        return dict(scores)
+    labels = {name: score for name, score in scores.items() if name != FOREGROUND}
+    return {**labels, MEAN: scores[FOREGROUND]}
 
 
 def _scores(row: LabelOverlap, surface: SurfaceDistance | None) -> Scores:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from medseg.errors import PackageError
+from medseg.metrics.scores import mean_named
 from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
-from medseg.volume.label_table import LabelTable
+from medseg.volume.label_table import MEAN, LabelTable
 
 SCHEMA_VERSION = 2
 """Of what is written; 1, which called postprocessing "refining", is still read."""
@@ -61,7 +62,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     postprocessing : tuple of Component
         Steps of ``medseg.postprocessing`` after the network, in order; mostly none.
     scores : dict of str to float
-        Measured mean Dice by label name (and ``"foreground"``) on held-out cases.
+        Measured mean Dice by label name on held-out cases; over labels, see :attr:`mean_dice`.
     provenance : dict of str to str
         Software versions, dataset, fold, steps.
     requires : tuple of Requirement
@@ -81,6 +82,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     provenance: dict[str, str] = {}
     requires: tuple[Requirement, ...] = ()
     weights: Weights
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean over labels of `scores`; None where nothing was measured."""
+        return mean_named(self.scores).get(MEAN)
 
 
 def decode_manifest(data: bytes, *, where: str) -> Manifest:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from medseg.errors import LabelError
 from medseg.losses import IGNORE
 from medseg.planning import Plan
-from medseg.preprocessing import pipeline
+from medseg.preprocessing import prepare_image, prepare_labels
 from medseg.preprocessing.own_transforms import Transform
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
@@ -64,11 +64,11 @@ def prepare_case(
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
-        steps = pipeline(plan, label="label", read_labels=dataset.read_truth, transforms=transforms)
-        prepared = steps({"image": case.images, "label": case.label})
-        classes = class_indices(prepared["label"][0].numpy(), dataset.annotated)
+        scan, truth = dataset.read(case)
+        image_CIJK, _ = prepare_image(scan, plan, transforms)
+        classes = class_indices(prepare_labels(truth, plan), dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)
-        save_array(image_file, prepared["image"].numpy())
+        save_array(image_file, image_CIJK.numpy())
         save_array(label_file, classes)
     labels = np.load(label_file, mmap_mode="r")
     return Prepared(

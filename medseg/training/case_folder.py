@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 from filelock import FileLock
 
+from medseg.discovery.json_file import read_json
 from medseg.errors import GeometryError, InputError
 from medseg.planning.plan import decode, encode
-from medseg.training.label_file import read_json, read_label_table
+from medseg.training.label_file import read_label_table
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.writing import atomic, write_labels, write_scan
 

@@ -8,24 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.discovery.cases import Case, dataset_folders, find_cases
-from medseg.errors import InputError, LabelError
+from medseg.discovery.cases import Case
+from medseg.discovery.dicom_cases import is_dicom_label, series_of
+from medseg.discovery.json_file import read_json
+from medseg.discovery.layouts import CaseSet, find_dataset
+from medseg.discovery.mask_files import Masks
+from medseg.errors import InputError, LabelError, SelectionError
 from medseg.planning.channel_rules import modality_word
-from medseg.reading import read_labels
 from medseg.reading.channels import check_same_grid, read_channels
 from medseg.reading.dicom import rtstruct
 from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
-from medseg.training.label_file import Json, Meaning, meaning_of, read_json, read_meaning
+from medseg.training.label_file import Meaning, meaning_of, read_meaning
 from medseg.training.regions import Region, part_of_value, value_table
-from medseg.training.splits import Fold, find_folds, read_folds
+from medseg.training.splits import Fold, find_folds, folds_by_number, read_folds
 from medseg.training.stored_names import table_in_files
+from medseg.training.truth import read_truth
 from medseg.volume import LabelMap, LabelTable, Scan
 
 __all__ = ["Case", "Dataset", "open_dataset"]
-
-CROPPED = (".seg.nrrd", ".dcm")
-"""Segmentations that may leave out what lies around the structures, as 3D Slicer's do."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Dataset:
         What it was opened from, so that a run can be taken up again.
     channels : tuple of str
         What each channel of the scans shows; empty when the folder does not say.
+    renames : bool
+        Whether a person's table may call values otherwise than the files do.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Dataset:
     stored: LabelTable | None = None
     source: DatasetSource | None = None
     channels: tuple[str, ...] = ()
+    renames: bool = False
 
     @property
     def labels(self) -> LabelTable:
@@ -98,7 +102,7 @@ class Dataset:
         GeometryError
             When images or truth lie on different grids.
         """
-        scan = read_channels(case.images)
+        scan = read_images(case)
         truth = self.read_truth(case.label, scan)
         modality = self.modality or scan.modality
         return replace(scan, modality=modality, channel_names=self.channels), truth
@@ -129,7 +133,7 @@ class Dataset:
             )
         return replace(self, annotated=table, stored=self.annotated)
 
-    def read_truth(self, path: Path, scan: Scan) -> LabelMap:
+    def read_truth(self, label: Path | Masks, scan: Scan) -> LabelMap:
         """The label map of a scan, on its grid; values of regions become the innermost one's.
 
         Raises
@@ -137,16 +141,17 @@ class Dataset:
         GeometryError
             When it lies on another grid.
         """
-        labels = self._labels(path, scan)
-        check_same_grid(scan, labels.grid, f"label map '{path.name}'")
+        labels = self._labels(label, scan)
+        name = Path(label.first_file).name if isinstance(label, Masks) else label.name
+        check_same_grid(scan, labels.grid, f"label map '{name}'")
         return replace(labels, grid=scan.grid)
 
-    def _labels(self, path: Path, scan: Scan) -> LabelMap:
+    def _labels(self, label: Path | Masks, scan: Scan) -> LabelMap:
         table = self.stored or self.annotated
         if self.regions:
             table = value_table(self.regions, self.annotated)
-        like = scan if path.name.lower().endswith(CROPPED) else None
-        labels = read_labels(path, table=table, like=like)
+        renames = self.renames or bool(self.regions)
+        labels = read_truth(label, table, scan=scan, renames=renames)
         if self.stored is not None:
             return numbered_as(labels, self.annotated)
         if not self.regions:
@@ -171,10 +176,9 @@ def open_dataset(
     Parameters
     ----------
     path : str or Path
-        A folder with ``imagesTr/`` and ``labelsTr/`` (nnU-Net raw of both versions or MSD, with
-        ``dataset.json``), with ``images/`` and ``labels/``, or with ``NAME.seg.nrrd`` beside
-        ``NAME.nrrd``. Where neither ``dataset.json`` nor ``labels.json`` says what the labels
-        mean, names stored in the label maps do.
+        A folder in one of the layouts of :mod:`medseg.discovery.layouts`, or a CSV or JSON list of
+        cases. Where neither ``dataset.json`` nor ``labels.json`` nor the layout says what the
+        labels mean, names stored in the label maps do.
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
         of shuffled cases.
@@ -193,29 +197,49 @@ def open_dataset(
         When label maps that name their labels themselves contradict one another.
     """
     root = Path(path)
-    about = read_json(root / "dataset.json")
-    cases = _checked(root, _cases(root, about), status)
+    case_set = find_dataset(root)
+    cases = _checked(root, case_set.cases, status)
     names = [case.name for case in cases]
-    channels = _channels(about)
-    meaning = _given(labels) if labels else _meaning(root, about, cases)
+    about, channels = case_set.about, case_set.channels
+    meaning = _given(labels) if labels else _meaning(case_set, cases)
+    if splits:
+        folds = read_folds(Path(splits), names)
+    else:
+        stated = {case.name: case.fold for case in cases if case.fold is not None}
+        folds = folds_by_number(names, stated) if stated else find_folds(case_set.folder, names)
     return Dataset(
         name=str(about.get("name") or root.resolve().name),
         cases=cases,
         annotated=meaning.table,
         modality=modality_word(channels[0]) if channels and modality is None else modality or "",
-        folds=read_folds(Path(splits), names) if splits else find_folds(root, names),
+        folds=folds,
         regions=meaning.regions,
         source=source_of(root, splits=splits, labels=labels, modality=modality, status=status),
         channels=channels,
+        renames=labels is not None,
     )
 
 
-def _cases(root: Path, about: Json) -> tuple[Case, ...]:
-    """All cases of the folder; of nnU-Net's second version every image says its channel."""
-    images, labels = dataset_folders(root)
-    channels = _channels(about) if images.name == "imagesTr" else ()
-    numbered = "channel_names" in about and images.name == "imagesTr"
-    return find_cases(images, labels, numbered=numbered, channels=len(channels))
+def read_images(case: Case) -> Scan:
+    """The scan of a case; of several series in its folder, the one that was labelled.
+
+    Raises
+    ------
+    SelectionError
+        When nothing says which series was labelled.
+    GeometryError
+        When channels lie on different grids.
+    """
+    try:
+        return read_channels(case.images, series=case.series or None)
+    except SelectionError:
+        folder = case.images[0]
+        if isinstance(case.label, Masks) or not is_dicom_label(case.label) or not folder.is_dir():
+            raise SelectionError(
+                f"'{folder}' holds several series, and nothing in the label map of the case"
+                f" '{case.name}' says which one was labelled; leave only that one in the folder"
+            ) from None
+        return read_channels(case.images, series=series_of(case.label, folder))
 
 
 def _checked(root: Path, cases: tuple[Case, ...], status: Status) -> tuple[Case, ...]:
@@ -240,24 +264,22 @@ def _given(labels: LabelTable | Mapping[int, str] | Path) -> Meaning:
     return Meaning(labels if isinstance(labels, LabelTable) else LabelTable.of(dict(labels)))
 
 
-def _meaning(root: Path, about: Json, cases: tuple[Case, ...]) -> Meaning:
-    """Labels from labels.json or dataset.json, else from every label map."""
-    if plain := read_json(root / "labels.json"):
-        return meaning_of(plain, where=root / "labels.json")
+def _meaning(case_set: CaseSet, cases: tuple[Case, ...]) -> Meaning:
+    """Labels from labels.json, dataset.json or the layout, else from every label map."""
+    folder, about = case_set.folder, case_set.about
+    if plain := read_json(folder / "labels.json"):
+        return meaning_of(plain, where=folder / "labels.json")
     if isinstance(about.get("labels"), dict):
-        return meaning_of(about, where=root / "dataset.json")
-    return Meaning(table_in_files((case.label, _as_stored(case)) for case in cases))
+        return meaning_of(about, where=folder / "dataset.json")
+    if case_set.names:
+        return Meaning(LabelTable.of(dict(case_set.names)))
+    masks = [case.label.names for case in cases if isinstance(case.label, Masks)]
+    if masks:
+        return Meaning(LabelTable.of(dict(enumerate(masks[0], start=1))))
+    return Meaning(table_in_files((case.label_files[0], _as_stored(case)) for case in cases))
 
 
 def _as_stored(case: Case) -> LabelMap:
     """The label map by the names in its file; contours need the scan they are drawn on."""
-    like = read_channels(case.images) if rtstruct.recognises(case.label) else None
-    return read_labels(case.label, like=like)
-
-
-def _channels(about: Json) -> tuple[str, ...]:
-    """Names of channels by number, as nnU-Net's two versions and Decathlon write them."""
-    named = about.get("channel_names") or about.get("modality") or {}
-    if not isinstance(named, dict):
-        return ()
-    return tuple(str(named.get(str(number), "")).strip() for number in range(len(named)))
+    like = read_images(case) if rtstruct.recognises(case.label_files[0]) else None
+    return read_truth(case.label, None, scan=like)

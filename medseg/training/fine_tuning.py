@@ -15,6 +15,7 @@ from medseg.planning.plan import decode, encode
 from medseg.training.dataset import Dataset
 from medseg.training.history import read_history
 from medseg.volume import LabelTable
+from medseg.volume.label_table import MEAN
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,7 +136,7 @@ def with_parent(manifest: Manifest, run: Path) -> Manifest:
     if parent is None:
         return manifest
     facts = {"started from": f"{parent.name} {parent.version}", "its weights": parent.sha256}
-    before = score_before(run).get("foreground")
+    before = score_before(run).get(MEAN)
     if before is not None:
         facts["its mean Dice on the same cases"] = f"{before:.4f}"
     summary = f"{manifest.card.summary.rstrip('.')}, starting from {parent.name}."

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from medseg.metrics.scores import mean_named
 from medseg.writing import write_text
 
 FILE = "history.jsonl"
@@ -60,7 +61,10 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_text().splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue
+        if "dice" in record:
+            record["dice"] = mean_named(record["dice"])
+        records.append(record)
     return records

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from medseg.discovery.json_file import Json, read_json
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
 from medseg.training.color_table import read_color_table
 from medseg.training.regions import ORDER, Region, part_table, read_regions
 from medseg.volume import LabelTable
 from medseg.volume.label_table import IGNORE
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,25 +31,6 @@ class Meaning:
 
     table: LabelTable
     regions: tuple[Region, ...] = ()
-
-
-def read_json(path: Path) -> Json:
-    """A JSON object, or an empty one when there is no such file.
-
-    Raises
-    ------
-    InputError
-        When the file is no JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' is no readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"'{path}' must hold a JSON object, got {type(value).__name__}")
-    return value
 
 
 def read_label_table(path: Path) -> LabelTable:

@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.metrics import by_region, overlap, summarise
-from medseg.metrics.scores import MEAN
 from medseg.planning.plan import Component, Regions
 from medseg.postprocessing import build_postprocessing
 from medseg.postprocessing.protocol import Three
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable
-from medseg.volume.label_table import IGNORE, IGNORED_CLASS
+from medseg.volume.label_table import IGNORE, IGNORED_CLASS, MEAN
 
 if TYPE_CHECKING:
     from torch import Tensor

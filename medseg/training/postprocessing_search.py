@@ -20,6 +20,7 @@ from medseg.training.held_out import HeldOutCase
 from medseg.training.postprocessing_fit import Example, LabelExample, fit, fit_label_steps
 from medseg.training.regions import Region
 from medseg.training.validation import mean_dice
+from medseg.volume.label_table import MEAN
 
 MOST_CASES = 16
 """Held-out cases whose probabilities are kept in memory at once."""
@@ -69,7 +70,7 @@ def choose_postprocessing(
         return PostprocessingChoice(postprocessing=postprocessing)
     postprocessed = replace(predictor, postprocessing=build_postprocessing(postprocessing))
     without, with_steps = (
-        mean_dice(model, others, regions=regions, progress=progress).get("foreground")
+        mean_dice(model, others, regions=regions, progress=progress).get(MEAN)
         for model in (predictor, postprocessed)
     )
     if without is None or with_steps is None:

@@ -128,7 +128,7 @@ def _identity_of(dataset: Dataset, progress: Progress) -> RunIdentity:
     for done, case in enumerate(dataset.cases):
         progress(done, len(dataset.cases), "looking at the files")
         images[case.name] = _digest(case.images)
-        label_maps[case.name] = _digest((case.label,))
+        label_maps[case.name] = _digest(case.label_files)
     return RunIdentity(
         labels=dataset.annotated,
         regions=dataset.regions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def make_folds(names: list[str]) -> tuple[Fold, ...]:
     count = min(FOLDS, len(shuffled))
     parts = [frozenset(shuffled[number::count]) for number in range(count)]
     return tuple(Fold(frozenset(shuffled) - part, part) for part in parts)
+
+
+def folds_by_number(names: list[str], stated: Mapping[str, int]) -> tuple[Fold, ...]:
+    """Folds of which each holds out the cases with its number; those without are trained on."""
+    parts = [
+        frozenset(name for name in names if stated.get(name) == number)
+        for number in range(max(stated.values()) + 1)
+    ]
+    return tuple(Fold(frozenset(names) - part, part) for part in parts)
 
 
 def read_folds(path: Path, names: list[str]) -> tuple[Fold, ...]:

@@ -11,6 +11,8 @@ from medseg.errors import LabelError
 
 IGNORE = "ignore"
 """Name of the label that stands for no structure: its voxels count neither for nor against."""
+MEAN = "mean_over_labels"
+"""What stands beside the names of labels in scores, for the mean over them; no label's name."""
 IGNORED_CLASS = 255
 """Class index of voxels under that label."""
 
@@ -111,7 +113,7 @@ class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Raises
     ------
     LabelError
-        When values or names repeat or are out of range.
+        When values or names repeat or are out of range, or a name stands for the mean in scores.
     """
 
     labels: tuple[Label, ...]
@@ -125,6 +127,11 @@ class LabelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise LabelError(f"label values must be unique and ascending, got {values}")
         if len(set(names)) != len(names) or not all(name.strip() for name in names):
             raise LabelError(f"label names must be unique and not empty, got {names}")
+        if MEAN in names:
+            raise LabelError(
+                f"no label can be called '{MEAN}', which stands for the mean in scores; choose"
+                " another name"
+            )
 
     @classmethod
     def of(cls, names: dict[int, str]) -> LabelTable:

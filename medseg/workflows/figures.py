@@ -20,6 +20,7 @@ from matplotlib.image import imsave
 from medseg.volume import Grid, Label, LabelMap, LabelTable, Scan
 from medseg.volume.contrast import contrast_limits
 from medseg.volume.conventions import IPL, Reorientation
+from medseg.volume.label_table import MEAN
 
 Picture = npt.NDArray[Any]
 _PLANES = (("axial", 0, "RLAP"), ("coronal", 1, "RLSI"), ("sagittal", 2, "APSI"))
@@ -308,7 +309,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     checks = [row for row in history if row.get("dice")]
     for name in dict.fromkeys(name for row in checks for name in row["dice"]):
         points = [(row["step"], row["dice"][name]) for row in checks if name in row["dice"]]
-        wide = name == "foreground"
+        wide = name == MEAN
         right.plot(
             *zip(*points, strict=True),
             marker="o",

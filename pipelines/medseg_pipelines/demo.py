@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from medseg.errors import Cancelled, InputError
-from medseg.metrics.scores import MEAN
 from medseg.networks import suggestion
 from medseg.phantoms.abdomen import ABDOMEN_LABELS
 from medseg.phantoms.dicom_archive import ArchivedSeries, demo_patients, write_archive
@@ -23,6 +22,7 @@ from medseg.reading import read_labels, read_scan
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.history import read_history
 from medseg.training.options import NETWORK
+from medseg.volume.label_table import MEAN
 from medseg.workflows.outputs import check_folder
 from medseg.writing import write_labels, write_scan, write_text
 from medseg_pipelines.batch.archive_run import segment_archive

@@ -10,7 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
-from medseg.discovery.cases import PICTURES, VOLUMES, label_files, label_folder
+from medseg.discovery.case_lists import is_case_list
+from medseg.discovery.cases import Case, label_files, paired_folder
+from medseg.discovery.label_words import scan_words
+from medseg.discovery.layouts import find_dataset
+from medseg.discovery.mask_files import Masks, mask_folders
+from medseg.discovery.scan_files import PICTURES, VOLUMES
 from medseg.errors import InputError, LabelError
 from medseg.metrics import (
     LabelOverlap,
@@ -20,22 +25,24 @@ from medseg.metrics import (
     summarise,
     surface_distances,
 )
-from medseg.metrics.scores import MEAN, label_names
+from medseg.metrics.scores import label_names
 from medseg.model_package import find_package
-from medseg.reading import read_labels
 from medseg.reading.dicom import rtstruct
 from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
-from medseg.training.case_folder import numbered_as
+from medseg.training.dataset import read_images
 from medseg.training.regions import value_table
+from medseg.training.truth import read_truth
 from medseg.volume import LabelMap, LabelTable
+from medseg.volume.label_table import MEAN
 from medseg.workflows.evaluate import alike, with_all_labels
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text
 from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
 
-Pair = tuple[Path, Path]
+Truth = Path | Masks | Case
+Pair = tuple[Truth, Truth]
 Regions = Mapping[str, Collection[int]]
 
 
@@ -207,21 +214,19 @@ def _score(
 
 def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
     """Prediction and truth, alike in what their values mean: names go before numbers."""
+    prediction, truth = (_labels(part, table) for part in pair)
     if table is not None:
-        prediction, truth = (_by_table(path, table) for path in pair)
         return prediction, with_all_labels(truth, prediction)
-    return alike(*(read_labels(path) for path in pair))
+    return alike(prediction, truth)
 
 
-def _by_table(path: Path, table: LabelTable) -> LabelMap:
-    """By the names in the file where the table has them all, else by its values."""
-    if rtstruct.recognises(path):  # the table chooses by name which of its structures are read
-        return read_labels(path, table=table)
-    labels = read_labels(path)
-    in_table = {name.casefold() for name in table.names}
-    if labels.table.names and {name.casefold() for name in labels.table.names} <= in_table:
-        return numbered_as(labels, table)
-    return read_labels(path, table=table)
+def _labels(part: Truth, table: LabelTable | None) -> LabelMap:
+    """One of the two; of a case of a dataset, on its scan where contours are drawn on that."""
+    if not isinstance(part, Case):
+        return read_truth(part, table, renames=True)
+    drawn = rtstruct.recognises(part.label_files[0])
+    scan = read_images(part) if drawn else None
+    return read_truth(part.label, table, scan=scan, renames=True)
 
 
 def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) -> dict[str, Pair]:
@@ -229,9 +234,10 @@ def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) ->
     for path in (predictions, truth):
         if not path.exists():
             raise InputError(f"there is no '{path}'; check the path")
-    if predictions.is_file() and truth.is_file():
+    truth_is_list = is_case_list(truth)
+    if predictions.is_file() and truth.is_file() and not truth_is_list:
         return {without_suffix(truth): (predictions, truth)}
-    if predictions.is_file() or truth.is_file():
+    if predictions.is_file() or (truth.is_file() and not truth_is_list):
         raise InputError(
             f"'{predictions.name}' and '{truth.name}' must both be files or both be folders"
         )
@@ -252,14 +258,26 @@ def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) ->
     return {case: (predicted[case], true[case]) for case in shared}
 
 
-def _maps(folder: Path) -> dict[str, Path]:
-    """Label maps of a folder by stem; of a batch's output, by the stem of their scan."""
+def _maps(folder: Path) -> dict[str, Truth]:
+    """Label maps by stem: of a batch's output, a folder of them, or the cases of a dataset."""
     if is_batch(folder):
-        return label_maps(folder)
-    maps = label_files(label_folder(folder))
-    if not maps:
-        raise InputError(f"'{folder}' holds no label maps ({', '.join(VOLUMES + PICTURES)})")
-    return maps
+        return dict(label_maps(folder))
+    pair = paired_folder(folder)
+    maps_folder = pair[1] if pair else folder
+    maps: dict[str, Truth] = dict(label_files(maps_folder)) if folder.is_dir() else {}
+    with_scans = len({scan_words(name) is None for name in maps}) == 2
+    if maps and not pair and not with_scans:
+        return maps
+    try:
+        return {case.name: case for case in find_dataset(folder).cases}
+    except InputError as error:
+        maps = maps or (dict(mask_folders(maps_folder)) if folder.is_dir() else {})
+        if maps:
+            return maps
+        raise InputError(
+            f"'{folder}' holds no label maps ({', '.join(VOLUMES + PICTURES)}): {error}",
+            code=error.code,
+        ) from error
 
 
 def _some(names: Sequence[str], *, most: int = 5) -> str:

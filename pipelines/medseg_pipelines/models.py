@@ -68,7 +68,7 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
 
 
 def _dice(package: ModelPackage) -> str:
-    dice = package.manifest.scores.get("foreground")
+    dice = package.manifest.mean_dice
     return "" if dice is None else f"{dice:.3f}"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medseg.discovery.cases import dataset_folders, find_cases, label_files
+from medseg.discovery.cases import find_cases, folder_pairs, label_files
 from medseg.discovery.label_places import is_label_map
 from medseg.errors import InputError
 
@@ -17,7 +17,7 @@ def touch(root, *names):
 
 def found(root, **options):
     """Names of the files of each case."""
-    cases = find_cases(*dataset_folders(root), **options)
+    cases = find_cases(*next(iter(folder_pairs(root)), (root, root)), **options)
     return {case.name: ([path.name for path in case.images], case.label.name) for case in cases}
 
 

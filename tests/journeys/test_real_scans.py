@@ -73,5 +73,5 @@ def test_training_on_real_scans_learns(shared_data, tmp_path):
         "cpu",
     )
     manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
-    assert manifest["scores"]["foreground"] > 0.7
+    assert manifest["scores"]["mean_over_labels"] > 0.7
     assert manifest["plan"]["patch"] == [40, 56, 40]

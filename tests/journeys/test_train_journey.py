@@ -41,7 +41,7 @@ def test_training_ends_in_a_model_that_segments(run, dataset, tmp_path, scan_fil
     assert result.exit_code == 0, result.output
     assert ModelPackage.open(folder / "model").manifest.name == "tiny-ct"
     assert str(folder / "model") in result.output
-    assert "foreground" in result.output
+    assert "mean_over_labels" in result.output
     again = run(*arguments)
     assert again.exit_code == 2
     assert "--resume" in again.stderr

@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from medseg.errors import LabelError
 from medseg.metrics import LabelOverlap, SurfaceDistance, summarise
-from medseg.metrics.scores import label_names
+from medseg.metrics.scores import label_names, mean_named
+from medseg.volume import LabelTable
+from medseg.volume.label_table import MEAN
 
 
 def score(dice, iou, volume_ml=1.0, reference_volume_ml=2.0):
@@ -86,3 +89,16 @@ def test_surfaces_stand_beside_overlap_and_have_their_own_means():
     assert summary["mean"]["cyst"] == {"dice": 0.0, "iou": 0.0, "hd95_mm": None, "nsd": 0.0}
     assert summary["mean"]["foreground"]["hd95_mm"] == 3.0
     assert summary["mean"]["foreground"]["nsd"] == pytest.approx(0.4)
+
+
+def test_the_mean_has_one_name_whichever_medseg_wrote_it():
+    today = {"liver": 0.5, MEAN: 0.25}
+    assert mean_named({"foreground": 0.25, "liver": 0.5}) == today
+    assert mean_named(today) == today
+    assert mean_named({"foreground": 0.75, MEAN: 0.25}) == {"foreground": 0.75, MEAN: 0.25}
+    assert mean_named({"liver": 0.5}) == {"liver": 0.5}
+
+
+def test_no_label_takes_the_name_of_the_mean():
+    with pytest.raises(LabelError, match="mean_over_labels"):
+        LabelTable.of({1: MEAN})

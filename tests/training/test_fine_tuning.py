@@ -50,13 +50,13 @@ def test_it_starts_where_the_model_stands_and_tells_both_scores(root, model, tmp
     old, new = find_package(model).manifest, find_package(folder).manifest
     assert new.plan == old.plan
     assert score_before(tmp_path / "run") == pytest.approx(old.scores, abs=2e-2)
-    assert old.scores["foreground"] > 0.4
+    assert old.scores["mean_over_labels"] > 0.4
     assert new.scores == pytest.approx(old.scores, abs=2e-2)
     card = new.card
     assert (card.licence, card.attribution, card.modality) == ("CC BY 4.0", "Somebody", "MR")
     assert new.provenance["started from"] == "toy 1"
     assert float(new.provenance["its mean Dice on the same cases"]) == pytest.approx(
-        old.scores["foreground"], abs=2e-2
+        old.scores["mean_over_labels"], abs=2e-2
     )
     assert options(model).peak_rate < TrainingOptions().peak_rate
 

@@ -85,7 +85,7 @@ def test_a_run_trains_and_measures_on_what_was_judged(dataset, tmp_path):
     train(dataset, tmp_path / "run", options=options, plan=PLAN)
     manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
     assert [label["name"] for label in manifest["labels"]["labels"]] == ["box", "core"]
-    assert set(manifest["scores"]) == {"box", "core", "foreground"}
+    assert set(manifest["scores"]) == {"box", "core", "mean_over_labels"}
 
 
 def test_the_loss_asked_for_is_planned(dataset, tmp_path):

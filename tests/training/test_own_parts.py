@@ -141,7 +141,7 @@ def test_own_loss_and_callbacks(train, tmp_path):
     assert all(event.total_steps == 3 and np.isfinite(event.loss) for event in events)
     assert manifest(folder)["plan"]["loss"]["name"] == "given:DiceFocalLoss"
     assert manifest(folder)["provenance"]["steps"] == "2"
-    assert "foreground" in manifest(folder)["scores"]
+    assert "mean_over_labels" in manifest(folder)["scores"]
     seen = {row["loss"] for row in read_history(tmp_path / "run") if "loss" in row}
     assert seen == {round(event.loss, 5) for event in events}
 
@@ -150,7 +150,7 @@ def test_a_callback_hears_of_validations(train):
     events = []
     train(callbacks=[events.append])
     assert [event.dice is not None for event in events] == [False, False, True]
-    assert "foreground" in events[-1].dice
+    assert "mean_over_labels" in events[-1].dice
 
 
 def test_an_exception_in_a_callback_leaves_a_checkpoint(train, tmp_path):

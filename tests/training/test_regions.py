@@ -169,11 +169,11 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     assert "crf" not in {step.name for step in manifest.postprocessing}
     assert manifest.plan == PLAN
     assert manifest.labels.names == ("whole without core", "core")
-    assert set(manifest.scores) == {"whole", "core", "foreground"}
-    on_the_way = [row["dice"]["foreground"] for row in read_history(run) if "dice" in row]
+    assert set(manifest.scores) == {"whole", "core", "mean_over_labels"}
+    on_the_way = [row["dice"]["mean_over_labels"] for row in read_history(run) if "dice" in row]
     assert len(on_the_way) == 3
     assert on_the_way[0] < on_the_way[-1]
-    assert manifest.scores["foreground"] > 0.9
+    assert manifest.scores["mean_over_labels"] > 0.9
     image, labels = toy_case(99)
     scan = Scan(image[None], Grid(image.shape, np.diag([1.2, 1.2, 1.2, 1])), "MR")
     predictor = Predictor.load(folder, device="cpu")
@@ -195,7 +195,7 @@ def test_a_region_counts_with_all_that_lies_inside_it(dataset, tmp_path):
 
     cases = prepare_held_out(dataset, dataset.cases[:1], PLAN, tmp_path)
     scores = mean_dice(TruthWithoutCore(), cases, regions=dataset.regions)
-    assert scores == {"whole": 1.0, "core": 0.0, "foreground": 0.5}
+    assert scores == {"whole": 1.0, "core": 0.0, "mean_over_labels": 0.5}
 
 
 class Threshold(torch.nn.Module):

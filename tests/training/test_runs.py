@@ -88,7 +88,7 @@ def test_a_run_learns_measures_and_packs(dataset, tmp_path):
         mask, truth = found.values == value, labels == value
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
     manifest = json.loads((run / "model" / "manifest.json").read_text())
-    assert manifest["scores"]["foreground"] > 0.8
+    assert manifest["scores"]["mean_over_labels"] > 0.8
     assert [label["name"] for label in manifest["labels"]["labels"]] == ["box", "core"]
     assert list((run / "tensorboard").iterdir())
     assert not list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))

@@ -6,8 +6,8 @@ import pytest
 from dicom_phantom import Series, random_stored
 from medseg.errors import LabelError
 from medseg.reading import read_scan
-from medseg.training import dataset as dataset_module
 from medseg.training import open_dataset
+from medseg.training import truth as truth_module
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Scan
 from medseg.writing import write_labels, write_scan
 
@@ -88,28 +88,86 @@ def test_a_cropped_slicer_segmentation_lies_in_its_scan(tmp_path):
     assert np.array_equal(truth.values, whole.values)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "words"),
-    [
-        (
-            {1: "liver"},
-            {1: "spleen"},
-            r"value 1 is 'liver' in '.*a\.nii\.gz' and 'spleen' in '.*b\.",
-        ),
-        (
-            {1: "liver"},
-            {2: "Liver"},
-            r"'Liver' is the label value 1 in '.*a\.nii\.gz' and 2 in '.*b",
-        ),
-        ({1: "liver", 2: "spleen"}, {1: "spleen", 2: "liver"}, r"a\.nii\.gz.*b\.nii\.gz"),
-    ],
-)
-def test_names_that_contradict_one_another_are_refused(tmp_path, first, second, words):
-    save_case(tmp_path, "a", first)
-    save_case(tmp_path, "b", second)
+def volumes_of(dataset, number):
+    """Voxels of each structure of a case, by name."""
+    _, truth = dataset.read(dataset.cases[number])
+    return {label.name: int((truth.values == label.value).sum()) for label in truth.table}
+
+
+def save_values(folder, name, values, names, **files):
+    """A case with these values; its file calls them so."""
+    save_case(folder, name, {1: "any"}, **files)
+    labels = LabelMap(values, GRID, LabelTable.of(names))
+    write_labels(labels, folder / "labels" / (name + files.get("suffix", ".nii.gz")))
+
+
+BOX_AND_CORE = np.zeros(GRID.shape, np.uint8)
+BOX_AND_CORE[1:5, 1:4, 1:3] = 1
+BOX_AND_CORE[2:4, 2, 1] = 2
+SWAPPED = np.array([0, 2, 1], np.uint8)[BOX_AND_CORE]
+
+
+@pytest.mark.parametrize("table", ["", '{"1": "box", "2": "core"}', '{"core": 4, "box": 3}'])
+@pytest.mark.parametrize(("suffix", "images"), [(".nii.gz", ".nii.gz"), (".seg.nrrd", ".nrrd")])
+def test_a_structure_is_what_its_file_calls_it(tmp_path, suffix, images, table):
+    files = {"suffix": suffix, "images": images}
+    save_values(tmp_path, "a", BOX_AND_CORE, {1: "box", 2: "core"}, **files)
+    save_values(tmp_path, "b", SWAPPED, {1: "Core", 2: "box"}, **files)
+    if table:
+        (tmp_path / "labels.json").write_text(table)
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.names == ("box", "core")
+    assert volumes_of(dataset, 0) == volumes_of(dataset, 1) == {"box": 22, "core": 2}
+
+
+def test_two_names_of_one_value_may_be_two_words(tmp_path):
+    save_case(tmp_path, "a", {1: "liver"})
+    save_case(tmp_path, "b", {1: "spleen"})
+    words = r"value 1 is 'liver' in '.*a\.nii\.gz' and 'spleen' in '.*b\."
     with pytest.raises(LabelError, match=words) as error:
         open_dataset(tmp_path)
     assert error.value.code == "NAMES_DIFFER"
+    save_case(tmp_path, "c", {1: "liver", 2: "spleen"})
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels.names == ("liver", "spleen")
+    assert volumes_of(dataset, 1) == {"liver": 0, "spleen": 4}
+
+
+def test_a_value_without_a_name_is_refused_where_it_could_be_either(tmp_path):
+    save_values(tmp_path, "a", BOX_AND_CORE, {1: "box", 2: "core"})
+    save_values(tmp_path, "b", SWAPPED, {1: "core", 2: "box"})
+    save_values(tmp_path, "c", BOX_AND_CORE, {1: "label 1", 2: "label 2"})
+    with pytest.raises(LabelError, match=r"c\.nii\.gz' does not say what its label value 1 is"):
+        open_dataset(tmp_path)
+
+
+def test_a_name_that_the_dataset_does_not_have_is_refused_with_both_lists(tmp_path):
+    save_values(tmp_path, "a", BOX_AND_CORE, {1: "box", 2: "core"})
+    save_values(tmp_path, "b", BOX_AND_CORE, {1: "box", 2: "kernel"})
+    (tmp_path / "labels.json").write_text('{"1": "box", "2": "core"}')
+    dataset = open_dataset(tmp_path)
+    assert volumes_of(dataset, 0) == {"box": 22, "core": 2}
+    words = r"b\.nii\.gz' calls its labels 1 box, 2 kernel and the label table has 1 box, 2 core"
+    with pytest.raises(LabelError, match=words) as error:
+        dataset.read(dataset.cases[1])
+    assert error.value.code == "NAMES_DIFFER"
+
+
+def test_a_person_may_rename_values_but_not_move_names(tmp_path):
+    save_values(tmp_path, "a", BOX_AND_CORE, {1: "box", 2: "kernel"})
+    renamed = open_dataset(tmp_path, labels={1: "box", 2: "core"})
+    assert volumes_of(renamed, 0) == {"box": 22, "core": 2}
+    moved = open_dataset(tmp_path, labels={1: "core", 2: "box"})
+    with pytest.raises(LabelError, match="1 core, 2 box"):
+        moved.read(moved.cases[0])
+
+
+def test_half_named_files_are_refused_where_two_labels_would_be_one(tmp_path):
+    save_values(tmp_path, "a", BOX_AND_CORE, {1: "core", 2: "label 2"})
+    (tmp_path / "labels.json").write_text('{"1": "box", "2": "core"}')
+    dataset = open_dataset(tmp_path)
+    with pytest.raises(LabelError, match="names some of its labels only"):
+        dataset.read(dataset.cases[0])
 
 
 def test_a_file_without_names_contradicts_none(tmp_path):
@@ -136,8 +194,8 @@ def test_each_label_map_is_read_once(tmp_path, monkeypatch):
         read.append(path.name)
         return read_labels(path, **options)
 
-    read_labels = dataset_module.read_labels
-    monkeypatch.setattr(dataset_module, "read_labels", counting)
+    read_labels = truth_module.read_labels
+    monkeypatch.setattr(truth_module, "read_labels", counting)
     save_case(tmp_path, "a", {1: "liver"})
     save_case(tmp_path, "b", {1: "liver"})
     open_dataset(tmp_path)

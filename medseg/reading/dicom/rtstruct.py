@@ -229,13 +229,15 @@ def _named_in(regions: list[_Region], table: LabelTable | None) -> list[_Region]
     """The regions that `table` names, as its labels; all of them without a table."""
     if table is None:
         return regions
-    by_name = {region.label.name: region for region in regions}
-    missing = [name for name in table.names if name not in by_name]
+    by_name = {region.label.name.strip().casefold(): region for region in regions}
+    wanted = {label.name.strip().casefold(): label for label in table}
+    missing = [label.name for name, label in wanted.items() if name not in by_name]
     if missing:
+        names = ", ".join(region.label.name for region in regions)
         raise LabelError(
-            f"it has no ROI {', '.join(missing)}; it has {', '.join(by_name)}", code="UNKNOWN_LABEL"
+            f"it has no ROI {', '.join(missing)}; it has {names}", code="UNKNOWN_LABEL"
         )
-    return [_Region(label, by_name[label.name].contours) for label in table]
+    return [_Region(label, by_name[name].contours) for name, label in wanted.items()]
 
 
 def _selected(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:

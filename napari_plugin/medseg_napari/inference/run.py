@@ -293,8 +293,8 @@ def model_summary(package: ModelPackage) -> str:
     manifest = package.manifest
     names = ", ".join(manifest.labels.names)
     sentences = [manifest.card.summary or f"finds {names}"]
-    if "foreground" in manifest.scores:
-        sentences.append(f"mean Dice {manifest.scores['foreground']:.2f} on held-out cases")
+    if manifest.mean_dice is not None:
+        sentences.append(f"mean Dice {manifest.mean_dice:.2f} on held-out cases")
     if manifest.card.licence:
         sentences.append(f"licence {manifest.card.licence}")
     return "; ".join(sentence.rstrip(".") for sentence in sentences) + "."

@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg.errors import MedsegError
+from medseg.volume.label_table import MEAN
 from medseg_napari.panels.form_parts import column
 from medseg_napari.panels.training_form import TrainingForm
 from medseg_napari.training import model_list
@@ -178,7 +179,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
 
     def _show(self, status: RunStatus) -> None:
         dices = [
-            (step, sum(row.values()) / len(row) if "foreground" not in row else row["foreground"])
+            (step, sum(row.values()) / len(row) if MEAN not in row else row[MEAN])
             for step, row in status.dice
             if row
         ]

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def model_text(package: ModelPackage) -> str:
     """Name and mean Dice of a model, such as ``"hippocampus-mr (Dice 0.88)"``."""
-    score = package.manifest.scores.get("foreground")
+    score = package.manifest.mean_dice
     name = package.manifest.name
     return name if score is None else f"{name} (Dice {score:.2f})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from medseg.metrics.scores import mean_named
+from medseg.volume.label_table import MEAN
 from medseg_napari.progress_text import duration
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ def status_text(status: RunStatus) -> str:
         parts = ["looking at the scans and preparing them"]
     if status.losses:
         parts.append(f"loss {status.losses[-1][1]:.3f}")
-    if status.dice and status.dice[-1][1].get("foreground") is not None:
-        parts.append(f"Dice {status.dice[-1][1]['foreground']:.3f}")
+    if status.dice and status.dice[-1][1].get(MEAN) is not None:
+        parts.append(f"Dice {status.dice[-1][1][MEAN]:.3f}")
     left_s = seconds_left(status)
     if status.phase == "running" and left_s:
         parts.append(f"about {duration(left_s)} left")
@@ -45,8 +47,9 @@ def seconds_left(status: RunStatus) -> float:
 def finished_text(name: str, status: RunStatus, scores: Mapping[str, float]) -> str:
     """What became of a run, with the score of the model it started from beside its own."""
     text = f"{name} is in the list of models"
-    if "foreground" not in scores:
+    mean = mean_named(scores).get(MEAN)
+    if mean is None:
         return text
-    text += f": mean Dice {scores['foreground']:.3f} on held-out cases"
-    before = next((row.get("foreground") for step, row in status.dice if step == 0), None)
+    text += f": mean Dice {mean:.3f} on held-out cases"
+    before = next((row.get(MEAN) for step, row in status.dice if step == 0), None)
     return text if before is None else f"{text}, {before:.3f} before"

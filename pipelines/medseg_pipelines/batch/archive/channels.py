@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from medseg.discovery.channel_files import ChannelFiles, by_case, complete
 from medseg.discovery.label_places import is_label_map
-from medseg.discovery.scans import SCAN_ENDINGS
+from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError
 from medseg_pipelines.batch.archive.case_keys import digest, file_folder, path_key
 from medseg_pipelines.batch.messages import Fault, ScanRecord

@@ -1,0 +1,38 @@
+"""JSON objects of people's datasets, as editors write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputError
+
+Json = dict[str, Any]
+
+
+def read_json(path: Path) -> Json:
+    """A JSON object, or an empty one when there is no such file.
+
+    Raises
+    ------
+    InputError
+        When the file is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is no readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"'{path}' must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def channel_names(about: Json) -> tuple[str, ...]:
+    """Names of channels by number, as nnU-Net's two versions and Decathlon write them."""
+    named = about.get("channel_names") or about.get("modality") or {}
+    if not isinstance(named, dict):
+        return ()
+    return tuple(str(named.get(str(number), "")).strip() for number in range(len(named)))
