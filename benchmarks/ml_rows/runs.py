@@ -88,7 +88,8 @@ def m09(lab: Lab) -> str:
     cases, run = lab.cases("plan_cases"), lab.output("m09")
     by = ("--plan", cases / "not_normalised.json", "--steps", 3)
     answer = lab.train(cases / "extreme", run, *by, plan=False)
-    seen = refuses(answer, "--")
+    seen = refuses(answer)
+    must(answer.has("--learning-rate") or answer.has("intensit", "scal"), f"no advice: {seen}")
     must(not known_options(answer.last), f"names {known_options(answer.last)}: {seen}")
     if answer.has("--learning-rate"):
         lower = lab.output("m09-lower") if run.exists() else run
