@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,10 @@ def measure_tile(predictor: Predictor) -> Probe:
     tile, device = predictor.plan.patch, predictor.device
     window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
     image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
-    with _LiveMemory() as memory:
-        seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
+    with LiveMemory() as memory:
+        seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
     if seconds < _ENOUGH_S:
-        seconds = _timed(lambda: window.logits(image_CIJK, (0, 0, 0)), device)
+        seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
     weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
     return Probe(seconds, memory.peak_bytes, weights)
 
@@ -114,7 +115,7 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
 _NO_DEVICE = Device(torch.device("cpu"), None, "")
 
 
-class _LiveMemory(TorchDispatchMode):
+class LiveMemory(TorchDispatchMode):
     """Counts the bytes of all results of operations that are alive at the same time."""
 
     def __init__(self) -> None:
@@ -133,7 +134,14 @@ class _LiveMemory(TorchDispatchMode):
         return result
 
 
-def _timed(work: Any, device: Device) -> float:
+def timed(work: Callable[[], torch.Tensor]) -> float:
+    """Seconds until the result of `work` is there, on whatever device.
+
+    Parameters
+    ----------
+    work : callable
+        Gives a tensor.
+    """
     start = time.perf_counter()
     result = work()
     result.flatten()[0].item()  # waits for a device that works on its own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -52,42 +52,82 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     channels: tuple[str, ...] = ()
 
 
+class CaseSketch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fingerprint needs of one case; axes in RAS order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    spacing_mm : tuple of float
+    modality : str
+    channels : tuple of str
+        Their names, where the dataset has some.
+    samples : ndarray, shape (C, n)
+        Intensities at some labelled voxels, of the scan's own type.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    modality: str
+    channels: tuple[str, ...]
+    samples: np.ndarray
+
+
+def sketch_case(scan: Scan, truth: LabelMap, *, seed: int = 0) -> CaseSketch:
+    """Look at a case.
+
+    Parameters
+    ----------
+    scan : Scan
+    truth : LabelMap
+        On the same grid.
+    seed : int
+        Of the intensity sample (at most 10,000 foreground voxels).
+    """
+    grid = Reorientation.towards(scan.grid, RAS).target
+    return CaseSketch(
+        shape=grid.shape,
+        spacing_mm=grid.spacing_mm,
+        modality=scan.modality,
+        channels=scan.channel_names,
+        samples=_foreground(scan, truth, np.random.default_rng(seed)),
+    )
+
+
 def take_fingerprint(cases: Iterable[tuple[Scan, LabelMap]], *, seed: int = 0) -> Fingerprint:
-    """Look at every case once.
+    """Look at every case once; see `fingerprint_of`.
 
     Parameters
     ----------
     cases : iterable of (Scan, LabelMap)
         Scan and truth on the same grid.
     seed : int
-        Of the intensity sample (at most 10,000 foreground voxels a case).
+        Of the intensity sample of each case.
+    """
+    return fingerprint_of([sketch_case(scan, truth, seed=seed) for scan, truth in cases])
+
+
+def fingerprint_of(sketches: Sequence[CaseSketch]) -> Fingerprint:
+    """A dataset's fingerprint from what was seen of its cases.
 
     Raises
     ------
     InputError
         When there is no case, or the cases differ in channels.
     """
-    rng = np.random.default_rng(seed)
-    shapes, spacings, samples, modalities = [], [], [], set()
-    names: tuple[str, ...] = ()
-    for scan, truth in cases:
-        grid = Reorientation.towards(scan.grid, RAS).target
-        shapes.append(grid.shape)
-        spacings.append(grid.spacing_mm)
-        modalities.add(scan.modality)
-        names = scan.channel_names
-        samples.append(_foreground(scan, truth, rng))
-    if not samples:
+    if not sketches:
         raise InputError("the dataset holds no case to plan for")
-    channels = {sample.shape[0] for sample in samples}
+    channels = {sketch.samples.shape[0] for sketch in sketches}
     if len(channels) > 1:
         raise InputError(f"cases differ in their number of channels: {sorted(channels)}")
+    modalities = {sketch.modality for sketch in sketches}
+    samples = [sketch.samples.astype(np.float64) for sketch in sketches]
     return Fingerprint(
-        shapes=tuple(shapes),
-        spacings_mm=tuple(spacings),
+        shapes=tuple(sketch.shape for sketch in sketches),
+        spacings_mm=tuple(sketch.spacing_mm for sketch in sketches),
         modality=modalities.pop() if len(modalities) == 1 else "",
         intensities=_summarise(np.concatenate(samples, axis=1)),
-        channels=names,
+        channels=sketches[-1].channels,
     )
 
 
@@ -97,10 +137,10 @@ def _foreground(scan: Scan, truth: LabelMap, rng: np.random.Generator) -> np.nda
     if truth.table.ignored is not None:
         labelled &= truth.values != truth.table.ignored
     labelled_voxels = np.flatnonzero(labelled)
-    if labelled_voxels.size == 0:
-        labelled_voxels = np.arange(truth.values.size)
-    sample = rng.choice(labelled_voxels, min(SAMPLES_PER_CASE, labelled_voxels.size), replace=False)
-    intensities: np.ndarray = scan.voxels.reshape(scan.channels, -1)[:, sample].astype(np.float64)
+    among = labelled_voxels if labelled_voxels.size else labelled.size
+    count = min(SAMPLES_PER_CASE, labelled_voxels.size or labelled.size)
+    i, j, k = np.unravel_index(rng.choice(among, count, replace=False), labelled.shape)
+    intensities: np.ndarray = scan.voxels[:, i, j, k]
     return intensities
 
 

@@ -20,6 +20,7 @@ from medseg.reading.dicom import rtstruct
 from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Meaning, meaning_of, read_meaning
+from medseg.training.patients import cases_of_patients
 from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, folds_by_number, read_folds
 from medseg.training.stored_names import table_in_files
@@ -55,6 +56,8 @@ class Dataset:
         What each channel of the scans shows; empty when the folder does not say.
     renames : bool
         Whether a person's table may call values otherwise than the files do.
+    patients : tuple of frozenset of str
+        Names of the cases of each patient who has several.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Dataset:
     source: DatasetSource | None = None
     channels: tuple[str, ...] = ()
     renames: bool = False
+    patients: tuple[frozenset[str], ...] = ()
 
     @property
     def labels(self) -> LabelTable:
@@ -181,7 +185,7 @@ def open_dataset(
         labels mean, names stored in the label maps do.
     splits : str or Path, optional
         Folds; by default ``splits.json`` or ``splits_final.json`` in the folder, else five folds
-        of shuffled cases.
+        of shuffled patients.
     labels : LabelTable or mapping of int to str or Path, optional
         What the label values mean, or a JSON file that tells it, in place of what the folder says.
     modality : str, optional
@@ -202,11 +206,13 @@ def open_dataset(
     names = [case.name for case in cases]
     about, channels = case_set.about, case_set.channels
     meaning = _given(labels) if labels else _meaning(case_set, cases)
+    patients = cases_of_patients(case_set.folder, cases)
     if splits:
         folds = read_folds(Path(splits), names)
     else:
         stated = {case.name: case.fold for case in cases if case.fold is not None}
-        folds = folds_by_number(names, stated) if stated else find_folds(case_set.folder, names)
+        made = find_folds(case_set.folder, names, patients)
+        folds = folds_by_number(names, stated) if stated else made
     return Dataset(
         name=str(about.get("name") or root.resolve().name),
         cases=cases,
@@ -217,6 +223,7 @@ def open_dataset(
         source=source_of(root, splits=splits, labels=labels, modality=modality, status=status),
         channels=channels,
         renames=labels is not None,
+        patients=patients,
     )
 
 

@@ -2,122 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+
+import msgspec
 
 from medseg.errors import InputError
+from medseg.planning import Plan
+from medseg.planning.fingerprint import CaseSketch
+from medseg.runtime.parallel import in_parallel
 from medseg.runtime.progress import Progress, silent
-from medseg.training.dataset import Case, Dataset
-
-FEW_CASES = 5
-"""Below this a fold holds out a single case."""
-RARE_CASES = 2
-"""Below this a structure cannot both be learnt and be measured."""
-
-Severity = Literal["error", "warning"]
+from medseg.training.case_facts import CaseFacts, look_at_case
+from medseg.training.dataset import Dataset
+from medseg.training.dataset_findings import Sides, findings_about
+from medseg.training.findings import SEVERITIES, Finding, Severity
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing a person should know.
+class DatasetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a look at every case gave; also the file ``dataset_check.json`` of a run.
 
     Parameters
     ----------
-    severity : {"error", "warning"}
-        With an error the training would stop.
-    message : str
-    case : str
-        Name of the case it is about, or ``""`` for the whole dataset.
-    """
-
-    severity: Severity
-    message: str
-    case: str = ""
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What a case holds.
-
-    Parameters
-    ----------
-    name : str
-    volumes_ml : dict of str to float
-        By structure; 0.0 for one that is not there.
-    findings : tuple of Finding
-    """
-
-    name: str
-    volumes_ml: dict[str, float]
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class DatasetReport:
-    """What a look at every case gave.
-
-    Parameters
-    ----------
+    schema_version : int
+    dataset : str
+        Its name.
+    fold : int or None
+        Held out; None where every case is trained on.
     cases : tuple of CaseFacts
         In the order of the dataset.
     findings : tuple of Finding
         About cases and about the whole, errors first.
     """
 
+    schema_version: int = 1
+    dataset: str
+    fold: int | None
     cases: tuple[CaseFacts, ...]
     findings: tuple[Finding, ...]
 
     @property
     def trainable(self) -> bool:
         """Whether nothing was found that would stop a training."""
-        return all(finding.severity != "error" for finding in self.findings)
+        return not self.of("error")
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings of one severity."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
+    @property
+    def digests(self) -> dict[str, tuple[str, str]]:
+        """Of the images and of the label map of each case, by its name."""
+        return {facts.name: (facts.image, facts.label_map) for facts in self.cases}
+
+    def check(self) -> None:
+        """Raise `InputError` when a training would stop, or learn what is wrong."""
+        errors = self.of("error")
+        if not errors:
+            return
+        more = f" ({len(errors) - 1} more: see medseg dataset check)" if len(errors) > 1 else ""
+        raise InputError(f"{errors[0].message}{more}", code=errors[0].code)
 
 
-def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> DatasetReport:
-    """Read every case and tell what is wrong with it.
+@dataclass(frozen=True)
+class Look:
+    """A look at every case: what a person is told, and what planning needs.
+
+    Parameters
+    ----------
+    report : DatasetReport
+    sketches : dict of str to CaseSketch
+        By the names of the cases that can be read.
+    """
+
+    report: DatasetReport
+    sketches: dict[str, CaseSketch]
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    fold: int | None = 0,
+    plan: Plan | None = None,
+    progress: Progress = silent,
+) -> DatasetReport:
+    """Read every case, held-out ones too, and tell what is wrong with it; see `look_at`."""
+    return look_at(dataset, fold=fold, plan=plan, progress=progress).report
+
+
+def look_at(
+    dataset: Dataset,
+    *,
+    fold: int | None = 0,
+    plan: Plan | None = None,
+    progress: Progress = silent,
+) -> Look:
+    """Read every byte of every case, in parallel, and tell what is wrong.
 
     Parameters
     ----------
     dataset : Dataset
+    fold : int or None, default 0
+        Held out; None where every case is trained on.
+    plan : Plan, optional
+        What the cases are to be prepared by; without it they are compared with one another.
     progress : Progress, optional
-        Called for each case; may raise `Cancelled`.
+        Called after each case and in between; may raise `Cancelled`.
+
+    Raises
+    ------
+    InputError
+        When there is no such fold.
     """
-    cases = []
-    for done, case in enumerate(dataset.cases):
-        progress(done, len(dataset.cases), "checking")
-        cases.append(_facts(dataset, case))
-    own = [finding for case in cases for finding in case.findings]
-    findings = [*own, *_about_all(dataset, cases)]
-    findings.sort(key=lambda finding: finding.severity)
-    return DatasetReport(tuple(cases), tuple(findings))
-
-
-def _facts(dataset: Dataset, case: Case) -> CaseFacts:
-    from medseg.metrics import volumes_ml
-
-    try:
-        scan, truth = dataset.read(case)
-        scan.check_finite()
-    except InputError as error:
-        return CaseFacts(case.name, {}, (Finding("error", f"{case.name}: {error}", case.name),))
-    volumes = volumes_ml(truth)
-    held = {name: volumes.get(name, 0.0) for name in dataset.labels.names}
-    if any(held.values()):
-        return CaseFacts(case.name, held)
-    message = f"{case.name}: its label map is empty; correct it, or leave it out"
-    return CaseFacts(case.name, held, (Finding("warning", message, case.name),))
-
-
-def _about_all(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Finding]:
-    if len(cases) < RARE_CASES:
-        yield Finding(
-            "error", "there is one case only: with none held out nothing is measured; add another"
-        )
-    elif len(cases) < FEW_CASES:
-        yield Finding("warning", f"{len(cases)} cases are few; scores will be rough")
-    for name in dataset.labels.names:
-        count = sum(case.volumes_ml.get(name, 0.0) > 0 for case in cases)
-        if count < RARE_CASES:
-            where = "no case" if count == 0 else "one case only"
-            yield Finding("warning", f"'{name}' is in {where}, so it can hardly be learnt")
+    sides = Sides.of(dataset, fold)
+    looks = in_parallel(
+        lambda case: look_at_case(dataset, case),
+        dataset.cases,
+        message="looking at the cases",
+        progress=progress,
+    )
+    cases = tuple(facts for facts, _ in looks)
+    findings = [finding for facts in cases for finding in facts.findings]
+    findings += findings_about(dataset, cases, sides, plan)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    report = DatasetReport(dataset=dataset.name, fold=fold, cases=cases, findings=tuple(findings))
+    return Look(report, {facts.name: sketch for facts, sketch in looks if sketch is not None})

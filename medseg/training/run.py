@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,27 +16,23 @@ from medseg.errors import Cancelled, InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
 from medseg.model_package import find_package, save_package
-from medseg.networks import build_network, suggestion
+from medseg.networks import build_network
 from medseg.networks.adapters.trial import try_network
 from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import (
-    Component,
-    Fingerprint,
     Plan,
-    Stages,
     augmentation_preset,
-    make_plan,
     read_plan,
-    take_fingerprint,
 )
+from medseg.planning.fingerprint import CaseSketch, fingerprint_of
 from medseg.planning.plan import encode
-from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.planning.sides import side_doubt, side_sentence
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
 from medseg.training.dataset import Case, Dataset, open_dataset
+from medseg.training.dataset_check import Look
 from medseg.training.fine_tuning import (
     check_fit,
     load_parent_weights,
@@ -45,11 +41,13 @@ from medseg.training.fine_tuning import (
     score_before,
     with_parent,
 )
+from medseg.training.first_look import first_look
 from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import History
-from medseg.training.options import LOSS, NETWORK, TrainingOptions
+from medseg.training.options import LOSS, TrainingOptions
 from medseg.training.own_parts import Callback, OwnParts, own_parts
 from medseg.training.packing import manifest_of, postprocessed
+from medseg.training.plan_for_run import plan_for
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.regions import class_regions
 from medseg.training.resuming import (
@@ -65,7 +63,6 @@ from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, run
 from medseg.training.state import read_state
 from medseg.training.trainer import Trainer
 from medseg.training.validation import mean_dice
-from medseg.volume import LabelMap, Scan
 from medseg.writing import write_bytes
 
 PRETRAINED = "pretrained.json"
@@ -164,8 +161,9 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
     options = _start(opened, run, options or TrainingOptions(), plan, own)
     try:
         with run_lock(run):
-            save_identity(run, opened, progress=progress)
-            return _train(opened, run, options, own, progress)
+            look = first_look(run, opened, fold=options.fold, progress=progress)
+            save_identity(run, opened, look.report.digests)
+            return _train(opened, run, options, own, look, progress)
     except Exception as error:
         _remove_unbegun(run, error)
         raise
@@ -187,7 +185,8 @@ def _resume(
     with run_lock(run):
         save_options(run, options)
         dataset = same_dataset(run, dataset, progress=progress)
-        return _train(dataset, run, options, own, progress)
+        look = first_look(run, dataset, fold=options.fold, progress=progress)
+        return _train(dataset, run, options, own, look, progress)
 
 
 def _start(
@@ -217,14 +216,20 @@ def _remove_unbegun(run: Path, error: Exception) -> None:
 
 
 def _train(
-    dataset: Dataset, run: Path, options: TrainingOptions, own: OwnParts, progress: Progress
+    dataset: Dataset,
+    run: Path,
+    options: TrainingOptions,
+    own: OwnParts,
+    look: Look,
+    progress: Progress,
 ) -> Path:
     """Everything after the run's folder and options are there."""
     parent = read_parent(run)
     dataset = dataset if parent is None else dataset.numbered(parent.labels)
     training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
-    plan = _plan(dataset, training, run, options, own, device, progress)
+    sketches = [look.sketches[case.name] for case in training if case.name in look.sketches]
+    plan = _plan(dataset, run, options, own, device, sketches)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
     if sides:
         progress(0, 1, sides)
@@ -303,49 +308,21 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
 
 def _plan(
     dataset: Dataset,
-    cases: tuple[Case, ...],
     run: Path,
     options: TrainingOptions,
     own: OwnParts,
     device: Device,
-    progress: Progress,
+    sketches: Sequence[CaseSketch],
 ) -> Plan:
     """The run's plan, saved before anything trains; the stored one when there is one."""
     stored = run / PLAN
     if stored.is_file():
         return read_plan(stored)
-
-    def read_all() -> Iterator[tuple[Scan, LabelMap]]:
-        for done, case in enumerate(cases):
-            progress(done, len(cases), "looking at the scans")
-            yield dataset.read(case)
-
-    fingerprint: Fingerprint = take_fingerprint(read_all())
-    budget = CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET
-    plan = make_plan(
-        fingerprint,
-        budget=budget,
-        network=_network_choice(options, own),
-        labels=dataset.labels,
-        plane=options.plane,
-        augmentation=options.augmentation or "standard",
-    )
-    regions = class_regions(dataset.regions)
-    plan = structs.replace(
-        plan, loss=loss_choice(options.loss or LOSS, regions=regions), regions=regions
-    )
-    plan = own.planned(plan, classes=plan.outputs(dataset.labels))
+    fingerprint = fingerprint_of(sketches)
+    plan = plan_for(dataset, fingerprint, options, own, device)
     (run / "fingerprint.json").write_bytes(encode(fingerprint))
     write_bytes(stored, encode(plan))
     return plan
-
-
-def _network_choice(options: TrainingOptions, own: OwnParts) -> Callable[[Stages], Component]:
-    """How the plan's network comes about; one of Python is there already."""
-    name = options.network or NETWORK
-    if own.network is None:
-        return suggestion(name, options.settings)
-    return lambda _: Component(name=name)
 
 
 def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:

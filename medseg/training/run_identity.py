@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +11,21 @@ import msgspec
 
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
+from medseg.runtime.parallel import in_parallel
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import remove_case
-from medseg.training.dataset import Dataset
+from medseg.training.dataset import Case, Dataset
 from medseg.training.dataset_source import DatasetSource
+from medseg.training.file_digest import digest
+from medseg.training.findings import listed_cases
 from medseg.training.regions import Region
 from medseg.training.run_status import CACHE, IDENTITY, SOURCE
 from medseg.training.splits import Fold
 from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
-NAMED = 5
-"""Cases that a sentence names at most."""
+Digests = tuple[str, str]
+"""Of a case's images and of its label map."""
 
 
 class RunIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,19 +50,34 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     label_maps: dict[str, str]
 
 
-def save_identity(run: Path, dataset: Dataset, *, progress: Progress = silent) -> RunIdentity:
+def save_identity(run: Path, dataset: Dataset, digests: Mapping[str, Digests]) -> None:
     """Write down, in the run, what it learns from.
 
     Parameters
     ----------
     run : Path
     dataset : Dataset
-    progress : Progress, optional
-        Called before each case; may raise `Cancelled`.
+    digests : mapping of str to (str, str)
+        Of the images and of the label map of each case, as `digests_of` gives them.
     """
-    identity = _identity_of(dataset, progress)
-    _write(run, identity)
-    return identity
+    _write(run, _identity_of(dataset, digests))
+
+
+def digests_of(dataset: Dataset, *, progress: Progress = silent) -> dict[str, Digests]:
+    """SHA-256 of the images and of the label map of each case, by its name.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    progress : Progress, optional
+        Called after each case; may raise `Cancelled`.
+    """
+
+    def both(case: Case) -> Digests:
+        return digest(case.images), digest(case.label_files)
+
+    pairs = in_parallel(both, dataset.cases, message="looking at the files", progress=progress)
+    return dict(zip((case.name for case in dataset.cases), pairs, strict=True))
 
 
 def read_identity(run: Path) -> RunIdentity | None:
@@ -91,11 +108,11 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
     """
     kept = read_identity(run)
     if kept is None:
-        save_identity(run, dataset, progress=progress)
+        save_identity(run, dataset, digests_of(dataset, progress=progress))
         return dataset
     _check_meaning(run, dataset, kept)
     dataset = _own_cases(run, dataset, kept)
-    now = _identity_of(dataset, progress)
+    now = _identity_of(dataset, digests_of(dataset, progress=progress))
     scans = [name for name in kept.images if now.images[name] != kept.images[name]]
     changed = [n for n in kept.images if n in scans or now.label_maps[n] != kept.label_maps[n]]
     if not changed:
@@ -103,16 +120,16 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
     if len(scans) == len(kept.images) or not _same_folder(run, dataset):
         raise InputError(
             f"'{dataset.name}' is not the dataset that the run '{run}' began with: the files of"
-            f" {_listed(changed)} are others; give that dataset, or start another run in another"
-            " folder",
+            f" {listed_cases(changed)} are others; give that dataset, or start another run in"
+            " another folder",
             code="OTHER_DATASET",
         )
     for name in changed:
         remove_case(run / CACHE, name)
     _write(run, now)
     warnings.warn(
-        f"the files of {_listed(changed)} changed since the run '{run}' began; they are prepared"
-        " anew, and what was learnt from them before stays learnt",
+        f"the files of {listed_cases(changed)} changed since the run '{run}' began; they are"
+        " prepared anew, and what was learnt from them before stays learnt",
         stacklevel=2,
     )
     return dataset
@@ -123,19 +140,14 @@ def _write(run: Path, identity: RunIdentity) -> None:
     write_bytes(run / IDENTITY, msgspec.json.format(plain, indent=2) + b"\n")
 
 
-def _identity_of(dataset: Dataset, progress: Progress) -> RunIdentity:
-    images, label_maps = {}, {}
-    for done, case in enumerate(dataset.cases):
-        progress(done, len(dataset.cases), "looking at the files")
-        images[case.name] = _digest(case.images)
-        label_maps[case.name] = _digest(case.label_files)
+def _identity_of(dataset: Dataset, digests: Mapping[str, Digests]) -> RunIdentity:
     return RunIdentity(
         labels=dataset.annotated,
         regions=dataset.regions,
         modality=dataset.modality,
         folds=dataset.folds,
-        images=images,
-        label_maps=label_maps,
+        images={name: images for name, (images, _) in digests.items()},
+        label_maps={name: label_map for name, (_, label_map) in digests.items()},
     )
 
 
@@ -161,8 +173,8 @@ def _own_cases(run: Path, dataset: Dataset, kept: RunIdentity) -> Dataset:
     gone = sorted(set(kept.images) - {case.name for case in cases})
     if gone:
         raise InputError(
-            f"'{dataset.name}' no longer has {_listed(gone)} of the run '{run}'; put back what is"
-            " missing, or start another run in another folder"
+            f"'{dataset.name}' no longer has {listed_cases(gone)} of the run '{run}'; put back what"
+            " is missing, or start another run in another folder"
         )
     if dataset.folds != kept.folds and len(cases) == len(dataset.cases):
         raise InputError(
@@ -190,36 +202,9 @@ def _meaning(table: LabelTable, regions: tuple[Region, ...]) -> str:
     return f"{parts} as regions" if regions else parts
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Case names for a sentence."""
-    names = sorted(names)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    word = "case" if len(names) == 1 else "cases"
-    return f"{word} {', '.join(names[:NAMED])}{more}"
-
-
 def _same_folder(run: Path, dataset: Dataset) -> bool:
     """Whether the dataset lies where it lay when the run began."""
     if not (run / SOURCE).is_file() or dataset.source is None:
         return False
     began = decode((run / SOURCE).read_bytes(), DatasetSource, where=str(run / SOURCE))
     return began.path == dataset.source.path
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    """SHA-256 over the content of files, and of all files of folders."""
-    whole = hashlib.sha256()
-    for path in paths:
-        for file in _parts(path):
-            with file.open("rb") as stream:
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-    return whole.hexdigest()
-
-
-def _parts(path: Path) -> list[Path]:
-    """The files of a scan: those of a DICOM folder, and the voxels beside an ``.mhd`` header."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    if path.suffix != ".mhd":
-        return [path]
-    return sorted(file for file in path.parent.iterdir() if file.stem == path.stem)

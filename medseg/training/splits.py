@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,39 @@ class Fold:
     validation: frozenset[str]
 
 
-def find_folds(root: Path, names: list[str]) -> tuple[Fold, ...]:
+def find_folds(
+    root: Path, names: list[str], patients: Sequence[frozenset[str]] = ()
+) -> tuple[Fold, ...]:
     """Folds from ``splits.json`` or ``splits_final.json`` of a dataset, else made."""
     for name in ("splits.json", "splits_final.json"):
         if (root / name).is_file():
             return read_folds(root / name, names)
-    return make_folds(names)
+    return make_folds(names, patients)
 
 
-def make_folds(names: list[str]) -> tuple[Fold, ...]:
-    """Five folds (fewer for fewer cases) of the shuffled names, always the same ones."""
-    shuffled = np.random.default_rng(SEED).permutation(sorted(names)).tolist()
+def make_folds(names: list[str], patients: Sequence[frozenset[str]] = ()) -> tuple[Fold, ...]:
+    """Five folds (fewer for fewer patients) of the shuffled patients, always the same ones.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the cases.
+    patients : sequence of frozenset of str
+        Names of the cases of each patient who has several: they stay together, unless they are
+        all there are.
+    """
+    together = {name: group & frozenset(names) for group in patients for name in group}
+    groups = {name: together.get(name, frozenset({name})) for name in names}
+    first = sorted({min(group) for group in groups.values()})
+    if len(first) == 1:
+        first, groups = sorted(names), {name: frozenset({name}) for name in names}
+    shuffled = np.random.default_rng(SEED).permutation(first).tolist()
     count = min(FOLDS, len(shuffled))
-    parts = [frozenset(shuffled[number::count]) for number in range(count)]
-    return tuple(Fold(frozenset(shuffled) - part, part) for part in parts)
+    parts = [
+        frozenset().union(*(groups[name] for name in shuffled[number::count]))
+        for number in range(count)
+    ]
+    return tuple(Fold(frozenset(names) - part, part) for part in parts)
 
 
 def folds_by_number(names: list[str], stated: Mapping[str, int]) -> tuple[Fold, ...]:

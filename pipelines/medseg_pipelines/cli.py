@@ -15,6 +15,7 @@ from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
 from medseg_pipelines.batch_cli import batch
 from medseg_pipelines.cli_options import (
+    dataset_options,
     device_option,
     encoding_option,
     file_path,
@@ -27,6 +28,7 @@ from medseg_pipelines.cli_options import (
     settings_of,
     tta_option,
 )
+from medseg_pipelines.dataset_cli import dataset
 from medseg_pipelines.models_cli import losses, models, networks, plan
 from medseg_pipelines.pacs_cli import pacs
 
@@ -67,15 +69,6 @@ class _Group(click.Group):
             raise _Stop("nothing half-written was left behind") from stop
         except MedsegError as error:
             raise _Failure(str(error)) from error
-
-
-def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
-    """A fold's number, or None for "all"."""
-    if text.isdecimal():
-        return int(text)
-    if text != "all":
-        raise click.BadParameter(f"'{text}' is neither a fold's number nor 'all'", ctx, option)
-    return None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,19 +114,7 @@ def segment(
 @medseg.command()
 @click.argument("dataset", type=file_path, required=False)
 @click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
-@click.option(
-    "--fold",
-    default="0",
-    show_default=True,
-    metavar="N",
-    callback=_fold,
-    help='Hold this fold out and score on it; "all" trains on every case.',
-)
-@click.option("--splits", type=file_path, help="Folds from this JSON file.")
-@click.option("--labels", type=file_path, help='Label names, as JSON: {"1": "liver"}.')
-@click.option(
-    "--modality", type=click.Choice(["CT", "MR"]), help="Of the scans, where no file says it."
-)
+@dataset_options
 @click.option("--plan", type=file_path, help="A plan.json to train by, such as one you edited.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
@@ -185,14 +166,6 @@ def segment(
     help="At its peak: 0.002 where nobody says otherwise, 0.0005 with --from.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option(
-    "--cases",
-    "status",
-    type=click.Choice(["reviewed", "draft", "raw"]),
-    default="reviewed",
-    show_default=True,
-    help="Least that a case was checked, in a dataset made in napari.",
-)
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output; it needs nothing else.")
 @device_option
@@ -368,6 +341,7 @@ def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device
 
 
 medseg.add_command(batch)
+medseg.add_command(dataset)
 medseg.add_command(losses)
 medseg.add_command(models)
 medseg.add_command(networks)

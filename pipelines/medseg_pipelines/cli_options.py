@@ -127,3 +127,44 @@ def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Missing DICOM slices.",
     )
     return irregular(missing(command))
+
+
+def _fold(ctx: click.Context, option: click.Parameter, text: str) -> int | None:
+    """A fold's number, or None for "all"."""
+    if text.isdecimal():
+        return int(text)
+    if text != "all":
+        raise click.BadParameter(f"'{text}' is neither a fold's number nor 'all'", ctx, option)
+    return None
+
+
+def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say which cases of a dataset are meant, and what they are."""
+    options = (
+        click.option(
+            "--fold",
+            default="0",
+            show_default=True,
+            metavar="N",
+            callback=_fold,
+            help='Hold this fold out and score on it; "all" trains on every case.',
+        ),
+        click.option("--splits", type=file_path, help="Folds from this JSON file."),
+        click.option("--labels", type=file_path, help='Label names, as JSON: {"1": "liver"}.'),
+        click.option(
+            "--modality",
+            type=click.Choice(["CT", "MR"]),
+            help="Of the scans, where no file says it.",
+        ),
+        click.option(
+            "--cases",
+            "status",
+            type=click.Choice(["reviewed", "draft", "raw"]),
+            default="reviewed",
+            show_default=True,
+            help="Least that a case was checked, in a dataset made in napari.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

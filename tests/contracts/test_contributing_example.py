@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def stack_runs(tmp_path, monkeypatch):
     """Plan, train, pack and use the network `stack`."""
     small = Budget(voxels=16_000, features=4, most_features=8)
-    monkeypatch.setattr("medseg.training.run.CPU_BUDGET", small)
+    monkeypatch.setattr("medseg.training.plan_for_run.CPU_BUDGET", small)
     toy = write_toy(tmp_path / "toy", cases=2)
 
     def run():

@@ -8,7 +8,7 @@ from torch import nn
 
 from medseg.errors import Cancelled, InputError
 from medseg.inference import MonaiInferer
-from medseg.inference.estimate import _LiveMemory
+from medseg.inference.estimate import LiveMemory
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_logits_are_those_of_monai(network, shape, tile, overlap, mode):
 
 def test_a_longer_scan_takes_next_to_no_more_memory(network):
     def peak(inferer, rows):
-        with _LiveMemory() as memory:
+        with LiveMemory() as memory:
             inferer(torch.zeros(1, 2, rows, 16, 16), network)
         return memory.peak_bytes
 

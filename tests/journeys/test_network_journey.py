@@ -22,7 +22,8 @@ FEW = ("--steps", "2", "--device", "cpu")
 def _small_steps(monkeypatch):
     """Plans of the usual kind that cost a tenth of the usual."""
     monkeypatch.setattr(
-        "medseg.training.run.CPU_BUDGET", Budget(voxels=32_000, features=8, most_features=32)
+        "medseg.training.plan_for_run.CPU_BUDGET",
+        Budget(voxels=32_000, features=8, most_features=32),
     )
 
 

@@ -24,8 +24,8 @@ def dataset(tmp_path_factory):
     return open_dataset(write_toy(tmp_path_factory.mktemp("data") / "toy", cases=4))
 
 
-def test_a_run_prepares_each_held_out_case_once(dataset, tmp_path, monkeypatch):
-    """Three validations on the way, the search for steps after the network, the final measure."""
+def test_a_run_reads_each_case_for_the_look_and_once_to_prepare_it(dataset, tmp_path, monkeypatch):
+    """The look before the first step and the preparation, whatever is measured after them."""
     read = Counter()
     whole = Dataset.read_truth
 
@@ -36,7 +36,7 @@ def test_a_run_prepares_each_held_out_case_once(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(Dataset, "read_truth", counting)
     options = TrainingOptions(steps=3, validations=3, postprocess=True, device="cpu")
     train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN)
-    assert read == {case.name: 1 for case in dataset.cases}
+    assert read == {case.name: 2 for case in dataset.cases}
 
 
 def test_what_is_on_disk_is_taken(dataset, tmp_path, monkeypatch):

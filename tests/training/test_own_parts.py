@@ -122,7 +122,7 @@ def test_without_a_plan_one_is_made_for_the_network(train, monkeypatch):
     from medseg.planning import Budget
 
     small = Budget(voxels=16_000, features=4, most_features=8)
-    monkeypatch.setattr("medseg.training.run.CPU_BUDGET", small)
+    monkeypatch.setattr("medseg.training.plan_for_run.CPU_BUDGET", small)
     folder = train(network=attention_unet(), plan=None)
     assert manifest(folder)["plan"]["network"]["name"] == "monai:AttentionUnet"
 

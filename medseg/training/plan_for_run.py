@@ -1,0 +1,60 @@
+"""The plan that a run makes for its dataset, its options and its device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import structs
+
+from medseg.losses import loss_choice
+from medseg.networks import suggestion
+from medseg.planning import Component, Fingerprint, Plan, Stages, make_plan
+from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
+from medseg.runtime.device import Device
+from medseg.training.dataset import Dataset
+from medseg.training.options import LOSS, NETWORK, TrainingOptions
+from medseg.training.own_parts import OwnParts
+from medseg.training.regions import class_regions
+
+
+def plan_for(
+    dataset: Dataset,
+    fingerprint: Fingerprint,
+    options: TrainingOptions,
+    own: OwnParts,
+    device: Device,
+) -> Plan:
+    """Plan a training.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    fingerprint : Fingerprint
+        Of the cases to train on.
+    options : TrainingOptions
+    own : OwnParts
+        Of Python.
+    device : Device
+        What a step may cost depends on it.
+    """
+    plan = make_plan(
+        fingerprint,
+        budget=CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET,
+        network=_network_choice(options, own),
+        labels=dataset.labels,
+        plane=options.plane,
+        augmentation=options.augmentation or "standard",
+    )
+    regions = class_regions(dataset.regions)
+    plan = structs.replace(
+        plan, loss=loss_choice(options.loss or LOSS, regions=regions), regions=regions
+    )
+    return own.planned(plan, classes=plan.outputs(dataset.labels))
+
+
+def _network_choice(options: TrainingOptions, own: OwnParts) -> Callable[[Stages], Component]:
+    """How the plan's network comes about; one of Python is there already."""
+    name = options.network or NETWORK
+    if own.network is None:
+        return suggestion(name, options.settings)
+    return lambda _: Component(name=name)
