@@ -90,6 +90,7 @@ def cases_in(folder: Path, patient: str, *, prefix: str = "") -> list[NamedCase]
                 f" '{'_'.join(parts)}'; name them alike, or give a CSV list of the cases",
                 code="NOT_PAIRED",
             )
+        _check_channels(images, files[label])
         key = tuple(images.values())
         if key in taken:
             raise two_files(taken[key], files[label])
@@ -132,6 +133,17 @@ def _images_of(parts: list[str], scans: Mapping[str, Path], *, alone: bool) -> d
     if starting and parts:
         return _named(starting, parts)
     return _named(scans, _shared(scans)) if alone or not parts else {}
+
+
+def _check_channels(images: Mapping[str, Path], label: Path) -> None:
+    """Refuse channels whose names also hold a word of label maps."""
+    for name, path in images.items():
+        if len(images) > 1 and WORDS & set(words_of(name)):
+            raise InputError(
+                f"'{path}' may be a channel of the scan that '{label.name}' was drawn on, or"
+                " another label map; rename it, or give a CSV list of the cases",
+                code="AMBIGUOUS",
+            )
 
 
 def _shared(scans: Mapping[str, Path]) -> list[str]:

@@ -316,6 +316,7 @@ def test_what_could_be_read_in_two_ways_is_refused(tmp_path, names, ways):
         (("p1/a.nii", "p1/a_seg.nii", "p1/b_seg.nii"), r"b_seg\.nii' is called as a label map"),
         (("p1/a.nii", "p1/a.nrrd", "p1/seg.nii"), r"'a\.nii' and 'a\.nrrd'"),
         (("p1/a.nii", "p1/seg.nii", "p1/masks/liver.nii"), "labels of one case"),
+        (("p/a_ct.nii", "p/a_seg_mr.nii", "p/a_seg.nii"), r"a_seg_mr\.nii' may be a channel"),
         (("a.nii", "b.nii"), "it was looked for imagesTr/"),
     ],
 )
