@@ -16,6 +16,7 @@ from medseg.augmentation._ranges import (
     spatial_axes,
     uniform,
 )
+from medseg.augmentation._statistics import with_statistics_of
 from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
@@ -58,11 +59,5 @@ class _Gamma(IntensityAugmentation):
         width = before.amax(axes, keepdim=True) - low
         after = ((before - low) / (width + 1e-7)) ** expand_to(draw["gamma"], image) * width + low
         if self.settings.keep_statistics:
-            # of the whole patch, uncorrected: a patch of one voxel has no corrected deviation
-            mean, std = (
-                before.mean(axes, keepdim=True),
-                before.std(axes, correction=0, keepdim=True),
-            )
-            after = after - after.mean(axes, keepdim=True)
-            after = after / (after.std(axes, correction=0, keepdim=True) + 1e-8) * std + mean
+            after = with_statistics_of(before, after)
         return sign * after

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from medseg.errors import PlanError
+from medseg.errors import GeometryError, PlanError
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
@@ -26,6 +26,7 @@ from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume.bounding_box import Box
 from medseg.volume.scan import Provenance
 
 
@@ -183,7 +184,7 @@ class Predictor:
         )
 
     def predict_prepared(
-        self, image_CIJK: Tensor, grid: Grid, *, progress: Progress = silent
+        self, image_CIJK: Tensor, grid: Grid, box: Box | None = None, *, progress: Progress = silent
     ) -> LabelMap:
         """Label a scan that was prepared before, as in a training; the map has no provenance.
 
@@ -193,10 +194,22 @@ class Predictor:
             As :func:`medseg.preprocessing.prepare_image` made it of the scan by this plan.
         grid : Grid
             Of the scan.
+        box : tuple of slice, optional
+            Of a scan that was cropped: ``placement.box``.
         progress : Progress, optional
             Called before every tile; may raise `Cancelled`.
+
+        Raises
+        ------
+        GeometryError
+            When the image is not one of such a scan.
         """
-        placement = Placement.of(grid, self.plan)
+        placement = Placement.of(grid, self.plan, box)
+        if tuple(image_CIJK.shape[1:]) != placement.prepared.shape:
+            raise GeometryError(
+                f"the prepared image has {tuple(image_CIJK.shape[1:])} voxels and its scan by this"
+                f" plan {placement.prepared.shape}; give the grid and box that it was prepared by"
+            )
         return self._run(
             InferenceJob(self, image_CIJK, placement, grid, Provenance(), DEFAULT_OPTIONS, progress)
         ).labels

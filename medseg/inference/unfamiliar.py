@@ -1,4 +1,4 @@
-"""Scans that a model cannot know: one value everywhere, other voxel sizes, no contrast."""
+"""Scans that a model cannot know: one value, other sizes of voxels or scan, no contrast."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from medseg.volume import Scan
 
 SPACING_RATIO = 3
 """How many times larger or smaller than the plan's a spacing is told."""
+LENGTH_RATIO = 3
+"""How many times longer or shorter than the training scans a scan is told."""
 LEAST_CONTRAST = 0.05
 """Standard deviation of clipped intensities, in those of the model's structures, below which."""
 
@@ -42,7 +44,27 @@ def warnings_about(
         How it lies in the scan.
     plan : Plan
     """
-    return (*_spacing(scan, placement, plan), *_intensities(scan, image_CIJK, plan))
+    return (
+        *_size(scan, placement, plan),
+        *_spacing(scan, placement, plan),
+        *_intensities(scan, image_CIJK, plan),
+    )
+
+
+def _size(scan: Scan, placement: Placement, plan: Plan) -> Iterator[str]:
+    """A warning where what is left of a scan is far longer or shorter than the training scans."""
+    if plan.scan_mm is None or not scan.provenance.has_physical_size:
+        return
+    grid = placement.reorientation.target
+    ours = tuple(n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True))
+    for axis, (mm, known_mm) in enumerate(zip(ours, plan.scan_mm, strict=True)):
+        if axis != plan.slice_axis and max(mm / known_mm, known_mm / mm) > LENGTH_RATIO:
+            yield (
+                f"the scan is {_times(ours)} mm in size and the scans that the model learned from"
+                f" are about {_times(plan.scan_mm)} mm, so its answer may be wrong; crop the scan"
+                " as those were, or take another model"
+            )
+            return
 
 
 def _spacing(scan: Scan, placement: Placement, plan: Plan) -> Iterator[str]:

@@ -99,7 +99,7 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     PlanError
         When it does not decode.
     """
-    content = _upgraded(decode(data, dict[str, Any], where=where))
+    content = _upgraded(decode(data, dict[str, Any], where=where), where=where)
     manifest = decode(msgspec.json.encode(content), Manifest, where=where)
     if manifest.schema_version != SCHEMA_VERSION:
         raise PackageError(
@@ -109,10 +109,10 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     return manifest
 
 
-def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(content: dict[str, Any], *, where: str) -> dict[str, Any]:
     """The JSON of an older manifest, or of one with an older plan, in today's words."""
     if isinstance(content.get("plan"), dict):
-        content["plan"] = upgraded(content["plan"])
+        content["plan"] = upgraded(content["plan"], where=where)
     if content.get("schema_version", 1) == 1:
         content["schema_version"] = SCHEMA_VERSION
         if "refining" in content:

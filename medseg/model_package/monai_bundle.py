@@ -214,11 +214,17 @@ def _target(part: str, /, *keys: str, **settings: Any) -> Config:
     return {"_target_": part, **({"keys": list(keys)} if keys else {}), **settings}
 
 
+PADDING = "(x == x[:, :1, :1, :1]) | (x == x[:, -1:, -1:, -1:])"
+"""Which voxels of a scan are padding: the rule of `medseg.volume.bounding_box.content_box`."""
+
+
 def _preprocessing(plan: Plan) -> list[Config]:
     return [
         _target("LoadImaged", "image"),
         _target("EnsureChannelFirstd", "image"),
+        *_crop(plan),
         _target("CopyItemsd", "image", names="scan"),
+        *_normalisation(plan, nonzero=True),
         _target("Orientationd", "image", axcodes=plan.orientation, labels=None),
         _target(
             "Spacingd",
@@ -228,12 +234,35 @@ def _preprocessing(plan: Plan) -> list[Config]:
             padding_mode="nearest",
             scale_extent=True,
         ),
-        *_normalisation(plan.normalisation),
+        *_normalisation(plan, nonzero=False),
     ]
 
 
-def _normalisation(rules: tuple[Normalisation, ...]) -> list[Config]:
-    """One transform for all channels when they have one rule; else one for each, apart."""
+def _crop(plan: Plan) -> list[Config]:
+    """Padding cut off, and the scan as it was kept for the labels; nothing left is all left."""
+    if plan.crop == "none":
+        return []
+    return [
+        _target("CopyItemsd", "image", names="whole"),
+        _target(
+            "CropForegroundd",
+            "image",
+            source_key="image",
+            select_fn=f"$lambda x: ~({PADDING}) | ({PADDING}).all()",
+            allow_smaller=True,
+        ),
+    ]
+
+
+def _normalisation(plan: Plan, *, nonzero: bool) -> list[Config]:
+    """One transform for all channels when they have one rule; else one for each, apart.
+
+    Those of `nonzero` come before the resampling, the others after it.
+    """
+    if not any(rule.nonzero == nonzero for rule in plan.normalisation):
+        return []
+    none = Normalisation(scheme="none")
+    rules = [rule if rule.nonzero == nonzero else none for rule in plan.normalisation]
     if len(set(rules)) == 1:
         return _rule(rules[0], "image")
     names = [f"image_{channel}" for channel in range(len(rules))]
@@ -250,7 +279,7 @@ def _rule(rule: Normalisation, key: str) -> list[Config]:
     if rule.scheme == "none":
         return []
     if rule.scheme == "zscore":
-        return [_target("NormalizeIntensityd", key, channel_wise=True)]
+        return [_target("NormalizeIntensityd", key, nonzero=rule.nonzero, channel_wise=True)]
     if rule.scheme == "rescale":
         return [_target("ScaleIntensityd", key, minv=0.0, maxv=1.0, channel_wise=True)]
     low, high = ((edge - rule.mean) / max(rule.std, 1e-6) for edge in (rule.low, rule.high))
@@ -274,6 +303,7 @@ def _postprocessing(manifest: Manifest) -> list[Config]:
         # Invertd would interpolate logits as Spacingd did the scan: by cubic splines, not linearly
         _target("ResampleToMatchd", "pred", key_dst="scan", dtype="$numpy.float32"),
         *_classes(manifest.plan),
+        *_pasted(manifest.plan),
         *(_carried(step, manifest) for step in manifest.postprocessing),
         *_renamed(values),
         _target(
@@ -286,6 +316,14 @@ def _postprocessing(manifest: Manifest) -> list[Config]:
             separate_folder=False,
         ),
     ]
+
+
+def _pasted(plan: Plan) -> list[Config]:
+    """Classes of a scan that was cropped, among the voxels of the whole one; 0 in its padding."""
+    if plan.crop == "none":
+        return []
+    whole = {"key_dst": "whole", "mode": "nearest", "padding_mode": "zeros"}
+    return [_target("ResampleToMatchd", "pred", **whole)]
 
 
 def _classes(plan: Plan) -> list[Config]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import structs
+
 from medseg.planning.fingerprint import Fingerprint, Intensities
 from medseg.planning.plan import Normalisation
 
@@ -14,6 +16,9 @@ _BY_NAME = {
     "rgbto01": Normalisation(scheme="clip_zscore", low=0, high=255, mean=0, std=255),
 }
 """What nnU-Net makes of these names in its ``dataset.json`` (documentation/dataset_format.md)."""
+LEAST_KEPT = 0.75
+"""Median share of the voxels within the padding below which only those that are not 0 count, as in
+nnU-Net (Isensee et al., Nature Methods 18, 2021)."""
 _MODALITIES = {
     "PT": re.compile(r"\b(pet|pt|suv)"),
     "MR": re.compile(r"\b(mr|t1|t2|flair|dwi|adc|swi)"),
@@ -27,8 +32,9 @@ def normalisations(fingerprint: Fingerprint) -> tuple[Normalisation, ...]:
     """The rule of each channel.
 
     A name of nnU-Net's is followed. CT has absolute units, so the statistics of the dataset hold;
-    every other scan is taken by its own mean and standard deviation. Where no name tells which
-    channel is CT, the modality of the scans does.
+    every other scan is taken by its own mean and standard deviation: those of the voxels that are
+    not 0 where padding is much of the scans, as it is when all but the brain was set to 0. Where no
+    name tells which channel is CT, the modality of the scans does.
 
     Parameters
     ----------
@@ -39,11 +45,16 @@ def normalisations(fingerprint: Fingerprint) -> tuple[Normalisation, ...]:
         modalities = [fingerprint.modality]
     elif fingerprint.modality == "CT" and "CT" not in modalities:
         modalities = [word or "CT" for word in modalities]
-    return tuple(
+    rules = (
         _BY_NAME.get(_letters(name)) or _measured(modality, channel)
         for name, modality, channel in zip(
             channel_names(fingerprint), modalities, fingerprint.intensities, strict=True
         )
+    )
+    nonzero = fingerprint.kept < LEAST_KEPT
+    return tuple(
+        structs.replace(rule, nonzero=True) if nonzero and rule.scheme == "zscore" else rule
+        for rule in rules
     )
 
 

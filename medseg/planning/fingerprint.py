@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 
 from medseg.errors import InputError
+from medseg.volume.bounding_box import content_box
 from medseg.volume.conventions import RAS, Reorientation
 from medseg.volume.label_map import LabelMap
 from medseg.volume.scan import Scan
@@ -36,13 +38,15 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Parameters
     ----------
     shapes : tuple of tuple of int
-        Voxel counts of each case.
+        Voxel counts of each case, without the padding around it.
     spacings_mm : tuple of tuple of float
     modality : str
         DICOM modality word all cases share, or ``""``.
     intensities : tuple of Intensities
     channels : tuple of str
         Names of the channels, where the dataset has some.
+    kept : float
+        Median share of a case's voxels that is left without the padding.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -50,6 +54,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     modality: str
     intensities: tuple[Intensities, ...]
     channels: tuple[str, ...] = ()
+    kept: float = 1.0
 
 
 class CaseSketch(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +63,10 @@ class CaseSketch(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     shape : tuple of int
+        Without padding.
     spacing_mm : tuple of float
+    kept : float
+        Share of the voxels that is left without padding.
     modality : str
     channels : tuple of str
         Their names, where the dataset has some.
@@ -71,6 +79,7 @@ class CaseSketch(msgspec.Struct, frozen=True, kw_only=True):
     modality: str
     channels: tuple[str, ...]
     samples: np.ndarray
+    kept: float = 1.0
 
 
 def sketch_case(scan: Scan, truth: LabelMap, *, seed: int = 0) -> CaseSketch:
@@ -84,13 +93,15 @@ def sketch_case(scan: Scan, truth: LabelMap, *, seed: int = 0) -> CaseSketch:
     seed : int
         Of the intensity sample (at most 10,000 foreground voxels).
     """
-    grid = Reorientation.towards(scan.grid, RAS).target
+    content = scan.grid.cropped(content_box(scan.voxels))
+    grid = Reorientation.towards(content, RAS).target
     return CaseSketch(
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
         modality=scan.modality,
         channels=scan.channel_names,
         samples=_foreground(scan, truth, np.random.default_rng(seed)),
+        kept=math.prod(content.shape) / math.prod(scan.grid.shape),
     )
 
 
@@ -128,6 +139,7 @@ def fingerprint_of(sketches: Sequence[CaseSketch]) -> Fingerprint:
         modality=modalities.pop() if len(modalities) == 1 else "",
         intensities=_summarise(np.concatenate(samples, axis=1)),
         channels=sketches[-1].channels,
+        kept=float(np.median([sketch.kept for sketch in sketches])),
     )
 
 

@@ -6,7 +6,7 @@ import codecs
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -18,8 +18,9 @@ Three = tuple[float, float, float]
 Plane = Literal["axial", "coronal", "sagittal"]
 Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], ...]
 Kind = TypeVar("Kind")
-SCHEMA_VERSION = 2
-"""Of what is written; 1, which did not say how patches are augmented, is still read."""
+SCHEMA_VERSION: Final = 3
+"""Of what is written; older ones are still read. A field more, or another meaning of one, makes
+another version: a medseg that does not know it cannot do what the plan says, and refuses it."""
 _NORMALS: dict[str, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
 """Letters of the two directions across each plane."""
 
@@ -34,6 +35,9 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         to `low`..`high`, then subtract `mean` and divide by `std`, all of the dataset.
         ``rescale``: each scan's smallest value becomes 0 and its largest 1.
     low, high, mean, std : float
+    nonzero : bool
+        With ``zscore``: mean and standard deviation are of the voxels that are not 0, and those
+        alone are changed, before the resampling.
     """
 
     scheme: Literal["zscore", "clip_zscore", "rescale", "none"] = "zscore"
@@ -41,6 +45,14 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     high: float = 0.0
     mean: float = 0.0
     std: float = 1.0
+    nonzero: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nonzero and self.scheme != "zscore":
+            raise PlanError(
+                f"'nonzero' goes with the scheme 'zscore' and not with '{self.scheme}'; leave it"
+                " out, or choose zscore"
+            )
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +107,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     channels : tuple of str
         Name of each input channel, such as ``("MR",)``.
     normalisation : tuple of Normalisation
+    crop : {"none", "padding"}
+        Whether slices of padding at the edges of a scan are cut off first, as
+        :func:`medseg.volume.content_box` finds them.
+    scan_mm : tuple of float or None
+        Median lengths of the training scans along those axes, cropped as `crop` says, in mm.
     patch : tuple of int
         Voxels along each axis that the network sees at once.
     batch : int
@@ -125,11 +142,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         When numbers do not fit together.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     orientation: str = "RAS"
     spacing_mm: Three
     channels: tuple[str, ...]
     normalisation: tuple[Normalisation, ...]
+    crop: Literal["none", "padding"] = "none"
+    scan_mm: Three | None = None
     patch: tuple[int, int, int]
     batch: int
     network: Component
@@ -145,11 +164,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     transforms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise PlanError(
-                f"plan of schema version {self.schema_version}, this medseg reads"
-                f" up to {SCHEMA_VERSION}; use the medseg that wrote it or plan again"
-            )
         if len(self.channels) != len(self.normalisation) or not self.channels:
             raise PlanError(
                 f"{len(self.channels)} channels but {len(self.normalisation)} normalisations"
@@ -161,8 +175,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         if min(self.patch) < 1 or self.batch < 1:
             raise PlanError(f"patch {self.patch} and batch {self.batch} must be positive")
-        if min(self.spacing_mm) <= 0:
-            raise PlanError(f"spacing must be positive, got {self.spacing_mm} mm")
+        if min(*self.spacing_mm, *(self.scan_mm or ())) <= 0:
+            raise PlanError(
+                f"spacing and length of scans must be positive, got {self.spacing_mm} and"
+                f" {self.scan_mm} mm"
+            )
         if not 0 <= self.overlap < 1:
             raise PlanError(f"overlap must lie in 0..1 (1 excluded), got {self.overlap}")
         if self.slice_axis is not None and self.patch[self.slice_axis] != 1:
@@ -261,19 +278,31 @@ def decode_plan(data: bytes, *, where: str) -> Plan:
     PlanError
         When it does not decode, or a newer medseg wrote it.
     """
-    content = upgraded(decode(data, dict[str, Any], where=where))
+    content = upgraded(decode(data, dict[str, Any], where=where), where=where)
     return decode(msgspec.json.encode(content), Plan, where=where)
 
 
-def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """A plan's JSON of schema version 1 as of this one; any other as it is.
+def upgraded(content: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """A plan's JSON of an older schema version as of this one.
 
-    Plans of version 1 trained with what is now called the ``standard`` augmentation.
+    Plans of version 1 trained with what is now called the ``standard`` augmentation; those of
+    version 2 cropped nothing.
+
+    Raises
+    ------
+    PlanError
+        When a newer medseg wrote it: this is told before what else in it is not understood.
     """
-    if content.get("schema_version", 1) != 1:
-        return content
-    standard = msgspec.to_builtins(augmentation_preset("standard"))
-    return {"augmentation": standard, **content, "schema_version": SCHEMA_VERSION}
+    version = content.get("schema_version", 1)
+    if version not in range(1, SCHEMA_VERSION + 1):
+        raise PlanError(
+            f"{where}: a plan of schema version {version}, and this medseg reads up to"
+            f" {SCHEMA_VERSION}; use the medseg that wrote it, or plan again",
+            code="NEWER",
+        )
+    if version == 1:
+        content = {"augmentation": msgspec.to_builtins(augmentation_preset("standard")), **content}
+    return {**content, "schema_version": SCHEMA_VERSION}
 
 
 def read_plan(path: Path) -> Plan:

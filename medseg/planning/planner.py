@@ -95,7 +95,8 @@ def make_plan(
         When slices of `plane` are one voxel wide.
     """
     spacing = _target_spacing(fingerprint)
-    shape = _median_shape(fingerprint, spacing)
+    scan_mm = _median_mm(fingerprint)
+    shape = _voxels(scan_mm, spacing)
     plane = plane or _flat_plane(fingerprint)
     axes = _network_axes(shape, plane)
     divisor = 2 if plane is None else 4
@@ -110,6 +111,8 @@ def make_plan(
         spacing_mm=spacing,
         channels=channel_names(fingerprint),
         normalisation=normalisations(fingerprint),
+        crop="padding",
+        scan_mm=scan_mm,
         patch=(patch[0], patch[1], patch[2]),
         batch=_batch(budget, stages),
         network=network(stages),
@@ -160,11 +163,17 @@ def _target_spacing(fingerprint: Fingerprint) -> tuple[float, float, float]:
     return i, j, k
 
 
-def _median_shape(fingerprint: Fingerprint, spacing_mm: tuple[float, ...]) -> Triple:
-    """Median voxel counts after resampling to `spacing_mm`."""
+def _median_mm(fingerprint: Fingerprint) -> tuple[float, float, float]:
+    """Median lengths of the scans, to a micrometre."""
     extents = np.asarray(fingerprint.shapes) * np.asarray(fingerprint.spacings_mm)
-    i, j, k = np.maximum(np.rint(np.median(extents / np.asarray(spacing_mm), axis=0)), 1)
-    return int(i), int(j), int(k)
+    i, j, k = (round(float(mm), 3) for mm in np.median(extents, axis=0))
+    return i, j, k
+
+
+def _voxels(lengths_mm: tuple[float, ...], spacing_mm: tuple[float, ...]) -> Triple:
+    """Voxel counts of such lengths after resampling to `spacing_mm`."""
+    i, j, k = (max(round(mm / step), 1) for mm, step in zip(lengths_mm, spacing_mm, strict=True))
+    return i, j, k
 
 
 def _fit_stages(

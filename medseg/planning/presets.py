@@ -68,6 +68,10 @@ _STRONG: Rows = (
     ("gamma", {"probability": 0.1, "gamma": [0.7, 1.5], "inverted": True}),
     ("gamma", {"probability": 0.3, "gamma": [0.7, 1.5], "inverted": False}),
     ("cutout", {"probability": 0.1, "boxes": 2, "edge_share": [0.1, 0.3]}),
+    (
+        "padding",
+        {"probability": 0.1, "side_share": [0.0, 0.3], "level": [-0.5, 0.5], "zero_share": 0.5},
+    ),
 )
 
 MR_ARTEFACTS: Rows = (

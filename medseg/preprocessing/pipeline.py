@@ -19,8 +19,9 @@ import torch
 from monai.data import ImageReader
 from monai.transforms import Compose, LoadImaged, Orientation, Orientationd
 
-from medseg.errors import InputError, MedsegError
+from medseg.errors import InputError, MedsegError, PlanError
 from medseg.planning.plan import Plan
+from medseg.preprocessing.normalisation import PlannedNormalisation, PlannedNormalisationd
 from medseg.preprocessing.own_transforms import (
     OwnTransform,
     OwnTransformd,
@@ -33,12 +34,13 @@ from medseg.preprocessing.transforms import (
     CheckGridd,
     CheckImage,
     CheckImaged,
-    PlannedNormalisation,
-    PlannedNormalisationd,
+    CropPadding,
+    CropPaddingd,
     SeparableSpacing,
     SeparableSpacingd,
     Straighten,
     Straightend,
+    cropped_box,
 )
 from medseg.reading.monai_reader import (
     LoadLabelsd,
@@ -46,8 +48,12 @@ from medseg.reading.monai_reader import (
     as_meta_tensor,
     labels_as_meta_tensor,
 )
+from medseg.volume.bounding_box import Box
 from medseg.volume.label_map import LabelMap
 from medseg.volume.scan import Scan
+
+Step = tuple[Any, Any, dict[str, Any]]
+"""Array form and dictionary form of a transform, and the options of both."""
 
 
 class Pipeline(Compose):  # type: ignore[misc]
@@ -109,10 +115,11 @@ def pipeline(
         Gives MetaTensors: float32 of shape (C, I, J, K) for `image`, integers of shape
         (1, I, J, K) for `label`. Their meta is that of `medseg.reading.monai_reader.meta_of`.
     """
-    steps: list[Any] = [_load(image, reader or MedsegReader()), *_keyed(image, plan)]
+    steps: list[Any] = [_load(image, reader or MedsegReader())]
     if label is not None:
-        steps.insert(1, LoadLabelsd(label, like=image, read=read_labels))
-        steps += _keyed(label, plan, labels=True)
+        steps.append(LoadLabelsd(label, like=image, read=read_labels))
+        steps += _keyed(label, plan, labels=True, like=image)
+    steps += _keyed(image, plan)
     steps += [OwnTransformd(image, transform) for transform in flattened(transforms)]
     return Pipeline(steps, lazy=lazy)
 
@@ -130,7 +137,11 @@ def _load(key: Hashable, reader: ImageReader) -> LoadImaged:
 
 
 def array_pipeline(
-    plan: Plan, *, labels: bool = False, transforms: Sequence[Transform] = ()
+    plan: Plan,
+    *,
+    labels: bool = False,
+    box: Box | None = None,
+    transforms: Sequence[Transform] = (),
 ) -> Pipeline:
     """The same for one `monai.data.MetaTensor` (C, I, J, K) in memory.
 
@@ -139,32 +150,57 @@ def array_pipeline(
     plan : Plan
     labels : bool, default False
         For label maps: no normalisation, labels stay labels.
+    box : tuple of slice, optional
+        For label maps and a plan that crops: what was left of their scan, as `Placement.box`.
     transforms : sequence of callable, optional
         As for `pipeline`.
+
+    Raises
+    ------
+    PlanError
+        When the plan crops and label maps have no `box`.
     """
-    steps = [array(**options) for array, _, options in _steps(plan, labels=labels)]
+    if labels and box is None and plan.crop != "none":
+        raise PlanError(
+            "the plan crops scans, and labels as their scan: give its box=placement.box"
+        )
+    cropping = {"box": box}
+    steps = [array(**options) for array, _, options in _steps(plan, cropping, labels=labels)]
     return Pipeline([*steps, *map(OwnTransform, flattened(transforms))])
 
 
-def _keyed(key: Hashable, plan: Plan, *, labels: bool = False) -> list[Any]:
-    return [keyed(key, **options) for _, keyed, options in _steps(plan, labels=labels)]
+def _keyed(
+    key: Hashable, plan: Plan, *, labels: bool = False, like: Hashable | None = None
+) -> list[Any]:
+    steps = _steps(plan, {"like": like}, labels=labels)
+    return [keyed(key, **options) for _, keyed, options in steps]
 
 
-def _steps(plan: Plan, *, labels: bool) -> list[tuple[Any, Any, dict[str, Any]]]:
-    """The steps of a plan: array form, dictionary form, and options of both."""
-    to_grid: list[tuple[Any, Any, dict[str, Any]]] = [
+def _steps(plan: Plan, cropping: dict[str, Any], *, labels: bool) -> list[Step]:
+    """The steps of a plan, with the options of the one that crops."""
+    crop: list[Step] = [(CropPadding, CropPaddingd, cropping)] if plan.crop == "padding" else []
+    to_grid: list[Step] = [
         (Straighten, Straightend, {"labels": labels}),
         (Orientation, Orientationd, {"axcodes": plan.orientation, "labels": None}),
         (SeparableSpacing, SeparableSpacingd, {"pixdim": plan.spacing_mm, "labels": labels}),
         (CheckGrid, CheckGridd, {"plan": plan}),
     ]
     if labels:
-        return to_grid
+        return [*crop, *to_grid]
     return [
         (CheckImage, CheckImaged, {"channels": plan.channels}),
+        *crop,
+        *_normalising(plan, nonzero=True),
         *to_grid,
-        (PlannedNormalisation, PlannedNormalisationd, {"rules": plan.normalisation}),
+        *_normalising(plan, nonzero=False),
     ]
+
+
+def _normalising(plan: Plan, *, nonzero: bool) -> list[Step]:
+    """The step of the channels' rules of one kind; nothing where no channel has one."""
+    options = {"rules": plan.normalisation, "nonzero": nonzero}
+    wanted = any(rule.nonzero == nonzero for rule in plan.normalisation)
+    return [(PlannedNormalisation, PlannedNormalisationd, options)] if wanted else []
 
 
 def prepare_image(
@@ -195,10 +231,18 @@ def prepare_image(
         When the voxels did not come to lie where the plan puts them (a fault in medseg).
     """
     image = array_pipeline(plan, transforms=transforms)(as_meta_tensor(scan))
-    return image.as_tensor(), Placement.of(scan.grid, plan)
+    return image.as_tensor(), Placement.of(scan.grid, plan, cropped_box(image))
 
 
-def prepare_labels(labels: LabelMap, plan: Plan) -> npt.NDArray[Any]:
-    """Labels on the grid the network sees, for training; shape (I, J, K) of ``prepared``."""
-    prepared = array_pipeline(plan, labels=True)(labels_as_meta_tensor(labels))
+def prepare_labels(labels: LabelMap, plan: Plan, box: Box | None = None) -> npt.NDArray[Any]:
+    """Labels on the grid the network sees, for training; shape (I, J, K) of ``prepared``.
+
+    Parameters
+    ----------
+    labels : LabelMap
+    plan : Plan
+    box : tuple of slice, optional
+        For a plan that crops: ``placement.box`` of the scan.
+    """
+    prepared = array_pipeline(plan, labels=True, box=box)(labels_as_meta_tensor(labels))
     return cast("npt.NDArray[Any]", prepared.as_tensor().numpy()[0])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from medseg.errors import GeometryError
 from medseg.planning.plan import Plan
+from medseg.volume.bounding_box import Box
 from medseg.volume.conventions import Reorientation
 from medseg.volume.grid import Grid
 from medseg.volume.resampling import resized, shape_for_spacing
@@ -22,47 +23,58 @@ class Placement:
 
     Parameters
     ----------
+    grid : Grid
+        Of the scan.
+    box : tuple of slice or None
+        First step: what stays of the scan's voxels when its padding is cut off.
     straightening : Straightening or None
-        First step, for a scan with gantry tilt.
+        For a scan with gantry tilt.
     reorientation : Reorientation
         From the (straightened) scan's axes to the plan's; exact.
     prepared : Grid
         The grid the network sees: same axes as ``reorientation.target``, other voxel counts.
     """
 
+    grid: Grid
+    box: Box | None
     straightening: Straightening | None
     reorientation: Reorientation
     prepared: Grid
 
     @classmethod
-    def of(cls, grid: Grid, plan: Plan) -> Placement:
-        """Where `plan` puts a scan on `grid`."""
-        straightening = straightening_of(grid)
-        straight = straightening.target if straightening else grid
+    def of(cls, grid: Grid, plan: Plan, box: Box | None = None) -> Placement:
+        """Where `plan` puts a scan on `grid`, of which `box` is left, or all."""
+        cropped = grid if box is None else grid.cropped(box)
+        straightening = straightening_of(cropped)
+        straight = straightening.target if straightening else cropped
         reoriented = Reorientation.towards(straight, plan.orientation)
         shape = shape_for_spacing(reoriented.target, plan.spacing_mm)
-        return cls(straightening, reoriented, resized(reoriented.target, shape))
+        return cls(grid, box, straightening, reoriented, resized(reoriented.target, shape))
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
-        """Voxel counts of the scan in the plan's axis order: where logits have to grow to."""
+        """Voxel counts, in the plan's axis order, of what is left: where logits have to grow to."""
         return self.reorientation.target.shape
 
     def to_native(self, values: npt.NDArray[Any], *, labels: bool = True) -> npt.NDArray[Any]:
-        """Labels of `native_shape`, axes as the plan's, on the scan's own grid.
+        """Labels of `native_shape`, axes as the plan's, on the scan's own grid; 0 in its padding.
 
         Parameters
         ----------
         values : ndarray, shape `native_shape`
-            Labels at the (straightened) scan's voxels in the plan's axis order.
+            Labels at the (cropped, straightened) scan's voxels in the plan's axis order.
         labels : bool, default True
             Whether the values are labels, and no numbers that may be interpolated and rounded.
         """
         if values.shape != self.native_shape:
             raise GeometryError(f"labels of shape {values.shape}, expected {self.native_shape}")
         restored = self.reorientation.undo(values)
-        if self.straightening is None:
+        if self.straightening is not None and labels:
+            restored = self.straightening.undo_labels(restored)
+        elif self.straightening is not None:
+            restored = np.rint(self.straightening.undo(restored)).astype(values.dtype)
+        if self.box is None:
             return restored
-        if labels:
-            return self.straightening.undo_labels(restored)
-        return np.rint(self.straightening.undo(restored)).astype(values.dtype)
+        whole = np.zeros(self.grid.shape, restored.dtype)
+        whole[self.box] = restored
+        return whole

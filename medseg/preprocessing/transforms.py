@@ -19,9 +19,10 @@ from monai.transforms import InvertibleTransform, MapTransform, Transform
 from monai.utils import MetaKeys, TraceKeys
 
 from medseg.errors import GeometryError, InputError
-from medseg.planning.plan import Normalisation, Plan
+from medseg.planning.plan import Plan
 from medseg.preprocessing.placement import Placement
 from medseg.reading.monai_reader import grid_of, scan_of, voxels_of
+from medseg.volume.bounding_box import Box, content_box
 from medseg.volume.grid import Grid
 from medseg.volume.resampling import resample, resample_labels, resized, shape_for_spacing
 from medseg.volume.straightening import straightening_of
@@ -117,6 +118,54 @@ class Straighten(_Regridding):
         return _each(straightening.undo_labels, array) if labels else straightening.undo(array)
 
 
+class CropPadding(InvertibleTransform):  # type: ignore[misc]
+    """Cut off the slices at the edges that hold nothing but padding; the inverse puts back zeros.
+
+    Parameters
+    ----------
+    box : tuple of slice, optional
+        What stays, in place of what :func:`medseg.volume.bounding_box.content_box` finds.
+    """
+
+    def __init__(self, box: Box | None = None) -> None:
+        super().__init__()
+        self.box = box
+
+    def __call__(self, data: MetaTensor, box: Box | None = None) -> MetaTensor:
+        """Cut ``data`` to a box: to `box`, the transform's own, or that of its content."""
+        before, array = grid_of(data), voxels_of(data)
+        box = box or self.box or content_box(array)
+        values = np.ascontiguousarray(array[(slice(None), *box)])
+        out = _like(data, values, before.cropped(box))
+        spans = [[span.start, span.stop] for span in box]
+        info = {"affine": before.affine.tolist(), "box": spans}
+        self.push_transform(out, orig_size=before.shape, extra_info=info)
+        return out
+
+    def inverse(self, data: MetaTensor) -> MetaTensor:
+        """Put ``data`` where it was cut out."""
+        step = self.pop_transform(data)
+        before = Grid(
+            tuple(step[TraceKeys.ORIG_SIZE]), np.asarray(step[TraceKeys.EXTRA_INFO]["affine"])
+        )
+        array = voxels_of(data)
+        whole = np.zeros((len(array), *before.shape), array.dtype)
+        whole[(slice(None), *_box_in(step))] = array
+        return _like(data, whole, before)
+
+
+def cropped_box(data: MetaTensor) -> Box | None:
+    """The box of its scan that ``data`` was cut to; None when it was not cut."""
+    steps = [
+        step for step in data.applied_operations if step[TraceKeys.CLASS_NAME] == "CropPadding"
+    ]
+    return _box_in(steps[0]) if steps else None
+
+
+def _box_in(step: Mapping[str, Any]) -> Box:
+    return tuple(slice(*span) for span in step[TraceKeys.EXTRA_INFO]["box"])
+
+
 class SeparableSpacing(_Regridding):
     """Bring a tensor to a spacing, edges aligned; 5 to 12 times faster than MONAI's Spacing.
 
@@ -141,26 +190,11 @@ class SeparableSpacing(_Regridding):
         return _resampled(array, before.shape, labels=labels)
 
 
-class PlannedNormalisation(Transform):  # type: ignore[misc]
-    """Turn intensities into network input, one rule for each channel; not undone."""
-
-    def __init__(self, rules: tuple[Normalisation, ...]) -> None:
-        self.rules = rules
-
-    def __call__(self, data: torch.Tensor) -> torch.Tensor:
-        """Normalise ``data`` to float32."""
-        out = data.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        channels = out.as_tensor() if isinstance(out, MetaTensor) else out
-        for channel, rule in zip(channels, self.rules, strict=True):
-            _normalise(channel, rule)
-        return out
-
-
 class CheckGrid(Transform):  # type: ignore[misc]
     """Make sure that voxels lie where a plan puts the scan they are of.
 
     Two independent ways lead there: the affine that every transform passed on, and `Placement`,
-    which knows only the plan and where the scan lay when it was read.
+    which knows only the plan, where the scan lay when it was read, and what was cut off.
 
     Parameters
     ----------
@@ -180,7 +214,7 @@ class CheckGrid(Transform):  # type: ignore[misc]
         """
         shape, affine = data.meta[MetaKeys.SPATIAL_SHAPE], data.meta[MetaKeys.ORIGINAL_AFFINE]
         native = Grid(tuple(shape), np.asarray(affine))
-        grid, expected = grid_of(data), Placement.of(native, self.plan).prepared
+        grid, expected = grid_of(data), Placement.of(native, self.plan, cropped_box(data)).prepared
         if grid.same_as(expected):
             return data
         applied = ", ".join(str(step[TraceKeys.CLASS_NAME]) for step in data.applied_operations)
@@ -227,6 +261,38 @@ class CheckImaged(ForKeys):
     array = CheckImage
 
 
+class CropPaddingd(ForKeys):
+    """`CropPadding` for dictionaries.
+
+    Parameters
+    ----------
+    keys : hashable or sequence of hashable
+    like : hashable, optional
+        Key of the scan, not cut yet, whose content decides for all `keys`.
+    allow_missing_keys : bool, default False
+    """
+
+    array = CropPadding
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        like: Hashable | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=allow_missing_keys)
+        self.like = like
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut the values of the keys."""
+        changed = dict(data)
+        box = None if self.like is None else content_box(voxels_of(data[self.like]))
+        for key in self.key_iterator(changed):
+            changed[key] = self.transform(changed[key], box)
+        return changed
+
+
 class Straightend(ForKeys):
     """`Straighten` for dictionaries."""
 
@@ -237,12 +303,6 @@ class SeparableSpacingd(ForKeys):
     """`SeparableSpacing` for dictionaries."""
 
     array = SeparableSpacing
-
-
-class PlannedNormalisationd(ForKeys):
-    """`PlannedNormalisation` for dictionaries."""
-
-    array = PlannedNormalisation
 
 
 class CheckGridd(ForKeys):
@@ -280,19 +340,3 @@ def _are_labels(array: Array, *, likely: bool) -> bool:
     if np.issubdtype(array.dtype, np.integer):
         return True
     return likely and np.array_equal(array, np.rint(array))
-
-
-def _normalise(channel: torch.Tensor, rule: Normalisation) -> None:
-    """Apply one rule in place."""
-    if rule.scheme == "none":
-        return
-    if rule.scheme == "clip_zscore":
-        channel.clamp_(rule.low, rule.high)
-        mean, std = rule.mean, rule.std
-    elif rule.scheme == "rescale":
-        mean = float(channel.min())
-        std = float(channel.max()) - mean
-    else:
-        mean = float(channel.mean(dtype=torch.float64))
-        std = float(channel.std()) if channel.numel() > 1 else 0.0
-    channel.sub_(mean).div_(max(std, 1e-6))

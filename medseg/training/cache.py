@@ -65,8 +65,9 @@ def prepare_case(
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
     if not (image_file.is_file() and label_file.is_file()):
         scan, truth = dataset.read(case)
-        image_CIJK, _ = prepare_image(scan, plan, transforms)
-        classes = class_indices(prepare_labels(truth, plan), dataset.annotated)
+        image_CIJK, placement = prepare_image(scan, plan, transforms)
+        values = prepare_labels(truth, plan, placement.box)
+        classes = class_indices(values, dataset.annotated)
         folder.mkdir(parents=True, exist_ok=True)
         save_array(image_file, image_CIJK.numpy())
         save_array(label_file, classes)
@@ -120,7 +121,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 def remove_case(folder: Path, name: str) -> None:
     """Remove what was prepared of a case, for training and for measuring."""
-    for part in ("image", "labels", "truth", "affine"):
+    for part in ("image", "labels", "truth", "affine", "box"):
         (folder / f"{name}.{part}.npy").unlink(missing_ok=True)
 
 

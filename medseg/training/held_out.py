@@ -17,6 +17,7 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import save_array
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import Grid, LabelMap
+from medseg.volume.bounding_box import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +31,14 @@ class HeldOutCase:
         On the scan's own grid; its values are mapped from disk.
     image_file : Path
         The prepared image.
+    box : tuple of slice
+        What was left of the scan when it was cropped; all of it where the plan does not crop.
     """
 
     name: str
     truth: LabelMap
     image_file: Path
+    box: Box
 
     @property
     def image_CIJK(self) -> Tensor:  # noqa: N802 - axes in the name, as everywhere
@@ -76,15 +80,19 @@ def prepare_held_out(
 def _prepare_case(
     dataset: Dataset, case: Case, plan: Plan, folder: Path, transforms: Sequence[Transform]
 ) -> HeldOutCase:
-    files = [folder / f"{case.name}.{part}.npy" for part in ("image", "truth", "affine")]
-    image_file, truth_file, affine_file = files
+    files = [folder / f"{case.name}.{part}.npy" for part in ("image", "truth", "affine", "box")]
+    image_file, truth_file, affine_file, box_file = files
     if not all(file.is_file() for file in files):
         scan, truth = dataset.read(case)
-        image_CIJK, _ = prepare_image(scan, plan, transforms)
+        image_CIJK, placement = prepare_image(scan, plan, transforms)
         folder.mkdir(parents=True, exist_ok=True)
         save_array(image_file, image_CIJK.numpy())
         save_array(truth_file, truth.values)
         save_array(affine_file, scan.grid.affine)
+        box = placement.box or [slice(0, n) for n in scan.grid.shape]
+        save_array(box_file, np.array([(span.start, span.stop) for span in box]))
     values = np.load(truth_file, mmap_mode="r")
     grid = Grid(values.shape, np.load(affine_file))
-    return HeldOutCase(case.name, LabelMap(values, grid, dataset.annotated), image_file)
+    truth = LabelMap(values, grid, dataset.annotated)
+    box = tuple(slice(*span) for span in np.load(box_file).tolist())
+    return HeldOutCase(case.name, truth, image_file, box)

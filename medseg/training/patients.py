@@ -56,8 +56,8 @@ def cases_of_patients(root: Path, cases: Sequence[Case]) -> tuple[frozenset[str]
         stated = {}
     groups: dict[str, set[str]] = {}
     for case in cases:
-        told = table.get(case.name) or case.patient or stated.get(case.name)
-        patient = told or _in_name(case.name)
+        sources = (table.get(case.name), case.patient, stated.get(case.name))
+        patient = next(filter(None, sources), None) or _in_name(case.name)
         groups.setdefault(patient, set()).add(case.name)
     return tuple(sorted((frozenset(g) for g in groups.values() if len(g) > 1), key=min))
 

@@ -105,7 +105,7 @@ def _is_labelled(example: Example | LabelExample) -> bool:
 
 def _label_example(predictor: Predictor, case: HeldOutCase) -> LabelExample:
     """Predicted and true classes of a case on its own grid, where steps on labels work."""
-    labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
+    labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
     return LabelExample(
         class_indices(labels.values, labels.table),
         class_indices(case.truth.values, case.truth.table),
@@ -117,8 +117,8 @@ def held_out_example(predictor: Predictor, case: HeldOutCase) -> Example:
     """Probabilities, image and truth of a case on the grid the network sees."""
     recorder = _Recorder()
     recording = replace(predictor, postprocessing=Postprocessing((recorder,)))
-    recording.predict_prepared(case.image_CIJK, case.truth.grid)
-    classes = class_indices(prepare_labels(case.truth, predictor.plan), case.truth.table)
+    recording.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
+    classes = class_indices(prepare_labels(case.truth, predictor.plan, case.box), case.truth.table)
     return Example(recorder.probabilities_LIJK, recorder.image_CIJK, classes, recorder.spacing_mm)
 
 

@@ -58,7 +58,7 @@ from medseg.training.resuming import (
     save_options,
 )
 from medseg.training.run_folder import create_run_folder
-from medseg.training.run_identity import same_dataset, save_identity
+from medseg.training.run_identity import same_dataset, same_plan, save_identity
 from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.state import read_state
 from medseg.training.trainer import Trainer
@@ -230,6 +230,7 @@ def _train(
     device = choose_device(options.device)
     sketches = [look.sketches[case.name] for case in training if case.name in look.sketches]
     plan = _plan(dataset, run, options, own, device, sketches)
+    same_plan(run, plan)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
     if sides:
         progress(0, 1, sides)

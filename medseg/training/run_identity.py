@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
-from medseg.errors import InputError, LabelError
-from medseg.planning.plan import decode
+from medseg.errors import InputError, LabelError, PlanError
+from medseg.planning import Plan
+from medseg.planning.plan import decode, decode_plan
 from medseg.runtime.parallel import in_parallel
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import remove_case
@@ -19,7 +22,7 @@ from medseg.training.dataset_source import DatasetSource
 from medseg.training.file_digest import digest
 from medseg.training.findings import listed_cases
 from medseg.training.regions import Region
-from medseg.training.run_status import CACHE, IDENTITY, SOURCE
+from medseg.training.run_status import CACHE, IDENTITY, PLAN, SOURCE
 from medseg.training.splits import Fold
 from medseg.volume import LabelTable
 from medseg.writing import write_bytes
@@ -40,6 +43,8 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     folds : tuple of Fold
     images, label_maps : dict of str to str
         SHA-256 of the files of every case, by its name.
+    plan : dict
+        What ``plan.json`` said when the run's first case was prepared; empty before.
     """
 
     labels: LabelTable
@@ -48,6 +53,7 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     folds: tuple[Fold, ...]
     images: dict[str, str]
     label_maps: dict[str, str]
+    plan: dict[str, Any] = {}
 
 
 def save_identity(run: Path, dataset: Dataset, digests: Mapping[str, Digests]) -> None:
@@ -113,6 +119,7 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
     _check_meaning(run, dataset, kept)
     dataset = _own_cases(run, dataset, kept)
     now = _identity_of(dataset, digests_of(dataset, progress=progress))
+    now = structs.replace(now, plan=kept.plan)
     scans = [name for name in kept.images if now.images[name] != kept.images[name]]
     changed = [n for n in kept.images if n in scans or now.label_maps[n] != kept.label_maps[n]]
     if not changed:
@@ -133,6 +140,41 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
         stacklevel=2,
     )
     return dataset
+
+
+def same_plan(run: Path, plan: Plan) -> None:
+    """Keep the plan of a run that has none yet.
+
+    Parameters
+    ----------
+    run : Path
+    plan : Plan
+        What its ``plan.json`` says now.
+
+    Raises
+    ------
+    PlanError
+        When it is not the plan that the run began with; the message names what was changed.
+    """
+    kept = read_identity(run)
+    if kept is None:
+        return
+    if not kept.plan:
+        _write(run, structs.replace(kept, plan=msgspec.to_builtins(plan)))
+        return
+    began = decode_plan(msgspec.json.encode(kept.plan), where=str(run / IDENTITY))
+    changed = [
+        f"{key} was {getattr(began, key)}"
+        for key in plan.__struct_fields__
+        if getattr(plan, key) != getattr(began, key)
+    ]
+    if changed:
+        raise PlanError(
+            f"'{run / PLAN}' was changed since the run began ({'; '.join(changed)}), and what was"
+            " prepared and learnt goes by the plan as it was; put that back, or start another run"
+            " with --plan in another folder",
+            code="OTHER_PLAN",
+        )
 
 
 def _write(run: Path, identity: RunIdentity) -> None:

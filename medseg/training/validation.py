@@ -32,7 +32,7 @@ def mean_dice(
     rows = {}
     for done, case in enumerate(cases):
         progress(done, len(cases), "validating")
-        labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
+        labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
         rows[case.name] = by_region(overlap, labels, case.truth, members)
     summary = summarise(rows)
     means = {name: summary["mean"][name] for name in label_names(summary)} | {MEAN: summary[MEAN]}

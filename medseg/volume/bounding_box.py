@@ -1,4 +1,4 @@
-"""The smallest box around a mask."""
+"""The smallest box around a mask, and around what a scan holds within its padding."""
 
 from __future__ import annotations
 
@@ -23,3 +23,21 @@ def bounding_box(mask: npt.NDArray[Any]) -> Box | None:
         mask = mask[(slice(None),) * axis + (span,)]
         box.append(span)
     return tuple(box)
+
+
+def content_box(voxels: npt.NDArray[Any]) -> Box:
+    """The box of a scan without the slices at its edges that hold nothing but padding.
+
+    Padding is what has, in every channel, the value of the first or of the last corner voxel: each
+    of the six sides has one of the two, so zeros, air and white margins are found alike, on one
+    side or on all. A scan of nothing else keeps all its voxels.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (C, I, J, K)
+    """
+    inside: npt.NDArray[np.bool_] = np.zeros(voxels.shape[1:], np.bool_)
+    for channel in voxels:
+        first, last = channel[0, 0, 0], channel[-1, -1, -1]
+        inside |= (channel != first) & (channel != last)
+    return bounding_box(inside) or tuple(slice(0, n) for n in inside.shape)

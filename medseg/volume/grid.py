@@ -123,6 +123,19 @@ class Grid:
         last = np.asarray(self.shape) - 1
         return self.to_world(CORNERS * last)
 
+    def cropped(self, box: tuple[slice, ...]) -> Grid:
+        """The grid of a box of these voxels, which stay where they are.
+
+        Parameters
+        ----------
+        box : tuple of slice
+            Along I, J, K, each with a start and a stop.
+        """
+        affine = np.array(self.affine)
+        affine[:3, 3] = self.to_world([span.start for span in box])
+        i, j, k = (span.stop - span.start for span in box)
+        return Grid((i, j, k), affine)
+
     def same_as(self, other: Grid, *, tolerance_mm: float = 0.01) -> bool:
         """Whether both grids have the same voxels at the same places.
 

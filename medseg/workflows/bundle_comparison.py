@@ -87,9 +87,9 @@ def _by_medseg(package: ModelPackage, path: Path) -> tuple[LabelMap, Took]:
     predictor = Predictor.load(package, device="cpu")
     start = time.monotonic()
     scan = read_scan(path)
-    image, _ = prepare_image(scan, predictor.plan)
+    image, placement = prepare_image(scan, predictor.plan)
     prepared = time.monotonic()
-    labels = predictor.predict_prepared(image, scan.grid)
+    labels = predictor.predict_prepared(image, scan.grid, placement.box)
     return labels, Took(prepared - start, time.monotonic() - prepared)
 
 

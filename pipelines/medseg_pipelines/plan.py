@@ -62,11 +62,18 @@ def _plan_from(source: str) -> Plan:
 
 def _preprocessing(plan: Plan) -> Iterator[str]:
     """What becomes of a scan."""
+    if plan.crop == "padding":
+        yield (
+            "Slices at a scan's edges that hold nothing but padding are cut off first; they are"
+            " background in the result."
+        )
     towards = ", ".join(_DIRECTIONS[letter][0] for letter in plan.orientation)
     yield (
         f"Scans are turned to {plan.orientation} (axes lead to {towards}) and resampled to"
         f" {_times(plan.spacing_mm)} mm."
     )
+    if plan.scan_mm is not None:
+        yield f"The training scans are {_times(plan.scan_mm)} mm (median)."
     for channel, rule in zip(plan.channels, plan.normalisation, strict=True):
         yield f"Channel {channel}: {_normalised(rule)}."
     if plan.transforms:
@@ -75,6 +82,11 @@ def _preprocessing(plan: Plan) -> Iterator[str]:
 
 def _normalised(rule: Normalisation) -> str:
     """What becomes of a channel's intensities."""
+    if rule.nonzero:
+        return (
+            "voxels that are not 0 are scaled by their own mean and standard deviation in each"
+            " scan, before it is resampled; the others stay 0"
+        )
     if rule.scheme == "zscore":
         return "each scan is scaled by its own mean and standard deviation"
     if rule.scheme == "rescale":

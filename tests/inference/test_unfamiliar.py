@@ -79,3 +79,21 @@ def test_gaps_between_slices_do_not_matter_to_a_network_of_slices(noise):
     flat = structs.replace(PLAN, plane="axial", patch=(8, 8, 1))
     assert notes(noise, noise, spacing_mm=(1.0, 1.0, 9.0), plan=flat) == ()
     assert notes(noise, noise, spacing_mm=(9.0, 1.0, 1.0), plan=flat) != ()
+
+
+def test_a_whole_head_for_a_model_of_small_crops_is_told_with_numbers(noise):
+    small = structs.replace(PLAN, scan_mm=(35.0, 50.0, 2.0))
+    (note,) = notes(noise, noise, plan=small)
+    assert "8 x 8 x 8 mm" in note
+    assert "35 x 50 x 2 mm" in note
+    assert notes(noise, noise, plan=small, has_physical_size=False) == ()
+    flat = structs.replace(small, plane="axial", patch=(8, 8, 1), scan_mm=(9.0, 9.0, 90.0))
+    assert notes(noise, noise, plan=flat) == ()
+
+
+def test_padding_does_not_make_a_scan_larger_or_its_contrast_less(noise):
+    cropped = structs.replace(PLAN, crop="padding", scan_mm=(8.0, 8.0, 8.0))
+    wide = [(20, 20)] * 3
+    ct, mr = (np.pad(noise, wide, constant_values=value) for value in (-1000, 0))
+    assert notes(ct, mr, plan=cropped) == ()
+    assert len(notes(ct, mr, plan=structs.replace(cropped, crop="none"))) == 1

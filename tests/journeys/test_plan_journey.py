@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from msgspec import structs
 
-from medseg.planning import read_plan
-from medseg.planning.plan import augmentation_preset
-from toy_dataset import write_toy
+from medseg.planning import Normalisation, read_plan
+from medseg.planning.plan import augmentation_preset, encode
+from toy_dataset import TOY_PLAN, write_toy
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,18 @@ def test_a_preset_is_written_into_the_plan_and_explained(train, run, tmp_path):
     assert "may be mirrored: right-left, front-back, head-feet" in explained.stdout
     for source in (stored, tmp_path / "light" / "model"):
         assert run("plan", "explain", source).stdout == explained.stdout
+
+
+def test_a_plan_says_what_is_cut_off_and_which_voxels_count(run, tmp_path):
+    rules = (Normalisation(nonzero=True),)
+    crops = structs.replace(TOY_PLAN, crop="padding", scan_mm=(35, 50.5, 36), normalisation=rules)
+    (tmp_path / "plan.json").write_bytes(encode(crops))
+    said = " ".join(run("plan", "explain", tmp_path / "plan.json").stdout.split())
+    assert "nothing but padding are cut off first" in said
+    assert "The training scans are 35 x 50.5 x 36 mm (median)." in said
+    assert "voxels that are not 0 are scaled by their own mean" in said
+    (tmp_path / "plan.json").write_bytes(encode(TOY_PLAN))
+    assert "padding" not in run("plan", "explain", tmp_path / "plan.json").stdout
 
 
 def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path):

@@ -10,8 +10,11 @@ from click.testing import CliRunner
 
 from medseg.metrics import overlap
 from medseg.reading import read_labels, read_scan
+from medseg.volume import Grid, Scan
+from medseg.writing import write_scan
 from medseg_pipelines.cli import medseg
 
+MODEL = ("--model", "hippocampus-mr", "--output")
 CROP = "hippocampus_dicom_crops/Study1/13_HCropVolume"
 
 
@@ -33,6 +36,22 @@ def test_the_shipped_model_labels_a_real_scan_on_its_own_grid(shared_data, tmp_p
     truth = read_labels(folder / "labels" / "hippocampus_001.nii.gz", table=found.table)
     scores = overlap(found, truth)
     assert min(score.dice for score in scores.values()) > 0.85
+
+
+def test_padding_changes_no_label_and_a_whole_head_is_told(shared_data, tmp_path):
+    scan = read_scan(shared_data / "hippocampus" / "images" / "hippocampus_017.nii.gz")
+    run("segment", write_scan(scan, tmp_path / "bare.nii.gz"), *MODEL, tmp_path / "a.nii.gz")
+    sides = ((8, 3), (0, 30), (8, 8))
+    voxels = np.pad(scan.voxels, ((0, 0), *sides), constant_values=scan.voxels.min() - 5)
+    padded = write_scan(Scan(voxels, Grid(voxels.shape[1:], scan.grid.affine)), tmp_path / "b.nii")
+    printed = run("segment", padded, *MODEL, tmp_path / "padded.nii.gz")
+    bare, found = (read_labels(tmp_path / name).values for name in ("a.nii.gz", "padded.nii.gz"))
+    assert np.array_equal(found, np.pad(bare, sides))
+    assert "learned from" not in printed
+    tiled = np.tile(scan.voxels, (1, 4, 1, 1))
+    head = write_scan(Scan(tiled, Grid(tiled.shape[1:], scan.grid.affine)), tmp_path / "head.nii")
+    printed = " ".join(run("segment", head, *MODEL, tmp_path / "head.nii.gz").split())
+    assert "that the model learned from are about 35 x 50.5 x 36 mm" in printed
 
 
 def test_a_real_dicom_series_has_its_head_in_front(shared_data, tmp_path):

@@ -38,6 +38,13 @@ KINDS = {
     "channels": {"channels": ("CT", "MR"), "normalisation": (CT, Normalisation())},
     "regions": {"regions": ((2, 1, 3), (1, 3), (3,))},
     "orientation": {"orientation": "SPL", "spacing_mm": (2.5, 1.5, 1.0), "patch": (8, 12, 16)},
+    "crop": {"crop": "padding"},
+    "crop of channels": {
+        "crop": "padding",
+        "channels": ("CT", "MR"),
+        "normalisation": (CT, Normalisation(nonzero=True)),
+    },
+    "crop of regions": {"crop": "padding", "regions": ((2, 1, 3), (1, 3), (3,))},
     "slices": {
         "plane": "axial",
         "patch": (16, 12, 1),
@@ -96,12 +103,17 @@ def packed(folder, plan=PLAN, labels=LABELS, steps=()):
 
 
 def scan_of(plan):
-    """Noise with a bright box, one tile of the plan in another orientation than the plan's."""
+    """Noise with a bright box, one tile of the plan in another orientation than the plan's.
+
+    A plan that crops gets padding around it.
+    """
     affine = np.diag([-1.0, 1.5, -2.5, 1.0])
     affine[:3, 3] = 40, -31, 52
     voxels = np.random.default_rng(0).normal(0, 40, (len(plan.channels), 16, 12, 8))
     voxels[:, 4:12, 3:9, 2:6] += 60
-    return Scan(voxels.astype(np.float32), Grid((16, 12, 8), affine))
+    if plan.crop != "none":
+        voxels = np.pad(voxels, ((0, 0), (3, 5), (0, 7), (4, 0)))
+    return Scan(voxels.astype(np.float32), Grid(voxels.shape[1:], affine))
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Each channel by its own rule, and under its own name."""
 
 import pytest
+from msgspec import structs
 
-from medseg.planning import Fingerprint
+from medseg.planning import Fingerprint, Normalisation
 from medseg.planning.channel_rules import channel_names, modality_word, normalisations
 from medseg.planning.fingerprint import Intensities
 
@@ -82,3 +83,11 @@ def test_names_of_channels_are_dicom_modalities(name, word):
 
 def test_other_words_are_no_modality():
     assert [modality_word(name) for name in ("image", "contrast", "actual")] == ["", "", ""]
+
+
+def test_zeros_are_left_out_of_channels_that_are_scaled_by_themselves():
+    looked_at = structs.replace(fingerprint("T1", "CT", "noNorm", "rescale_to_0_1"), kept=0.5)
+    rules = normalisations(looked_at)
+    assert [rule.nonzero for rule in rules] == [True, False, False, False]
+    (named,) = normalisations(structs.replace(fingerprint("zscore"), kept=0.74))
+    assert named == Normalisation(nonzero=True)

@@ -111,7 +111,7 @@ def test_a_plan_survives_its_file():
     [
         (b'"patch"', b'"pacth"', "pacth"),
         (b'"batch": 2', b'"batch": "two"', "batch"),
-        (b'"schema_version": 2', b'"schema_version": 99', "99"),
+        (b'"schema_version": 3', b'"schema_version": 99', "99"),
         (b'"overlap": 0.5', b'"overlap": 1.5', "1.5"),
         (b'"orientation": "RAS"', b'"orientation": "RAX"', "orientation"),
         (b'"mirror_axes": [\n    0', b'"mirror_axes": [\n    5', "mirror_axes"),
@@ -139,7 +139,8 @@ def test_the_fingerprint_measures_the_foreground_only():
         [(Scan(voxels, grid, "CT"), LabelMap(labels, grid, LabelTable.of({1: "a"})))]
     )
     assert found.intensities[0].mean == 100
-    assert found.shapes == ((8, 9, 10),)
+    assert found.shapes == ((3, 9, 10),)  # the rest is padding
+    assert found.kept == 3 / 8
     assert found.spacings_mm == ((2.0, 1.0, 3.0),)
     assert found.modality == "CT"
 
@@ -157,3 +158,30 @@ def test_a_few_thick_fine_slices_end_in_a_plan(shape, spacing, budget):
     plan = make_plan(fingerprint(shape, spacing), budget=budget, network=UNET)
     assert plan.patch[2] <= 4
     assert np.prod(plan.patch) * plan.batch <= 1.1 * budget.voxels
+
+
+def of_brain(edge):
+    """A case of which all but a cube is set to 0."""
+    voxels = np.zeros((1, 20, 20, 20))
+    voxels[0, :edge, 1 : edge + 1, 1 : edge + 1] = np.random.default_rng(0).normal(
+        300, 50, (edge, edge, edge)
+    )
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[3:6, 3:6, 3:6] = 1
+    grid = Grid((20, 20, 20), np.diag([1.5, 1.0, 2.0, 1.0]))
+    return Scan(voxels, grid, "MR"), LabelMap(labels, grid, LabelTable.of({1: "a"}))
+
+
+@pytest.mark.parametrize(("edge", "nonzero"), [(14, True), (18, True), (19, False)])
+def test_a_plan_crops_and_leaves_zeros_out_where_they_are_many(edge, nonzero):
+    """18 and 19 of 20 along each axis are 0.73 and 0.86 of the voxels."""
+    plan = make_plan(take_fingerprint([of_brain(edge)] * 3), budget=CPU_BUDGET, network=UNET)
+    assert plan.crop == "padding"
+    assert plan.scan_mm == (1.5 * edge, edge, 2.0 * edge)
+    assert plan.normalisation == (Normalisation(nonzero=nonzero),)
+
+
+def test_half_of_the_cases_decides_of_zeros():
+    few, many = of_brain(10), of_brain(19)
+    assert take_fingerprint([few, many, many]).kept == pytest.approx((19 / 20) ** 3)
+    assert take_fingerprint([few, few, many]).kept == pytest.approx((10 / 20) ** 3)

@@ -49,8 +49,9 @@ def test_what_is_on_disk_is_taken(dataset, tmp_path, monkeypatch):
         assert case.truth.grid.same_as(same.truth.grid)
 
 
-def test_a_prepared_case_is_segmented_as_the_scan_is(tmp_path):
-    """On an oblique grid of other spacing than the plan's, bit for bit."""
+@pytest.mark.parametrize("crop", ["none", "padding"])
+def test_a_prepared_case_is_segmented_as_the_scan_is(tmp_path, crop):
+    """On an oblique grid of other spacing than the plan's and with padding, bit for bit."""
     import nibabel as nib
 
     folder = write_toy(tmp_path / "oblique", cases=1)
@@ -59,15 +60,16 @@ def test_a_prepared_case_is_segmented_as_the_scan_is(tmp_path):
     affine[:3, :3], affine[:3, 3] = turn, (7, -20, 3)
     for part in ("images", "labels"):
         image = nib.load(folder / part / "c0.nii.gz")
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), folder / part / "c0.nii.gz")
-    dataset = open_dataset(folder)
+        voxels = np.pad(np.asarray(image.dataobj), ((3, 0), (2, 4), (0, 5)))
+        nib.save(nib.Nifti1Image(voxels, affine), folder / part / "c0.nii.gz")
+    dataset, plan = open_dataset(folder), msgspec.structs.replace(TOY_PLAN, crop=crop)
     torch.manual_seed(0)
-    network = build_network(TOY_PLAN, classes=3).eval()
-    predictor = Predictor(network, TOY_PLAN, dataset.labels, choose_device("cpu"))
-    (case,) = prepare_held_out(dataset, dataset.cases, TOY_PLAN, tmp_path / "cache")
+    network = build_network(plan, classes=3).eval()
+    predictor = Predictor(network, plan, dataset.labels, choose_device("cpu"))
+    (case,) = prepare_held_out(dataset, dataset.cases, plan, tmp_path / "cache")
     scan, truth = dataset.read(dataset.cases[0])
     whole = predictor.predict(scan)
-    prepared = predictor.predict_prepared(case.image_CIJK, case.truth.grid)
+    prepared = predictor.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
     assert len(np.unique(whole.values)) > 1
     assert np.array_equal(prepared.values, whole.values)
     assert prepared.grid.same_as(scan.grid, tolerance_mm=0)
@@ -82,11 +84,13 @@ def test_writing_into_a_prepared_image_changes_no_file(dataset, tmp_path):
 
 
 def test_a_case_is_prepared_from_its_files_as_from_memory(dataset, tmp_path):
-    plan = msgspec.structs.replace(TOY_PLAN, spacing_mm=(1.5, 1.2, 1.7), orientation="LPS")
+    plan = msgspec.structs.replace(
+        TOY_PLAN, spacing_mm=(1.5, 1.2, 1.7), orientation="LPS", crop="padding"
+    )
     scan, truth = dataset.read(dataset.cases[0])
     prepared = prepare_case(dataset, dataset.cases[0], plan, tmp_path)
-    image, _ = prepare_image(scan, plan)
+    image, placement = prepare_image(scan, plan)
     assert np.array_equal(prepared.image, image.numpy())
-    expected = class_indices(prepare_labels(truth, plan), dataset.annotated)
+    expected = class_indices(prepare_labels(truth, plan, placement.box), dataset.annotated)
     assert np.array_equal(prepared.labels, expected)
     assert set(np.unique(expected)) == {0, 1, 2}

@@ -189,7 +189,7 @@ def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
 
 def test_a_region_counts_with_all_that_lies_inside_it(dataset, tmp_path):
     class TruthWithoutCore:
-        def predict_prepared(self, image_CIJK, grid):
+        def predict_prepared(self, image_CIJK, grid, box):
             _, labels = toy_case(0)
             return LabelMap(np.minimum(labels, 1), grid, dataset.labels)
 

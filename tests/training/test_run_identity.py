@@ -11,7 +11,7 @@ from msgspec import structs
 
 import medseg
 from medseg.errors import Cancelled, InputError, LabelError, MedsegError, PlanError
-from medseg.planning import Component
+from medseg.planning import Component, Normalisation
 from medseg.planning.plan import decode_plan, encode
 from medseg.training import TrainingOptions, open_dataset
 from medseg.training.history import read_history
@@ -190,6 +190,32 @@ def test_the_options_of_a_run_say_what_its_plan_trains(folder, tmp_path):
     options = stored_options(tmp_path / "run")
     assert (options.network, options.loss) == ("unet", "dice_focal")
     assert options.settings == TOY_PLAN.network.settings
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_plan_that_was_edited_in_its_run_is_named(folder, tmp_path, planned):
+    run = tmp_path / "run"
+    with suppress(Cancelled):
+        plan = None if planned else TOY_PLAN
+        medseg.train(folder, run, options=OPTIONS, plan=plan, progress=stop)
+    plan = decode_plan((run / "plan.json").read_bytes(), where="plan")
+    (run / "plan.json").write_bytes(
+        encode(structs.replace(plan, crop="none", normalisation=(Normalisation(scheme="rescale"),)))
+    )
+    with pytest.raises(PlanError, match=r"normalisation was .*zscore") as refused:
+        medseg.train(None, run, resume=True)
+    assert ("crop was padding" in str(refused.value)) is planned
+    (run / "plan.json").write_bytes(encode(plan))
+    assert medseg.train(None, run, resume=True).is_dir()
+
+
+def test_a_run_from_before_plans_were_kept_takes_the_one_it_has(stopped):
+    content = json.loads((stopped / "identity.json").read_text())
+    del content["plan"]
+    (stopped / "identity.json").write_text(json.dumps(content))
+    assert medseg.train(None, stopped, resume=True).is_dir()
+    kept = json.dumps(read_identity(stopped).plan).encode()
+    assert decode_plan(kept, where="kept") == TOY_PLAN
 
 
 @pytest.mark.parametrize("word", ["XYZ", "RLS", "RA", "RASS", "ras"])
