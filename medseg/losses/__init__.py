@@ -80,6 +80,32 @@ def _supports_regions(name: str) -> bool:
     return "regions" in load_part(name).Settings.__struct_fields__
 
 
+def check_takes_weights(name: str) -> None:
+    """Refuse a loss that cannot weigh classes.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`loss_choice`.
+
+    Raises
+    ------
+    PlanError
+        When it has no setting `class_weights`; the message lists those that do.
+    """
+    if class_parts.is_given(name) or not _weighs_classes(name):
+        suitable = ", ".join(other for other in names() if _weighs_classes(other))
+        raise PlanError(
+            f"loss '{name}' takes no class weights; choose one that does: {suitable}, or leave"
+            " --class-weights out"
+        )
+
+
+def _weighs_classes(name: str) -> bool:
+    """Whether a loss has the setting `class_weights`."""
+    return "class_weights" in load_part(name).Settings.__struct_fields__
+
+
 def build_loss(plan: Plan, *, given: Loss | None = None) -> Loss:
     """The loss a plan asks for: ``loss(logits_BLIJK, labels_BIJK)`` gives a scalar.
 

@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 from medseg.errors import PlanError
 from medseg.losses import IGNORE
 
+ClassWeights = tuple[Annotated[float, msgspec.Meta(gt=0)], ...]
+SMALLEST_WEIGHT = 1e-12
+"""Divides the loss of a batch in which no voxel counts."""
 Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=IGNORE)], ...], ...]
 
 
@@ -62,7 +65,7 @@ class OverlapSums:
         )
         return shared, predicted, true
 
-    def cross_entropy(self, *, gamma: float = 0.0) -> Tensor:
+    def cross_entropy(self, *, gamma: float = 0.0, weights_BIJK: Tensor | None = None) -> Tensor:
         """Mean over voxels of ``-(1 - p)^gamma log p``, p being the truth's probability.
 
         Parameters
@@ -70,11 +73,16 @@ class OverlapSums:
         gamma : float, default 0
             0 is cross-entropy; from 1 on it is focal loss (Lin et al., ICCV 2017), in which
             voxels that are already right weigh little.
+        weights_BIJK : torch.Tensor, optional
+            Of each voxel, 0 where it is ignored; the mean is then ``sum(w nll) / sum(w)``, as in
+            ``torch.nn.CrossEntropyLoss(weight=...)``.
         """
         nll = -self.log_truth
         if gamma:
             nll = nll * (-self.log_truth.expm1()) ** gamma
-        return nll.sum() / self.count
+        if weights_BIJK is None:
+            return nll.sum() / self.count
+        return (nll * weights_BIJK).sum() / weights_BIJK.sum().clamp_min(SMALLEST_WEIGHT)
 
 
 def overlap_sums(
@@ -108,6 +116,49 @@ def overlap_sums(
 def first_structure(regions: Regions) -> int:
     """The first channel that is no background: 1 among classes, 0 among regions."""
     return 0 if regions else 1
+
+
+def check_weights(weights: ClassWeights, regions: Regions) -> None:
+    """Refuse class weights beside regions.
+
+    Raises
+    ------
+    PlanError
+        When there are both.
+    """
+    if weights and regions:
+        raise PlanError(
+            "class weights need labels that exclude each other, and these are regions; leave the"
+            " class weights out"
+        )
+
+
+def voxel_weights(labels_BIJK: Tensor, weights: ClassWeights, *, channels: int) -> Tensor | None:
+    """The weight of each voxel's class, of shape (B, I, J, K), 0 where it is ignored; or None.
+
+    Parameters
+    ----------
+    labels_BIJK : torch.Tensor
+    weights : tuple of float
+        Of the background and of every label; empty for none.
+    channels : int
+        Of the network.
+
+    Raises
+    ------
+    PlanError
+        When there are not as many weights as channels.
+    """
+    if not weights:
+        return None
+    if len(weights) != channels:
+        raise PlanError(
+            f"there are {len(weights)} class weights and {channels} classes; give one for the"
+            " background and one for each label"
+        )
+    table = torch.zeros(IGNORE + 1)
+    table[: len(weights)] = torch.tensor(weights)
+    return table.to(labels_BIJK.device)[labels_BIJK.long()]
 
 
 def region_masks(labels_BIJK: Tensor, regions: Regions) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import LabelError
+from medseg.errors import LabelError, WriteError, reason
 from medseg.losses import IGNORE
 from medseg.planning import Plan
 from medseg.preprocessing import prepare_image, prepare_labels
 from medseg.preprocessing.own_transforms import Transform
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import LabelTable
+from medseg.writing import replaced
 
 VOXELS_PER_CLASS = 5_000
 """At most so many voxels of a class are remembered as centres of patches."""
@@ -112,11 +112,18 @@ def class_indices(values: npt.NDArray[Any], table: LabelTable) -> npt.NDArray[np
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array so that `path` is whole or absent."""
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    with scratch.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
-    scratch.replace(path)
+    """Write an array so that `path` is whole or absent.
+
+    Raises
+    ------
+    WriteError
+        When the disk does not take it.
+    """
+    try:
+        with replaced(path, suffix=".tmp") as temporary, temporary.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+    except OSError as error:
+        raise WriteError(f"cannot write the prepared case '{path}': {reason(error)}") from error
 
 
 def remove_case(folder: Path, name: str) -> None:

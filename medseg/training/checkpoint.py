@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
-from medseg.errors import ReadError, WriteError
+from medseg.errors import ReadError, WriteError, reason
 from medseg.training.state import State
 from medseg.writing import replaced
 
@@ -32,8 +32,10 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state:
     try:
         with replaced(path, suffix=".tmp") as temporary:
             save_file(plain, temporary, metadata={"state": msgspec.json.encode(state).decode()})
-    except OSError as error:
-        raise WriteError(f"cannot write the checkpoint '{path}': {error.strerror}") from error
+    except (OSError, SafetensorError) as error:  # the latter hides what the disk said
+        raise WriteError(
+            f"cannot write the checkpoint '{path}': {reason(error)}; the one before it is kept"
+        ) from error
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> State:

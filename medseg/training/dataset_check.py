@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -12,7 +13,7 @@ from medseg.planning.fingerprint import CaseSketch
 from medseg.runtime.parallel import in_parallel
 from medseg.runtime.progress import Progress, silent
 from medseg.training.case_facts import CaseFacts, look_at_case
-from medseg.training.dataset import Dataset
+from medseg.training.dataset import Case, Dataset
 from medseg.training.dataset_findings import Sides, findings_about
 from medseg.training.findings import SEVERITIES, Finding, Severity
 
@@ -75,6 +76,11 @@ class Look:
 
     report: DatasetReport
     sketches: dict[str, CaseSketch]
+
+    def facts_of(self, cases: Iterable[Case]) -> list[CaseFacts]:
+        """What some of the cases hold."""
+        names = {case.name for case in cases}
+        return [facts for facts in self.report.cases if facts.name in names]
 
 
 def check_dataset(

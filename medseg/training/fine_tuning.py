@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
 
-from medseg.errors import InputError, PlanError
+from medseg.errors import InputError, LabelError, PlanError
+from medseg.metrics.scores import FOREGROUND
 from medseg.model_package import Manifest, ModelPackage
-from medseg.planning import Plan
+from medseg.planning import Component, Normalisation, Plan, take_fingerprint
+from medseg.planning.channel_rules import normalisations
 from medseg.planning.plan import decode, encode
-from medseg.training.dataset import Dataset
-from medseg.training.history import read_history
+from medseg.planning.sides import side_doubt
+from medseg.runtime.progress import Progress
+from medseg.training.dataset import Case, Dataset
+from medseg.training.history import History, read_history
+from medseg.training.regions import class_regions
+from medseg.training.validation import Validation
+from medseg.training.weight_transfer import (
+    Transfer,
+    channel_sources,
+    transfer_of,
+    transferred,
+)
 from medseg.volume import LabelTable
 from medseg.volume.label_table import MEAN
 
@@ -36,6 +49,8 @@ class ParentModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         DICOM modality word of its scans, or ``""``.
     labels : LabelTable
         The structures in the order of the network's classes.
+    transfer : Transfer or None
+        What the run takes over; all, where it does not say.
     """
 
     name: str
@@ -45,20 +60,35 @@ class ParentModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     attribution: str
     modality: str
     labels: LabelTable
+    transfer: Transfer | None = None
 
 
-def check_fit(dataset: Dataset, package: ModelPackage) -> None:
-    """Refuse a dataset that a model cannot go on learning from, before anything is made.
+def check_fit(dataset: Dataset, package: ModelPackage) -> Transfer:
+    """What a run takes over from a model; refused where it cannot, before anything is made.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With the labels and channels of the run.
+    package : ModelPackage
 
     Raises
     ------
     LabelError
-        When the labels differ.
+        When one learns regions and the other does not.
     PlanError
-        When the kind of scan differs.
+        When the kind of scan differs, or the model knows none of the channels.
     """
     manifest = package.manifest
-    dataset.numbered(manifest.labels)
+    if bool(manifest.plan.regions) != bool(dataset.regions):
+        kinds = ("labels that exclude each other", "regions")
+        ours, theirs = kinds[bool(dataset.regions)], kinds[not dataset.regions]
+        raise LabelError(
+            f"the dataset '{dataset.name}' has {ours} and the model '{manifest.name}' has {theirs};"
+            " start from another model, or from nothing",
+            code="OTHER_LABELS",
+        )
+    named_as(dataset, manifest.labels)
     theirs, ours = manifest.card.modality, dataset.modality
     if theirs and ours and theirs != ours:
         raise PlanError(
@@ -67,26 +97,97 @@ def check_fit(dataset: Dataset, package: ModelPackage) -> None:
         )
     scan, _ = dataset.read(dataset.cases[0])
     expected = manifest.plan.channels
-    if scan.channels != len(expected):
+    sources = channel_sources(dataset.channels, scan.channels, expected)
+    if sources is None:
+        names = f" ({', '.join(dataset.channels)})" if any(dataset.channels) else ""
         raise PlanError(
             f"the model '{manifest.name}' expects {len(expected)} channel(s)"
-            f" ({', '.join(expected)}) and the scans of '{dataset.name}' have {scan.channels}",
+            f" ({', '.join(expected)}) and the scans of '{dataset.name}' have"
+            f" {scan.channels}{names}; call those that are the same by the model's names, in"
+            " dataset.json, or start from nothing",
             code="CHANNELS",
         )
+    channels = dataset.channels if len(sources) > 1 else expected
+    if not any(channels):
+        channels = expected
+    return transfer_of(dataset.labels, channels, sources, manifest.labels, manifest.plan)
 
 
-def plan_of(package: ModelPackage, plan: Plan | None) -> Plan:
-    """The model's plan; `InputError` when another one was given as well."""
+def named_as(dataset: Dataset, labels: LabelTable) -> Dataset:
+    """The dataset, numbered as the model where it has the labels of the same names.
+
+    Raises
+    ------
+    LabelError
+        When it has them with other values, and cannot be numbered.
+    """
+    same = set(dataset.labels.names) == set(labels.names)
+    return dataset.numbered(labels) if same else dataset
+
+
+def plan_of(
+    package: ModelPackage,
+    plan: Plan | None,
+    dataset: Dataset,
+    transfer: Transfer,
+    cases: Sequence[Case],
+) -> Plan:
+    """The model's plan, for the labels and channels of a dataset.
+
+    Parameters
+    ----------
+    package : ModelPackage
+    plan : Plan or None
+        That was given as well, and is refused.
+    dataset : Dataset
+    transfer : Transfer
+    cases : sequence of Case
+        To measure the intensities of new channels on.
+
+    Raises
+    ------
+    InputError
+        When another plan was given as well.
+    """
     if plan is not None:
         raise InputError(
             f"a run that starts from the model '{package.manifest.name}' takes its plan from it;"
             " leave the other plan out"
         )
-    return package.manifest.plan
+    plan = package.manifest.plan
+    if not transfer.same_channels:
+        plan = _with_channels(plan, dataset, transfer, cases)
+    if transfer.same_labels:
+        return plan
+    doubt = side_doubt(dataset.labels)
+    apart = tuple(axis for axis in plan.mirror_axes if plan.orientation[axis] not in "LR")
+    kept = {k: value for k, value in plan.loss.settings.items() if k != "class_weights"}
+    return structs.replace(
+        plan,
+        regions=class_regions(dataset.regions),
+        loss=Component(name=plan.loss.name, settings=kept),
+        mirror_axes=apart if doubt else plan.mirror_axes,
+        side_doubt=doubt,
+    )
 
 
-def save_parent(run: Path, package: ModelPackage) -> None:
-    """Write down, in the run, what it starts from."""
+def _with_channels(plan: Plan, dataset: Dataset, transfer: Transfer, cases: Sequence[Case]) -> Plan:
+    """The plan for the dataset's channels: known ones keep their normalisation."""
+    planned: Sequence[Normalisation] = [Normalisation()] * len(transfer.sources)
+    if transfer.channels_new:
+        planned = normalisations(take_fingerprint(dataset.read(case) for case in cases))
+    return structs.replace(
+        plan,
+        channels=dataset.channels,
+        normalisation=tuple(
+            new if source is None else plan.normalisation[source]
+            for source, new in zip(transfer.sources, planned, strict=True)
+        ),
+    )
+
+
+def parent_file(package: ModelPackage, transfer: Transfer) -> dict[str, bytes]:
+    """The file of a run that says what it starts from."""
     manifest = package.manifest
     parent = ParentModel(
         name=manifest.name,
@@ -96,8 +197,9 @@ def save_parent(run: Path, package: ModelPackage) -> None:
         attribution=manifest.card.attribution,
         modality=manifest.card.modality,
         labels=manifest.labels,
+        transfer=transfer,
     )
-    (run / FILE).write_bytes(encode(parent))
+    return {FILE: encode(parent)}
 
 
 def read_parent(run: Path) -> ParentModel | None:
@@ -106,8 +208,18 @@ def read_parent(run: Path) -> ParentModel | None:
     return decode(file.read_bytes(), ParentModel, where=str(file)) if file.is_file() else None
 
 
-def load_parent_weights(network: nn.Module, package: ModelPackage, parent: ParentModel) -> None:
+def load_parent_weights(
+    network: nn.Module, package: ModelPackage, parent: ParentModel, labels: LabelTable
+) -> None:
     """Give `network` the weights of the model the run started from.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    package : ModelPackage
+    parent : ParentModel
+    labels : LabelTable
+        Of the run.
 
     Raises
     ------
@@ -116,12 +228,41 @@ def load_parent_weights(network: nn.Module, package: ModelPackage, parent: Paren
     InputError
         When the package holds another model than the run started from.
     """
-    if package.manifest.weights.sha256 != parent.sha256:
+    manifest = package.manifest
+    if manifest.weights.sha256 != parent.sha256:
         raise InputError(
             f"'{package.folder}' holds another model than the '{parent.name}' this run started"
             " from; put that one back or start a new run"
         )
-    package.load_weights(network)
+    transfer = parent.transfer
+    if transfer is None or (transfer.same_labels and transfer.same_channels):
+        package.load_weights(network)
+        return
+    weights = package.load_network().state_dict()
+    network.load_state_dict(
+        transferred(
+            network, weights, transfer, plan=manifest.plan, model=manifest.labels, labels=labels
+        )
+    )
+
+
+def measure_before(
+    validation: Validation, run: Path, parent: ParentModel, progress: Progress
+) -> None:
+    """Score the model a run starts from on its held-out cases, once, as its step 0.
+
+    Labels that it does not know are left out, and the mean is that of the others.
+    """
+    if not validation.cases or score_before(run):
+        return
+    dice = validation.at_the_end(progress)
+    if parent.transfer is not None and parent.transfer.labels_new:
+        dice = {name: dice[name] for name in parent.transfer.labels_kept if name in dice}
+        if dice:
+            dice[FOREGROUND] = sum(dice.values()) / len(dice)
+    if dice:
+        with History(run) as history:
+            history.add({"step": 0, "seconds": 0.0, "dice": dice})
 
 
 def score_before(run: Path) -> dict[str, float]:
@@ -136,6 +277,8 @@ def with_parent(manifest: Manifest, run: Path) -> Manifest:
     if parent is None:
         return manifest
     facts = {"started from": f"{parent.name} {parent.version}", "its weights": parent.sha256}
+    if parent.transfer is not None:
+        facts |= parent.transfer.facts()
     before = score_before(run).get(MEAN)
     if before is not None:
         facts["its mean Dice on the same cases"] = f"{before:.4f}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from medseg.errors import WriteError, reason
 from medseg.metrics.scores import mean_named
 from medseg.writing import write_text
 
@@ -24,12 +27,10 @@ class History:
     """
 
     def __init__(self, run: Path, *, after: int = 0) -> None:
-        from tensorboardX import SummaryWriter
-
         self.path = run / FILE
         earlier = [record for record in read_history(run) if record["step"] <= after]
         write_text(self.path, "".join(json.dumps(record) + "\n" for record in earlier))
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=after or None)
+        self.board = _Board(run / "tensorboard", after=after)
 
     def __enter__(self) -> Self:
         return self
@@ -40,17 +41,73 @@ class History:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.board.close()
+        with suppress(OSError):  # what did not reach the disk was told by `add`
+            self.board.close()
 
     def add(self, record: dict[str, Any]) -> None:
         """Add one record; it has a ``"step"``, other numbers become scalars."""
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+            self._draw(record)
+        except OSError as error:
+            raise WriteError(f"cannot write the history '{self.path}': {reason(error)}") from error
+
+    def flush(self) -> None:
+        """Let TensorBoard see what was added."""
+        try:
+            self.board.flush()
+        except OSError as error:
+            raise WriteError(f"cannot write to '{self.path.parent}': {reason(error)}") from error
+
+    def _draw(self, record: dict[str, Any]) -> None:
         for name, value in record.items():
             values = value if isinstance(value, dict) else {"": value}
             for part, number in values.items():
                 if name != "step" and number is not None:
-                    self.board.add_scalar(f"{name}/{part}".rstrip("/"), number, record["step"])
+                    self.board.add(f"{name}/{part}".rstrip("/"), number, record["step"])
+
+
+class _Board:
+    """TensorBoard's event file, written by the thread that trains, so that a full disk is heard of.
+
+    Parameters
+    ----------
+    folder : Path
+    after : int
+        TensorBoard forgets what it knows of later steps.
+    """
+
+    def __init__(self, folder: Path, *, after: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        try:
+            folder.mkdir(exist_ok=True)
+            self._file = EventsWriter(str(folder / "events"), f".{after}")
+            if after:
+                self._write(step=after + 1, session_log=SessionLog(status=SessionLog.START))
+        except OSError as error:
+            raise WriteError(f"cannot write to '{folder}': {reason(error)}") from error
+
+    def add(self, name: str, number: float, step: int) -> None:
+        """Add a point to a curve."""
+        from tensorboardX.summary import scalar
+
+        self._write(step=step, summary=scalar(name, number))
+
+    def _write(self, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._file.write_event(Event(wall_time=time.time(), **content))
+
+    def flush(self) -> None:
+        """Let others see what was added."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:

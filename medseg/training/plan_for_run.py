@@ -47,7 +47,10 @@ def plan_for(
     )
     regions = class_regions(dataset.regions)
     plan = structs.replace(
-        plan, loss=loss_choice(options.loss or LOSS, regions=regions), regions=regions
+        plan,
+        batch=options.batch or plan.batch,
+        loss=loss_choice(options.loss or LOSS, regions=regions),
+        regions=regions,
     )
     return own.planned(plan, classes=plan.outputs(dataset.labels))
 

@@ -16,7 +16,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from medseg.errors import PackageError
+from medseg.errors import PackageError, PlanError
 from medseg.networks.encoders import EncoderSettings, build_encoder, names
 from medseg.networks.encoders.protocol import Encoder
 
@@ -59,6 +59,23 @@ class PretrainedReport(msgspec.Struct, frozen=True, kw_only=True):
     wrong_shape: tuple[str, ...]
     dropped_norm: tuple[str, ...]
     ignored: tuple[str, ...]
+
+
+def load_into_encoder(network: nn.Module, path: Path, *, inflate: bool) -> PretrainedReport:
+    """Give a network's encoder the weights of a file; see :func:`load_pretrained`.
+
+    Raises
+    ------
+    PlanError
+        When the network has no encoder.
+    """
+    encoder = next((part for part in network.modules() if isinstance(part, Encoder)), None)
+    if encoder is None:
+        raise PlanError(
+            f"this network has no encoder that could take the weights of '{path}'; choose one over"
+            " an encoder, such as deeplab, pspnet, fcn or encoder_unet"
+        )
+    return load_pretrained(encoder, path, inflate=inflate)
 
 
 def load_pretrained(

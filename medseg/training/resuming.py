@@ -11,18 +11,17 @@ from msgspec import structs
 
 from medseg.errors import InputError, PlanError
 from medseg.planning import Plan, read_plan
-from medseg.planning.plan import decode, encode
+from medseg.planning.plan import decode
 from medseg.training.case_folder import Status
 from medseg.training.dataset import Dataset, open_dataset
 from medseg.training.dataset_source import DatasetSource
-from medseg.training.options import TrainingOptions
+from medseg.training.options import LENGTHS, TrainingOptions, check_one_length, epoch_steps
 from medseg.training.run_identity import read_identity
 from medseg.training.run_status import CHECKPOINT, MODEL, OPTIONS, PLAN, SOURCE
 from medseg.training.state import State, read_state
-from medseg.writing import write_bytes
 
-LENGTH = ("steps", "minutes")
-FLAGS = {"start": "from", "settings": "set", "learning_rate": "learning-rate"}
+FREE = (*LENGTHS, "device", "learning_rate")
+FLAGS = {"start": "from", "settings": "set"}
 """Options whose word on the command line is another one."""
 
 
@@ -53,8 +52,9 @@ def continued_options(run: Path, given: Mapping[str, Any]) -> TrainingOptions:
     ----------
     run : Path
     given : mapping of str to object
-        What was asked for now. ``device`` is taken; ``steps`` and ``minutes``, of the whole run,
-        are taken where they are more than before; anything else has to be as it was.
+        What was asked for now. ``device`` is taken; ``steps``, ``epochs`` or ``minutes``, of the
+        whole run, are taken where they are more than before, and ``learning_rate`` where it is
+        lower; anything else has to be as it was.
 
     Raises
     ------
@@ -63,19 +63,20 @@ def continued_options(run: Path, given: Mapping[str, Any]) -> TrainingOptions:
     """
     stored = stored_options(run)
     others = [
-        name
-        for name, value in given.items()
-        if name not in (*LENGTH, "device") and getattr(stored, name) != value
+        name for name, value in given.items() if name not in FREE and getattr(stored, name) != value
     ]
+    rate = given.get("learning_rate")
+    if rate is not None and rate > stored.peak_rate:
+        others.append("learning_rate")
     if others:
-        asked = ", ".join(f"--{FLAGS.get(name, name)} {_word(given, name)}" for name in others)
+        asked = ", ".join(f"--{_flag(name)} {_word(given, name)}" for name in others)
         ours = ", ".join(f"{name} {_word(structs.asdict(stored), name)}" for name in others)
         raise InputError(
             f"a run goes on as it began, and that in '{run}' began with {ours}; leave out {asked},"
             f" or start another run in another folder{_finished_part(run, stored)}",
             code="OTHER_OPTIONS",
         )
-    changes = {"device": given["device"]} if "device" in given else {}
+    changes = {name: given[name] for name in ("device", "learning_rate") if given.get(name)}
     return structs.replace(stored, **changes, **_length(run, stored, given))
 
 
@@ -87,7 +88,8 @@ def is_finished(run: Path, options: TrainingOptions) -> bool:
     from medseg.model_package import ModelPackage
 
     searched = "postprocessing" in ModelPackage.open(run / MODEL).manifest.provenance
-    done = state.step >= max(state.total_steps, options.steps or 0)
+    total = max(state.total_steps, options.steps or 0)
+    done = state.step >= total or (state.ended and total == state.total_steps)
     return done and (searched or not options.postprocess)
 
 
@@ -96,13 +98,13 @@ def finished_sentence(run: Path) -> str:
     state = read_state(run / CHECKPOINT) or State(step=0, total_steps=0, seconds=0.0)
     return (
         f"the run in '{run}' is finished after {state.step} steps; to train it longer, give"
-        f" --resume with --steps above {state.step}, or with --minutes above"
+        f" --resume with --steps above {state.total_steps}, or with --minutes above"
         f" {state.seconds / 60:.3g}, of the whole run"
     )
 
 
 def check_same_plan(run: Path, plan: Plan, options: TrainingOptions) -> None:
-    """Refuse a plan that is not the run's.
+    """Refuse a plan that is not the run's, but for what options say in place of it.
 
     Raises
     ------
@@ -110,8 +112,15 @@ def check_same_plan(run: Path, plan: Plan, options: TrainingOptions) -> None:
         When it is another one.
     """
     stored = read_plan(run / PLAN) if (run / PLAN).is_file() else None
-    if options.augmentation is not None and stored is not None:
-        plan = structs.replace(plan, augmentation=stored.augmentation)
+    if stored is not None:
+        in_place = {
+            "augmentation": (options.augmentation, stored.augmentation),
+            "batch": (options.batch, stored.batch),
+            "loss": (options.class_weights, stored.loss),
+        }
+        plan = structs.replace(
+            plan, **{name: of_run for name, (asked, of_run) in in_place.items() if asked}
+        )
     if plan != stored:
         raise PlanError(
             f"the plan given is not that of the run in '{run}', which goes on by its own; leave"
@@ -174,36 +183,54 @@ def reopen_dataset(
     return dataset if splits else replace(dataset, folds=kept.folds)
 
 
-def save_options(run: Path, options: TrainingOptions) -> None:
-    """Write down, in the run, what was chosen."""
-    write_bytes(run / OPTIONS, encode(options))
-
-
 def _source(run: Path) -> DatasetSource | None:
     file = run / SOURCE
     return decode(file.read_bytes(), DatasetSource, where=str(file)) if file.is_file() else None
 
 
 def _length(run: Path, stored: TrainingOptions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked for of steps and minutes, where it is more than the run has."""
+    """What is asked for of steps, epochs and minutes, where it is more than the run has."""
     asked = {
         name: given[name]
-        for name in LENGTH
+        for name in LENGTHS
         if given.get(name) is not None and given[name] != getattr(stored, name)
     }
+    check_one_length(asked)
     state = read_state(run / CHECKPOINT)
-    if not asked or state is None or state.step == 0:
-        return asked
-    if "steps" not in asked:
+    if not asked:
+        return {}
+    if state is None or state.step == 0:
+        return dict.fromkeys(LENGTHS) | asked
+    if "epochs" in asked:
+        asked["steps"] = asked["epochs"] * _epoch_steps(run, stored)
+    elif "minutes" in asked:
         left = asked["minutes"] * 60 - state.seconds
         asked["steps"] = state.step + int(left * state.step / max(state.seconds, 1e-3))
     if asked["steps"] <= state.total_steps:
         raise InputError(
             f"the run in '{run}' has {state.total_steps} steps in all, {state.step} of them done in"
-            f" {state.seconds / 60:.3g} minutes; --steps or --minutes can only make it longer",
+            f" {state.seconds / 60:.3g} minutes; --steps, --epochs or --minutes can only make it"
+            " longer",
             code="OTHER_OPTIONS",
         )
     return asked
+
+
+def _epoch_steps(run: Path, stored: TrainingOptions) -> int:
+    """Steps of an epoch of a run that has begun."""
+    kept = read_identity(run)
+    if kept is None:
+        raise InputError(
+            f"the run in '{run}' is of an earlier medseg and does not say how many cases it has;"
+            " give --steps instead of --epochs"
+        )
+    cases = len(kept.images if stored.fold is None else kept.folds[stored.fold].train)
+    return epoch_steps(cases=cases, batch=read_plan(run / PLAN).batch)
+
+
+def _flag(name: str) -> str:
+    """The word of an option on the command line."""
+    return FLAGS.get(name, name.replace("_", "-"))
 
 
 def _finished_part(run: Path, stored: TrainingOptions) -> str:

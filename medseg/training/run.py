@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,62 +12,71 @@ from msgspec import structs
 from torch import nn
 
 from medseg.augmentation import build_augmentation
-from medseg.errors import Cancelled, InputError, PlanError
+from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
 from medseg.model_package import find_package, save_package
 from medseg.networks import build_network
 from medseg.networks.adapters.trial import try_network
-from medseg.networks.encoders.protocol import Encoder
 from medseg.planning import (
     Plan,
     augmentation_preset,
     read_plan,
 )
-from medseg.planning.fingerprint import CaseSketch, fingerprint_of
+from medseg.planning.fingerprint import fingerprint_of
 from medseg.planning.plan import encode
 from medseg.planning.sides import side_doubt, side_sentence
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import Prepared, prepare_case
+from medseg.training.class_weights import check_class_weights, with_class_weights
 from medseg.training.dataset import Case, Dataset, open_dataset
 from medseg.training.dataset_check import Look
 from medseg.training.fine_tuning import (
     check_fit,
     load_parent_weights,
+    measure_before,
+    named_as,
+    parent_file,
     plan_of,
     read_parent,
-    score_before,
     with_parent,
 )
 from medseg.training.first_look import first_look
-from medseg.training.held_out import HeldOutCase, prepare_held_out
-from medseg.training.history import History
-from medseg.training.options import LOSS, TrainingOptions
+from medseg.training.held_out import prepare_held_out
+from medseg.training.options import LOSS, TrainingOptions, check_one_length
 from medseg.training.own_parts import Callback, OwnParts, own_parts
-from medseg.training.packing import manifest_of, postprocessed
+from medseg.training.packing import (
+    choose_checkpoint,
+    dice_at,
+    manifest_of,
+    postprocessed,
+    training_facts,
+)
 from medseg.training.plan_for_run import plan_for
 from medseg.training.postprocessing_search import choose_postprocessing
+from medseg.training.pretrained import load_into_encoder
 from medseg.training.regions import class_regions
 from medseg.training.resuming import (
     asked_of,
     continued_options,
     is_finished,
     reopen_dataset,
+)
+from medseg.training.run_folder import (
+    create_run_folder,
+    first_files,
+    orderly_end,
     save_options,
 )
-from medseg.training.run_folder import create_run_folder
-from medseg.training.run_identity import same_dataset, same_plan, save_identity
-from medseg.training.run_status import BUSY, CACHE, CHECKPOINT, MODEL, PLAN, run_lock
-from medseg.training.state import read_state
+from medseg.training.run_identity import read_identity, same_dataset, same_plan, save_identity
+from medseg.training.run_status import CACHE, CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.trainer import Trainer
-from medseg.training.validation import mean_dice
+from medseg.training.validation import Validation, mean_dice
 from medseg.writing import write_bytes
 
 PRETRAINED = "pretrained.json"
-VALIDATION_CASES = 8
-"""Held-out cases looked at while training; all of them at the end."""
 
 
 def train(  # noqa: PLR0913 - each part a person may give has a keyword of its own
@@ -158,15 +167,13 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
     if dataset is None:
         raise InputError("a run that starts needs a dataset; give its folder")
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
-    options = _start(opened, run, options or TrainingOptions(), plan, own)
-    try:
-        with run_lock(run):
-            look = first_look(run, opened, fold=options.fold, progress=progress)
-            save_identity(run, opened, look.report.digests)
-            return _train(opened, run, options, own, look, progress)
-    except Exception as error:
-        _remove_unbegun(run, error)
-        raise
+    options = options or TrainingOptions()
+    check_one_length(structs.asdict(options))
+    options = _start(opened, run, options, plan, own)
+    with orderly_end(run, starts=True), run_lock(run):
+        look = first_look(run, opened, fold=options.fold, progress=progress)
+        save_identity(run, opened, look.report.digests)
+        return _train(opened, run, options, own, look, progress)
 
 
 def _resume(
@@ -182,7 +189,7 @@ def _resume(
         return run / MODEL
     if not isinstance(dataset, Dataset):
         dataset = reopen_dataset(run, None if dataset is None else Path(dataset))
-    with run_lock(run):
+    with orderly_end(run, starts=False), run_lock(run):
         save_options(run, options)
         dataset = same_dataset(run, dataset, progress=progress)
         look = first_look(run, dataset, fold=options.fold, progress=progress)
@@ -193,26 +200,20 @@ def _start(
     dataset: Dataset, run: Path, options: TrainingOptions, plan: Plan | None, own: OwnParts
 ) -> TrainingOptions:
     """Check what was chosen, and make the run's folder; the options say what is trained."""
-    dataset.fold(options.fold)
-    package = find_package(options.start) if options.start else None
-    if package is not None:
-        check_fit(dataset, package)
-        plan = plan_of(package, plan)
+    cases, _ = dataset.fold(options.fold)
+    files: dict[str, bytes] = {}
+    if options.start:
+        package = find_package(options.start)
+        transfer = check_fit(dataset, package)
+        plan = plan_of(package, plan, dataset, transfer, cases)
+        files = parent_file(package, transfer)
     options = own.named(options.by(plan))
     if plan is not None:
-        plan = _with_augmentation(plan, options, modality=dataset.modality)
+        plan = _with_options(plan, options, modality=dataset.modality)
         plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     _check_regions(dataset, options, plan)
-    create_run_folder(run, options, plan=plan, package=package, source=dataset.source)
+    create_run_folder(run, options, files | first_files(plan, dataset.source))
     return options
-
-
-def _remove_unbegun(run: Path, error: Exception) -> None:
-    """Remove the folder of a run that failed before its first step; a stopped one is kept."""
-    state = read_state(run / CHECKPOINT)
-    stays = isinstance(error, Cancelled) or getattr(error, "code", "") == BUSY
-    if not stays and (state is None or state.step == 0):
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def _train(
@@ -225,11 +226,10 @@ def _train(
 ) -> Path:
     """Everything after the run's folder and options are there."""
     parent = read_parent(run)
-    dataset = dataset if parent is None else dataset.numbered(parent.labels)
+    dataset = dataset if parent is None else named_as(dataset, parent.labels)
     training, held_out_cases = dataset.fold(options.fold)
     device = choose_device(options.device)
-    sketches = [look.sketches[case.name] for case in training if case.name in look.sketches]
-    plan = _plan(dataset, run, options, own, device, sketches)
+    plan = _plan(dataset, run, options, own, device, look)
     same_plan(run, plan)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
     if sides:
@@ -238,7 +238,8 @@ def _train(
     classes = plan.outputs(dataset.labels)
     network = build_network(plan, classes=classes, given=own.network)
     if options.pretrained and not (run / CHECKPOINT).is_file():
-        _load_encoder(network, Path(options.pretrained), run, inflate=options.inflate)
+        report = load_into_encoder(network, Path(options.pretrained), inflate=options.inflate)
+        write_bytes(run / PRETRAINED, encode(report))
     network = network.to(device.torch_device)
     predictor = Predictor(network, plan, dataset.labels, device, transforms=own.transforms)
     logits = try_network(network, plan, classes=classes)
@@ -247,23 +248,33 @@ def _train(
     held_out = prepare_held_out(
         dataset, held_out_cases, plan, run / CACHE, transforms=own.transforms, progress=progress
     )
-    measure = functools.partial(mean_dice, predictor, regions=dataset.regions)
+    validation = Validation(
+        functools.partial(mean_dice, predictor, regions=dataset.regions), held_out
+    )
+    start = time.monotonic()
     if parent is not None and not (run / CHECKPOINT).is_file():
-        load_parent_weights(network, find_package(str(options.start)), parent)
+        load_parent_weights(network, find_package(str(options.start)), parent, dataset.labels)
         network.eval()
-        _measure_before(measure, held_out, run, progress)
-
-    def validate_quick() -> dict[str, float]:
-        return measure(held_out[:VALIDATION_CASES])
-
-    trainer = Trainer(network, plan, options, device, run, validate_quick, own)
+        measure_before(validation, run, parent, progress)
+    steps = options.total_steps(cases=len(training), batch=plan.batch)
+    trainer = Trainer(
+        network,
+        plan,
+        structs.replace(options, steps=steps),
+        device,
+        run,
+        validation,
+        own,
+        seconds=time.monotonic() - start,
+    )
     trainer.resume()
     trainer.fit(prepared, progress=progress)
     network.eval()
-    scores = measure(held_out, progress=progress)
-    manifest = with_parent(
-        manifest_of(dataset, plan, options, scores, trainer.state.step, len(training)), run
-    )
+    step, facts = choose_checkpoint(run, network, options, trainer.state)
+    facts = training_facts(options, plan, trainer.state) | facts
+    scores = dice_at(run, step) if validation.is_whole else {}
+    scores = scores or validation.at_the_end(progress)
+    manifest = with_parent(manifest_of(dataset, plan, options, scores, facts, len(training)), run)
     package = save_package(run / MODEL, manifest, network)
     if options.postprocess:
         choice = choose_postprocessing(
@@ -273,27 +284,13 @@ def _train(
     return package.folder
 
 
-def _measure_before(
-    measure: Callable[..., dict[str, float]],
-    cases: tuple[HeldOutCase, ...],
-    run: Path,
-    progress: Progress,
-) -> None:
-    """Score the model a run starts from on its held-out cases, once, as its step 0."""
-    if not cases or score_before(run):
-        return
-    dice = measure(cases, progress=progress)
-    with History(run) as history:
-        history.add({"step": 0, "seconds": 0.0, "dice": dice})
-
-
-def _with_augmentation(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:
-    """The plan with the augmentation asked for; refused now, not after preparing, if wrong."""
+def _with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:
+    """The plan with the batch and augmentation asked for; refused now if wrong."""
     if options.augmentation is not None:
         preset = augmentation_preset(options.augmentation, modality=modality)
         plan = structs.replace(plan, augmentation=preset)
     build_augmentation(plan)
-    return plan
+    return structs.replace(plan, batch=options.batch or plan.batch)
 
 
 def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None) -> None:
@@ -304,7 +301,9 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
             f"the plan has the regions {plan.regions} and the dataset '{dataset.name}' has"
             f" {regions} (class indices); put the dataset's into the plan, or plan again"
         )
-    loss_choice(plan.loss.name if plan else options.loss or LOSS, regions=regions)
+    loss = plan.loss.name if plan else options.loss or LOSS
+    loss_choice(loss, regions=regions)
+    check_class_weights(options, dataset.labels, loss=loss, has_regions=bool(regions))
 
 
 def _plan(
@@ -313,31 +312,22 @@ def _plan(
     options: TrainingOptions,
     own: OwnParts,
     device: Device,
-    sketches: Sequence[CaseSketch],
+    look: Look,
 ) -> Plan:
-    """The run's plan, saved before anything trains; the stored one when there is one."""
-    stored = run / PLAN
-    if stored.is_file():
+    """The run's plan, saved before anything is prepared; the stored one of a run that began."""
+    stored, kept = run / PLAN, read_identity(run)
+    if stored.is_file() and kept is not None and kept.plan:
         return read_plan(stored)
-    fingerprint = fingerprint_of(sketches)
-    plan = plan_for(dataset, fingerprint, options, own, device)
-    (run / "fingerprint.json").write_bytes(encode(fingerprint))
+    training, _ = dataset.fold(options.fold)
+    if stored.is_file():
+        plan = read_plan(stored)
+    else:
+        fingerprint = fingerprint_of([look.sketches[case.name] for case in training])
+        plan = plan_for(dataset, fingerprint, options, own, device)
+        write_bytes(run / "fingerprint.json", encode(fingerprint))
+    plan = with_class_weights(plan, options, dataset.labels, look.facts_of(training))
     write_bytes(stored, encode(plan))
     return plan
-
-
-def _load_encoder(network: nn.Module, path: Path, run: Path, *, inflate: bool) -> None:
-    """Give the network's encoder the weights of a file; what did and did not fit is kept."""
-    from medseg.training.pretrained import load_pretrained
-
-    encoder = next((part for part in network.modules() if isinstance(part, Encoder)), None)
-    if encoder is None:
-        raise PlanError(
-            f"this network has no encoder that could take the weights of '{path}'; choose one over"
-            " an encoder, such as deeplab, pspnet, fcn or encoder_unet"
-        )
-    report = load_pretrained(encoder, path, inflate=inflate)
-    (run / PRETRAINED).write_bytes(encode(report))
 
 
 def _prepare(

@@ -27,7 +27,7 @@ from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
-CHECKPOINT, MODEL = "checkpoint.safetensors", "model"
+CHECKPOINT, BEST, MODEL = "checkpoint.safetensors", "checkpoint_best.safetensors", "model"
 PLAN, CACHE, IDENTITY = "plan.json", "cache", "identity.json"
 BUSY = "BUSY"
 """Code of the error when another process holds a run."""

@@ -5,6 +5,7 @@ Nothing is remembered between steps, so a resumed run sees exactly what an undis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from medseg.planning import Plan
 from medseg.training.cache import Prepared
+from medseg.training.options import TrainingOptions
 
 
 class Augment(Protocol):
@@ -27,14 +29,21 @@ class Augment(Protocol):
         """A patch of the plan's size from one of `region`, the same for the same seed."""
 
 
-FOREGROUND_SHARE = 0.5
-"""Share of a batch whose patches are centred on a labelled voxel."""
-
-
 def draw_batch(
-    cases: Sequence[Prepared], plan: Plan, *, augment: Augment, seed: int, step: int
+    cases: Sequence[Prepared], plan: Plan, augment: Augment, *, options: TrainingOptions, step: int
 ) -> tuple[Tensor, Tensor]:
     """The batch of a step.
+
+    Parameters
+    ----------
+    cases : sequence of Prepared
+    plan : Plan
+        Its patch and batch.
+    augment : Augment
+    options : TrainingOptions
+        Its seed, and the share of patches that are centred on a label.
+    step : int
+        From 0.
 
     Returns
     -------
@@ -44,11 +53,13 @@ def draw_batch(
         int64 class indices, or `medseg.losses.IGNORE`; what lies outside the scan is background.
     """
     images, labels = [], []
+    share = options.foreground_share
     for number in range(plan.batch):
-        rng = np.random.default_rng((seed, step, number))
-        case = cases[int(rng.integers(len(cases)))]
-        wants_foreground = number < round(FOREGROUND_SHARE * plan.batch)
-        centre = _centre(case, plan.patch, rng, foreground=wants_foreground)
+        rng = np.random.default_rng((options.seed, step, number))
+        patches = step * plan.batch + number
+        on_label = math.ceil((patches + 1) * share) > math.ceil(patches * share)
+        case, voxels = _draw_case(cases, rng, on_label=on_label)
+        centre = _centre(case, plan.patch, rng, voxels)
         image, label = _cut(case, centre, augment.region)
         image, label = augment(image, label, seed=int(rng.integers(2**31)))
         images.append(image)
@@ -56,18 +67,30 @@ def draw_batch(
     return torch.stack(images), torch.stack(labels)
 
 
+def _draw_case(
+    cases: Sequence[Prepared], rng: np.random.Generator, *, on_label: bool
+) -> tuple[Prepared, np.ndarray | None]:
+    """A case, and voxels of it to centre a patch on; None for any place.
+
+    The label is drawn before the case, from those that any case holds. So a label that one case in
+    a hundred holds is seen as often as the others.
+    """
+    labels = len(cases[0].foreground_voxels) if on_label else 0
+    for label in rng.permutation(labels):
+        holders = [case for case in cases if len(case.foreground_voxels[label])]
+        if holders:
+            case = holders[int(rng.integers(len(holders)))]
+            return case, case.foreground_voxels[label]
+    return cases[int(rng.integers(len(cases)))], None
+
+
 def _centre(
-    case: Prepared, patch: tuple[int, ...], rng: np.random.Generator, *, foreground: bool
+    case: Prepared, patch: tuple[int, ...], rng: np.random.Generator, voxels: np.ndarray | None
 ) -> np.ndarray:
-    """Centre voxel of a patch: on a random label's voxel, or anywhere the patch fits."""
+    """Centre voxel of a patch: one of `voxels`, or anywhere, so that the patch fits."""
     size = np.asarray(case.labels.shape)
     half = np.asarray(patch) // 2
-    present = [voxels for voxels in case.foreground_voxels if len(voxels)]
-    if foreground and present:
-        voxels = present[rng.integers(len(present))]
-        wanted = voxels[rng.integers(len(voxels))]
-    else:
-        wanted = rng.integers(0, size)
+    wanted = rng.integers(0, size) if voxels is None else voxels[rng.integers(len(voxels))]
     low, high = half, size - (np.asarray(patch) - half)
     middle = size // 2
     fits = high >= low

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,30 +18,28 @@ from torch import Tensor, nn
 from medseg.augmentation import build_augmentation
 from medseg.errors import InputError, MedsegError
 from medseg.losses import build_loss
+from medseg.metrics.scores import FOREGROUND
 from medseg.planning import Plan
 from medseg.runtime.device import Device, channels_last
 from medseg.runtime.progress import Progress
+from medseg.training.budget import StepTimer, fitting
 from medseg.training.cache import Prepared
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.history import History
 from medseg.training.options import TrainingOptions
 from medseg.training.own_parts import OwnAugmentation, OwnParts, TrainingEvent
-from medseg.training.run_status import CHECKPOINT
+from medseg.training.run_status import BEST, CHECKPOINT
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
-from medseg.training.state import State
+from medseg.training.state import State, read_state
+from medseg.training.validation import Validation
 
 DEFAULT_STEPS = 2_000
 SEEDS_APART = 1_000_003
 """Between two runs' seeds of what is random inside a network, one for each step."""
-CALIBRATION = (5, 50)
-"""Steps whose time says how many fit in the minutes asked for."""
-CALIBRATION_SHARE = 0.05
-"""Share of those minutes after which fewer steps must do."""
-TRAINING_SHARE = 0.93
-"""Share of the minutes asked for that goes to steps; validation takes the rest."""
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-Validate = Callable[[], dict[str, float]]
+LOWER = 4
+"""By how much the learning rate is lowered that is advised after a loss that is no number."""
 
 
 @dataclass
@@ -53,15 +52,16 @@ class Trainer:
         To be trained, in place.
     plan : Plan
     options : TrainingOptions
-        Steps or minutes, learning rate, seed.
+        Steps or minutes, learning rate, seed, validations.
     device : Device
     run : Path
         Folder for checkpoint and history.
-    validate : callable
-        Gives mean Dice by label; called `options.validations` times with `network` in
-        evaluation mode.
+    validation : Validation
+        Held-out cases, measured on the way with `network` in evaluation mode.
     own : OwnParts
         Loss, augmentation and callbacks of Python.
+    seconds : float
+        Of the run before the first step that count as training.
     """
 
     network: nn.Module
@@ -69,8 +69,9 @@ class Trainer:
     options: TrainingOptions
     device: Device
     run: Path
-    validate: Validate
+    validation: Validation
     own: OwnParts = field(default_factory=OwnParts)
+    seconds: float = 0.0
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,9 @@ class Trainer:
         )
         self.module, self.optimizer = self.fabric.setup(self.network, optimizer)
         self.loss = build_loss(self.plan, given=self.own.loss)
-        self.state = State(step=0, total_steps=self.options.steps or 0, seconds=0.0)
+        self.state = State(step=0, total_steps=self.options.steps or 0, seconds=self.seconds)
+        self.first_step = 0
+        self.diverged = False
 
     @property
     def checkpoint(self) -> Path:
@@ -100,7 +103,9 @@ class Trainer:
         if self.checkpoint.is_file():
             state = load_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer)
             total = max(state.total_steps, self.options.steps or 0)
-            self.state = structs.replace(state, total_steps=total)
+            stale = 0 if state.ended else state.stale
+            self.state = structs.replace(state, total_steps=total, stale=stale, ended=False)
+            self.first_step = state.step
 
     def fit(self, cases: Sequence[Prepared], *, progress: Progress) -> None:
         """Train to the last step.
@@ -121,15 +126,27 @@ class Trainer:
                 f"none of the {len(cases)} label maps to train on holds a label, so there is"
                 " nothing to learn; draw the structures, or correct the label maps"
             )
+        peak = self.options.peak_rate
+        if not self.state.rates or self.state.rates[-1][1] != peak:
+            rates = (*self.state.rates, (self.state.step, peak))
+            self.state = structs.replace(self.state, rates=rates)
         clock = _Clock(self.state.seconds)
         with History(self.run, after=self.state.step) as history:
             try:
                 for image, labels in self._batches(cases):
                     loss = self._step(image, labels)
                     if self._after_step(loss, clock, history, progress):
+                        self.state = structs.replace(self.state, ended=True)
                         break
             finally:
-                save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
+                if not self.diverged:
+                    self._save(clock, history)
+
+    def _save(self, clock: _Clock, history: History) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
+        history.flush()
+        clock.mark()
 
     def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from the current step on, each drawn while the one before is learnt."""
@@ -137,7 +154,7 @@ class Trainer:
         augment = build_augmentation(self.plan) if own is None else OwnAugmentation(own, self.plan)
 
         def draw(step: int) -> tuple[Tensor, Tensor]:
-            return draw_batch(cases, self.plan, augment=augment, seed=self.options.seed, step=step)
+            return draw_batch(cases, self.plan, augment, options=self.options, step=step)
 
         with ThreadPoolExecutor(1, "medseg-batches") as pool:
             following = pool.submit(draw, self.state.step)
@@ -165,7 +182,7 @@ class Trainer:
         )
         scaled = self.device.half is torch.float16  # the scaler leaves such a step out by itself
         if norm is not None and not scaled and not torch.isfinite(norm):
-            raise self._diverged(f"gave a gradient of {norm.item()}")
+            raise self._not_finite(f"gave a gradient of {norm.item()}")
         self.optimizer.step()
         return float(loss.detach())
 
@@ -179,39 +196,77 @@ class Trainer:
             target = nn.functional.interpolate(labels_BIJK[:, None].float(), size=size)[:, 0]
             total = total + weight / sum(weights) * self.loss(level_BLIJK, target)
         if not torch.isfinite(total):
-            raise self._diverged(f"became {total.item()}")
+            raise self._not_finite(f"became {total.item()}")
         return total
 
-    def _diverged(self, what: str) -> MedsegError:
+    def _not_finite(self, what: str) -> MedsegError:
         """The error of a step that no optimiser should take."""
-        done = self.state.step
-        kept = f"; the {done} steps before it are kept, but end there again" if done else ""
+        self.diverged = True
+        step, rate = self.state.step + 1, self.options.peak_rate
+        kept = self._last_good()
+        advice = (
+            "start another run"
+            if kept is None
+            else f"the first {kept} steps are kept: go on from there with --resume and"
+        )
+        if kept is None:
+            advice += " with"
         return MedsegError(
-            f"the loss '{self.plan.loss.name}' {what} at step {done + 1}{kept}; start another run"
-            f" with a --learning-rate below {self.options.peak_rate:g}, or check the scans for"
-            " extreme intensities and the plan's normalisation",
+            f"the loss '{self.plan.loss.name}' {what} at step {step}, where the learning rate was"
+            f" {self.optimizer.param_groups[0]['lr']:.3g}; {advice} a --learning-rate below"
+            f" {rate:g}, such as {rate / LOWER:.2g}, or check the scans for extreme intensities and"
+            " the plan's normalisation",
             code="DIVERGED",
         )
+
+    def _last_good(self) -> int | None:
+        """Steps of the checkpoint to go on from; None when there is none that led elsewhere.
+
+        One that this start went on from and that failed at once is no good: the best one takes its
+        place, if that is older.
+        """
+        if not self.checkpoint.is_file():
+            return None
+        if self.first_step and self.state.step == self.first_step:
+            if not 0 < self.state.best_step < self.state.step:
+                return None
+            shutil.copyfile(self.run / BEST, self.checkpoint)
+        state = read_state(self.checkpoint)
+        return state.step if state else None
 
     def _after_step(self, loss: float, clock: _Clock, history: History, progress: Progress) -> bool:
         """Count, record, validate and save as the step asks for; whether to stop."""
         step = self.state.step + 1
-        total = self.state.total_steps or self._calibrate(step, clock)
-        self.state = State(step=step, total_steps=total, seconds=clock.seconds)
+        self.state = structs.replace(self.state, step=step, seconds=clock.seconds)
         rate = self.optimizer.param_groups[0]["lr"]
         history.add(
             {"step": step, "loss": round(loss, 5), "lr": rate, "seconds": round(clock.seconds, 2)}
         )
-        dice = None
-        if total and _is_due(step, total, self.options.validations):
-            self.network.eval()
-            dice = self.validate()
-            history.add({"step": step, "seconds": round(clock.seconds, 2), "dice": dice})
+        if not self.state.total_steps:
+            self._set_length(clock)
+        total, validations = self.state.total_steps, self.state.validations
+        times = self.options.validations if validations is None else validations
+        due = bool(total and self.validation.cases) and _is_due(step, total, times)
+        dice = self._validate(clock, history) if due else None
         if clock.since_mark() > SECONDS_BETWEEN_CHECKPOINTS:
-            save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
-            clock.mark()
+            self._save(clock, history)
         progress(step, total or self._guess(step, clock), f"training, loss {loss:.3f}")
-        return self.own.stop(TrainingEvent(step, total, clock.seconds, loss, dice))
+        asked = self.own.stop(TrainingEvent(step, total, clock.seconds, loss, dice))
+        return asked or 0 < (self.options.early_stop or 0) <= self.state.stale
+
+    def _validate(self, clock: _Clock, history: History) -> dict[str, float]:
+        """Look at held-out cases; the best network so far is kept."""
+        self.network.eval()
+        dice = self.validation.on_the_way()
+        self.state = structs.replace(self.state, seconds=clock.seconds)
+        history.add({"step": self.state.step, "seconds": round(clock.seconds, 2), "dice": dice})
+        if FOREGROUND in dice:
+            self.state = self.state.compared(dice[FOREGROUND])
+            if self.state.best_step == self.state.step:
+                best = self.run / BEST
+                save_checkpoint(best, self.network, self.optimizer.optimizer, self.state)
+                self._save(clock, history)
+        return dice
 
     def _guess(self, step: int, clock: _Clock) -> int:
         """Total steps as far as one can tell before they are known."""
@@ -219,20 +274,35 @@ class Trainer:
             step + 1, int(step * (self.options.minutes or 1) * 60 / max(clock.seconds, 1e-3))
         )
 
-    def _calibrate(self, step: int, clock: _Clock) -> int:
-        """Total steps that fit in the minutes asked for; 0 while that is not known yet."""
+    def _set_length(self, clock: _Clock) -> None:
+        """Say how many steps there will be, once that is known: as many as fit in the minutes."""
         if self.options.minutes is None:
-            return DEFAULT_STEPS
-        first, last = CALIBRATION
-        if step == first:
-            clock.lap = clock.seconds
-        seconds = self.options.minutes * 60
-        slow = step > first and clock.seconds > CALIBRATION_SHARE * seconds
-        if step < last and not slow:
-            return 0
-        seconds_per_step = (clock.seconds - clock.lap) / (step - first)
-        left = seconds - clock.seconds
-        return max(step + 1, step + int(left * TRAINING_SHARE / seconds_per_step))
+            self.state = structs.replace(self.state, total_steps=DEFAULT_STEPS)
+            return
+        step, whole = self.state.step, self.options.minutes * 60
+        per_step = clock.timer(whole).seconds_per_step(step, clock.seconds)
+        if per_step is None:
+            return
+        asked, (on_the_way, final) = self.options.validations, self.validation.costs
+        per_case = 0.0
+        if asked and self.validation.cases:
+            start = clock.seconds
+            self.network.eval()
+            self.validation.of_one()
+            per_case = clock.seconds - start
+        steps, validations = fitting(
+            whole - clock.seconds,
+            per_step=per_step,
+            per_validation=on_the_way * per_case,
+            validations=max(asked - 1, 0),
+            final=final * per_case,
+        )
+        self.state = structs.replace(
+            self.state,
+            total_steps=step + steps,
+            validations=min(validations + 1, asked),
+            seconds=clock.seconds,
+        )
 
 
 class _Clock:
@@ -240,12 +310,17 @@ class _Clock:
 
     def __init__(self, before: float) -> None:
         self.start = time.monotonic() - before
-        self.lap = 0.0
+        self._timer: StepTimer | None = None
         self.mark()
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.start
+
+    def timer(self, whole: float) -> StepTimer:
+        """The speed of the first steps of a run that lasts `whole` seconds."""
+        self._timer = self._timer or StepTimer(whole)
+        return self._timer
 
     def mark(self) -> None:
         self._marked = time.monotonic()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from medseg.inference import Predictor
 from medseg.metrics import by_region, overlap, summarise
@@ -11,6 +12,48 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.held_out import HeldOutCase
 from medseg.training.regions import Region
 from medseg.volume.label_table import MEAN
+
+CASES_ON_THE_WAY = 8
+"""Held-out cases looked at while training; all of them at the end."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out cases of a run, and how they are measured.
+
+    Parameters
+    ----------
+    measure : callable
+        Takes cases, and perhaps ``progress``; gives mean Dice by label, as :func:`mean_dice`.
+    cases : tuple of HeldOutCase
+        Perhaps none.
+    """
+
+    measure: Callable[..., dict[str, float]]
+    cases: tuple[HeldOutCase, ...]
+
+    def on_the_way(self) -> dict[str, float]:
+        """Scores of the first cases."""
+        return self.measure(self.cases[:CASES_ON_THE_WAY])
+
+    def of_one(self) -> dict[str, float]:
+        """Scores of one case, to see how long that takes."""
+        return self.measure(self.cases[:1])
+
+    def at_the_end(self, progress: Progress = silent) -> dict[str, float]:
+        """Scores of all cases."""
+        return self.measure(self.cases, progress=progress)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a validation on the way looks at every case."""
+        return len(self.cases) <= CASES_ON_THE_WAY
+
+    @property
+    def costs(self) -> tuple[int, int]:
+        """Cases of a validation on the way; of the last one and of measuring at the end."""
+        way = min(len(self.cases), CASES_ON_THE_WAY)
+        return way, way if self.is_whole else way + len(self.cases)
 
 
 def mean_dice(

@@ -5,6 +5,8 @@ Only click is imported here, so that help is instant; a command imports its work
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
 from medseg_pipelines.batch_cli import batch
 from medseg_pipelines.cli_options import (
+    class_weights_of,
     dataset_options,
     device_option,
     encoding_option,
@@ -22,6 +25,7 @@ from medseg_pipelines.cli_options import (
     given_on,
     model_option,
     open_console,
+    oversample_of,
     policy_options,
     postprocess_option,
     probabilities_option,
@@ -117,7 +121,13 @@ def segment(
 @dataset_options
 @click.option("--plan", type=file_path, help="A plan.json to train by, such as one you edited.")
 @click.option("--steps", type=click.IntRange(1), help="Length of the training.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Or its time limit.")
+@click.option("--epochs", type=click.IntRange(1), help="Or its epochs: each case once on average.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Or its time limit, validation included.",
+)
+@click.option("--batch", type=click.IntRange(1), help="Patches in a step, in place of the plan's.")
 @click.option(
     "--network",
     show_default="unet",
@@ -164,6 +174,40 @@ def segment(
     type=click.FloatRange(0, min_open=True),
     metavar="RATE",
     help="At its peak: 0.002 where nobody says otherwise, 0.0005 with --from.",
+)
+@click.option(
+    "--validations",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How often held-out cases are looked at on the way.",
+)
+@click.option(
+    "--early-stop",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N validations in a row without a better mean Dice.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["auto", "best", "last"]),
+    default="auto",
+    show_default=True,
+    help="Which becomes the model; auto is the best with --early-stop, else the last.",
+)
+@click.option(
+    "--oversample",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|SHARE",
+    callback=oversample_of,
+    help="Share of the patches that are centred on a label, rare ones as often as others.",
+)
+@click.option(
+    "--class-weights",
+    metavar="auto|LABEL=W,...",
+    callback=class_weights_of,
+    help="Weights of labels (and of background) in the cross-entropy.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--name", help="Name of the model.")
@@ -357,4 +401,6 @@ def _sentence(message: Warning | str, *_: object, **__: object) -> str:
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.formatwarning = _sentence
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no name stops a command
     medseg(prog_name="medseg")

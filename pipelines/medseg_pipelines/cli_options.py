@@ -48,6 +48,34 @@ def settings_of(
     return settings
 
 
+def oversample_of(ctx: click.Context, option: click.Parameter, text: str) -> float | str:
+    """A share, or one of the words auto and off."""
+    if text in ("auto", "off"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is neither auto, off, nor a share such as 0.33", ctx, option
+        ) from None
+
+
+def class_weights_of(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> dict[str, float] | str | None:
+    """Weights from LABEL=W,LABEL=W, or the word auto; a label's name may hold a comma."""
+    if text in (None, "auto"):
+        return text
+    pairs = re.findall(r"\s*([^=]+)=([^,=]+)(?:,|$)", str(text))
+    try:
+        weights = {name: float(weight) for name, weight in pairs}
+    except ValueError:
+        weights = {}
+    if not weights or ",".join(f"{name}={weight}" for name, weight in pairs) != text:
+        raise click.BadParameter(f"'{text}' is neither auto nor LABEL=W,LABEL=W", ctx, option)
+    return weights
+
+
 def _steps(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Component, ...] | None:

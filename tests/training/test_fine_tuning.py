@@ -85,10 +85,7 @@ def score_before_of(root, model, tmp_path):
 
 def test_what_does_not_fit_is_refused_before_anything_is_made(root, model, tmp_path):
     run = tmp_path / "run"
-    data = open_dataset(root, labels={1: "box", 2: "kernel"})
-    with pytest.raises(LabelError, match=r"box, kernel and the model box, core"):
-        train(data, run, options=options(model))
-    with pytest.raises(LabelError, match="names must be the same"):
+    with pytest.raises(LabelError, match="has regions and the model"):
         train(open_dataset(write_toy_regions(tmp_path / "regions")), run, options=options(model))
     manifest = json.loads((model / "manifest.json").read_text())
     ct = tmp_path / "ct"
@@ -136,3 +133,13 @@ def test_a_run_can_be_watched_stopped_and_taken_up(root, model, tmp_path):
     done = run_status(run)
     assert (done.phase, done.step) == ("finished", 3)
     assert [record["step"] for record in read_history(run) if "loss" in record] == [1, 2, 3]
+
+
+def test_other_labels_keep_what_has_the_same_name(root, model, tmp_path):
+    data = open_dataset(root, labels={1: "box", 2: "kernel"})
+    folder = train(data, tmp_path / "run", options=options(model, learning_rate=1e-9))
+    manifest = find_package(folder).manifest
+    assert manifest.labels.names == ("box", "kernel")
+    told = {k: v for k, v in manifest.provenance.items() if k.startswith("labels ")}
+    assert told == {"labels kept": "box", "labels new": "kernel", "labels dropped": "core"}
+    assert "kernel" not in score_before(tmp_path / "run")

@@ -138,7 +138,9 @@ def test_a_loss_that_fails_at_once_leaves_no_run(folder, tmp_path):
     def hopeless(logits, labels):
         return logits.mean() * float("nan")
 
-    with pytest.raises(MedsegError, match=r"at step 1; start another run with a --learning-rate"):
+    with pytest.raises(
+        MedsegError, match=r"at step 1, .*; start another run with a --learning-rate"
+    ):
         medseg.train(folder, tmp_path / "run", options=OPTIONS, plan=TOY_PLAN, loss=hopeless)
     assert not (tmp_path / "run").exists()
 
@@ -229,3 +231,46 @@ def test_an_orientation_that_is_none_is_named(word):
 def test_no_number_is_no_option(name):
     with pytest.raises(InputError, match="must be positive, got nan"):
         TrainingOptions(**{name: float("nan")})
+
+
+def test_a_run_has_one_length(folder, tmp_path):
+    options = structs.replace(OPTIONS, epochs=2)
+    with pytest.raises(InputError, match="--steps 3 and --epochs 2 each say how long"):
+        medseg.train(folder, tmp_path / "run", options=options, plan=TOY_PLAN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_in_place_of_the_plan_reach_the_model(folder, tmp_path):
+    options = structs.replace(
+        OPTIONS, steps=None, epochs=2, batch=3, class_weights={"core": 4.0}, oversample=0.25
+    )
+    run = tmp_path / "run"
+    model = medseg.train(folder, run, options=options, plan=TOY_PLAN)
+    provenance = json.loads((model / "manifest.json").read_text())["provenance"]
+    assert provenance["steps"] == "2"  # 3 cases in patches of 3: one step an epoch
+    assert (provenance["batch"], provenance["patches on a label"]) == ("3", "0.25")
+    assert provenance["class weights"] == "1, 1, 4"
+
+
+def test_a_resumed_run_takes_a_lower_learning_rate_only(stopped):
+    with pytest.raises(InputError, match="--learning-rate"):
+        medseg.train(
+            None, stopped, options=structs.replace(OPTIONS, learning_rate=1e-2), resume=True
+        )
+    lower = structs.replace(OPTIONS, learning_rate=1e-4)
+    model = medseg.train(None, stopped, options=lower, resume=True)
+    provenance = json.loads((model / "manifest.json").read_text())["provenance"]
+    assert provenance["learning rate"] == "0.001, 0.0001 from step 2 on"
+
+
+def test_a_training_without_progress_ends_early_and_packs_its_best(folder, tmp_path):
+    options = structs.replace(OPTIONS, steps=30, validations=30, early_stop=2, learning_rate=1e-9)
+    run = tmp_path / "run"
+    model = medseg.train(folder, run, options=options, plan=TOY_PLAN)
+    state = read_state(run / "checkpoint.safetensors")
+    assert state.ended
+    assert state.step == state.best_step + 2 < 30
+    assert (run / "checkpoint_best.safetensors").is_file()
+    provenance = json.loads((model / "manifest.json").read_text())["provenance"]
+    assert provenance["checkpoint"] == f"best, of step {state.best_step}"
+    assert medseg.train(None, run, resume=True) == model

@@ -8,6 +8,7 @@ import torch
 from medseg.augmentation import build_augmentation
 from medseg.planning import Component, Normalisation, Plan
 from medseg.training.cache import Prepared, class_indices
+from medseg.training.options import TrainingOptions
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.volume import LabelTable
@@ -33,7 +34,7 @@ def case(shape, seed=0):
 @pytest.mark.parametrize("shape", [(40, 30, 20), (10, 30, 5), (3, 3, 3)])
 def test_patches_have_the_planned_size_and_show_the_label(shape):
     image, labels = draw_batch(
-        [case(shape)], PLAN, augment=build_augmentation(PLAN), seed=0, step=3
+        [case(shape)], PLAN, build_augmentation(PLAN), options=TrainingOptions(seed=0), step=3
     )
     assert image.shape == (4, 1, 16, 12, 8)
     assert labels.shape == (4, 16, 12, 8)
@@ -49,7 +50,9 @@ def test_slices_are_cut_one_voxel_thick_and_show_the_label(plane, patch):
     augment = build_augmentation(plan)
     assert augment.region[axis] == 1
     for step in range(4):
-        image, labels = draw_batch([case((40, 30, 20))], plan, augment=augment, seed=0, step=step)
+        image, labels = draw_batch(
+            [case((40, 30, 20))], plan, augment, options=TrainingOptions(seed=0), step=step
+        )
         assert image.shape == (4, 1, *patch)
         assert labels.shape == (4, *patch)
         assert (labels[0] == 1).any()
@@ -59,10 +62,12 @@ def test_slices_are_cut_one_voxel_thick_and_show_the_label(plane, patch):
 
 def test_a_step_is_the_same_whenever_it_is_drawn():
     cases, augment = [case((30, 30, 30), seed) for seed in range(3)], build_augmentation(PLAN)
-    first = draw_batch(cases, PLAN, augment=augment, seed=1, step=7)
-    draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
-    again = draw_batch(cases, PLAN, augment=build_augmentation(PLAN), seed=1, step=7)
-    other = draw_batch(cases, PLAN, augment=augment, seed=1, step=8)
+    first = draw_batch(cases, PLAN, augment, options=TrainingOptions(seed=1), step=7)
+    draw_batch(cases, PLAN, augment, options=TrainingOptions(seed=1), step=8)
+    again = draw_batch(
+        cases, PLAN, build_augmentation(PLAN), options=TrainingOptions(seed=1), step=7
+    )
+    other = draw_batch(cases, PLAN, augment, options=TrainingOptions(seed=1), step=8)
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -71,7 +76,7 @@ def test_a_step_is_the_same_whenever_it_is_drawn():
 def test_image_and_labels_are_turned_together():
     cases, augment = [case((30, 30, 30))], build_augmentation(PLAN)
     for step in range(12):
-        image, labels = draw_batch(cases, PLAN, augment=augment, seed=0, step=step)
+        image, labels = draw_batch(cases, PLAN, augment, options=TrainingOptions(seed=0), step=step)
         for patch, label in zip(image[:, 0], labels, strict=True):
             if (label == 1).sum() > 60 and (label == 0).sum() > 60:
                 assert patch[label == 1].mean() > patch[label == 0].mean() + 1
