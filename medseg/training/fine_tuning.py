@@ -10,7 +10,6 @@ import msgspec
 from msgspec import structs
 
 from medseg.errors import InputError, LabelError, PlanError
-from medseg.metrics.scores import FOREGROUND
 from medseg.model_package import Manifest, ModelPackage
 from medseg.planning import Component, Normalisation, Plan, take_fingerprint
 from medseg.planning.channel_rules import normalisations
@@ -259,7 +258,7 @@ def measure_before(
     if parent.transfer is not None and parent.transfer.labels_new:
         dice = {name: dice[name] for name in parent.transfer.labels_kept if name in dice}
         if dice:
-            dice[FOREGROUND] = sum(dice.values()) / len(dice)
+            dice[MEAN] = sum(dice.values()) / len(dice)
     if dice:
         with History(run) as history:
             history.add({"step": 0, "seconds": 0.0, "dice": dice})

@@ -9,7 +9,6 @@ from msgspec import structs
 from torch import nn
 
 from medseg._version import __version__
-from medseg.metrics.scores import FOREGROUND
 from medseg.model_package import Card, Manifest
 from medseg.model_package.package import UNSAVED
 from medseg.planning import Plan
@@ -20,6 +19,7 @@ from medseg.training.options import TrainingOptions
 from medseg.training.postprocessing_search import PostprocessingChoice
 from medseg.training.run_status import BEST
 from medseg.training.state import State
+from medseg.volume.label_table import MEAN
 
 
 def postprocessed(manifest: Manifest, choice: PostprocessingChoice) -> Manifest:
@@ -127,7 +127,7 @@ def choose_checkpoint(
         load_network(run / BEST, network)
     facts = {"checkpoint": f"{'best' if wants_best else 'last'}, of step {step}"}
     if state.best_dice is not None:
-        last = dice_at(run, state.step).get(FOREGROUND)
+        last = dice_at(run, state.step).get(MEAN)
         score = "not measured" if last is None else f"{last:.4f}"
         facts["mean Dice on the way"] = (
             f"last (step {state.step}) {score}, best (step {state.best_step}) {state.best_dice:.4f}"

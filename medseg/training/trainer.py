@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from medseg.augmentation import build_augmentation
 from medseg.errors import InputError, MedsegError
 from medseg.losses import build_loss
-from medseg.metrics.scores import FOREGROUND
 from medseg.planning import Plan
 from medseg.runtime.device import Device, channels_last
 from medseg.runtime.progress import Progress
@@ -33,6 +32,7 @@ from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.training.state import State, read_state
 from medseg.training.validation import Validation
+from medseg.volume.label_table import MEAN
 
 DEFAULT_STEPS = 2_000
 SEEDS_APART = 1_000_003
@@ -260,8 +260,8 @@ class Trainer:
         dice = self.validation.on_the_way()
         self.state = structs.replace(self.state, seconds=clock.seconds)
         history.add({"step": self.state.step, "seconds": round(clock.seconds, 2), "dice": dice})
-        if FOREGROUND in dice:
-            self.state = self.state.compared(dice[FOREGROUND])
+        if MEAN in dice:
+            self.state = self.state.compared(dice[MEAN])
             if self.state.best_step == self.state.step:
                 best = self.run / BEST
                 save_checkpoint(best, self.network, self.optimizer.optimizer, self.state)

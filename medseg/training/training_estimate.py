@@ -23,8 +23,8 @@ from medseg.training.dataset_check import Look
 from medseg.training.options import TrainingOptions
 from medseg.training.own_parts import OwnParts
 from medseg.training.plan_for_run import plan_for
-from medseg.training.run import VALIDATION_CASES
 from medseg.training.trainer import DEFAULT_STEPS
+from medseg.training.validation import CASES_ON_THE_WAY
 from medseg.volume import Grid
 
 _STATES = 4
@@ -134,7 +134,7 @@ def _measuring_s(predictor: Predictor, grids: Sequence[Grid], options: TrainingO
         return 0.0
     probe = measure_tile(predictor)
     seconds = [estimate(predictor, grid, DEFAULT_OPTIONS, probe=probe).seconds for grid in grids]
-    return sum(seconds) + options.validations * sum(seconds[:VALIDATION_CASES])
+    return sum(seconds) + options.validations * sum(seconds[:CASES_ON_THE_WAY])
 
 
 def _cache_bytes(grid: Grid, plan: Plan) -> int:

@@ -165,7 +165,7 @@ def test_fine_tuning_shows_the_score_before(run, dataset, model, tmp_path):
     names.write_text(json.dumps({"1": "liver"}))
     refused = run(*arguments, "--output", tmp_path / "other", "--labels", names)
     assert refused.exit_code == 2
-    assert "the names must be the same" in refused.stderr
+    assert "which its label table does not know (1=liver)" in refused.stderr
     assert not (tmp_path / "other").exists()
 
 

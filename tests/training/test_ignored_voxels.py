@@ -74,7 +74,7 @@ def test_patches_keep_the_mark_and_are_background_outside_the_scan(prepared):
     plan = structs.replace(PLAN, patch=(48, 16, 16), batch=2)
     augment = build_augmentation(plan)
     for step in range(3):
-        _, labels = draw_batch([prepared], plan, augment=augment, seed=0, step=step)
+        _, labels = draw_batch([prepared], plan, augment, options=TrainingOptions(), step=step)
         assert set(labels.unique().tolist()) <= {0, 1, 2, IGNORE}
         assert (labels == IGNORE).any()
         assert (labels[:, (0, -1)] == 0).all()

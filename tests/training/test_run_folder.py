@@ -13,8 +13,8 @@ from medseg.errors import InputError, WriteError
 from medseg.planning import read_plan
 from medseg.planning.plan import encode
 from medseg.training import TrainingOptions
-from medseg.training.resuming import save_options, stored_options
-from medseg.training.run_folder import is_free
+from medseg.training.resuming import stored_options
+from medseg.training.run_folder import is_free, save_options
 from medseg_pipelines.cli import medseg
 from toy_dataset import TOY_PLAN, write_toy
 

@@ -1,0 +1,161 @@
+"""The command that trains.
+
+Only click is imported here; the command imports its workflow when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medseg_pipelines.cli_options import (
+    class_weights_of,
+    dataset_options,
+    device_option,
+    file_path,
+    given_on,
+    open_console,
+    oversample_of,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from medseg.training.case_folder import Status
+
+
+@click.command()
+@click.argument("dataset", type=file_path, required=False)
+@click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
+@dataset_options
+@click.option("--plan", type=file_path, help="A plan.json to train by, such as one you edited.")
+@click.option("--steps", type=click.IntRange(1), help="Length of the training.")
+@click.option("--epochs", type=click.IntRange(1), help="Or its epochs: each case once on average.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Or its time limit, validation included.",
+)
+@click.option("--batch", type=click.IntRange(1), help="Patches in a step, in place of the plan's.")
+@click.option(
+    "--network",
+    show_default="unet",
+    help="Name of the network, such as unet or monai:VNet; `medseg networks list` shows them.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=settings_of,
+    help="A setting of the network, such as encoder.name=resnet50; may be given several times.",
+)
+@click.option(
+    "--plane",
+    type=click.Choice(["axial", "coronal", "sagittal"]),
+    help="Train a 2-D network on the slices of this plane (pictures need none).",
+)
+@click.option(
+    "--pretrained", metavar="FILE", help="Weights for the network's encoder (ImageNet, MedicalNet)."
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="Go on from this model: its weights, plan and labels (fine-tuning).",
+)
+@click.option("--inflate", is_flag=True, help="Let 2-D weights of that file become 3-D ones.")
+@click.option(
+    "--loss",
+    show_default="dice_ce",
+    help="Name of the loss; `medseg losses list` shows them.",
+)
+@click.option(
+    "--augmentation",
+    type=click.Choice(["none", "light", "standard", "strong"]),
+    help="Random changes of training patches, in place of the plan's (standard in a new one).",
+)
+@click.option(
+    "--postprocess", is_flag=True, help="Choose steps after the network on the held-out cases."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATE",
+    help="At its peak: 0.002 where nobody says otherwise, 0.0005 with --from.",
+)
+@click.option(
+    "--validations",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How often held-out cases are looked at on the way.",
+)
+@click.option(
+    "--early-stop",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N validations in a row without a better mean Dice.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["auto", "best", "last"]),
+    default="auto",
+    show_default=True,
+    help="Which becomes the model; auto is the best with --early-stop, else the last.",
+)
+@click.option(
+    "--oversample",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|SHARE",
+    callback=oversample_of,
+    help="Share of the patches that are centred on a label, rare ones as often as others.",
+)
+@click.option(
+    "--class-weights",
+    metavar="auto|LABEL=W,...",
+    callback=class_weights_of,
+    help="Weights of labels (and of background) in the cross-entropy.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--name", help="Name of the model.")
+@click.option("--resume", is_flag=True, help="Continue the run in --output; it needs nothing else.")
+@device_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    *,
+    dataset: Path | None,
+    run: Path,
+    splits: Path | None,
+    labels: Path | None,
+    modality: str | None,
+    plan: Path | None,
+    status: Status,
+    resume: bool,
+    **options: Any,
+) -> None:
+    """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
+    from medseg.training import TrainingOptions
+    from medseg_pipelines.train import resume_model, train_model
+
+    with open_console() as console:
+        if resume:
+            resume_model(run, given=given_on(ctx), console=console)
+            return
+        if dataset is None:
+            raise click.UsageError("Missing argument 'DATASET'; only --resume needs none.")
+        train_model(
+            dataset,
+            run=run,
+            options=TrainingOptions(**options),
+            splits=splits,
+            labels=labels,
+            modality=modality,
+            plan=plan,
+            status=status,
+            console=console,
+        )
