@@ -34,6 +34,8 @@ from medseg_pipelines.console import Console
 from medseg_pipelines.segment import segment_scan
 from toy_model import tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+"""Sums in another order would turn near ties of an untrained network."""
 SMALL = ct_grid(shape=(24, 20, 12), spacing_mm=(14.0, 15.0, 24.0), turn_degrees=(0, 0, 7))
 CT_OR_MR = "was trained on MR, this scan is CT; its labels mean nothing here unless you know better"
 
