@@ -10,6 +10,7 @@ with 1 when any is wrong. A whole run writes results/ml_cases.md.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -40,8 +41,9 @@ def judge(row: Callable[[Lab], str], lab: Lab) -> tuple[bool, str]:
 
 
 def line(name: str, right: bool, seen: str, place: Path) -> str:
-    """A row of the table; long sentences are cut."""
+    """A row of the table; long sentences are cut, and so are paths of this machine."""
     words = " ".join(seen.replace(f"{place}/", "").replace("|", "/").split())
+    words = re.sub(r"(?<![\w.])/(?:[^\s/]+/)+", "", words)
     cut = words if len(words) < 260 else f"{words[:257]}..."
     return f"| {name} | {'right' if right else '**wrong**'} | {cut} |"
 

@@ -1,12 +1,13 @@
 """Trainings killed with SIGKILL at random moments, and what becomes of them when they are resumed.
 
-    python benchmarks/train_kill.py [--runs 30] [--seed 0]
+    python benchmarks/train_kill.py [--runs 42] [--seed 0]
 
 A moment is a number of events of the process: files of the run that are opened, renamed or half
 written, and steps. It is drawn from those of an uninterrupted run that lie before, in and after the
 training itself, which saves a checkpoint after every step. Then, in turn, the run is resumed as it
-was; with a label map or a scan that was changed; with another option; and as if it came from a
-machine with another device. Every command has a process of its own, forked from one that has loaded
+was; with a label map or a scan that was changed; with another option; as if it came from a machine
+with another device; and with the resumed run killed in its turn, as it was and with a changed label
+map. Every command has a process of its own, forked from one that has loaded
 torch. Writes results/train_kill.md; exits with 1 when something went wrong.
 """
 
@@ -137,9 +138,17 @@ class Bench:
         how = ("--plan", self.plan, "--steps", STEPS, "--device", "cpu")
         return self.medseg("train", dataset, "--output", run, *how, run=run, last=last)
 
-    def resume(self, run: Path, *words: object) -> tuple[int, str]:
+    def resume(self, run: Path, *words: object, last: int | None = None) -> tuple[int, str]:
         """Go on with a run."""
-        return self.medseg("train", "--output", run, "--resume", *words, run=run)
+        return self.medseg("train", "--output", run, "--resume", *words, run=run, last=last)
+
+    def resume_and_kill(self, run: Path) -> tuple[int, str]:
+        """Go on with a run up to three times, each killed early; the kills, and all texts."""
+        draw, kills, texts = random.Random(self.number), 0, []
+        for _ in range(3):
+            code, text = self.resume(run, last=draw.randint(1, self.events[-1] // 3))
+            kills, texts = kills + (code == -signal.SIGKILL), [*texts, text]
+        return kills, " ".join(texts)
 
     def reference(self, change: Callable[[Path], object]) -> Path:
         """The folder of an uninterrupted run on changed data."""
@@ -209,12 +218,25 @@ def scan_changed(bench: Bench, dataset: Path, run: Path) -> str:
     return _changed(bench, dataset, run, other_scan)
 
 
-def _changed(bench: Bench, dataset: Path, run: Path, change: Callable[[Path], None]) -> str:
+def killed_again(bench: Bench, dataset: Path, run: Path) -> str:
+    kills, _ = bench.resume_and_kill(run)
+    return f"killed {kills} times more, then " + as_it_was(bench, dataset, run)
+
+
+def corrected_and_killed_again(bench: Bench, dataset: Path, run: Path) -> str:
+    return _changed(bench, dataset, run, corrected_labels, kill=True)
+
+
+def _changed(
+    bench: Bench, dataset: Path, run: Path, change: Callable[[Path], None], *, kill: bool = False
+) -> str:
     began, is_known = _step(run) > 0, (run / "identity.json").is_file()
     was_finished = (run / "model" / "manifest.json").is_file()
     change(dataset)
     expected = bench.with_other[change]
+    kills, before = bench.resume_and_kill(run) if kill else (0, "")
     code, text = go_on(bench, dataset, run)
+    text = f"{before} {text}"
     if code == 2:
         must(CHANGED in text, text)
         return "refused by name"
@@ -227,7 +249,8 @@ def _changed(bench: Bench, dataset: Path, run: Path, change: Callable[[Path], No
         must(np.array_equal(ours, theirs), f"the {part} of before the change stayed")
     must(not is_known or CHANGED in text, f"nothing was said of {CHANGED}: {text}")
     must(began or same(run, expected), "another result than a run on the changed data")
-    return "prepared anew" + ("" if began else ", equal to a run on the changed data")
+    more = f"killed {kills} times more, then " if kill else ""
+    return f"{more}prepared anew" + ("" if began else ", equal to a run on the changed data")
 
 
 def another_option(bench: Bench, dataset: Path, run: Path) -> str:
@@ -245,7 +268,15 @@ def another_device(bench: Bench, dataset: Path, run: Path) -> str:
     return "went on, " + as_it_was(bench, dataset, run)
 
 
-WAYS = (as_it_was, label_map_corrected, another_option, another_device, scan_changed)
+WAYS = (
+    as_it_was,
+    label_map_corrected,
+    another_option,
+    another_device,
+    scan_changed,
+    killed_again,
+    corrected_and_killed_again,
+)
 
 
 def must(holds: object, seen: str) -> None:
@@ -276,7 +307,7 @@ def _moment(run: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--runs", type=int, default=42)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)

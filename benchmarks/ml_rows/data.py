@@ -24,6 +24,7 @@ from ml_rows.runs import BOX_AND_CORE
 from PIL import Image
 
 from medseg import Predictor, read_labels, read_scan
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.reports.label_maps import label_maps
 
 FIVE = {f"c{n}" for n in range(5)}
@@ -236,9 +237,12 @@ def m71(lab: Lab) -> str:
     dataset, batch = lab.cases("scan_cases") / "dataset", lab.output("m71")
     words = ("--model", "hippocampus-mr", "--output", batch, "--device", "cpu")
     answer: Answer = lab.medseg("batch", dataset, *words)
-    must(answer.code != 1 or "Traceback" not in answer.text, answer.last)
-    maps = _label_maps(batch)
-    must(len(maps) == 5, f"{len(maps)} of 10 files segmented")
+    must("Traceback" not in answer.text, answer.last)
+    done = sorted(
+        Path(row.scan.path).parts[-2:] for _, row in AllCases(batch) if row.state == "done"
+    )
+    must(done == [("images", f"c{n}.nii.gz") for n in range(5)], f"segmented: {done}")
+    must(answer.has("LABEL_MAP") or not answer.has("refused"), f"not told: {answer.last}")
     return f"5 label maps; {answer.last}"
 
 
@@ -248,7 +252,3 @@ def m74(_: Lab) -> str:
     near = page[max(0, start - 300) : start + 300]
     must(start >= 0 and "pip install tensorboard" in near, near)
     return "pip install tensorboard"
-
-
-def _label_maps(batch: Path) -> list[Path]:
-    return sorted(path for path in batch.rglob("*.nii.gz") if not path.name.startswith("."))
