@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,20 @@ def read_json(path: Path) -> Json:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' is no readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"'{path}' must hold a JSON object, got {type(value).__name__}")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Json:
+    """An object of which no name is there twice; JSON leaves open which one counts."""
+    counts = Counter(name for name, _ in pairs)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"the name '{twice[0]}' is there twice in one object")
+    return dict(pairs)
 
 
 def channel_names(about: Json) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,7 +30,12 @@ def is_segments(path: Path) -> bool:
 def stem_of(path: Path, endings: tuple[str, ...] = VOLUMES + PICTURES) -> str:
     """A file's name without its ending, whatever the capitals of that; "" for other endings."""
     ending = next((end for end in endings if path.name.lower().endswith(end)), "")
-    return path.name[: -len(ending)] if ending else ""
+    return composed(path.name[: -len(ending)]) if ending else ""
+
+
+def composed(name: str) -> str:
+    """A name with each letter and its accent as one; macOS and its archives write them as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def by_name(paths: Iterable[Path], endings: tuple[str, ...]) -> dict[str, Path]:
@@ -42,7 +48,7 @@ def by_name(paths: Iterable[Path], endings: tuple[str, ...]) -> dict[str, Path]:
     """
     files: dict[str, Path] = {}
     for path in paths:
-        name = path.name if path.is_dir() else stem_of(path, endings)
+        name = composed(path.name) if path.is_dir() else stem_of(path, endings)
         if not name:
             continue
         if name in files:

@@ -48,7 +48,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
         scan = Scan(
             float32_unless_integer(voxels),
             grid,
-            metadata.get("Modality", ""),
+            _modality(metadata.get("Modality", "")),
             _provenance(path, voxels),
         )
     progress(1, 1, f"read {path.name}")
@@ -91,6 +91,12 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str
                 _check_gipl_length(unzipped, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return voxels, _affine(image), metadata
+
+
+def _modality(word: str) -> str:
+    """DICOM's word for MetaImage's, as ``MET_MOD_CT``; "" where it says "unknown" or "other"."""
+    own = word.removeprefix("MET_MOD_")
+    return "" if own in ("UNKNOWN", "OTHER") else own
 
 
 def _check_stated_size(path: Path, reader: Any) -> None:

@@ -95,7 +95,10 @@ class Dataset:
         train = tuple(case for case in self.cases if case.name in fold.train)
         held_out = tuple(case for case in self.cases if case.name in fold.validation)
         if not train:
-            raise InputError(f"fold {number} leaves no case to train on")
+            raise InputError(
+                f"fold {number} leaves no case to train on; add cases, choose other folds"
+                " (--splits), or train on all and measure none (--fold all)"
+            )
         return train, held_out
 
     def read(self, case: Case) -> tuple[Scan, LabelMap]:

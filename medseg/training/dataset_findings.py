@@ -96,6 +96,9 @@ def _count(cases: Sequence[CaseFacts], sides: Sides) -> Iterator[Finding]:
     elif len(cases) < FEW_CASES:
         message = f"{len(cases)} cases are few; scores will be rough"
         yield _finding("note", "FEW_CASES", message)
+    if len(cases) >= RARE_CASES and sides.fold is not None and not sides.held_out:
+        message = f"fold {sides.fold} holds out no case, so nothing is measured; name some in it"
+        yield _finding("warning", "NONE_HELD_OUT", message)
 
 
 def _patients(dataset: Dataset, sides: Sides) -> Iterator[Finding]:
@@ -254,5 +257,6 @@ def _kinds(read: Sequence[CaseFacts]) -> Iterator[Finding]:
     if len(modalities) > 1:
         majority = modalities.most_common(1)[0][0]
         others = [facts.name for facts in read if facts.modality != majority]
-        message = f"{listed_cases(others)}: the modality is not '{majority}' as of most"
+        most = f"is not '{majority}' as of most" if majority else "is known, and not that of most"
+        message = f"{listed_cases(others)}: the modality {most}"
         yield _finding("warning", "MODALITY", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,9 +106,25 @@ def _table(names: Json, where: Path) -> LabelTable:
             raise LabelError(
                 f"label '{text}' of '{where}' has the value {number}; give one whole number"
             )
+        if int(number) in rows:
+            raise LabelError(
+                f"'{where}' gives '{rows[int(number)]}' and '{text}' the value {number}; give each"
+                " label its own"
+            )
         rows[int(number)] = str(text)
+    _check_background(rows, where)
     rows.pop(0, None)
     return LabelTable.of(rows)
+
+
+def _check_background(rows: Mapping[int, str], where: Path) -> None:
+    """Refuse a background that is not 0, which every voxel outside the structures has."""
+    for value, name in rows.items():
+        if value and name.strip().casefold() == "background":
+            raise LabelError(
+                f"'{where}' gives '{name}' the value {value}, and in label maps the background is"
+                " 0; number the labels so, in the files too"
+            )
 
 
 def _ignored(names: Json, regions: tuple[Region, ...], where: Path) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.discovery.scan_files import composed
 from medseg.errors import InputError
 
 FOLDS = 5
@@ -79,16 +80,28 @@ def read_folds(path: Path, names: list[str]) -> tuple[Fold, ...]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
         rows = content["folds"] if isinstance(content, dict) else content
-        folds = tuple(Fold(frozenset(row["train"]), frozenset(row["val"])) for row in rows)
+        folds = tuple(Fold(_names(row["train"]), _names(row["val"])) for row in rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"'{path}' holds no folds (a list of {{'train': [...], 'val': [...]}}): {error!r}"
         ) from error
+    if not folds:
+        raise InputError(f"'{path}' holds no folds: its list is empty")
     for number, fold in enumerate(folds):
         unknown = sorted((fold.train | fold.validation) - set(names))
         if unknown:
-            raise InputError(f"fold {number} of '{path}' names '{unknown[0]}', which is no case")
+            raise InputError(
+                f"fold {number} of '{path}' names '{unknown[0]}', which is no case; cases are"
+                f" called as their label maps without the ending, such as '{min(names)}'"
+            )
         both = sorted(fold.train & fold.validation)
         if both:
             raise InputError(f"fold {number} of '{path}' trains on '{both[0]}' and holds it out")
     return folds
+
+
+def _names(listed: Any) -> frozenset[str]:
+    """The cases of one side of a fold."""
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"{listed!r} is no list of names")
+    return frozenset(map(composed, listed))

@@ -109,3 +109,12 @@ def test_real_gipl_and_values_that_are_not_numbers(shared_data):
     with pytest.raises(InputError) as caught:
         read_scan(folder / "nan.mha.gz").check_finite()
     assert caught.value.code == "NOT_FINITE"
+
+
+@pytest.mark.parametrize(("stored", "modality"), [("MET_MOD_CT", "CT"), ("MET_MOD_UNKNOWN", "")])
+def test_the_modality_of_a_metaimage_is_dicoms_word(tmp_path, stored, modality):
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((2, 3, 4), np.float32)), str(path))
+    head = b"NDims = 3\n"
+    path.write_bytes(path.read_bytes().replace(head, head + f"Modality = {stored}\n".encode()))
+    assert read_scan(path).modality == modality

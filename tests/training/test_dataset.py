@@ -72,6 +72,53 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
     assert [case.name for case in dataset.fold(0)[1]] == ["c1"]
 
 
+@pytest.mark.parametrize(
+    ("folds", "words"),
+    [
+        ("[]", "empty"),
+        ('[{"train": "c0", "val": ["c1"]}]', "'c0' is no list of names"),
+        ('[{"train": [0, "c1"], "val": ["c0"]}]', "no list of names"),
+        ('[{"train": ["c0.nii.gz"], "val": ["c1"]}]', "without the ending, such as 'c0'"),
+    ],
+)
+def test_folds_that_say_nothing_clear_are_refused(tmp_path, folds, words):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    (folder / "splits.json").write_text(folds)
+    with pytest.raises(InputError, match=words):
+        open_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"box": 1, "core": 1}, "'box' and 'core' the value 1"),
+        ({"box": 0, "background": 1, "core": 2}, "'background' the value 1"),
+    ],
+)
+def test_labels_that_hide_one_another_are_refused(tmp_path, labels, words):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    (folder / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(LabelError, match=words):
+        open_dataset(folder)
+
+
+def test_a_label_value_that_is_named_twice_is_refused(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    (folder / "labels.json").write_text('{"1": "box", "1": "core"}')
+    with pytest.raises(InputError, match="'1' is there twice"):
+        open_dataset(folder)
+
+
+def test_accents_are_one_letter_however_a_system_writes_them(tmp_path):
+    folder = write_toy(tmp_path / "toy", cases=2)
+    one, two = "M\u00fcller", "Mu\u0308ller"
+    (folder / "images" / "c0.nii.gz").rename(folder / "images" / f"{two}.nii.gz")
+    (folder / "labels" / "c0.nii.gz").rename(folder / "labels" / f"{one}.nii.gz")
+    (folder / "splits.json").write_text(json.dumps([{"train": [two], "val": ["c1"]}]))
+    dataset = open_dataset(folder)
+    assert [case.name for case in dataset.fold(0)[0]] == [one]
+
+
 def test_files_with_an_ending_in_capitals_are_read(tmp_path):
     folder = write_toy(tmp_path / "toy", cases=2)
     for part in ("images", "labels"):

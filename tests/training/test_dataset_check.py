@@ -48,6 +48,11 @@ def splits(root, *, train, val):
     (root / "splits.json").write_text(json.dumps([{"train": train, "val": val}]))
 
 
+def test_a_fold_that_holds_out_nothing_is_told(root):
+    splits(root, train=["c0", "c1"], val=[])
+    assert ("warning", "NONE_HELD_OUT", "") in codes(root, fold=0)
+
+
 def test_nothing_is_said_of_a_dataset_that_is_well(root):
     report = check_dataset(open_dataset(root))
     assert report.trainable
