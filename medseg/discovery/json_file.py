@@ -40,8 +40,15 @@ def _once(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def channel_names(about: Json) -> tuple[str, ...]:
-    """Names of channels by number, as nnU-Net's two versions and Decathlon write them."""
+    """Names of channels by number, as nnU-Net's two versions and Decathlon write them.
+
+    A list is in their order, and names may have the numbers as labels have their values.
+    """
     named = about.get("channel_names") or about.get("modality") or {}
+    if isinstance(named, list):
+        named = {str(number): name for number, name in enumerate(named)}
     if not isinstance(named, dict):
         return ()
+    if "0" not in named:
+        named = {str(number): name for name, number in named.items()}
     return tuple(str(named.get(str(number), "")).strip() for number in range(len(named)))

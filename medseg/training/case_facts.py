@@ -163,7 +163,7 @@ def _about_scan(facts: CaseFacts, scan: Scan) -> Iterator[Finding]:
     constant = [number for number, c in enumerate(facts.channels) if c.low == c.high]
     if constant and scan.voxels[0].size > 1:
         every = len(constant) == len(facts.channels)
-        value = f"{facts.channels[constant[0]].low:g}"
+        value = f"{facts.channels[constant[0]].low + 0.0:g}"
         what = "every voxel of the scan" if every else f"channel {constant[0]}"
         yield Finding(
             severity="error" if every else "warning",

@@ -140,8 +140,8 @@ def as_label_values(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.astype(np.uint8)
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)) or low < -WHOLE or high > 65535 + WHOLE:
-        found = "NaN" if np.isnan(low) else f"{low:g} to {high:g}"
-        raise LabelError(f"label values must lie in 0..65535, found {found}")
+        extent = "NaN" if np.isnan(low) else f"{low:g} to {high:g}"
+        raise LabelError(f"label values must lie in 0..65535, found {extent}")
     whole = array if np.issubdtype(array.dtype, np.integer) else np.rint(array)
     if whole is not array and np.abs(whole - array).max() > WHOLE:
         raise LabelError("label values must be whole numbers; this looks like an intensity image")

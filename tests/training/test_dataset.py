@@ -62,6 +62,16 @@ def test_nnunet_first_version_has_its_channels_in_modality(tmp_path):
     assert (scan.modality, dataset.labels.names) == ("MR", ("box",))
 
 
+@pytest.mark.parametrize("named", [["T1", "T2"], {"T1": 0, "T2": "1"}, {"0": "T1", "1": "T2"}])
+def test_channels_have_their_names_in_whichever_order_they_are_written(tmp_path, named):
+    for channel in (0, 1):
+        save(tmp_path / "imagesTr" / f"a_{channel:04d}.nii.gz", IMAGE * (1 + channel))
+    save(tmp_path / "labelsTr" / "a.nii.gz", LABELS)
+    about = {"channel_names": named, "labels": {"background": 0, "box": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    assert open_dataset(tmp_path).channels == ("T1", "T2")
+
+
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     folder = write_toy(tmp_path / "toy", cases=2)
     folds = '[{"train": ["c0"], "val": ["c1"]}]'
