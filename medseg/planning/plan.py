@@ -53,6 +53,11 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 f"'nonzero' goes with the scheme 'zscore' and not with '{self.scheme}'; leave it"
                 " out, or choose zscore"
             )
+        if self.scheme == "clip_zscore" and not (self.low <= self.high and self.std >= 0):
+            raise PlanError(
+                f"clip_zscore clips to {self.low:g}..{self.high:g} and divides by {self.std:g};"
+                " 'low' must not be above 'high', and 'std' not below 0"
+            )
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

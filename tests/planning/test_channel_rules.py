@@ -3,6 +3,7 @@
 import pytest
 from msgspec import structs
 
+from medseg.errors import PlanError
 from medseg.planning import Fingerprint, Normalisation
 from medseg.planning.channel_rules import channel_names, modality_word, normalisations
 from medseg.planning.fingerprint import Intensities
@@ -24,6 +25,12 @@ def fingerprint(*names, count=0, modality=""):
 
 def schemes(*names, **about):
     return [rule.scheme for rule in normalisations(fingerprint(*names, **about))]
+
+
+@pytest.mark.parametrize("wrong", [{"low": 5.0, "high": 1.0}, {"std": -1.0}])
+def test_a_range_that_is_upside_down_is_refused(wrong):
+    with pytest.raises(PlanError, match="clip_zscore clips to"):
+        Normalisation(scheme="clip_zscore", **wrong)
 
 
 def test_ct_is_clipped_and_pet_beside_it_is_not():

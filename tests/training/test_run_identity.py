@@ -227,6 +227,11 @@ def test_an_orientation_that_is_none_is_named(word):
         decode_plan(json.dumps(content).encode(), where="plan.json")
 
 
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(InputError, match="seed must not be negative, got -1"):
+        TrainingOptions(seed=-1)
+
+
 @pytest.mark.parametrize("name", ["learning_rate", "minutes"])
 def test_no_number_is_no_option(name):
     with pytest.raises(InputError, match="must be positive, got nan"):
