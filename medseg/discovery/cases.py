@@ -13,7 +13,8 @@ from medseg.discovery.scan_files import PICTURES, VOLUMES, by_name, is_segments,
 from medseg.errors import InputError
 
 _REPORT = ".sr.dcm"  # that medseg writes beside a DICOM SEG
-_FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"), ("images", "labels"))
+_TRAINING = (("imagesTr", "labelsTr"), ("images", "labels"), ("images", "masks"))
+_FOLDERS = (*_TRAINING, ("imagesTs", "labelsTs"))
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -51,7 +52,7 @@ class Case:
 
 def folder_pairs(root: Path) -> list[tuple[Path, Path]]:
     """The folders of images and of labels that a dataset may keep apart."""
-    pairs = [(root / images, root / labels) for images, labels in (_FOLDERS[0], _FOLDERS[2])]
+    pairs = [(root / images, root / labels) for images, labels in _TRAINING]
     return [pair for pair in pairs if pair[0].is_dir() and pair[1].is_dir()]
 
 

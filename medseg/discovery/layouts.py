@@ -19,9 +19,9 @@ from medseg.discovery.scan_files import is_segments, visible
 from medseg.errors import InputError
 
 _KNOWN = (
-    "imagesTr/ and labelsTr/, or images/ and labels/; NAME.seg.nrrd beside NAME.nrrd; a folder for"
-    " each patient with a scan and its label map (NAME_seg, label, mask, a DICOM SEG...); BIDS"
-    " with derivatives; or a CSV or JSON list of image and label"
+    "imagesTr/ and labelsTr/, or images/ and labels/ or masks/; NAME.seg.nrrd beside NAME.nrrd;"
+    " a folder for each patient with a scan and its label map (NAME_seg, label, mask, a DICOM"
+    " SEG...); BIDS with derivatives; or a CSV or JSON list of image and label"
 )
 
 

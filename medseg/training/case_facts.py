@@ -15,6 +15,7 @@ from medseg.planning.fingerprint import CaseSketch, sketch_case
 from medseg.training.dataset import Case, Dataset
 from medseg.training.file_digest import digest
 from medseg.training.findings import Finding
+from medseg.training.truth import OVERLAP
 from medseg.volume import Grid, LabelMap, Scan
 from medseg.volume.conventions import orientation_letters
 from medseg.volume.label_map import voxel_counts
@@ -61,6 +62,8 @@ class CaseFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         SHA-256 of the files.
     drawn : str
         Digest of the label values; ``""`` where none is drawn.
+    has_physical_size : bool
+        False for pictures, of which a pixel counts as 1 mm and is not.
     findings : tuple of Finding
         About this case alone.
     """
@@ -75,6 +78,7 @@ class CaseFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     image: str = ""
     label_map: str = ""
     drawn: str = ""
+    has_physical_size: bool = True
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -134,6 +138,7 @@ def _described(facts: CaseFacts, dataset: Dataset, scan: Scan, truth: LabelMap) 
         channels=tuple(_channel_facts(channel) for channel in scan.voxels),
         volumes_ml={label.name: float(counts[label.value]) * ml for label in dataset.labels},
         drawn=_digest_of(truth.values.astype(np.uint16)) if counts[1:].any() else "",
+        has_physical_size=scan.provenance.has_physical_size,
     )
 
 
@@ -188,6 +193,11 @@ def _about_scan(facts: CaseFacts, scan: Scan) -> Iterator[Finding]:
 
 
 def _about_labels(facts: CaseFacts, scan: Scan, truth: LabelMap) -> Iterator[Finding]:
+    for note in truth.provenance.notes:
+        code, _, what = note.partition(": ")
+        if code == OVERLAP:
+            message = f"{facts.name}: {what}"
+            yield Finding(severity="warning", code=code, message=message, case=facts.name)
     if facts.drawn and any(np.array_equal(channel, truth.values) for channel in scan.voxels):
         yield Finding(
             severity="error",

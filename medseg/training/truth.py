@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from medseg.training.stored_names import numbered_by_name
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.volume.label_map import present_values
 
+OVERLAP = "MASKS_OVERLAP"
+"""The word that begins a note of :func:`read_truth` on masks that share voxels."""
 CROPPED = (".seg.nrrd", ".dcm")
 """Segmentations that may leave out what lies around the structures, as 3D Slicer's do."""
 
@@ -64,6 +65,7 @@ def _read_masks(masks: Masks) -> LabelMap:
     parts = [(name, _mask(path)) for name, path in masks.files]
     first = parts[0][1]
     values = np.zeros(first.values.shape, np.uint16)
+    overlaps = []
     numbers = {name: number for number, (name, _) in enumerate(parts, start=1)}
     for name, part in sorted(parts, key=lambda row: -int(np.count_nonzero(row[1].values))):
         if not part.grid.matches(first.grid):
@@ -75,15 +77,15 @@ def _read_masks(masks: Masks) -> LabelMap:
         for number in present_values(values[inside]):
             if number:
                 shared = int(np.count_nonzero(values[inside] == number))
-                warnings.warn(
-                    f"the masks '{masks.names[number - 1]}' and '{name}' beside"
+                overlaps.append(
+                    f"{OVERLAP}: the masks '{masks.names[number - 1]}' and '{name}' beside"
                     f" '{masks.first_file}' share {shared} voxel(s), which count for the smaller,"
-                    f" '{name}'",
-                    stacklevel=2,
+                    f" '{name}'"
                 )
         values[inside] = numbers[name]
     table = LabelTable.of({number: name for name, number in numbers.items()})
-    return replace(first, values=values, table=table)
+    provenance = replace(first.provenance, notes=(*first.provenance.notes, *overlaps))
+    return replace(first, values=values, table=table, provenance=provenance)
 
 
 def _mask(path: Path) -> LabelMap:

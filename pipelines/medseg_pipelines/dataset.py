@@ -130,17 +130,27 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         by_code.setdefault(finding.code, []).append(finding)
     for code, alike in by_code.items():
+        severity, message = alike[0].severity, _message_of_all(alike)
+        if message:
+            yield f"{severity}: {len(alike)} cases: {message} [{code}]"
+            continue
         for finding in alike[:NAMED]:
-            yield f"{finding.severity}: {finding.message} [{code}]"
+            yield f"{severity}: {finding.message} [{code}]"
         if len(alike) > NAMED:
-            yield f"{alike[0].severity}: {len(alike) - NAMED} more [{code}], all of them in --json"
+            yield f"{severity}: {len(alike) - NAMED} more [{code}], all of them in --json"
+
+
+def _message_of_all(findings: Sequence[Finding]) -> str:
+    """What more findings than are named say of their cases, in the same words; else empty."""
+    messages = {finding.message.removeprefix(f"{finding.case}: ") for finding in findings}
+    return messages.pop() if len(findings) > NAMED and len(messages) == 1 else ""
 
 
 def _table(data: Dataset, report: DatasetReport) -> Table:
     table = Table(title="Cases")
     for title in ("case", "use", "voxels", "spacing (mm)", "axes grow to", "intensities"):
         table.add_column(title)
-    table.add_column("labels (ml)")
+    table.add_column("labels")
     table.add_column("findings")
     held_out = data.folds[report.fold].validation if report.fold is not None else frozenset()
     trained = data.folds[report.fold].train if report.fold is not None else None
@@ -157,21 +167,28 @@ def _row(facts: CaseFacts) -> list[str]:
     codes = " ".join(dict.fromkeys(f.code for f in facts.findings if f.severity != "note"))
     if not facts.readable:
         return ["-", "-", "-", "-", "-", codes]
+    spacing = " x ".join(f"{mm:.3g}" for mm in facts.grid.spacing_mm)
     return [
         " x ".join(str(count) for count in facts.shape),
-        " x ".join(f"{mm:.3g}" for mm in facts.grid.spacing_mm),
-        facts.orientation,
+        spacing if facts.has_physical_size else "not known",
+        facts.orientation if facts.has_physical_size else "-",
         ", ".join(f"{c.low:.4g}..{c.high:.4g}" for c in facts.channels),
-        _volumes(facts),
+        _sizes(facts),
         codes,
     ]
 
 
-def _volumes(facts: CaseFacts) -> str:
+def _sizes(facts: CaseFacts) -> str:
+    """The sizes of the labels in ml, or in pixels where their size is not known."""
     present = {name: ml for name, ml in facts.volumes_ml.items() if ml > 0}
     if len(facts.volumes_ml) > _LISTED_LABELS:
-        return f"{len(present)} of {len(facts.volumes_ml)} labels, {sum(present.values()):.3g}"
-    return ", ".join(f"{name} {ml:.3g}" for name, ml in present.items()) or "none"
+        whole = _amount(sum(present.values()), facts)
+        return f"{len(present)} of {len(facts.volumes_ml)} labels, {whole}"
+    return ", ".join(f"{name} {_amount(ml, facts)}" for name, ml in present.items()) or "none"
+
+
+def _amount(ml: float, facts: CaseFacts) -> str:
+    return f"{ml:.3g} ml" if facts.has_physical_size else f"{ml * 1000:.0f} pixels"
 
 
 def _sentences(estimate: TrainingEstimate) -> Iterator[str]:
@@ -193,4 +210,7 @@ def _sentences(estimate: TrainingEstimate) -> Iterator[str]:
 
 
 def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.3g} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.2g} MB"
+    mb = size_bytes / 1e6
+    if mb >= 1000:
+        return f"{mb / 1000:.1f} GB"
+    return f"{mb:.0f} MB" if mb >= 10 else f"{mb:.1f} MB"

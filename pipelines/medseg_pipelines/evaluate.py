@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
 from medseg.training.dataset import read_images
 from medseg.training.regions import value_table
-from medseg.training.truth import read_truth
+from medseg.training.truth import OVERLAP, read_truth
 from medseg.volume import LabelMap, LabelTable
 from medseg.volume.label_table import MEAN
 from medseg.workflows.evaluate import alike, with_all_labels
@@ -221,7 +222,16 @@ def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
 
 
 def _labels(part: Truth, table: LabelTable | None) -> LabelMap:
-    """One of the two; of a case of a dataset, on its scan where contours are drawn on that."""
+    """One of the two, and a warning where masks of it share voxels."""
+    labels = _read_part(part, table)
+    for note in labels.provenance.notes:
+        if note.startswith(OVERLAP):
+            warnings.warn(note, stacklevel=2)
+    return labels
+
+
+def _read_part(part: Truth, table: LabelTable | None) -> LabelMap:
+    """A label map; of a case of a dataset, on its scan where contours are drawn on that."""
     if not isinstance(part, Case):
         return read_truth(part, table, renames=True)
     drawn = rtstruct.recognises(part.label_files[0])

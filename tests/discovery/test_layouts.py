@@ -127,6 +127,11 @@ def test_a_word_after_the_name_is_no_structure(tmp_path):
     assert found(tmp_path)["a"] == (["images/a.nii"], "labels/a_seg.nii", "")
 
 
+def test_the_folder_of_label_maps_may_be_called_masks(tmp_path):
+    touch(tmp_path, *(f"images/{c}.png" for c in "ab"), *(f"masks/{c}_mask.png" for c in "ab"))
+    assert found(tmp_path)["b"] == (["images/b.png"], "masks/b_mask.png", "")
+
+
 def test_scans_and_label_maps_in_one_folder(tmp_path):
     touch(tmp_path, *(f"{case}{end}.nii.gz" for case in ("a", "b1") for end in ("", "_mask")))
     assert found(tmp_path) == {
@@ -292,6 +297,7 @@ def test_decathlons_own_list_is_no_second_way(tmp_path):
             ("imagesTr/a.nii", "labelsTr/a.nii", "images/a.nii", "labels/a.nii"),
             ("imagesTr", "images/"),
         ),
+        (("images/a.nii", "labels/a.nii", "masks/a.nii"), ("images/ and labels/", "masks/")),
         (("images/a.nii", "labels/a.nii", "cases.csv"), ("images/ and labels/", "cases.csv")),
         (("one.csv", "two.csv"), ("one.csv", "two.csv")),
         (("images/a.nii", "labels/a.nii", "b.nrrd", "b.seg.nrrd"), ("images/", "NAME.seg.nrrd")),

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.planning.plan import encode
 from toy_dataset import TOY_PLAN, toy_case, write_toy
@@ -60,6 +61,26 @@ def test_findings_of_one_kind_are_counted(run, root, plan):
     lines = run("dataset", "check", root).output.splitlines()
     assert sum("cannot be read" in line for line in lines) == 5
     assert "error: 5 more [UNREADABLE], all of them in --json" in lines
+
+
+def test_pictures_are_measured_in_pixels_and_told_of_once(run, tmp_path):
+    """A pixel of a picture has no size in mm."""
+    random = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (tmp_path / "films" / part).mkdir(parents=True)
+    for case in range(6):
+        mask = np.zeros((24, 24), np.uint8)
+        mask[4 : 14 + case, 5:17] = 1
+        film = random.integers(0, 200, mask.shape, dtype=np.uint8) + 50 * mask
+        Image.fromarray(film).save(tmp_path / "films" / "images" / f"p{case}.png")
+        Image.fromarray(mask).save(tmp_path / "films" / "masks" / f"p{case}_mask.png")
+    result = run("dataset", "check", tmp_path / "films", "--steps", "20", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "label 1 120 pixels" in result.output
+    assert "not known" in result.output
+    assert " ml" not in result.output
+    assert result.output.count("PIXELS_ONLY") == 1
+    assert "note: 6 cases: PIXELS_ONLY: a picture" in result.output
 
 
 def test_for_programs_there_is_one_document(run, root, plan):

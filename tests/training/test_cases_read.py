@@ -1,5 +1,7 @@
 """Cases of every layout are read: scan, truth, names, patients and folds."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from dicom_phantom import Series, random_stored
 from medseg.errors import InputError, LabelError, SelectionError
 from medseg.reading import read_scan
 from medseg.training import open_dataset
+from medseg.training.dataset_check import check_dataset
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from medseg.writing import write_labels, write_scan
 
@@ -43,12 +46,14 @@ def test_masks_become_one_label_map_and_overlap_is_told(tmp_path, form):
         save(tmp_path / form.format(case, "cyst"), CYST)
     dataset = open_dataset(tmp_path)
     assert dataset.labels.names == ("cyst", "liver")
-    with pytest.warns(UserWarning, match=r"'liver' and 'cyst' .* share 8 voxel\(s\).* 'cyst'"):
-        _, truth = dataset.read(dataset.cases[0])
+    _, truth = dataset.read(dataset.cases[0])
+    (note,) = truth.provenance.notes
+    assert re.search(r"'liver' and 'cyst' .* share 8 voxel\(s\).* 'cyst'", note)
+    found = check_dataset(dataset, fold=None).of("warning")
+    assert [f.case for f in found if f.code == "MASKS_OVERLAP"] == ["a", "b"]
     assert np.array_equal(truth.values, np.where(CYST, 1, LIVER * 2))
     (tmp_path / "labels.json").write_text('{"4": "Cyst", "7": "LIVER"}')
-    with pytest.warns(UserWarning, match="share"):
-        _, truth = open_dataset(tmp_path).read(dataset.cases[0])
+    _, truth = open_dataset(tmp_path).read(dataset.cases[0])
     assert np.array_equal(truth.values, np.where(CYST, 4, LIVER * 7))
 
 
