@@ -19,6 +19,7 @@ from medseg.training.options import TrainingOptions
 from medseg.training.postprocessing_search import PostprocessingChoice
 from medseg.training.run_status import BEST
 from medseg.training.state import State
+from medseg.training.validation import CASES_ON_THE_WAY
 from medseg.volume.label_table import MEAN
 
 
@@ -131,6 +132,7 @@ def choose_checkpoint(
         score = "not measured" if last is None else f"{last:.4f}"
         facts["mean Dice on the way"] = (
             f"last (step {state.step}) {score}, best (step {state.best_step}) {state.best_dice:.4f}"
+            f", of {CASES_ON_THE_WAY} held-out cases at most"
         )
     return step, facts
 

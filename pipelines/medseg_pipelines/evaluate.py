@@ -95,13 +95,17 @@ def evaluate_maps(
     values = {region.name: region.values for region in regions}
     overlaps: dict[str, dict[str, LabelOverlap]] = {}
     surfaces: dict[str, dict[str, SurfaceDistance]] = {}
+    sized = True
     with console.progress("measuring") as progress:
         for number, (case, pair) in enumerate(pairs.items()):
             progress(number, len(pairs), "measuring")
-            overlaps[case], surfaces[case] = _score(case, pair, table, values, tolerance_mm)
+            overlaps[case], surfaces[case], known = _score(case, pair, table, values, tolerance_mm)
+            sized &= known
     summary = summarise(overlaps, surfaces if tolerance_mm is not None else None)
     if tolerance_mm is not None:
         summary = {"tolerance_mm": tolerance_mm, **summary}
+    if not sized:
+        summary["has_physical_size"] = False
     console.show(score_table(summary))
     console.show(mean_table(summary))
     write_text(output, json.dumps(summary, indent=1) + "\n")
@@ -163,7 +167,8 @@ def mean_table(summary: Mapping[str, Any]) -> Table:
     tolerance = summary.get("tolerance_mm")
     titles = {"dice": "Dice", "iou": "IoU"}
     if tolerance is not None:
-        titles |= {"hd95_mm": "HD95, mm", "nsd": f"surface Dice at {tolerance:g} mm"}
+        unit = "mm" if summary.get("has_physical_size", True) else "pixels"
+        titles |= {"hd95_mm": f"HD95, {unit}", "nsd": f"surface Dice at {tolerance:g} {unit}"}
     table = Table(title="Means")
     table.add_column("label")
     for title in titles.values():
@@ -200,15 +205,16 @@ def _number(value: float | None) -> str:
 
 def _score(
     case: str, pair: Pair, table: LabelTable | None, regions: Regions, tolerance_mm: float | None
-) -> tuple[dict[str, LabelOverlap], dict[str, SurfaceDistance]]:
-    """Overlap and, with a tolerance, surfaces of one case; an error names the case."""
+) -> tuple[dict[str, LabelOverlap], dict[str, SurfaceDistance], bool]:
+    """Overlap and, with a tolerance, surfaces of one case, and whether a voxel's size is known."""
     try:
         prediction, truth = _read(pair, table)
+        sized = prediction.provenance.has_physical_size and truth.provenance.has_physical_size
         overlaps = by_region(overlap, prediction, truth, regions)
         if tolerance_mm is None:
-            return overlaps, {}
+            return overlaps, {}, sized
         measure = partial(surface_distances, tolerance_mm=tolerance_mm)
-        return overlaps, by_region(measure, prediction, truth, regions)
+        return overlaps, by_region(measure, prediction, truth, regions), sized
     except InputError as error:
         raise type(error)(f"case '{case}': {error}", code=error.code) from error
 

@@ -72,6 +72,8 @@ def _preprocessing(plan: Plan) -> Iterator[str]:
         f"Scans are turned to {plan.orientation} (axes lead to {towards}) and resampled to"
         f" {_times(plan.spacing_mm)} mm."
     )
+    if plan.plane and plan.spacing_mm == (1.0, 1.0, 1.0):
+        yield "Of pictures a pixel counts as 1 mm; rows run left to right, columns front to back."
     if plan.scan_mm is not None:
         yield f"The training scans are {_times(plan.scan_mm)} mm (median)."
     for channel, rule in zip(plan.channels, plan.normalisation, strict=True):

@@ -320,6 +320,10 @@ def test_pictures_are_scored_and_a_dataset_is_its_labels(run, tmp_path):
         scores, _ = means(run, tmp_path, tmp_path / "predictions", truth)
         assert [row["case"] for row in scores["cases"]] == ["a", "b"]
         assert dice(scores) == {"label 1": pytest.approx(7 / 8), "label 2": pytest.approx(3 / 4)}
+        assert scores["has_physical_size"] is False
+    told = run("evaluate", tmp_path / "predictions", truth, "--output", tmp_path / "s.json").output
+    assert "HD95, pixels" in told
+    assert " mm" not in told
 
 
 def test_two_predictions_of_one_case_are_refused(run, tmp_path):

@@ -50,6 +50,14 @@ def test_a_plan_says_what_is_cut_off_and_which_voxels_count(run, tmp_path):
     assert "padding" not in run("plan", "explain", tmp_path / "plan.json").stdout
 
 
+def test_a_plan_that_may_be_of_pictures_says_what_a_pixel_counts_as(run, tmp_path):
+    flat = structs.replace(TOY_PLAN, plane="axial", spacing_mm=(1.0, 1.0, 1.0), patch=(16, 16, 1))
+    for plan, is_told in ((flat, True), (structs.replace(flat, spacing_mm=(1.0, 1.0, 3.0)), False)):
+        (tmp_path / "plan.json").write_bytes(encode(plan))
+        said = " ".join(run("plan", "explain", tmp_path / "plan.json").stdout.split())
+        assert ("Of pictures a pixel counts as 1 mm" in said) is is_told
+
+
 def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path):
     assert train("first", "--augmentation", "none").exit_code == 0
     plan = tmp_path / "first" / "plan.json"
