@@ -58,7 +58,8 @@ def alike(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelMap]:
     Returns
     -------
     tuple of LabelMap
-        The truth's table also knows labels which only the prediction holds.
+        The truth's table also knows labels which only the prediction holds, and has the
+        prediction's names where it has none.
 
     Raises
     ------
@@ -75,6 +76,8 @@ def alike(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelMap]:
                 code="OTHER_LABELS",
             )
         prediction = numbered_as(prediction, truth.table)
+    elif predicted:
+        truth = replace(truth, table=with_all_labels(prediction, truth).table)
     return prediction, with_all_labels(truth, prediction)
 
 

@@ -252,6 +252,16 @@ def test_labels_of_one_name_are_compared_whatever_their_values(run, tmp_path, la
         assert dice(scores) == {"box": 1.0, "core": 1.0}
 
 
+def test_a_truth_without_names_takes_those_of_the_prediction(run, tmp_path):
+    truth = save(tmp_path / "t.nii.gz", blocks(), {1: "label 1", 2: "label 2", 3: "label 3"})
+    predicted = save(tmp_path / "p.nii.gz", blocks(shift=1), {1: "box", 2: "core"})
+    scores, _ = means(run, tmp_path, predicted, truth)
+    measured = {"box": pytest.approx(7 / 8), "core": pytest.approx(3 / 4), "label 3": None}
+    assert dice(scores) == measured
+    scores, _ = means(run, tmp_path, truth, predicted)
+    assert dice(scores)["box"] == pytest.approx(7 / 8)
+
+
 def test_a_label_that_only_the_prediction_names_is_its_own(run, tmp_path):
     truth = save(tmp_path / "t" / "a.seg.nrrd", blocks(), {1: "box", 2: "core"})
     prediction = save(tmp_path / "p" / "a.seg.nrrd", blocks(), {1: "rim", 2: "core"})
