@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from medseg.errors import PackageError, WriteError
+from medseg.errors import PackageError, WriteError, reason
 from medseg.model_package.card import card_text
 from medseg.model_package.manifest import Manifest, Weights, decode_manifest
 from medseg.model_package.requirements import check_installed, requirements_of
@@ -155,7 +155,7 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
                 shutil.rmtree(folder)
             os.replace(temporary, folder)  # noqa: PTH105 - the atomic call, by its name
     except OSError as error:
-        raise WriteError(f"cannot write the model to '{folder}': {error.strerror}") from error
+        raise WriteError(f"cannot write the model to '{folder}': {reason(error)}") from error
     return ModelPackage.open(folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -18,6 +18,21 @@ class Progress(Protocol):
     """
 
     def __call__(self, done: int, total: int, message: str, /) -> None: ...  # noqa: D102
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A `Progress` that shows what is to be read, and not only what is being done."""
+
+    def tell(self, sentence: str, /) -> None: ...  # noqa: D102
+
+
+def tell(progress: Progress, sentence: str) -> None:
+    """Say something to be read once: as a line where `progress` has them, else as its message."""
+    if isinstance(progress, Telling):
+        progress.tell(sentence)
+    else:
+        progress(0, 1, sentence)
 
 
 def silent(done: int, total: int, message: str, /) -> None:

@@ -123,7 +123,9 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
         with replaced(path, suffix=".tmp") as temporary, temporary.open("wb") as stream:
             np.save(stream, array, allow_pickle=False)
     except OSError as error:
-        raise WriteError(f"cannot write the prepared case '{path}': {reason(error)}") from error
+        # numpy counts bytes of an array that was cut short, and has no errno
+        why = error.strerror or f"the disk took a part of it only ({reason(error)} bytes)"
+        raise WriteError(f"cannot write the prepared case '{path}': {why}") from error
 
 
 def remove_case(folder: Path, name: str) -> None:

@@ -75,6 +75,14 @@ def with_class_weights(
     return structs.replace(plan, loss=Component(name=plan.loss.name, settings=settings))
 
 
+def weights_sentence(plan: Plan, labels: LabelTable) -> str:
+    """The weights of a plan's loss, by name, for a person; empty where it has none."""
+    weights = plan.loss.settings.get(SETTING, ())
+    named = zip((BACKGROUND, *labels.names), weights, strict=False)
+    pairs = ", ".join(f"{name} {weight:g}" for name, weight in named)
+    return f"Class weights in the cross-entropy: {pairs}." if pairs else ""
+
+
 def class_volumes(cases: Sequence[CaseFacts], labels: LabelTable) -> tuple[float, ...]:
     """Volume of the background and of each label over all cases, in ml."""
     whole = sum(math.prod(case.shape) * case.grid.voxel_volume_mm3 / 1000 for case in cases)

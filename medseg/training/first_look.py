@@ -15,6 +15,7 @@ from medseg.training.dataset import Dataset
 from medseg.training.dataset_check import DatasetReport, Look, look_at
 from medseg.training.run_identity import read_identity
 from medseg.training.run_status import PLAN
+from medseg.writing import write_bytes
 
 RECORD = "dataset_check.json"
 
@@ -45,7 +46,7 @@ def first_look(run: Path, dataset: Dataset, *, fold: int | None, progress: Progr
     look.report.check()
     _warn(look.report)
     plain = msgspec.json.encode(look.report, order="deterministic")
-    (run / RECORD).write_bytes(msgspec.json.format(plain, indent=2) + b"\n")
+    write_bytes(run / RECORD, msgspec.json.format(plain, indent=2) + b"\n")
     return look
 
 

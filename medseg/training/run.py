@@ -28,12 +28,17 @@ from medseg.planning.plan import encode
 from medseg.planning.sides import side_doubt, side_sentence
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
-from medseg.runtime.progress import Progress, silent
+from medseg.runtime.progress import Progress, silent, tell
 from medseg.training.cache import Prepared, prepare_case
-from medseg.training.class_weights import check_class_weights, with_class_weights
+from medseg.training.class_weights import (
+    check_class_weights,
+    weights_sentence,
+    with_class_weights,
+)
 from medseg.training.dataset import Case, Dataset, open_dataset
 from medseg.training.dataset_check import Look
 from medseg.training.fine_tuning import (
+    ParentModel,
     check_fit,
     load_parent_weights,
     measure_before,
@@ -74,6 +79,7 @@ from medseg.training.run_identity import read_identity, same_dataset, same_plan,
 from medseg.training.run_status import CACHE, CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.trainer import Trainer
 from medseg.training.validation import Validation, mean_dice
+from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
 PRETRAINED = "pretrained.json"
@@ -234,6 +240,8 @@ def _train(
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
     if sides:
         progress(0, 1, sides)
+    for sentence in _changes(plan, options, parent, dataset.labels):
+        tell(progress, sentence)
     torch.manual_seed(options.seed)
     classes = plan.outputs(dataset.labels)
     network = build_network(plan, classes=classes, given=own.network)
@@ -282,6 +290,17 @@ def _train(
         )
         package = save_package(run / MODEL, postprocessed(manifest, choice), network)
     return package.folder
+
+
+def _changes(
+    plan: Plan, options: TrainingOptions, parent: ParentModel | None, labels: LabelTable
+) -> list[str]:
+    """What is not as in the model that a run starts from, or as it was planned."""
+    transfer = parent.transfer if parent else None
+    changes = transfer.sentences if transfer else []
+    weights = weights_sentence(plan, labels)
+    batch = f"Batch: {plan.batch} patches in a step, as asked for." if options.batch else ""
+    return [sentence for sentence in (*changes, weights, batch) if sentence]
 
 
 def _with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:

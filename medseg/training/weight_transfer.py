@@ -61,6 +61,18 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 facts[f"{kind} {what}"] = ", ".join(getattr(self, f"{kind}_{what}")) or "none"
         return facts
 
+    @property
+    def sentences(self) -> list[str]:
+        """The same for a person, a line for the labels and one for the channels."""
+        facts = self.facts()
+        return [
+            f"{kind.capitalize()} of the model: "
+            + "; ".join(f"{what} {facts[f'{kind} {what}']}" for what in ("kept", "new", "dropped"))
+            + "."
+            for kind in ("labels", "channels")
+            if f"{kind} kept" in facts
+        ]
+
 
 def transfer_of(
     labels: LabelTable,

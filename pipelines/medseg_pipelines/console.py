@@ -98,6 +98,10 @@ class _Bar:
         self._bars.update(self._task, completed=done, total=total, description=text)
         self._console.check()
 
+    def tell(self, sentence: str, /) -> None:
+        """Print a sentence above the bar."""
+        self._console.print(sentence)
+
 
 class _Lines:
     """Progress in a log: one line every ten seconds."""
@@ -120,6 +124,10 @@ class _Lines:
             eta = f", about {duration(left)} left" if left else ""
             self._console.print(f"  {text}: {done}/{total}{eta}")
         self._console.check()
+
+    def tell(self, sentence: str, /) -> None:
+        """Print a sentence."""
+        self._console.print(sentence)
 
 
 def _phase(message: str) -> str:

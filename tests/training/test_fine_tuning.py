@@ -6,14 +6,18 @@ import json
 
 import pytest
 import torch
+from msgspec import structs
 from safetensors.torch import load_file
 
 from medseg.errors import Cancelled, InputError, LabelError, PlanError
 from medseg.model_package import find_package
+from medseg.networks import build_network
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.fine_tuning import score_before
 from medseg.training.history import read_history
 from medseg.training.run_status import is_locked, run_status, stop_run
+from medseg.training.weight_transfer import channel_sources, transfer_of, transferred
+from medseg_pipelines.cli import medseg
 from toy_dataset import TOY_PLAN, write_toy, write_toy_regions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,3 +147,53 @@ def test_other_labels_keep_what_has_the_same_name(root, model, tmp_path):
     told = {k: v for k, v in manifest.provenance.items() if k.startswith("labels ")}
     assert told == {"labels kept": "box", "labels new": "kernel", "labels dropped": "core"}
     assert "kernel" not in score_before(tmp_path / "run")
+
+
+def test_other_labels_and_weights_are_told_before_the_first_step(root, model, tmp_path):
+    data = open_dataset(root, labels={1: "box", 2: "kernel"})
+    told = []
+
+    def listen(done, total, message):
+        told.append(message)
+
+    chosen = options(model, class_weights={"kernel": 3.0}, batch=1)
+    train(data, tmp_path / "run", options=chosen, progress=listen)
+    first = next(n for n, message in enumerate(told) if message.startswith("training"))
+    before = told[:first]
+    assert "Labels of the model: kept box; new kernel; dropped core." in before
+    assert "Class weights in the cross-entropy: background 1, box 1, kernel 3." in before
+    assert "Batch: 1 patches in a step, as asked for." in before
+
+
+def test_other_labels_from_the_command_line(root, model, tmp_path, capsys):
+    names = tmp_path / "names.json"
+    names.write_text('{"1": "box", "2": "kernel"}')
+    run = tmp_path / "run"
+    words = f"train {root} --output {run} --labels {names} --from {model} --steps 1 --device cpu"
+    medseg([*words.split(), "--class-weights", "auto"], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert told.index("Labels of the model: kept box; new kernel; dropped core.") < told.index(
+        "Held-out cases"
+    )
+    assert "Class weights in the cross-entropy: background 1.4" in told
+    assert find_package(run).manifest.labels.names == ("box", "kernel")
+
+
+def test_weights_follow_the_channels(model):
+    """A network whose new channel is anything does what the model does."""
+    manifest = find_package(model).manifest
+    plan, labels = manifest.plan, manifest.labels
+    more = structs.replace(plan, channels=("PET", "MR"), normalisation=plan.normalisation * 2)
+    sources = channel_sources(more.channels, 2, plan.channels)
+    assert sources == (None, 0)
+    transfer = transfer_of(labels, more.channels, sources, labels, plan)
+    assert transfer.sentences == ["Channels of the model: kept MR; new PET; dropped none."]
+    classes = plan.outputs(labels)
+    old, new = build_network(plan, classes=classes), build_network(more, classes=classes)
+    weights = load_file(model / "weights.safetensors")
+    weights = {name: value.float() for name, value in weights.items()}
+    old.load_state_dict(weights)
+    new.load_state_dict(transferred(new, weights, transfer, plan=plan, model=labels, labels=labels))
+    image = torch.randn((1, 2, *plan.patch), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(new.eval()(image), old.eval()(image[:, 1:]))

@@ -93,3 +93,26 @@ def test_the_rate_rises_then_falls_to_zero():
     assert max(rates) > 0.95
     assert rates[1000] == 0
     assert all(a >= b for a, b in itertools.pairwise(rates[40:]))
+
+
+def test_a_label_of_one_case_in_twenty_is_seen_as_often_as_the_others():
+    rng = np.random.default_rng(0)
+    cases = []
+    for number in range(20):
+        labels = np.zeros((24, 24, 24), np.uint8)
+        labels[2:10, 2:10, 2:10] = 1
+        labels[20, 20, 20] = 2 if number == 7 else 0
+        image = rng.normal(size=(1, *labels.shape)).astype(np.float32)
+        cases.append(Prepared(image, labels, tuple(np.argwhere(labels == n) for n in (1, 2))))
+    plan = msgspec.structs.replace(PLAN, patch=(8, 8, 8), augmentation=())
+    seen = {}
+    for share in (0.0, 1.0):
+        options = TrainingOptions(oversample=share)
+        batches = [
+            draw_batch(cases, plan, build_augmentation(plan), options=options, step=step)[1]
+            for step in range(100)
+        ]
+        patches = torch.cat(batches).flatten(1)
+        seen[share] = [float((patches == n).any(1).float().mean()) for n in (1, 2)]
+    assert seen[1.0][1] == pytest.approx(0.5, abs=0.1)
+    assert seen[0.0][1] < 0.05
