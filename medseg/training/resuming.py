@@ -98,8 +98,8 @@ def finished_sentence(run: Path) -> str:
     state = read_state(run / CHECKPOINT) or State(step=0, total_steps=0, seconds=0.0)
     return (
         f"the run in '{run}' is finished after {state.step} steps; to train it longer, give"
-        f" --resume with --steps above {state.total_steps}, or with --minutes above"
-        f" {state.seconds / 60:.3g}, of the whole run"
+        f" --resume with --steps above {state.total_steps}, with more --epochs, or with"
+        f" --minutes above {state.seconds / 60:.3g}, of the whole run"
     )
 
 
@@ -206,14 +206,14 @@ def _length(run: Path, stored: TrainingOptions, given: Mapping[str, Any]) -> dic
     elif "minutes" in asked:
         left = asked["minutes"] * 60 - state.seconds
         asked["steps"] = state.step + int(left * state.step / max(state.seconds, 1e-3))
-    if asked["steps"] <= state.total_steps:
+    if asked["steps"] < state.total_steps:
         raise InputError(
             f"the run in '{run}' has {state.total_steps} steps in all, {state.step} of them done in"
             f" {state.seconds / 60:.3g} minutes; --steps, --epochs or --minutes can only make it"
             " longer",
             code="OTHER_OPTIONS",
         )
-    return asked
+    return dict.fromkeys(LENGTHS) | {"steps": asked["steps"]}
 
 
 def _epoch_steps(run: Path, stored: TrainingOptions) -> int:

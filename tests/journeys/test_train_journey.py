@@ -94,6 +94,18 @@ def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, model, tmp_pa
     assert not (folder / "model").exists()
 
 
+def test_a_run_of_epochs_is_resumed_for_more_of_them(run, dataset, tmp_path):
+    folder = tmp_path / "run"
+    start = run("train", dataset, "--device", "cpu", "--epochs", "1", "--output", folder)
+    assert start.exit_code == 0, start.output
+    of_one = len([row for row in read_history(folder) if "loss" in row])
+    more = ("train", "--output", folder, "--resume", "--epochs", "2")
+    longer = run(*more)
+    assert longer.exit_code == 0, longer.output
+    assert len([row for row in read_history(folder) if "loss" in row]) == 2 * of_one
+    assert f"finished after {2 * of_one} steps" in " ".join(run(*more).output.split())
+
+
 def test_a_run_goes_on_as_it_began(run, dataset, tmp_path):
     folder = tmp_path / "run"
     arguments = ("train", dataset, "--device", "cpu", "--steps", "2", "--learning-rate", "0.001")
