@@ -99,8 +99,8 @@ def evaluate_maps(
     with console.progress("measuring") as progress:
         for number, (case, pair) in enumerate(pairs.items()):
             progress(number, len(pairs), "measuring")
-            overlaps[case], surfaces[case], known = _score(case, pair, table, values, tolerance_mm)
-            sized &= known
+            overlaps[case], surfaces[case], in_mm = _score(case, pair, table, values, tolerance_mm)
+            sized &= in_mm
     summary = summarise(overlaps, surfaces if tolerance_mm is not None else None)
     if tolerance_mm is not None:
         summary = {"tolerance_mm": tolerance_mm, **summary}
