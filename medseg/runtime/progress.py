@@ -21,7 +21,7 @@ class Progress(Protocol):
 
 
 @runtime_checkable
-class Telling(Protocol):
+class LineProgress(Protocol):
     """A `Progress` that shows what is to be read, and not only what is being done."""
 
     def tell(self, sentence: str, /) -> None: ...  # noqa: D102
@@ -29,7 +29,7 @@ class Telling(Protocol):
 
 def tell(progress: Progress, sentence: str) -> None:
     """Say something to be read once: as a line where `progress` has them, else as its message."""
-    if isinstance(progress, Telling):
+    if isinstance(progress, LineProgress):
         progress.tell(sentence)
     else:
         progress(0, 1, sentence)

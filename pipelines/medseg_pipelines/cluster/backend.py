@@ -145,7 +145,7 @@ def _try_to_submit(script: str) -> None:
         )
     with TemporaryDirectory(prefix="medseg-") as folder:
         path = Path(folder, "job.sh")
-        path.write_text(script)
+        path.write_text(script, encoding="utf-8")
         command = [sbatch, "--test-only", str(path)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
@@ -190,7 +190,7 @@ def _security_in(folder: Path) -> Security:
     config = Security.temporary().get_tls_config_for_role("worker")
     paths = {name: str(folder / name) for name in ("ca_file", "cert", "key")}
     for name, path in paths.items():
-        Path(path).write_text(config[name])
+        Path(path).write_text(config[name], encoding="utf-8")
     roles = ("client", "scheduler", "worker")
     files = {f"tls_{role}_{name}": paths[name] for role in roles for name in ("cert", "key")}
     return Security(tls_ca_file=paths["ca_file"], require_encryption=True, **files)
