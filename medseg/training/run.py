@@ -278,15 +278,38 @@ def _train(
     trainer.resume()
     trainer.fit(prepared, progress=progress)
     network.eval()
+    return _packed(
+        dataset,
+        predictor,
+        options,
+        trainer,
+        validation,
+        trained_on=len(training),
+        progress=progress,
+    )
+
+
+def _packed(
+    dataset: Dataset,
+    predictor: Predictor,
+    options: TrainingOptions,
+    trainer: Trainer,
+    validation: Validation,
+    *,
+    trained_on: int,
+    progress: Progress,
+) -> Path:
+    """The model's folder: the checkpoint that was asked for, measured on the held-out cases."""
+    run, network, plan = trainer.run, predictor.network, predictor.plan
     step, facts = choose_checkpoint(run, network, options, trainer.state)
     facts = training_facts(options, plan, trainer.state) | facts
     scores = dice_at(run, step) if validation.is_whole else {}
     scores = scores or validation.at_the_end(progress)
-    manifest = with_parent(manifest_of(dataset, plan, options, scores, facts, len(training)), run)
+    manifest = with_parent(manifest_of(dataset, plan, options, scores, facts, trained_on), run)
     package = save_package(run / MODEL, manifest, network)
     if options.postprocess:
         choice = choose_postprocessing(
-            predictor, held_out, regions=dataset.regions, progress=progress
+            predictor, validation.cases, regions=dataset.regions, progress=progress
         )
         package = save_package(run / MODEL, postprocessed(manifest, choice), network)
     return package.folder
