@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _WORDS = (
-    "label labels labelmap seg segs segmentation segmentations mask masks gt truth groundtruth"
-    " manual annotation annotations contour contours dseg"
+    "label labels labeled labelled labelmap seg segs segmentation segmentations mask masks gt truth"
+    " groundtruth manual annotation annotations contour contours dseg"
 )
 WORDS = frozenset(_WORDS.split())
 _BEFORE = frozenset({"ground"})  # as in ground_truth

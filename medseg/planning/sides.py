@@ -17,8 +17,8 @@ _ANYWHERE = (
     " يمنى چپ راست שמאל ימין ימני ימנית बाएं बायां बायीं दाएं दायां दायीं ซ้าย ขวา"
 )
 _BEGINNINGS = (
-    "link recht gauche droit izquierd derech esquerd direit esquerr dret sinist destr dext"
-    " venstre højre høyre vänster höger vasen vasem vasak oikea parem praw prav lijev desn ľav"
+    "left right link recht gauche droit izquierd derech esquerd direit esquerr dret sinist destr"
+    " dext venstre højre høyre vänster höger vasen vasem vasak oikea parem praw prav lijev desn ľav"
     " stâng dreapt drept jobb kiri kanan trái phải kair dešin"
 )
 _WORDS = (
@@ -28,6 +28,8 @@ _WORDS = (
 _LETTERS = (("l", "r"), ("g", "d"), ("i", "d"), ("e", "d"), ("s", "d"), ("h", "v"))
 """Pairs that stand for left and right where both occur: G and D are gauche and droite."""
 _SCRIPTS = "LATIN GREEK CYRILLIC CJK HIRAGANA KATAKANA HANGUL ARABIC HEBREW DEVANAGARI THAI"
+_BRIGHT = re.compile(r"(?<![^\W_])bright")
+"""A word with a side in it that says none; in ``ribright`` it begins no word."""
 _UNNAMED = re.compile(
     r"(label|class|klasse|value|segment|structure|object|region|roi|mask)?[\W_]*\d+[\W_]*"
 )
@@ -78,8 +80,9 @@ def side_sentence(*, exchanged: bool, doubt: str) -> str:
 def _reason(name: str) -> str:
     """What one name says of a side, or leaves open."""
     plain = _plain(name)
+    sought = _BRIGHT.sub(" ", plain)
     said = any(word in _SHORT or word.startswith(_STEMS) for word in _tokens(name))
-    if said or any(side in plain for side in _INSIDE):
+    if said or any(side in sought for side in _INSIDE):
         return "seems to say left or right"
     if _UNNAMED.fullmatch(plain):
         return "does not say what it is"

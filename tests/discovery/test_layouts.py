@@ -332,8 +332,21 @@ def test_what_does_not_pair_up_is_named(tmp_path, names, words):
 
 
 def test_label_maps_are_no_scans(tmp_path):
-    scans = ["p1/t1.nii", "q/p_t1.nii", "s/ct.nii", "sub-1/anat/sub-1_T1w.nii", "lone/my_mask.nii"]
-    labels = ["p1/seg.nii", "q/p_t1_gt.nii", "s/masks/liver.nii", "d/sub-1_space-T1w_dseg.nii"]
+    scans = [
+        "p1/t1.nii",
+        "q/p_t1.nii",
+        "s/ct.nii",
+        "v/t2.nii",
+        "sub-1/anat/sub-1_T1w.nii",
+        "lone/my_mask.nii",
+    ]
+    labels = [
+        "p1/seg.nii",
+        "q/p_t1_gt.nii",
+        "s/masks/liver.nii",
+        "v/t2_seg-manual_labeled.nii",
+        "d/sub-1_space-T1w_dseg.nii",
+    ]
     touch(tmp_path, *scans, *labels)
     assert not any(is_label_map(tmp_path / name) for name in scans)
     assert all(is_label_map(tmp_path / name) for name in labels)

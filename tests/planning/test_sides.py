@@ -31,6 +31,9 @@ def plan_for(*names):
         ("LeftKidney",),
         ("kidney_left",),
         ("lungleft",),
+        ("ribright",),
+        ("BRight",),
+        ("bright left spot",),
         ("ParotidL", "ParotidR"),
         ("LParotid",),
         ("lh hippocampus",),
@@ -74,6 +77,7 @@ def test_names_that_tell_sides_apart_or_may_do_so_are_not_mirrored(names):
     [
         ("liver", "spleen"),
         ("clot",),
+        ("bright lesion", "hyper_brightness"),
         ("vertebra L1", "vertebra L2"),
         ("Leber", "Milz"),
         ("\u809d\u810f", "\u813e"),
