@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from medseg.volume.label_table import LabelTable
 
@@ -27,6 +27,8 @@ _WORDS = (
 )
 _LETTERS = (("l", "r"), ("g", "d"), ("i", "d"), ("e", "d"), ("s", "d"), ("h", "v"))
 """Pairs that stand for left and right where both occur: G and D are gauche and droite."""
+_COUNTED = (("1", "2", "3"), ("a", "b", "c"))
+"""First and second of a pair of structures, where there is no third."""
 _SCRIPTS = "LATIN GREEK CYRILLIC CJK HIRAGANA KATAKANA HANGUL ARABIC HEBREW DEVANAGARI THAI"
 _BRIGHT = re.compile(r"(?<![^\W_])bright")
 """A word with a side in it that says none; in ``ribright`` it begins no word."""
@@ -54,7 +56,7 @@ def side_doubt(labels: LabelTable) -> str:
             return f"'{name}' {reason}"
     tokens = {_tokens(name): name for name in names}
     for own, name in tokens.items():
-        for other in _opposites(own):
+        for other in (*_opposites(own), *_seconds(own, tokens)):
             if other in tokens:
                 return f"'{name}' and '{tokens[other]}' look like left and right of one structure"
     return ""
@@ -115,6 +117,16 @@ def _opposites(tokens: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
                 changes = {re.sub(at, after, word) for at in (f"^{before}", f"{before}$")}
                 for changed in changes - {word}:
                     yield (*tokens[:n], changed, *tokens[n + 1 :])
+
+
+def _seconds(
+    tokens: tuple[str, ...], names: Container[tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    """The words of the other one of two structures that are counted: ``kidney 1``, ``kidney 2``."""
+    for n, word in enumerate(tokens):
+        for first, second, third in _COUNTED:
+            if word == first and (*tokens[:n], third, *tokens[n + 1 :]) not in names:
+                yield (*tokens[:n], second, *tokens[n + 1 :])
 
 
 _INSIDE = tuple(_plain(_ANYWHERE).split())

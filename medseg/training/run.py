@@ -238,10 +238,9 @@ def _train(
     plan = _plan(dataset, run, options, own, device, look)
     same_plan(run, plan)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
-    if sides:
-        progress(0, 1, sides)
-    for sentence in _changes(plan, options, parent, dataset.labels):
-        tell(progress, sentence)
+    for sentence in (sides, *_changes(plan, options, parent, dataset.labels)):
+        if sentence:
+            tell(progress, sentence)
     torch.manual_seed(options.seed)
     classes = plan.outputs(dataset.labels)
     network = build_network(plan, classes=classes, given=own.network)
@@ -323,7 +322,7 @@ def _changes(
     changes = transfer.sentences if transfer else []
     weights = weights_sentence(plan, labels)
     batch = f"Batch: {plan.batch} patches in a step, as asked for." if options.batch else ""
-    return [sentence for sentence in (*changes, weights, batch) if sentence]
+    return [*changes, weights, batch]
 
 
 def _with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:

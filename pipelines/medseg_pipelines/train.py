@@ -13,12 +13,11 @@ from medseg.errors import Cancelled, InputError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
-from medseg.planning.sides import side_doubt, side_sentence
 from medseg.training import Dataset, TrainingOptions, open_dataset
 from medseg.training.case_folder import Status
 from medseg.training.fine_tuning import score_before
 from medseg.training.run_folder import is_free
-from medseg.training.run_status import PLAN
+from medseg.volume.label_table import MEAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
 
@@ -131,7 +130,6 @@ def train_on(
     start = time.monotonic()
     names = ", ".join(data.labels.names)
     console.print(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
-    _print_sides(data, _given_plan(run, options, plan), options, console)
     from medseg.training import train  # seconds of importing, once the dataset can be used
 
     try:
@@ -151,23 +149,6 @@ def train_on(
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     console.print(f"The model is in {folder}")
     return package
-
-
-def _given_plan(run: Path, options: TrainingOptions, plan: Plan | None) -> Plan | None:
-    """The plan that is there before the training; None when it will be made."""
-    if plan is None and (run / PLAN).is_file():
-        return read_plan(run / PLAN)
-    return plan or (find_package(options.start).manifest.plan if options.start else None)
-
-
-def _print_sides(
-    data: Dataset, plan: Plan | None, options: TrainingOptions, console: Console
-) -> None:
-    """Tell whether left and right will be exchanged, and why."""
-    doubt = side_doubt(data.labels)
-    exchanged = plan.exchanges_sides if plan else not doubt and options.plane != "sagittal"
-    if sentence := side_sentence(exchanged=exchanged, doubt=doubt):
-        console.print(sentence)
 
 
 def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:
@@ -200,6 +181,8 @@ def score_table(package: ModelPackage, *, before: Mapping[str, float] | None = N
     table.add_column("mean Dice", justify="right")
     if before:
         table.add_column("before", justify="right")
+        if not {*package.manifest.labels.names} <= {*before}:  # another mean cannot be compared
+            before = {name: dice for name, dice in before.items() if name != MEAN}
     for name, dice in package.manifest.scores.items():
         earlier = [f"{before[name]:.3f}" if name in before else ""] if before else []
         table.add_row(name, f"{dice:.3f}", *earlier)

@@ -62,6 +62,8 @@ def plan_for(*names):
         ("\u043b\u0435\u0432\u0430\u044f \u043f\u043e\u0447\u043a\u0430",),
         ("\u5de6\u80be", "\u53f3\u80be"),
         ("label 1", "label 2"),
+        ("kidney_1", "kidney_2"),
+        ("lung A", "lung B", "heart"),
         ("\u0d39\u0d43\u0d26\u0d2f\u0d02",),
     ],
 )
@@ -78,6 +80,7 @@ def test_names_that_tell_sides_apart_or_may_do_so_are_not_mirrored(names):
         ("liver", "spleen"),
         ("clot",),
         ("bright lesion", "hyper_brightness"),
+        ("vertebra 1", "vertebra 2", "vertebra 3"),
         ("vertebra L1", "vertebra L2"),
         ("Leber", "Milz"),
         ("\u809d\u810f", "\u813e"),
