@@ -61,11 +61,10 @@ def test_no_letter_stops_a_command(command, root, tmp_path):
     assert b"UnicodeEncodeError" not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("page", ["cp1252:strict", "ascii:strict"])
-def test_a_refusal_of_such_a_name_has_its_exit_code(page, root, tmp_path):
+def test_a_refusal_of_such_a_name_has_its_exit_code(root, tmp_path):
     run = ("--output", tmp_path / "run")
     weights = ("--class-weights", "Печень=2")
-    done = on_page(page, "train", root / "data", *words(root), *weights, *run)
+    done = on_page("cp1252:strict", "train", root / "data", *words(root), *weights, *run)
     assert done.returncode == 2
     assert b"\\u041f\\u0435" in done.stderr
     assert b"Traceback" not in done.stderr
