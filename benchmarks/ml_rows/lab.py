@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join(str(ROOT / part) for part in (".", "pipelines", "napari_plugin"))
 
 
+def _on_stderr(message: Warning | str, *_: object) -> None:
+    """Show a warning as the command does."""
+    sys.stderr.write(_sentence(message))
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command answered.
@@ -91,11 +96,8 @@ class Lab:
         self.commands += 1
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            before, warnings.formatwarning = warnings.formatwarning, _sentence
-            try:
-                result = CliRunner().invoke(medseg, list(map(str, words)), prog_name="medseg")
-            finally:
-                warnings.formatwarning = before
+            warnings.showwarning = _on_stderr  # whoever else records warnings, as tests do
+            result = CliRunner().invoke(medseg, list(map(str, words)), prog_name="medseg")
         text = result.output
         if result.exception and not isinstance(result.exception, SystemExit):
             text += "".join(traceback.format_exception(result.exception))
