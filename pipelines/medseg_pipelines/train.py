@@ -39,7 +39,7 @@ def train_model(
     Parameters
     ----------
     dataset : Path
-        nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/.
+        In a layout of `medseg.discovery.layouts`, or a CSV or JSON list of cases.
     run : Path
         Folder for plan, checkpoints, history and the finished model.
     options : TrainingOptions

@@ -138,7 +138,7 @@ def train(
     resume: bool,
     **options: Any,
 ) -> None:
-    """Train on DATASET: nnU-Net raw, Medical Segmentation Decathlon, or images/ + labels/."""
+    """Train on DATASET: a folder in one of many layouts, or a CSV or JSON list of cases."""
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import resume_model, train_model
 
