@@ -90,9 +90,12 @@ def _cpu() -> Device:
 
 
 def _cpu_has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX), and may do so.
+
+    ``ATEN_CPU_CAPABILITY=avx2`` in the environment has torch compute as on a processor without.
+    """
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
+    return bool(probe and probe()) and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def channels_last(network: nn.Module) -> nn.Module:

@@ -225,21 +225,20 @@ def convert(
 @medseg.command()
 @click.option("--output", type=file_path, default=Path("demo"), show_default=True)
 @click.option(
-    "--minutes",
-    type=click.FloatRange(0, min_open=True),
-    default=3.0,
-    show_default=True,
-    help="Of training.",
+    "--steps",
+    type=click.IntRange(1),
+    help="Most steps of training; it ends sooner, once the validation patient is found well.",
 )
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of training.")
 @click.option("--view/--no-view", default=True, help="Open napari at the end.")
 @device_option
 @click.pass_context
-def demo(ctx: click.Context, *, output: Path, minutes: float, view: bool, device: str) -> None:
+def demo(ctx: click.Context, *, output: Path, view: bool, **training: Any) -> None:
     """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
     from medseg_pipelines.demo import run_demo
 
     with open_console() as console:
-        succeeded = run_demo(output, minutes=minutes, view=view, device=device, console=console)
+        succeeded = run_demo(output, view=view, console=console, **training)
     ctx.exit(0 if succeeded else 1)
 
 

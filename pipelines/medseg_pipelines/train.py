@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -20,6 +20,9 @@ from medseg.training.run_folder import is_free
 from medseg.volume.label_table import MEAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
+
+if TYPE_CHECKING:
+    from medseg.training.own_parts import Callback
 
 
 def train_model(
@@ -124,9 +127,10 @@ def train_on(
     options: TrainingOptions,
     plan: Plan | None = None,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
     console: Console,
 ) -> ModelPackage:
-    """Train on an opened dataset; see :func:`train_model`."""
+    """Train on an opened dataset; see :func:`train_model` and :func:`medseg.train`."""
     start = time.monotonic()
     names = ", ".join(data.labels.names)
     console.print(f"Dataset: {data.name}, {len(data.cases)} cases, labels {names}")
@@ -134,7 +138,15 @@ def train_on(
 
     try:
         with console.progress("training") as progress:
-            folder = train(data, run, options=options, plan=plan, resume=resume, progress=progress)
+            folder = train(
+                data,
+                run,
+                options=options,
+                plan=plan,
+                resume=resume,
+                callbacks=callbacks,
+                progress=progress,
+            )
     except Cancelled as stop:
         raise Cancelled(
             f"the checkpoint is in '{run}'; to continue: medseg train --output '{run}' --resume"

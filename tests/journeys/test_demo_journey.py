@@ -1,13 +1,12 @@
-import itertools
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 
 from medseg.phantoms.dicom_archive import PatientRecipe, SeriesRecipe, ct_grid
 from medseg.reading import read_labels
-from medseg_pipelines import demo
+from medseg.training.history import read_history
+from medseg_pipelines import demo, demo_training
 
 
 @pytest.fixture
@@ -23,17 +22,15 @@ def small(monkeypatch):
     monkeypatch.setattr(demo, "demo_patients", patients)
     monkeypatch.setattr(demo, "PATIENTS", 4)
     monkeypatch.setattr(demo, "HELD_OUT", 2)
-    monkeypatch.setattr(demo, "_FEATURES", (4, 8))
-    seconds = itertools.count()  # a second passes whenever the training asks for the time
-    clock = SimpleNamespace(monotonic=lambda: next(seconds))
-    monkeypatch.setattr("medseg.training.trainer.time", clock)
+    monkeypatch.setattr(demo_training, "FEATURES", (4, 8))
 
 
-def test_the_whole_way_leaves_everything_in_its_place(run, small, tmp_path):
+def test_the_whole_way_leaves_everything_in_its_place_even_on_a_miss(run, small, tmp_path):
     output = tmp_path / "demo"
-    result = run("demo", "--output", output, "--no-view", "--minutes", "0.01", "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    assert "BELOW the 0.90 expected" in result.output
+    result = run("demo", "--output", output, "--no-view", "--steps", 2, "--device", "cpu")
+    assert result.exit_code == 1, result.output
+    assert "waiting for 0.93, or step 2" in result.output
+    assert "BELOW the 0.90 expected, after 2 steps; run it again with --steps 300" in result.output
     maps = sorted((output / "compared").iterdir())
     assert len(maps) == 3
     assert len(list((output / "results").rglob("labels.nii.gz"))) == 3
@@ -46,6 +43,17 @@ def test_the_whole_way_leaves_everything_in_its_place(run, small, tmp_path):
     assert len(re.findall("data:image/png", html)) == 4
     for path in maps:
         assert read_labels(output / "truth" / path.name).grid.same_as(read_labels(path).grid)
+
+
+def test_it_trains_until_the_validation_patient_is_found_well(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_training, "STEPS_BETWEEN_VALIDATIONS", 1)
+    monkeypatch.setattr(demo_training, "ENOUGH_DICE", 0.0)
+    monkeypatch.setattr(demo, "EXPECTED_DICE", 0.0)
+    output = tmp_path / "demo"
+    result = run("demo", "--output", output, "--no-view", "--steps", 3, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "which is enough" in result.output
+    assert read_history(output / "run")[-1]["step"] == 1
 
 
 def test_a_folder_of_somebody_else_is_left_alone(run, tmp_path):
