@@ -100,12 +100,13 @@ def until_enough(console: Console) -> Callback:
         if event.dice is None:
             return False
         dice = event.dice.get(MEAN, 0.0)
-        enough = dice >= ENOUGH_DICE
-        waiting = f"waiting for {ENOUGH_DICE:.2f}, or step {event.total_steps}"
-        console.print(
-            f"  step {event.step}: Dice of the validation patient {dice:.3f},"
-            f" {'which is enough' if enough else waiting}"
-        )
-        return enough
+        if dice >= ENOUGH_DICE:
+            verdict = "which is enough"
+        elif event.step < event.total_steps:
+            verdict = f"waiting for {ENOUGH_DICE:.2f}, or step {event.total_steps}"
+        else:
+            verdict = f"below {ENOUGH_DICE:.2f} after the last step"
+        console.print(f"  step {event.step}: Dice of the validation patient {dice:.3f}, {verdict}")
+        return dice >= ENOUGH_DICE
 
     return stop

@@ -6,6 +6,7 @@ import pytest
 from medseg.phantoms.dicom_archive import PatientRecipe, SeriesRecipe, ct_grid
 from medseg.reading import read_labels
 from medseg.training.history import read_history
+from medseg.volume.label_table import MEAN
 from medseg_pipelines import demo, demo_training
 
 
@@ -29,7 +30,7 @@ def test_the_whole_way_leaves_everything_in_its_place_even_on_a_miss(run, small,
     output = tmp_path / "demo"
     result = run("demo", "--output", output, "--no-view", "--steps", 2, "--device", "cpu")
     assert result.exit_code == 1, result.output
-    assert "waiting for 0.93, or step 2" in result.output
+    assert "below 0.93 after the last step" in result.output
     assert "BELOW the 0.90 expected, after 2 steps; run it again with --steps 300" in result.output
     maps = sorted((output / "compared").iterdir())
     assert len(maps) == 3
@@ -46,14 +47,18 @@ def test_the_whole_way_leaves_everything_in_its_place_even_on_a_miss(run, small,
 
 
 def test_it_trains_until_the_validation_patient_is_found_well(run, small, tmp_path, monkeypatch):
+    scores = iter((0.5, 0.94))
+    monkeypatch.setattr("medseg.training.run.mean_dice", lambda *_, **__: {MEAN: next(scores)})
     monkeypatch.setattr(demo_training, "STEPS_BETWEEN_VALIDATIONS", 1)
-    monkeypatch.setattr(demo_training, "ENOUGH_DICE", 0.0)
     monkeypatch.setattr(demo, "EXPECTED_DICE", 0.0)
     output = tmp_path / "demo"
     result = run("demo", "--output", output, "--no-view", "--steps", 3, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "which is enough" in result.output
-    assert read_history(output / "run")[-1]["step"] == 1
+    assert (
+        "step 1: Dice of the validation patient 0.500, waiting for 0.93, or step 3" in result.output
+    )
+    assert "step 2: Dice of the validation patient 0.940, which is enough" in result.output
+    assert read_history(output / "run")[-1]["step"] == 2
 
 
 def test_a_folder_of_somebody_else_is_left_alone(run, tmp_path):
