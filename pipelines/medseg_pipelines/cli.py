@@ -233,7 +233,7 @@ def convert(
 @click.option("--view/--no-view", default=True, help="Open napari at the end.")
 @device_option
 @click.pass_context
-def demo(ctx: click.Context, *, output: Path, view: bool, **training: Any) -> None:
+def demo(ctx: click.Context, /, *, output: Path, view: bool, **training: Any) -> None:
     """Show the main job end to end on made-up patients: train, segment, evaluate, report."""
     from medseg_pipelines.demo import run_demo
 
