@@ -227,6 +227,7 @@ def convert(
 @click.option(
     "--steps",
     type=click.IntRange(1),
+    show_default="300",
     help="Most steps of training; it ends sooner, once the validation patient is found well.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of training.")
