@@ -94,7 +94,7 @@ def run_with_fallback(
         else:
             note = f"memory ran out while segmenting: {attempt.message}"
             return result, (note,) if attempt.message else ()
-        _free()
+        free_memory()
     assert failure is not None
     raise failure
 
@@ -107,7 +107,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
 
 
-def _free() -> None:
+def free_memory() -> None:
+    """Give back the memory of what nothing refers to any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

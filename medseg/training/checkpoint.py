@@ -14,11 +14,27 @@ from torch.optim import Optimizer
 
 from medseg.errors import ReadError, WriteError, reason
 from medseg.training.state import State
+from medseg.training.weight_average import PREFIX, WeightAverage
 from medseg.writing import replaced
 
 
-def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    state: State,
+    average: WeightAverage | None = None,
+) -> None:
     """Write network, optimiser and numbers; `path` is the old one or the new one, never a part.
+
+    Parameters
+    ----------
+    path : Path
+    network : torch.nn.Module
+    optimizer : torch.optim.Optimizer
+    state : State
+    average : WeightAverage, optional
+        Of the network's weights.
 
     Raises
     ------
@@ -28,6 +44,8 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state:
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    if average is not None:
+        tensors |= average.tensors()
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
         with replaced(path, suffix=".tmp") as temporary:
@@ -38,8 +56,10 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, state:
         ) from error
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> State:
-    """Put a saved state back into `network` and `optimizer`.
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: Optimizer, average: WeightAverage | None = None
+) -> State:
+    """Put a saved state back into `network`, `optimizer` and `average`.
 
     Raises
     ------
@@ -53,18 +73,22 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer) -> Sta
         slots.setdefault(int(index), {})[slot] = value
     content: dict[str, Any] = optimizer.state_dict()
     optimizer.load_state_dict({"state": slots, "param_groups": content["param_groups"]})
+    if average is not None:
+        average.load(tensors)
     return state
 
 
 def load_network(path: Path, network: nn.Module) -> State:
-    """Put the saved parameters into `network`, as for a look at it while it is still trained.
+    """Put what is measured and packed into `network`: the mean of its weights where there is one.
 
     Raises
     ------
     ReadError
         When the file is damaged or of another network.
     """
-    return _load(path, network)[0]
+    state, tensors = _load(path, network)
+    network.load_state_dict(_under(PREFIX, tensors), strict=False)
+    return state
 
 
 def _load(path: Path, network: nn.Module) -> tuple[State, dict[str, torch.Tensor]]:

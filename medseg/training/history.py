@@ -68,6 +68,22 @@ class History:
                     self.board.add(f"{name}/{part}".rstrip("/"), number, record["step"])
 
 
+class NoHistory(History):
+    """That of a process which leaves the writing to another."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Pass a record over."""
+
+    def flush(self) -> None:
+        """Show nothing."""
+
+
 class _Board:
     """TensorBoard's event file, written by the thread that trains, so that a full disk is heard of.
 

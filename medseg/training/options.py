@@ -12,16 +12,11 @@ from msgspec import structs
 from medseg.errors import InputError, PlanError
 from medseg.losses import loss_choice
 from medseg.planning import Plan, Plane
-from medseg.planning.presets import Preset
+from medseg.planning.presets import Preset as AugmentationPreset
+from medseg.training.recipe import Preset, Recipe, recipe_for
 
 NETWORK, LOSS = "unet", "dice_ce"
 """Of a plan that is made for the run, where nobody says otherwise."""
-LEARNING_RATE = 2e-3
-"""Peak of a run that starts from random weights."""
-FINE_TUNING_RATE = 5e-4
-"""Peak of a run that starts from a model: what it knows is not washed away."""
-FOREGROUND_SHARE = 0.5
-"""Share of the patches that are centred on a label, where nobody says otherwise."""
 LENGTHS = ("steps", "epochs", "minutes")
 """Options that each say how long a run is."""
 
@@ -61,7 +56,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         None: as the plan says, which is `LOSS` where it is made for this run.
     augmentation : {"none", "light", "standard", "strong"} or None
         Random changes of training patches, in place of the plan's. None: as the plan says, which is
-        ``standard`` where it is made for this run.
+        the recipe's where it is made for this run.
     postprocess : bool
         Whether steps after the network are chosen on held-out cases; see
         :mod:`medseg.training.postprocessing_fit`. Needs a fold.
@@ -71,7 +66,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     name : str or None
         Of the model; the dataset's when None.
     learning_rate : float or None
-        At its peak. None: `LEARNING_RATE`, or `FINE_TUNING_RATE` with `start`.
+        At its peak, in place of the recipe's.
     validations : int
         How often held-out cases are segmented on the way, the end included; with `minutes` fewer
         times where it is slow.
@@ -83,11 +78,17 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     oversample : float or {"auto", "off"}
         Share of the patches that are centred on a voxel of a label, each label being drawn as often
         as any other, however rare (nnU-Net's ``oversample_foreground_percent``). ``auto`` is
-        `FOREGROUND_SHARE`; ``off`` is 0: all patches from anywhere.
+        the recipe's; ``off`` is 0: all patches from anywhere.
     class_weights : dict of str to float or "auto" or None
         Weights of labels in the cross-entropy, in place of the plan's; the background's is called
         ``background``, and a label without one has 1. ``auto``: by their share of the voxels, see
         :mod:`medseg.training.class_weights`.
+    preset : {"quick", "standard", "best"}
+        Which recipe: the rest of what a training does, by the run's length and device.
+    gpu_memory : int or None
+        Most bytes of a GPU that the run may take; nothing on a CPU.
+    recipe : Recipe or None
+        In place of the preset's; a run that has begun holds the one it goes by.
     """
 
     steps: int | None = None
@@ -102,7 +103,7 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     inflate: bool = False
     start: str | None = None
     loss: str | None = None
-    augmentation: Preset | None = None
+    augmentation: AugmentationPreset | None = None
     postprocess: bool = False
     seed: int = 0
     device: str = "auto"
@@ -113,11 +114,14 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     checkpoint: Literal["auto", "best", "last"] = "auto"
     oversample: float | Literal["auto", "off"] = "auto"
     class_weights: dict[str, float] | Literal["auto"] | None = None
+    preset: Preset = "standard"
+    gpu_memory: int | None = None
+    recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         if self.loss is not None:
             loss_choice(self.loss)
-        for name in ("steps", "epochs", "batch", "early_stop"):
+        for name in ("steps", "epochs", "batch", "early_stop", "gpu_memory"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} must be at least 1, got {value}")
@@ -166,16 +170,23 @@ class TrainingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             if not 0 < weight < math.inf:
                 raise InputError(f"the class weight of '{name}' must be positive, got {weight:g}")
 
+    def recipe_on(self, device: str | None = None) -> Recipe:
+        """The recipe: that of the run, or the preset's for its length and a kind of device."""
+        return self.recipe or recipe_for(
+            self.preset, minutes=self.minutes, steps=self.steps, device=device
+        )
+
     @property
     def peak_rate(self) -> float:
         """The learning rate at its peak."""
-        default = LEARNING_RATE if self.start is None else FINE_TUNING_RATE
+        recipe = self.recipe_on()
+        default = recipe.learning_rate if self.start is None else recipe.fine_tuning_rate
         return self.learning_rate or default
 
     @property
     def foreground_share(self) -> float:
         """Share of the patches that are centred on a label."""
-        named = {"auto": FOREGROUND_SHARE, "off": 0.0}
+        named = {"auto": self.recipe_on().foreground_share, "off": 0.0}
         return named[self.oversample] if isinstance(self.oversample, str) else self.oversample
 
     @property

@@ -91,6 +91,7 @@ def training_facts(options: TrainingOptions, plan: Plan, state: State) -> dict[s
             f"{rate:g} from step {step + 1} on" if step else f"{rate:g}"
             for step, rate in state.rates
         ),
+        "recipe": f"{options.preset}: {options.recipe_on().sentence(options.peak_rate)}",
         "patches on a label": f"{options.foreground_share:g}",
         "seed": str(options.seed),
     }

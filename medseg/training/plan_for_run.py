@@ -6,15 +6,25 @@ from collections.abc import Callable
 
 from msgspec import structs
 
+from medseg.augmentation import build_augmentation
 from medseg.losses import loss_choice
-from medseg.networks import suggestion
-from medseg.planning import Component, Fingerprint, Plan, Stages, make_plan
+from medseg.networks import load_part, suggestion
+from medseg.planning import (
+    Component,
+    Fingerprint,
+    Plan,
+    Stages,
+    augmentation_preset,
+    make_plan,
+)
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.runtime.device import Device
 from medseg.training.dataset import Dataset
 from medseg.training.options import LOSS, NETWORK, TrainingOptions
 from medseg.training.own_parts import OwnParts
 from medseg.training.regions import class_regions
+
+DEEP_SUPERVISION = "deep_supervision"
 
 
 def plan_for(
@@ -43,7 +53,7 @@ def plan_for(
         network=_network_choice(options, own),
         labels=dataset.labels,
         plane=options.plane,
-        augmentation=options.augmentation or "standard",
+        augmentation=options.augmentation or options.recipe_on().augmentation,
     )
     regions = class_regions(dataset.regions)
     plan = structs.replace(
@@ -55,9 +65,39 @@ def plan_for(
     return own.planned(plan, classes=plan.outputs(dataset.labels))
 
 
+def with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:
+    """A plan that was given, with the batch and augmentation asked for; refused now if wrong.
+
+    Parameters
+    ----------
+    plan : Plan
+    options : TrainingOptions
+    modality : str
+        Of the dataset.
+
+    Raises
+    ------
+    PlanError
+        When an augmentation is none.
+    """
+    if options.augmentation is not None:
+        preset = augmentation_preset(options.augmentation, modality=modality)
+        plan = structs.replace(plan, augmentation=preset)
+    build_augmentation(plan)
+    return structs.replace(plan, batch=options.batch or plan.batch)
+
+
 def _network_choice(options: TrainingOptions, own: OwnParts) -> Callable[[Stages], Component]:
     """How the plan's network comes about; one of Python is there already."""
     name = options.network or NETWORK
-    if own.network is None:
-        return suggestion(name, options.settings)
-    return lambda _: Component(name=name)
+    if own.network is not None:
+        return lambda _: Component(name=name)
+    settings = options.settings
+    if not options.recipe_on().deep_supervision and _can_supervise(name):
+        settings = {DEEP_SUPERVISION: False, **settings}
+    return suggestion(name, settings)
+
+
+def _can_supervise(name: str) -> bool:
+    """Whether a network has the setting `deep_supervision`."""
+    return DEEP_SUPERVISION in load_part(name).Settings.__struct_fields__

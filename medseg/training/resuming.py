@@ -20,7 +20,7 @@ from medseg.training.run_identity import read_identity
 from medseg.training.run_status import CHECKPOINT, MODEL, OPTIONS, PLAN, SOURCE
 from medseg.training.state import State, read_state
 
-FREE = (*LENGTHS, "device", "learning_rate")
+FREE = (*LENGTHS, "device", "learning_rate", "gpu_memory")
 FLAGS = {"start": "from", "settings": "set"}
 """Options whose word on the command line is another one."""
 
@@ -52,9 +52,9 @@ def continued_options(run: Path, given: Mapping[str, Any]) -> TrainingOptions:
     ----------
     run : Path
     given : mapping of str to object
-        What was asked for now. ``device`` is taken; ``steps``, ``epochs`` or ``minutes``, of the
-        whole run, are taken where they are more than before, and ``learning_rate`` where it is
-        lower; anything else has to be as it was.
+        What was asked for now. ``device`` and ``gpu_memory`` are taken; ``steps``, ``epochs`` or
+        ``minutes``, of the whole run, are taken where they are more than before, and
+        ``learning_rate`` where it is lower; anything else has to be as it was.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def continued_options(run: Path, given: Mapping[str, Any]) -> TrainingOptions:
             f" or start another run in another folder{_finished_part(run, stored)}",
             code="OTHER_OPTIONS",
         )
-    changes = {name: given[name] for name in ("device", "learning_rate") if given.get(name)}
+    taken = ("device", "learning_rate", "gpu_memory")
+    changes = {name: given[name] for name in taken if given.get(name)}
     return structs.replace(stored, **changes, **_length(run, stored, given))
 
 

@@ -11,18 +11,13 @@ import torch
 from msgspec import structs
 from torch import nn
 
-from medseg.augmentation import build_augmentation
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
 from medseg.model_package import find_package, save_package
 from medseg.networks import build_network
 from medseg.networks.adapters.trial import try_network
-from medseg.planning import (
-    Plan,
-    augmentation_preset,
-    read_plan,
-)
+from medseg.planning import Plan, read_plan
 from medseg.planning.fingerprint import fingerprint_of
 from medseg.planning.plan import encode
 from medseg.planning.sides import side_doubt, side_sentence
@@ -37,6 +32,7 @@ from medseg.training.class_weights import (
 )
 from medseg.training.dataset import Case, Dataset, open_dataset
 from medseg.training.dataset_check import Look
+from medseg.training.distributed import device_here, fabric_on, from_leader, leave
 from medseg.training.fine_tuning import (
     ParentModel,
     check_fit,
@@ -49,6 +45,7 @@ from medseg.training.fine_tuning import (
     with_parent,
 )
 from medseg.training.first_look import first_look
+from medseg.training.following import follow
 from medseg.training.held_out import prepare_held_out
 from medseg.training.options import LOSS, TrainingOptions, check_one_length
 from medseg.training.own_parts import Callback, OwnParts, own_parts
@@ -59,9 +56,10 @@ from medseg.training.packing import (
     postprocessed,
     training_facts,
 )
-from medseg.training.plan_for_run import plan_for
+from medseg.training.plan_for_run import plan_for, with_options
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.pretrained import load_into_encoder
+from medseg.training.ranks import ranks
 from medseg.training.regions import class_regions
 from medseg.training.resuming import (
     asked_of,
@@ -168,6 +166,10 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
     )
     if names:
         options = structs.replace(options or TrainingOptions(), **names)
+    if not ranks().leads:
+        device = options.device if options else "auto"
+        source = dataset if isinstance(dataset, Dataset) or dataset is None else Path(dataset)
+        return follow(run, source, device=device, own=own)
     if resume:
         return _resume(dataset, run, options, own, progress)
     if dataset is None:
@@ -213,9 +215,10 @@ def _start(
         transfer = check_fit(dataset, package)
         plan = plan_of(package, plan, dataset, transfer, cases)
         files = parent_file(package, transfer)
-    options = own.named(options.by(plan))
+    kind = choose_device(options.device).torch_device.type
+    options = structs.replace(own.named(options.by(plan)), recipe=options.recipe_on(kind))
     if plan is not None:
-        plan = _with_options(plan, options, modality=dataset.modality)
+        plan = with_options(plan, options, modality=dataset.modality)
         plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     _check_regions(dataset, options, plan)
     create_run_folder(run, options, files | first_files(plan, dataset.source))
@@ -234,7 +237,8 @@ def _train(
     parent = read_parent(run)
     dataset = dataset if parent is None else named_as(dataset, parent.labels)
     training, held_out_cases = dataset.fold(options.fold)
-    device = choose_device(options.device)
+    device = device_here(options.device)
+    fabric = fabric_on(device)
     plan = _plan(dataset, run, options, own, device, look)
     same_plan(run, plan)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
@@ -264,11 +268,14 @@ def _train(
         network.eval()
         measure_before(validation, run, parent, progress)
     steps = options.total_steps(cases=len(training), batch=plan.batch)
+    ranks().check_batch(plan.batch)
+    from_leader(fabric, 0)
     trainer = Trainer(
         network,
         plan,
         structs.replace(options, steps=steps),
         device,
+        fabric,
         run,
         validation,
         own,
@@ -276,6 +283,7 @@ def _train(
     )
     trainer.resume()
     trainer.fit(prepared, progress=progress)
+    leave(fabric)
     network.eval()
     return _packed(
         dataset,
@@ -323,15 +331,6 @@ def _changes(
     weights = weights_sentence(plan, labels)
     batch = f"Batch: {plan.batch} patches in a step, as asked for." if options.batch else ""
     return [*changes, weights, batch]
-
-
-def _with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan:
-    """The plan with the batch and augmentation asked for; refused now if wrong."""
-    if options.augmentation is not None:
-        preset = augmentation_preset(options.augmentation, modality=modality)
-        plan = structs.replace(plan, augmentation=preset)
-    build_augmentation(plan)
-    return structs.replace(plan, batch=options.batch or plan.batch)
 
 
 def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None) -> None:

@@ -1,12 +1,15 @@
-"""How the learning rate moves: a short rise, then a polynomial fall to zero."""
+"""How the learning rate moves: a short rise, then a polynomial or a cosine fall."""
 
 from __future__ import annotations
 
-WARM_UP = 40
+import math
+
+from medseg.training.recipe import Recipe
+
 POWER = 0.9
 
 
-def learning_rate(step: int, total: int, peak: float) -> float:
+def learning_rate(step: int, total: int, peak: float, recipe: Recipe) -> float:
     """Learning rate of a step.
 
     Parameters
@@ -15,12 +18,16 @@ def learning_rate(step: int, total: int, peak: float) -> float:
         From 0.
     total : int
     peak : float
-        Largest learning rate, reached after `WARM_UP` steps (fewer in a short run).
+        Largest learning rate, reached after the rise.
+    recipe : Recipe
+        Steps of the rise (fewer in a short run), form of the fall, and what is left at its end.
 
     References
     ----------
-    The fall is nnU-Net's ``(1 - step / total) ** 0.9`` (Isensee et al., 2021).
+    ``poly`` is nnU-Net's ``(1 - step / total) ** 0.9`` (Isensee et al., 2021), ``cosine`` half a
+    period (Loshchilov and Hutter, arXiv:1608.03983, 2017).
     """
-    rise = min(1.0, (step + 1) / min(WARM_UP, max(total // 10, 1)))
-    fall = max(0.0, 1 - step / total) ** POWER
-    return float(peak * rise * fall)
+    rise = min(1.0, (step + 1) / min(recipe.warm_up_steps, max(total // 10, 1)))
+    done = min(step / total, 1.0)
+    fall = (1 - done) ** POWER if recipe.schedule == "poly" else (1 + math.cos(math.pi * done)) / 2
+    return float(peak * rise * (recipe.final_share + (1 - recipe.final_share) * fall))

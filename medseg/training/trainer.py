@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import shutil
-import time
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,26 +21,38 @@ from medseg.errors import InputError, MedsegError
 from medseg.losses import build_loss
 from medseg.planning import Plan
 from medseg.runtime.device import Device, channels_last
-from medseg.runtime.progress import Progress
-from medseg.training.budget import StepTimer, fitting
+from medseg.runtime.progress import Progress, tell
+from medseg.training.budget import fitting
 from medseg.training.cache import Prepared
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
-from medseg.training.history import History
+from medseg.training.clock import RunClock
+from medseg.training.compilation import compile_where_faster, is_worth_a_trial
+from medseg.training.distributed import ending_together, from_leader
+from medseg.training.divergence import divergence_error, last_good
+from medseg.training.gpu_memory import explain_lost_gpu, limit_memory, peak_sentence
+from medseg.training.history import History, NoHistory
+from medseg.training.optimizer import build_optimizer
 from medseg.training.options import TrainingOptions
 from medseg.training.own_parts import OwnAugmentation, OwnParts, TrainingEvent
+from medseg.training.recipe import DEFAULT_STEPS
 from medseg.training.run_status import BEST, CHECKPOINT
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
-from medseg.training.state import State, read_state
+from medseg.training.state import State
+from medseg.training.step import TrainingStep
 from medseg.training.validation import Validation
+from medseg.training.weight_average import WeightAverage
 from medseg.volume.label_table import MEAN
 
-DEFAULT_STEPS = 2_000
 SEEDS_APART = 1_000_003
 """Between two runs' seeds of what is random inside a network, one for each step."""
+STEPS_BEFORE_COMPILING = 50
+"""Steps after which it is known how long the rest takes."""
+SEEDS_OF_RANKS = 500_009
+"""Between two processes' seeds of the same step."""
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-LOWER = 4
-"""By how much the learning rate is lowered that is advised after a loss that is no number."""
+STEPS_BETWEEN_LOOKS = 20
+"""On a GPU, which goes on meanwhile; on a CPU each loss is looked at before its step is taken."""
 
 
 @dataclass
@@ -54,6 +67,8 @@ class Trainer:
     options : TrainingOptions
         Steps or minutes, learning rate, seed, validations.
     device : Device
+    fabric : Fabric
+        Precision, and the processes that share each batch.
     run : Path
         Folder for checkpoint and history.
     validation : Validation
@@ -68,6 +83,7 @@ class Trainer:
     plan: Plan
     options: TrainingOptions
     device: Device
+    fabric: Fabric
     run: Path
     validation: Validation
     own: OwnParts = field(default_factory=OwnParts)
@@ -76,22 +92,31 @@ class Trainer:
 
     def __post_init__(self) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        half = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
         kind = self.device.torch_device
-        self.fabric = Fabric(
-            accelerator=kind.type,
-            devices=[kind.index or 0] if kind.type == "cuda" else 1,
-            precision=half[self.device.half],
-        )
+        limit_memory(self.device, self.options.gpu_memory)
+        self.leads = self.fabric.global_rank == 0
+        self.recipe = self.options.recipe_on(kind.type)
         channels_last(self.network)
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.options.peak_rate, weight_decay=1e-2
+        optimizer = build_optimizer(self.network, self.recipe, fused=kind.type == "cuda")
+        module, self.optimizer = self.fabric.setup(self.network, optimizer)
+        self.step = TrainingStep(
+            self.fabric,
+            module,
+            self.optimizer,
+            build_loss(self.plan, given=self.own.loss),
+            self.plan,
+            self.recipe,
+            self.device,
+            self.options.gpu_memory,
         )
-        self.module, self.optimizer = self.fabric.setup(self.network, optimizer)
-        self.loss = build_loss(self.plan, given=self.own.loss)
+        decay = self.recipe.ema_decay
+        self.average = WeightAverage(self.network, decay) if decay and self.leads else None
         self.state = State(step=0, total_steps=self.options.steps or 0, seconds=self.seconds)
         self.first_step = 0
-        self.diverged = False
+        self.diverged = self.compiling_tried = False
+        self.looks_every = 1 if kind.type == "cpu" else STEPS_BETWEEN_LOOKS
+        self.unseen: list[tuple[dict[str, float], Tensor]] = []
+        self.last_loss = math.nan
 
     @property
     def checkpoint(self) -> Path:
@@ -101,14 +126,15 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         if self.checkpoint.is_file():
-            state = load_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer)
+            optimizer = self.optimizer.optimizer
+            state = load_checkpoint(self.checkpoint, self.network, optimizer, self.average)
             total = max(state.total_steps, self.options.steps or 0)
             stale = 0 if state.ended else state.stale
             self.state = structs.replace(state, total_steps=total, stale=stale, ended=False)
             self.first_step = state.step
 
     def fit(self, cases: Sequence[Prepared], *, progress: Progress) -> None:
-        """Train to the last step.
+        """Train to the last step; the network then has the weights that are to be packed.
 
         Parameters
         ----------
@@ -120,6 +146,8 @@ class Trainer:
         ------
         InputError
             When no case holds a label.
+        MedsegError
+            When the loss becomes no number, the memory does not hold one patch, or the GPU fails.
         """
         if not any(len(voxels) for case in cases for voxels in case.foreground_voxels):
             raise InputError(
@@ -130,23 +158,38 @@ class Trainer:
         if not self.state.rates or self.state.rates[-1][1] != peak:
             rates = (*self.state.rates, (self.state.step, peak))
             self.state = structs.replace(self.state, rates=rates)
-        clock = _Clock(self.state.seconds)
-        with History(self.run, after=self.state.step) as history:
+        clock = RunClock(self.state.seconds)
+        history = History(self.run, after=self.state.step) if self.leads else NoHistory()
+        with explain_lost_gpu(self.device), ending_together(self.fabric), history:
             try:
                 for image, labels in self._batches(cases):
-                    loss = self._step(image, labels)
-                    if self._after_step(loss, clock, history, progress):
+                    self._learn(image, labels, clock, history, progress)
+                    if self._agreed(stop=self._after_step(clock, history, progress)):
                         self.state = structs.replace(self.state, ended=True)
                         break
             finally:
                 if not self.diverged:
                     self._save(clock, history)
+        if self.average is not None:
+            self.average.put()
 
-    def _save(self, clock: _Clock, history: History) -> None:
-        """Write the checkpoint."""
-        save_checkpoint(self.checkpoint, self.network, self.optimizer.optimizer, self.state)
+    def _agreed(self, *, stop: bool) -> bool:
+        """Whether to stop, and the steps in all, as the process says that leads."""
+        total, stops = from_leader(self.fabric, self.state.total_steps, stop)
+        self.state = structs.replace(self.state, total_steps=int(total))
+        return bool(stops)
+
+    def _save(self, clock: RunClock, history: History) -> None:
+        """Write the checkpoint, once every loss before it was seen to be a number."""
+        self._look(history)
+        if self.leads:
+            self._write(self.checkpoint)
         history.flush()
         clock.mark()
+
+    def _write(self, checkpoint: Path) -> None:
+        optimizer = self.optimizer.optimizer
+        save_checkpoint(checkpoint, self.network, optimizer, self.state, self.average)
 
     def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from the current step on, each drawn while the one before is learnt."""
@@ -154,7 +197,9 @@ class Trainer:
         augment = build_augmentation(self.plan) if own is None else OwnAugmentation(own, self.plan)
 
         def draw(step: int) -> tuple[Tensor, Tensor]:
-            return draw_batch(cases, self.plan, augment, options=self.options, step=step)
+            batch = draw_batch(cases, self.plan, augment, options=self.options, step=step)
+            part = slice(self.fabric.global_rank, None, self.fabric.world_size)
+            return batch[0][part], batch[1][part]
 
         with ThreadPoolExecutor(1, "medseg-batches") as pool:
             following = pool.submit(draw, self.state.step)
@@ -164,84 +209,97 @@ class Trainer:
                 yield batch
             following.cancel()
 
-    def _step(self, image_BCIJK: Tensor, labels_BIJK: Tensor) -> float:
-        """One optimiser step; the loss."""
-        self.module.train()
-        torch.manual_seed(self.options.seed * SEEDS_APART + self.state.step)  # dropout's numbers
-        state, peak = self.state, self.options.peak_rate
-        rate = learning_rate(state.step, state.total_steps or DEFAULT_STEPS, peak)
+    def _learn(
+        self,
+        image: Tensor,
+        labels: Tensor,
+        clock: RunClock,
+        history: History,
+        progress: Progress,
+    ) -> None:
+        """One optimiser step. Where nobody waits for the device, its loss is looked at later."""
+        step = self.state.step
+        total = self.state.total_steps or DEFAULT_STEPS
+        rate = learning_rate(step, total, self.options.peak_rate, self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        image = self.fabric.to_device(image_BCIJK.to(memory_format=torch.channels_last_3d))
-        logits = self.module(image)
-        loss = self._total_loss(logits, self.fabric.to_device(labels_BIJK))
-        self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=12.0, error_if_nonfinite=False
+        self.network.train()
+        gradients = functools.partial(
+            self.step.gradients,
+            image,
+            labels,
+            seed=self.options.seed * SEEDS_APART + step + SEEDS_OF_RANKS * self.fabric.global_rank,
+            tell=functools.partial(tell, progress),
         )
-        scaled = self.device.half is torch.float16  # the scaler leaves such a step out by itself
-        if norm is not None and not scaled and not torch.isfinite(norm):
-            raise self._not_finite(f"gave a gradient of {norm.item()}")
+        if self._is_time_to_compile(clock):
+            compile_where_faster(self.step, gradients, tell=functools.partial(tell, progress))
+        loss_and_norm = gradients()
+        record = {"step": step + 1, "lr": rate, "seconds": round(clock.seconds, 2)}
+        self.unseen.append((record, loss_and_norm))
+        if self.looks_every == 1:
+            self._look(history)
         self.optimizer.step()
-        return float(loss.detach())
+        if self.average is not None:
+            self.average.update(step)
 
-    def _total_loss(self, logits: Tensor | list[Tensor], labels_BIJK: Tensor) -> Tensor:
-        """Loss over all levels; each coarser one counts half of the one before."""
-        levels = logits if isinstance(logits, list) else [logits]
-        weights = [0.5**level for level in range(len(levels))]
-        total = labels_BIJK.new_zeros((), dtype=torch.float32)
-        for weight, level_BLIJK in zip(weights, levels, strict=True):
-            size = level_BLIJK.shape[2:]
-            target = nn.functional.interpolate(labels_BIJK[:, None].float(), size=size)[:, 0]
-            total = total + weight / sum(weights) * self.loss(level_BLIJK, target)
-        if not torch.isfinite(total):
-            raise self._not_finite(f"became {total.item()}")
-        return total
+    def _is_time_to_compile(self, clock: RunClock) -> bool:
+        """Once, when the speed of the first steps is known, if the steps that are left are many."""
+        done, total = self.state.step - self.first_step, self.state.total_steps
+        if done < STEPS_BEFORE_COMPILING or not total or self.compiling_tried:
+            return False
+        self.compiling_tried = True
+        per_step = clock.since_start() / done
+        return is_worth_a_trial(self.step, (total - self.state.step) * per_step)
 
-    def _not_finite(self, what: str) -> MedsegError:
-        """The error of a step that no optimiser should take."""
-        self.diverged = True
-        step, rate = self.state.step + 1, self.options.peak_rate
-        kept = self._last_good()
-        advice = (
-            "start another run"
-            if kept is None
-            else f"the first {kept} steps are kept: go on from there with --resume and"
-        )
-        if kept is None:
-            advice += " with"
-        return MedsegError(
-            f"the loss '{self.plan.loss.name}' {what} at step {step}, where the learning rate was"
-            f" {self.optimizer.param_groups[0]['lr']:.3g}; {advice} a --learning-rate below"
-            f" {rate:g}, such as {rate / LOWER:.2g}, or check the scans for extreme intensities and"
-            " the plan's normalisation",
-            code="DIVERGED",
-        )
+    def _look(self, history: History) -> None:
+        """Read the losses of the steps since the last look, and write them down.
 
-    def _last_good(self) -> int | None:
-        """Steps of the checkpoint to go on from; None when there is none that led elsewhere.
-
-        One that this start went on from and that failed at once is no good: the best one takes its
-        place, if that is older.
+        Raises
+        ------
+        MedsegError
+            When one, or a gradient, is no number.
         """
-        if not self.checkpoint.is_file():
-            return None
-        if self.first_step and self.state.step == self.first_step:
-            if not 0 < self.state.best_step < self.state.step:
-                return None
-            shutil.copyfile(self.run / BEST, self.checkpoint)
-        state = read_state(self.checkpoint)
-        return state.step if state else None
+        if not self.unseen:
+            return
+        records, values = zip(*self.unseen, strict=True)
+        self.unseen.clear()
+        scaled = self.device.half is torch.float16  # the scaler leaves such a step out by itself
+        for record, (loss, norm) in zip(records, torch.stack(values).tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise self._divergence(f"became {loss}", record)
+            if not scaled and not math.isfinite(norm):
+                raise self._divergence(f"gave a gradient of {norm}", record)
+            self.last_loss = loss
+            history.add({**record, "loss": round(loss, 5)})
 
-    def _after_step(self, loss: float, clock: _Clock, history: History, progress: Progress) -> bool:
+    def _divergence(self, what: str, record: dict[str, float]) -> MedsegError:
+        """The error of a step that no optimiser should take; no checkpoint is written after it."""
+        self.diverged = True
+        if not self.leads:
+            raise SystemExit(1)  # the process that leads sees the same loss, and says so
+        failed = int(record["step"])
+        kept = last_good(self.run, self.state, started=self.first_step, failed=failed - 1)
+        return divergence_error(
+            what,
+            loss=self.plan.loss.name,
+            step=failed,
+            rate=record["lr"],
+            peak=self.options.peak_rate,
+            kept=kept,
+        )
+
+    def _after_step(self, clock: RunClock, history: History, progress: Progress) -> bool:
         """Count, record, validate and save as the step asks for; whether to stop."""
         step = self.state.step + 1
         self.state = structs.replace(self.state, step=step, seconds=clock.seconds)
-        rate = self.optimizer.param_groups[0]["lr"]
-        history.add(
-            {"step": step, "loss": round(loss, 5), "lr": rate, "seconds": round(clock.seconds, 2)}
-        )
+        if not self.state.total_steps or self.own.callbacks or step % self.looks_every == 0:
+            self._look(history)
+        if not self.leads:
+            return False
+        if step == self.first_step + 1:
+            peak = peak_sentence(self.device, self.step.at_once, self.options.gpu_memory)
+            if peak:
+                tell(progress, peak)
         if not self.state.total_steps:
             self._set_length(clock)
         total, validations = self.state.total_steps, self.state.validations
@@ -250,31 +308,33 @@ class Trainer:
         dice = self._validate(clock, history) if due else None
         if clock.since_mark() > SECONDS_BETWEEN_CHECKPOINTS:
             self._save(clock, history)
+        loss = self.last_loss
         progress(step, total or self._guess(step, clock), f"training, loss {loss:.3f}")
         asked = self.own.stop(TrainingEvent(step, total, clock.seconds, loss, dice))
         return asked or 0 < (self.options.early_stop or 0) <= self.state.stale
 
-    def _validate(self, clock: _Clock, history: History) -> dict[str, float]:
+    def _validate(self, clock: RunClock, history: History) -> dict[str, float]:
         """Look at held-out cases; the best network so far is kept."""
+        self._look(history)
         self.network.eval()
-        dice = self.validation.on_the_way()
+        with nullcontext() if self.average is None else self.average.in_network():
+            dice = self.validation.on_the_way()
         self.state = structs.replace(self.state, seconds=clock.seconds)
         history.add({"step": self.state.step, "seconds": round(clock.seconds, 2), "dice": dice})
         if MEAN in dice:
             self.state = self.state.compared(dice[MEAN])
             if self.state.best_step == self.state.step:
-                best = self.run / BEST
-                save_checkpoint(best, self.network, self.optimizer.optimizer, self.state)
+                self._write(self.run / BEST)
                 self._save(clock, history)
         return dice
 
-    def _guess(self, step: int, clock: _Clock) -> int:
+    def _guess(self, step: int, clock: RunClock) -> int:
         """Total steps as far as one can tell before they are known."""
         return max(
             step + 1, int(step * (self.options.minutes or 1) * 60 / max(clock.seconds, 1e-3))
         )
 
-    def _set_length(self, clock: _Clock) -> None:
+    def _set_length(self, clock: RunClock) -> None:
         """Say how many steps there will be, once that is known: as many as fit in the minutes."""
         if self.options.minutes is None:
             self.state = structs.replace(self.state, total_steps=DEFAULT_STEPS)
@@ -303,30 +363,6 @@ class Trainer:
             validations=min(validations + 1, asked),
             seconds=clock.seconds,
         )
-
-
-class _Clock:
-    """Seconds a run has been trained, over all its starts."""
-
-    def __init__(self, before: float) -> None:
-        self.start = time.monotonic() - before
-        self._timer: StepTimer | None = None
-        self.mark()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def timer(self, whole: float) -> StepTimer:
-        """The speed of the first steps of a run that lasts `whole` seconds."""
-        self._timer = self._timer or StepTimer(whole)
-        return self._timer
-
-    def mark(self) -> None:
-        self._marked = time.monotonic()
-
-    def since_mark(self) -> float:
-        return time.monotonic() - self._marked
 
 
 def _is_due(step: int, total: int, times: int) -> bool:

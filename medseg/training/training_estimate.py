@@ -23,7 +23,7 @@ from medseg.training.dataset_check import Look
 from medseg.training.options import TrainingOptions
 from medseg.training.own_parts import OwnParts
 from medseg.training.plan_for_run import plan_for
-from medseg.training.trainer import DEFAULT_STEPS
+from medseg.training.recipe import DEFAULT_STEPS
 from medseg.training.validation import CASES_ON_THE_WAY
 from medseg.volume import Grid
 

@@ -76,6 +76,17 @@ def class_weights_of(
     return weights
 
 
+def memory_of(ctx: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """Bytes from a size such as 8G."""
+    from medseg.errors import InputError
+    from medseg.training.gpu_memory import bytes_of
+
+    try:
+        return None if text is None else bytes_of(text)
+    except InputError as error:
+        raise click.BadParameter(str(error), ctx, option) from None
+
+
 def _steps(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Component, ...] | None:

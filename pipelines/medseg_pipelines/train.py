@@ -153,7 +153,7 @@ def train_on(
         ) from stop
     package = find_package(folder)
     _print_pretrained(run, options, console)
-    for fact in ("mean Dice on the way", "checkpoint"):
+    for fact in ("recipe", "mean Dice on the way", "checkpoint"):
         if fact in package.manifest.provenance:
             console.print(f"{fact[0].upper()}{fact[1:]}: {package.manifest.provenance[fact]}")
     if package.manifest.scores:

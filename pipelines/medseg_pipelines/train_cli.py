@@ -5,6 +5,7 @@ Only click is imported here; the command imports its workflow when it runs.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from medseg_pipelines.cli_options import (
     device_option,
     file_path,
     given_on,
+    memory_of,
     open_console,
     oversample_of,
     settings_of,
@@ -72,9 +74,16 @@ if TYPE_CHECKING:
     help="Name of the loss; `medseg losses list` shows them.",
 )
 @click.option(
+    "--preset",
+    type=click.Choice(["quick", "standard", "best"]),
+    default="standard",
+    show_default=True,
+    help="Optimiser, schedule and drawing of patches, by the run's length; other options go first.",
+)
+@click.option(
     "--augmentation",
     type=click.Choice(["none", "light", "standard", "strong"]),
-    help="Random changes of training patches, in place of the plan's (standard in a new one).",
+    help="Random changes of training patches, in place of the plan's (the preset's in a new one).",
 )
 @click.option(
     "--postprocess", is_flag=True, help="Choose steps after the network on the held-out cases."
@@ -83,7 +92,7 @@ if TYPE_CHECKING:
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     metavar="RATE",
-    help="At its peak: 0.002 where nobody says otherwise, 0.0005 with --from.",
+    help="At its peak, in place of the preset's, which is lower with --from.",
 )
 @click.option(
     "--validations",
@@ -123,6 +132,17 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the model.")
 @click.option("--resume", is_flag=True, help="Continue the run in --output; it needs nothing else.")
 @device_option
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    help="GPUs of this machine (or processes on a CPU) that share each step.",
+)
+@click.option(
+    "--gpu-memory",
+    metavar="SIZE",
+    callback=memory_of,
+    help="Most that is taken of a GPU, such as 8G or 800M.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -136,9 +156,22 @@ def train(
     plan: Path | None,
     status: Status,
     resume: bool,
+    devices: int | None,
     **options: Any,
 ) -> None:
     """Train on DATASET: a folder in one of many layouts, or a CSV or JSON list of cases."""
+    from medseg.training.ranks import ranks
+
+    here = ranks()
+    if (devices or 1) > 1 and here.size == 1:
+        from medseg.training.distributed import start_processes
+
+        sys.exit(start_processes(devices or 1, sys.argv[1:]))
+    if not here.leads:
+        from medseg.training.following import follow
+
+        follow(run, dataset, device=options["device"])
+        return
     from medseg.training import TrainingOptions
     from medseg_pipelines.train import resume_model, train_model
 

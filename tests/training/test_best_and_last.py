@@ -92,7 +92,7 @@ def test_a_resumed_run_counts_on_to_its_early_stop(dataset, tmp_path):
 def test_minutes_hold_where_validating_is_slow(dataset, tmp_path, monkeypatch, seconds_a_case):
     """Half a second a step on a clock of our own; a minute in all, the last measuring included."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr("medseg.training.trainer.time", clock)
+    monkeypatch.setattr("medseg.training.clock.time", clock)
     looks = []
 
     def measure(_, cases, **__):

@@ -202,7 +202,7 @@ def test_minutes_set_the_number_of_steps(
     The rest goes to 97 % into steps.
     """
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr("medseg.training.trainer.time", clock)
+    monkeypatch.setattr("medseg.training.clock.time", clock)
 
     def tick(done, total, message):
         if message.startswith("training"):

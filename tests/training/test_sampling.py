@@ -9,6 +9,7 @@ from medseg.augmentation import build_augmentation
 from medseg.planning import Component, Normalisation, Plan
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.options import TrainingOptions
+from medseg.training.recipe import Recipe
 from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.volume import LabelTable
@@ -87,11 +88,16 @@ def test_class_indices_follow_the_table():
     assert class_indices(np.array([0, 7, 300, 7]), table).tolist() == [0, 1, 2, 1]
 
 
-def test_the_rate_rises_then_falls_to_zero():
-    rates = [learning_rate(step, 1000, 1.0) for step in range(1001)]
+@pytest.mark.parametrize("schedule", ["poly", "cosine"])
+@pytest.mark.parametrize("left", [0.0, 0.1])
+def test_the_rate_rises_then_falls_to_what_is_left(schedule, left):
+    recipe = Recipe(schedule=schedule, final_share=left)
+    rates = [learning_rate(step, 1000, 1.0, recipe) for step in range(1001)]
     assert rates[0] < 0.05
     assert max(rates) > 0.95
-    assert rates[1000] == 0
+    assert rates[1000] == pytest.approx(left)
+    half = {"poly": 0.5**0.9, "cosine": 0.5}[schedule]
+    assert rates[500] == pytest.approx(left + (1 - left) * half)
     assert all(a >= b for a, b in itertools.pairwise(rates[40:]))
 
 
