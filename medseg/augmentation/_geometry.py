@@ -21,14 +21,18 @@ def positions_mm(size: Sequence[int], spacing_mm: Sequence[float], device: torch
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
-def sample(
-    batch: Tensor, source_mm: Tensor, spacing_mm: Sequence[float], *, mode: str, padding: str
-) -> Tensor:
-    """Values of a batch (B, C, ...) at the places `source_mm` (B, D, ...)."""
-    edges_mm = [n * mm for n, mm in zip(batch.shape[2:], spacing_mm, strict=True)]
-    columns = [2 * source_mm[:, axis] / edge for axis, edge in enumerate(edges_mm)]
-    # torch counts axes from the last; stacked in front and moved, as stacking behind is slow
-    grid = torch.stack(columns[::-1], dim=1).movedim(1, -1)
+def grid_of(source_mm: Tensor, size: Sequence[int], spacing_mm: Sequence[float]) -> Tensor:
+    """Places `source_mm` (B, D, ...) in patches of `size` voxels, as `sample` takes them."""
+    # torch counts axes from the last, from -1 to 1; stacked in front and moved: behind is slow
+    columns = [
+        source_mm[:, axis] * (2 / (n * mm))
+        for axis, (n, mm) in enumerate(zip(size, spacing_mm, strict=True))
+    ]
+    return torch.stack(columns[::-1], dim=1).movedim(1, -1)
+
+
+def sample(batch: Tensor, grid: Tensor, *, mode: str, padding: str) -> Tensor:
+    """Values of a batch (B, C, ...) at the places of a grid (B, ..., D)."""
     return grid_sample(batch, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
@@ -67,5 +71,6 @@ def before_move(target_mm: Tensor, *, backward: Tensor, translation_mm: Tensor) 
     translation_mm : torch.Tensor
         The shift (B, D), after the map.
     """
-    shift = translation_mm.reshape(*translation_mm.shape, *(1,) * (target_mm.dim() - 1))
-    return torch.einsum("bde,be...->bd...", backward, target_mm[None] - shift)
+    lines_mm = target_mm.flatten(1).expand(len(backward), -1, -1)
+    source_mm = torch.baddbmm(backward @ translation_mm[:, :, None], backward, lines_mm, beta=-1)
+    return source_mm.reshape(len(backward), *target_mm.shape)

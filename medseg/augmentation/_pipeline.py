@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from medseg.augmentation.protocol import Augmentation, ResamplingAugmentation
+from medseg.augmentation.protocol import EVERY, Augmentation, ResamplingAugmentation
 
 if TYPE_CHECKING:
     from monai.transforms import Compose
@@ -67,12 +67,18 @@ class AugmentationPipeline:
         image_CIJK, label_IJK : torch.Tensor
             Of spatial size `patch`.
         """
-        generator = torch.Generator(image_CIJK.device).manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         image, label = self.batched(image_CIJK[None], label_IJK[None], generator)
         return image[0], label[0]
 
     def batched(
-        self, image_BCIJK: Tensor, label_BIJK: Tensor, generator: torch.Generator
+        self,
+        image_BCIJK: Tensor,
+        label_BIJK: Tensor,
+        generator: torch.Generator,
+        *,
+        of: int | None = None,
+        rows: slice = EVERY,
     ) -> tuple[Tensor, Tensor]:
         """Change a batch on its device, each sample by its own draw.
 
@@ -83,7 +89,11 @@ class AugmentationPipeline:
         label_BIJK : torch.Tensor
             Class indices of the same size.
         generator : torch.Generator
-            On the same device.
+            Of the host.
+        of : int, optional
+            Samples of a larger batch, of which these are the `rows`: they are changed as they are
+            there.
+        rows : slice, optional
 
         Returns
         -------
@@ -94,7 +104,7 @@ class AugmentationPipeline:
         if self.slice_axis is not None:
             image, label = image.squeeze(self.slice_axis + 2), label.squeeze(self.slice_axis + 1)
         for part in self.parts:
-            image, label = part.batched(image, label, generator)
+            image, label = part.batched(image, label, generator, of=of, rows=rows)
         if self.slice_axis is None:
             return image, label
         return image.unsqueeze(self.slice_axis + 2), label.unsqueeze(self.slice_axis + 1)

@@ -29,7 +29,7 @@ def check_range(
 
 
 def uniform(generator: torch.Generator, size: Sequence[int], values: Sequence[float]) -> Tensor:
-    """Numbers evenly between the two `values`, on the generator's device."""
+    """Numbers evenly between the two `values`."""
     low, high = values
     return low + (high - low) * torch.rand(
         tuple(size), generator=generator, device=generator.device
@@ -37,9 +37,16 @@ def uniform(generator: torch.Generator, size: Sequence[int], values: Sequence[fl
 
 
 def integers(generator: torch.Generator, size: Sequence[int], values: Sequence[int]) -> Tensor:
-    """Whole numbers from the first to the last of `values`, on the generator's device."""
+    """Whole numbers from the first to the last of `values`."""
     low, high = values
     return torch.randint(low, high + 1, tuple(size), generator=generator, device=generator.device)
+
+
+def on_device(numbers: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the host on a device, without waiting for what is queued there."""
+    if device.type == "cuda" and not numbers.is_cuda:
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
 
 
 def expand_to(numbers: Tensor, batch: Tensor) -> Tensor:

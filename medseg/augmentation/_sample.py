@@ -38,7 +38,7 @@ class SampleTransform(RandomizableTransform, MapTransform):  # type: ignore[misc
 
     def randomize(self, data: Any = None) -> Draw:
         """A draw for an image of the shape of `data`."""
-        generator = torch.Generator(data.device).manual_seed(int(self.R.randint(2**31)))
+        generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
         draw = self.part.draw(generator, (1, *data.shape))
         self._do_transform = bool(draw["applied"].any())
         return draw

@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from medseg.augmentation._ranges import Probability, Range, check_range, expand_to, uniform
+from medseg.augmentation._ranges import Probability, Range, check_range, integers, uniform
 from medseg.augmentation.protocol import Draw, IntensityAugmentation, PatchAxes
 
 
@@ -35,10 +35,20 @@ def build(settings: Settings, axes: PatchAxes) -> IntensityAugmentation:
 
 
 class _GaussianNoise(IntensityAugmentation):
+    asks_numbers = True
+
     def parameters(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
-        std = uniform(generator, (shape[0],), self.settings.noise_std)
-        noise = torch.randn(tuple(shape), generator=generator, device=generator.device)
-        return {"std": std, "noise": noise}
+        return {
+            "std": uniform(generator, (shape[0],), self.settings.noise_std),
+            "seed": integers(generator, (shape[0],), (0, 2**31 - 1)),
+        }
 
     def change_image(self, image: Tensor, draw: Draw) -> Tensor:
-        return image + expand_to(draw["std"], image) * draw["noise"]
+        noise, of_sample = torch.empty_like(image), torch.Generator(image.device)
+        for sample, std, seed in zip(
+            noise, draw["std"].tolist(), draw["seed"].tolist(), strict=True
+        ):
+            of_sample.manual_seed(seed)
+            for channel in sample:
+                channel.normal_(0, std, generator=of_sample)
+        return image + noise

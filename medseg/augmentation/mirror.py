@@ -8,7 +8,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from medseg.augmentation._ranges import Probability, expand_to, uniform
+from medseg.augmentation._ranges import Probability, uniform
 from medseg.augmentation.protocol import Augmentation, Draw, PatchAxes
 
 
@@ -30,6 +30,8 @@ def build(settings: Settings, axes: PatchAxes) -> Augmentation:
 
 
 class _Mirror(Augmentation):
+    asks_numbers = True
+
     def draw(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
         draw = self.parameters(generator, shape)
         return {"applied": draw["mirrored"].any(1), **draw}
@@ -39,8 +41,9 @@ class _Mirror(Augmentation):
         return {"mirrored": chance < self.settings.probability}
 
     def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        for n, axis in enumerate(self.axes.mirrored):
-            mirrored = draw["mirrored"][:, n]
-            image = torch.where(expand_to(mirrored, image), image.flip(axis + 2), image)
-            label = torch.where(expand_to(mirrored, label), label.flip(axis + 1), label)
-        return image, label
+        images, labels = [], []
+        for sample, own, mirrored in zip(image, label, draw["mirrored"].tolist(), strict=True):
+            axes = [axis for axis, flip in zip(self.axes.mirrored, mirrored, strict=True) if flip]
+            images.append(sample.flip([axis + 1 for axis in axes]))
+            labels.append(own.flip(axes))
+        return torch.stack(images), torch.stack(labels)

@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from medseg.augmentation._geometry import before_move, positions_mm, rotation, sample
+from medseg.augmentation._geometry import before_move, grid_of, positions_mm, rotation, sample
 from medseg.augmentation._ranges import (
     Probability,
     expand_to,
@@ -85,4 +85,5 @@ class _Motion(IntensityAugmentation):
             backward=rotation(draw["angles"][:, n]).mT,
             translation_mm=draw["translation_mm"][:, n],
         )
-        return sample(image, source_mm, spacing_mm, mode="bilinear", padding="border")
+        grid = grid_of(source_mm, image.shape[2:], spacing_mm)
+        return sample(image, grid, mode="bilinear", padding="border")

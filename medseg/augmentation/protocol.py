@@ -4,7 +4,8 @@ A file offers `Settings`, a frozen `msgspec.Struct` whose first field is `probab
 ``build(settings, axes)``, which gives an `Augmentation`. The part draws its random numbers in one
 method and applies them in another, so the per-sample form (`Augmentation.transform`, for MONAI) is
 the batched form (`Augmentation.batched`, on the device) with a batch of one: the same mathematics,
-written once.
+written once. Numbers are drawn on the host, which so knows which samples are changed without asking
+the device, and changes no others.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from medseg.augmentation._geometry import centre_crop, positions_mm, sample
-from medseg.augmentation._ranges import expand_to
+from medseg.augmentation._geometry import centre_crop, grid_of, positions_mm, sample
+from medseg.augmentation._ranges import on_device
 
 if TYPE_CHECKING:
     from medseg.augmentation._sample import SampleTransform
 
 Draw = dict[str, Tensor]
-"""Random numbers of a batch by name; the first axis of each is the batch."""
+"""Random numbers of a batch by name, on the host; the first axis of each is the batch."""
+EVERY = slice(None)
 
 
 class PatchAxes(NamedTuple):
@@ -68,17 +70,20 @@ class Augmentation(ABC):
 
     moves_voxels: ClassVar[bool] = True
     """Whether labels change with the image."""
+    asks_numbers: ClassVar[bool] = False
+    """Whether `change` is given its numbers on the host, where to ask for one waits for nothing."""
 
     def __init__(self, settings: Any, axes: PatchAxes) -> None:
         self.settings = settings
         self.axes = axes
 
     def draw(self, generator: torch.Generator, shape: Sequence[int]) -> Draw:
-        """Random numbers for a batch, on the generator's device.
+        """Random numbers for a batch.
 
         Parameters
         ----------
         generator : torch.Generator
+            Of the host.
         shape : sequence of int
             Of the image: B, C and the spatial axes.
 
@@ -108,18 +113,31 @@ class Augmentation(ABC):
         image, label : torch.Tensor
             Of the same types. Samples that were not drawn are the same bit for bit.
         """
-        applied, image_before, label_before = draw["applied"], self.kept(image), self.kept(label)
-        # on a device the question would wait for everything that is queued there
-        if applied.device.type == "cpu" and not bool(applied.any()):
-            return image_before, label_before
-        image_after, label_after = self.change(image.float(), label, draw)
-        after = _where(applied, image_after, image_before)
-        return after, _where(applied, label_after, label_before) if self.moves_voxels else label
+        rows = draw["applied"].nonzero()[:, 0]
+        if not len(rows):
+            return self.kept(image), self.kept(label)
+        own = {name: numbers[rows] for name, numbers in draw.items()}
+        if not self.asks_numbers:
+            own = {name: on_device(numbers, image.device) for name, numbers in own.items()}
+        changed = None if len(rows) == len(image) else on_device(rows, image.device)
+        image_after, label_after = self.change(
+            _taken(image, changed).float(), _taken(label, changed), own
+        )
+        image_after = _put(self.kept(image), changed, image_after)
+        if not self.moves_voxels:
+            return image_after, label
+        return image_after, _put(self.kept(label), changed, label_after)
 
     def batched(
-        self, image: Tensor, label: Tensor, generator: torch.Generator
+        self,
+        image: Tensor,
+        label: Tensor,
+        generator: torch.Generator,
+        *,
+        of: int | None = None,
+        rows: slice = EVERY,
     ) -> tuple[Tensor, Tensor]:
-        """Draw and apply, on the device of the image; nothing waits for the host.
+        """Draw, and apply on the device of the image, which nobody waits for.
 
         Parameters
         ----------
@@ -128,9 +146,15 @@ class Augmentation(ABC):
         label : torch.Tensor
             Class indices (B, I, J, K) or (B, I, J).
         generator : torch.Generator
-            On the same device.
+            Of the host.
+        of : int, optional
+            Samples of a larger batch, of which these are the `rows`: they are changed as they are
+            there.
+        rows : slice, optional
         """
-        return self.apply(image, label, self.draw(generator, image.shape))
+        draw = self.draw(generator, (of or image.shape[0], *image.shape[1:]))
+        mine = {name: numbers[rows] for name, numbers in draw.items()}
+        return self.apply(image, label, mine)
 
     def transform(
         self, keys: Sequence[str] = ("image", "label"), *, label_keys: Sequence[str] = ("label",)
@@ -158,7 +182,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def change(self, image: Tensor, label: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Every sample of a float32 batch changed."""
+        """Every sample of a float32 batch changed; `draw` is on its device, see `asks_numbers`."""
 
 
 class IntensityAugmentation(Augmentation):
@@ -196,10 +220,9 @@ class ResamplingAugmentation(Augmentation):
         """Every sample taken from where :meth:`source_mm` says."""
         spacing_mm = self.axes.spacing_mm
         target_mm = self.kept(positions_mm(image.shape[2:], spacing_mm, image.device))
-        source_mm = self.source_mm(target_mm, draw)
-        image = sample(image, source_mm, spacing_mm, mode="bilinear", padding="zeros")
-        label = label[:, None].float()
-        label = sample(label, source_mm, spacing_mm, mode="nearest", padding="zeros")
+        grid = grid_of(self.source_mm(target_mm, draw), image.shape[2:], spacing_mm)
+        image = sample(image, grid, mode="bilinear", padding="zeros")
+        label = sample(label[:, None].float(), grid, mode="nearest", padding="zeros")
         return image, label[:, 0]
 
     @abstractmethod
@@ -207,6 +230,12 @@ class ResamplingAugmentation(Augmentation):
         """Where (B, D, ...) what will lie at `target_mm` (D, ...) is; mm from the centre."""
 
 
-def _where(applied: Tensor, after: Tensor, before: Tensor) -> Tensor:
-    """Samples after where they are changed, in the type they had before."""
-    return torch.where(expand_to(applied, before), after.to(before.dtype), before)
+def _taken(batch: Tensor, rows: Tensor | None) -> Tensor:
+    """Samples of some rows; all where None."""
+    return batch if rows is None else batch.index_select(0, rows)
+
+
+def _put(before: Tensor, rows: Tensor | None, after: Tensor) -> Tensor:
+    """A batch with samples after in some rows, in the type they had before."""
+    after = after.to(before.dtype)
+    return after if rows is None else before.index_copy(0, rows, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def prepare_case(
         A person's own, after the plan's.
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.labels.npy"
-    if not (image_file.is_file() and label_file.is_file()):
+    stored = stored_arrays([image_file, label_file])
+    if stored is None or not _fit(stored, plan, classes=len(dataset.labels)):
         scan, truth = dataset.read(case)
         image_CIJK, placement = prepare_image(scan, plan, transforms)
         values = prepare_labels(truth, plan, placement.box)
@@ -71,9 +73,10 @@ def prepare_case(
         folder.mkdir(parents=True, exist_ok=True)
         save_array(image_file, image_CIJK.numpy())
         save_array(label_file, classes)
-    labels = np.load(label_file, mmap_mode="r")
+        stored = [np.load(file, mmap_mode="r") for file in (image_file, label_file)]
+    image, labels = stored
     return Prepared(
-        image=np.load(image_file, mmap_mode="r"),
+        image=image,
         labels=labels,
         foreground_voxels=_foreground_voxels(labels, len(dataset.labels)),
     )
@@ -109,6 +112,52 @@ def class_indices(values: npt.NDArray[Any], table: LabelTable) -> npt.NDArray[np
     if table.ignored is not None:
         lookup[table.ignored] = IGNORE
     return np.asarray(lookup[values])
+
+
+def stored_arrays(files: Sequence[Path]) -> list[npt.NDArray[Any]] | None:
+    """Arrays of a prepared case, mapped from disk.
+
+    Parameters
+    ----------
+    files : sequence of Path
+
+    Returns
+    -------
+    list of ndarray or None
+        None where one is not there, or, with a warning, where one is broken.
+    """
+    if not all(file.is_file() for file in files):
+        return None
+    arrays: list[npt.NDArray[Any]] = []
+    for file in files:
+        try:
+            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            _tell_broken(file, reason(error))
+            return None
+    return arrays
+
+
+def _tell_broken(file: Path, why: str) -> None:
+    warnings.warn(
+        f"the prepared case '{file}' is broken ({why}), as after a power cut or a full disk; it is"
+        " prepared again from the dataset",
+        stacklevel=3,
+    )
+
+
+def _fit(arrays: Sequence[npt.NDArray[Any]], plan: Plan, *, classes: int) -> bool:
+    """Whether arrays are a case of the plan; told where they are not."""
+    image, labels = arrays
+    expected = (len(plan.channels), *labels.shape)
+    why = ""
+    if image.shape != expected or image.dtype != np.float32 or labels.dtype != np.uint8:
+        why = f"its image is {image.dtype} of shape {image.shape}, not float32 of {expected}"
+    elif bool(((labels > classes) & (labels != IGNORE)).any()):
+        why = f"it holds the class {int(labels[labels != IGNORE].max())} of {classes}"
+    if why:
+        _tell_broken(Path(labels.filename), why)  # type: ignore[attr-defined]
+    return not why
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:

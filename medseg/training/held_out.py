@@ -14,7 +14,7 @@ from medseg.planning import Plan
 from medseg.preprocessing import prepare_image
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.progress import Progress, silent
-from medseg.training.cache import save_array
+from medseg.training.cache import save_array, stored_arrays
 from medseg.training.dataset import Case, Dataset
 from medseg.volume import Grid, LabelMap
 from medseg.volume.bounding_box import Box
@@ -82,7 +82,7 @@ def _prepare_case(
 ) -> HeldOutCase:
     files = [folder / f"{case.name}.{part}.npy" for part in ("image", "truth", "affine", "box")]
     image_file, truth_file, affine_file, box_file = files
-    if not all(file.is_file() for file in files):
+    if stored_arrays(files) is None:
         scan, truth = dataset.read(case)
         image_CIJK, placement = prepare_image(scan, plan, transforms)
         folder.mkdir(parents=True, exist_ok=True)

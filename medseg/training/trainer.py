@@ -6,9 +6,9 @@ import functools
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -31,12 +31,12 @@ from medseg.training.distributed import ending_together, from_leader
 from medseg.training.divergence import divergence_error, last_good
 from medseg.training.gpu_memory import explain_lost_gpu, limit_memory, peak_sentence
 from medseg.training.history import History, NoHistory
+from medseg.training.loader import LoaderOptions, open_loader
 from medseg.training.optimizer import build_optimizer
 from medseg.training.options import TrainingOptions
 from medseg.training.own_parts import OwnAugmentation, OwnParts, TrainingEvent
 from medseg.training.recipe import DEFAULT_STEPS
 from medseg.training.run_status import BEST, CHECKPOINT
-from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.training.state import State
 from medseg.training.step import TrainingStep
@@ -192,22 +192,17 @@ class Trainer:
         save_checkpoint(checkpoint, self.network, optimizer, self.state, self.average)
 
     def _batches(self, cases: Sequence[Prepared]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches from the current step on, each drawn while the one before is learnt."""
-        own = self.own.augmentation
+        """Batches from the current step on."""
+        own, state = self.own.augmentation, self.state
         augment = build_augmentation(self.plan) if own is None else OwnAugmentation(own, self.plan)
-
-        def draw(step: int) -> tuple[Tensor, Tensor]:
-            batch = draw_batch(cases, self.plan, augment, options=self.options, step=step)
-            part = slice(self.fabric.global_rank, None, self.fabric.world_size)
-            return batch[0][part], batch[1][part]
-
-        with ThreadPoolExecutor(1, "medseg-batches") as pool:
-            following = pool.submit(draw, self.state.step)
+        steps = range(state.step, state.total_steps) if state.total_steps else count(state.step)
+        how = LoaderOptions(rank=self.fabric.global_rank, world_size=self.fabric.world_size)
+        options, device = self.options, self.device
+        with open_loader(
+            cases, self.plan, augment, options=options, device=device, steps=steps, how=how
+        ) as batches:
             while self.state.total_steps == 0 or self.state.step < self.state.total_steps:
-                batch = following.result()
-                following = pool.submit(draw, self.state.step + 1)
-                yield batch
-            following.cancel()
+                yield next(batches)
 
     def _learn(
         self,

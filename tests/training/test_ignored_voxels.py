@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from drawn_batches import draw_batch
 from medseg.augmentation import build_augmentation
 from medseg.errors import Cancelled, LabelError, PlanError
 from medseg.losses import IGNORE
 from medseg.planning import Component, read_plan, take_fingerprint
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices, prepare_case
-from medseg.training.sampling import draw_batch
 from medseg.volume import LabelTable
 from toy_dataset import TOY_PLAN, toy_case
 

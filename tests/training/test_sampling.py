@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from drawn_batches import draw_batch
 from medseg.augmentation import build_augmentation
 from medseg.planning import Component, Normalisation, Plan
 from medseg.training.cache import Prepared, class_indices
 from medseg.training.options import TrainingOptions
 from medseg.training.recipe import Recipe
-from medseg.training.sampling import draw_batch
 from medseg.training.schedule import learning_rate
 from medseg.volume import LabelTable
 
