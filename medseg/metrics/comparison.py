@@ -209,7 +209,8 @@ def _within(
     """Surface distances and worst slices of one label, looked for in its box alone."""
     if box is None:
         agreement = SliceDifference(index=0, area_mm2=0.0)
-        return SurfaceDistance(hd95_mm=None, nsd=None), (agreement, agreement, agreement)
+        nothing = SurfaceDistance(hd95_mm=None, assd_mm=None, nsd=None)
+        return nothing, (agreement, agreement, agreement)
     prediction, reference = (_isolated(labels, label, box) for labels in (first, second))
     surface = surface_distances(prediction, reference, tolerance_mm=tolerance_mm)[label.name]
     differing = prediction.values != reference.values

@@ -23,12 +23,15 @@ class SurfaceDistance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ----------
     hd95_mm : float or None
         95th percentile Hausdorff distance; None when the label is empty in either map.
+    assd_mm : float or None
+        Average symmetric surface distance; None when the label is empty in either map.
     nsd : float or None
         Normalised surface Dice at the tolerance asked for, 0 to 1; 0 when the label is empty in
         one map, None when it is in both.
     """
 
     hd95_mm: float | None
+    assd_mm: float | None
     nsd: float | None
 
 
@@ -59,10 +62,13 @@ def surface_distances(
     Notes
     -----
     A surface is the label's voxels with a neighbour (across a face) outside it; distances run
-    between voxel centres, in mm. HD95 is the larger of the two directed 95th percentiles (Taha
-    and Hanbury, BMC Medical Imaging 15, 2015); NSD counts the surface voxels of both maps within
-    the tolerance (Nikolov et al., J Med Internet Res 23, 2021). Axes are taken as orthogonal:
-    of a scan with gantry tilt the distances are those of its straightened voxels.
+    between voxel centres, in mm on the true spacing. Every surface voxel counts the same, whatever
+    its area. HD95 is the larger of the two directed 95th percentiles (Taha and Hanbury, BMC Medical
+    Imaging 15, 2015); ASSD is the mean over the surface voxels of both maps of the distance to the
+    other surface (Heimann et al., IEEE Transactions on Medical Imaging 28, 2009); NSD counts the
+    surface voxels of both maps within the tolerance (Nikolov et al., J Med Internet Res 23, 2021).
+    Axes are taken as orthogonal: of a scan with gantry tilt the distances are those of its
+    straightened voxels.
     """
     check_same_grid(prediction, truth)
     maps = leave_out_ignored(prediction, truth)
@@ -81,12 +87,13 @@ def surface_distances(
 def _between(surfaces: list[Points], tolerance_mm: float) -> SurfaceDistance:
     """Distances of two surfaces; there are fewer where a map is without the label."""
     if len(surfaces) < 2:
-        return SurfaceDistance(hd95_mm=None, nsd=0.0 if surfaces else None)
+        return SurfaceDistance(hd95_mm=None, assd_mm=None, nsd=0.0 if surfaces else None)
     trees = [KDTree(points, balanced_tree=False, compact_nodes=False) for points in surfaces]
     forward, backward = trees[1].query(surfaces[0])[0], trees[0].query(surfaces[1])[0]
     within = (forward <= tolerance_mm).sum() + (backward <= tolerance_mm).sum()
     return SurfaceDistance(
         hd95_mm=float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
+        assd_mm=float((forward.sum() + backward.sum()) / (forward.size + backward.size)),
         nsd=float(within / (forward.size + backward.size)),
     )
 

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medseg.discovery.cases import Case
@@ -54,11 +54,29 @@ def cases_of_patients(root: Path, cases: Sequence[Case]) -> tuple[frozenset[str]
     table, stated = _from_tables(root), {case.name: _in_dicom(case.images[0]) for case in cases}
     if len(set(stated.values())) == 1:  # one PatientID everywhere is what de-identifying left
         stated = {}
-    groups: dict[str, set[str]] = {}
+    patients = {}
     for case in cases:
         sources = (table.get(case.name), case.patient, stated.get(case.name))
-        patient = next(filter(None, sources), None) or _in_name(case.name)
-        groups.setdefault(patient, set()).add(case.name)
+        patients[case.name] = next(filter(None, sources), None) or _in_name(case.name)
+    return _groups(patients)
+
+
+def names_of_patients(folder: Path, names: Iterable[str]) -> tuple[frozenset[str], ...]:
+    """The same for label maps without scans: by a table in or beside `folder`, or by names."""
+    table = _from_tables(folder) or _from_tables(folder.parent)
+    return _groups({name: table.get(name) or _in_name(name) for name in names})
+
+
+def patient_of_case(patients: Iterable[frozenset[str]]) -> dict[str, str]:
+    """Whose each case is, told by the first of that patient's cases and never by who it is."""
+    return {name: min(group) for group in patients for name in group}
+
+
+def _groups(patients: Mapping[str, str]) -> tuple[frozenset[str], ...]:
+    """Names of the cases of each patient who has several."""
+    groups: dict[str, set[str]] = {}
+    for case, patient in patients.items():
+        groups.setdefault(patient, set()).add(case)
     return tuple(sorted((frozenset(g) for g in groups.values() if len(g) > 1), key=min))
 
 

@@ -47,11 +47,11 @@ from medseg.training.fine_tuning import (
 from medseg.training.first_look import first_look
 from medseg.training.following import follow
 from medseg.training.held_out import prepare_held_out
+from medseg.training.held_out_scores import measure_held_out
 from medseg.training.options import LOSS, TrainingOptions, check_one_length
 from medseg.training.own_parts import Callback, OwnParts, own_parts
 from medseg.training.packing import (
     choose_checkpoint,
-    dice_at,
     manifest_of,
     postprocessed,
     training_facts,
@@ -76,7 +76,7 @@ from medseg.training.run_folder import (
 from medseg.training.run_identity import read_identity, same_dataset, same_plan, save_identity
 from medseg.training.run_status import CACHE, CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.trainer import Trainer
-from medseg.training.validation import Validation, mean_dice
+from medseg.training.validation import Validation, dice_of, mean_dice
 from medseg.volume import LabelTable
 from medseg.writing import write_bytes
 
@@ -308,10 +308,10 @@ def _packed(
 ) -> Path:
     """The model's folder: the checkpoint that was asked for, measured on the held-out cases."""
     run, network, plan = trainer.run, predictor.network, predictor.plan
-    step, facts = choose_checkpoint(run, network, options, trainer.state)
+    _, facts = choose_checkpoint(run, network, options, trainer.state)
     facts = training_facts(options, plan, trainer.state) | facts
-    scores = dice_at(run, step) if validation.is_whole else {}
-    scores = scores or validation.at_the_end(progress)
+    facts["device"] = predictor.device.description.split(",")[0]
+    scores = dice_of(measure_held_out(run, predictor, validation.cases, dataset, progress=progress))
     manifest = with_parent(manifest_of(dataset, plan, options, scores, facts, trained_on), run)
     package = save_package(run / MODEL, manifest, network)
     if options.postprocess:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from medseg.inference import Predictor
 from medseg.metrics import by_region, overlap, summarise
@@ -45,15 +46,10 @@ class Validation:
         return self.measure(self.cases, progress=progress)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether a validation on the way looks at every case."""
-        return len(self.cases) <= CASES_ON_THE_WAY
-
-    @property
     def costs(self) -> tuple[int, int]:
         """Cases of a validation on the way; of the last one and of measuring at the end."""
         way = min(len(self.cases), CASES_ON_THE_WAY)
-        return way, way if self.is_whole else way + len(self.cases)
+        return way, way + len(self.cases)
 
 
 def mean_dice(
@@ -77,6 +73,10 @@ def mean_dice(
         progress(done, len(cases), "validating")
         labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
         rows[case.name] = by_region(overlap, labels, case.truth, members)
-    summary = summarise(rows)
+    return dice_of(summarise(rows))
+
+
+def dice_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Mean Dice by label, and over labels as `MEAN`, of what `summarise` gave; no empty ones."""
     means = {name: summary["mean"][name] for name in label_names(summary)} | {MEAN: summary[MEAN]}
     return {name: row["dice"] for name, row in means.items() if row["dice"] is not None}

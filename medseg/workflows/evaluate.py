@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medseg.errors import LabelError
-from medseg.metrics import overlap, summarise, surface_distances
+from medseg.metrics import measure_case
 from medseg.metrics.scores import Scores
 from medseg.training.case_folder import numbered_as
 from medseg.training.stored_names import is_named
@@ -28,9 +28,8 @@ def evaluate(
     Returns
     -------
     dict of str to dict of str to float or None
-        By label: ``dice``, ``iou``, ``volume_ml``, ``reference_volume_ml``, and with surfaces
-        ``hd95_mm`` and ``nsd``. None where there is nothing to measure: the label is empty in both
-        maps (HD95: in either).
+        By label, as :func:`medseg.metrics.case_scores` says; of pictures in pixels. None where
+        there is nothing to measure: the label is empty in both maps (a distance: in either).
 
     Raises
     ------
@@ -40,11 +39,9 @@ def evaluate(
         When both name their labels, and no name is the same.
     """
     prediction, truth = alike(prediction, truth)
-    overlaps = {"": overlap(prediction, truth)}
-    surfaces = None
-    if tolerance_mm is not None:
-        surfaces = {"": surface_distances(prediction, truth, tolerance_mm=tolerance_mm)}
-    scores: dict[str, Scores] = summarise(overlaps, surfaces)["cases"][0]["labels"]
+    sized = prediction.provenance.has_physical_size and truth.provenance.has_physical_size
+    row = measure_case("", prediction, truth, regions={}, tolerance_mm=tolerance_mm, sized=sized)
+    scores: dict[str, Scores] = row["labels"]
     return scores
 
 

@@ -1,4 +1,4 @@
-"""Figures of label maps over scans, and curves of a training; no window is opened.
+"""Figures of label maps over scans; no window is opened.
 
 Planes are drawn at their true proportions with the patient's right on the left, and letters at the
 edges say so where the file says which side is which.
@@ -7,7 +7,6 @@ edges say so where the file says which side is which.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ from matplotlib.image import imsave
 from medseg.volume import Grid, Label, LabelMap, LabelTable, Scan
 from medseg.volume.contrast import contrast_limits
 from medseg.volume.conventions import IPL, Reorientation
-from medseg.volume.label_table import MEAN
 
 Picture = npt.NDArray[Any]
 _PLANES = (("axial", 0, "RLAP"), ("coronal", 1, "RLSI"), ("sagittal", 2, "APSI"))
@@ -65,7 +63,7 @@ def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> b
     planes = flat or _PLANES
     sizes = [_size_mm(turn.target, across) for _, across, _ in planes]
     width = _WIDTH_INCHES if len(planes) > 1 else 7.0
-    figure = _figure(width, width * max(h for _, h in sizes) / sum(w for w, _ in sizes) + 0.35)
+    figure = new_figure(width, width * max(h for _, h in sizes) / sum(w for w, _ in sizes) + 0.35)
     axes = np.atleast_1d(figure.subplots(1, len(planes), width_ratios=[w for w, _ in sizes]))
     for panel, (name, across, letters), size in zip(axes, planes, sizes, strict=True):
         index = best_slice(values if outlines is None else outlines, across)
@@ -82,7 +80,7 @@ def overlay(scan: Scan, labels: LabelMap, *, truth: LabelMap | None = None) -> b
         if not flat:
             panel.set_title(f"{name}, slice {index + 1}", color=INK, fontsize=9)
         panel.set_axis_off()
-    return _png(figure)
+    return png_of(figure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,46 +284,6 @@ def paint(values: Picture, table: LabelTable) -> Picture:
     return colours
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss and held-out Dice of a training, side by side.
-
-    Parameters
-    ----------
-    history : sequence of dict
-        Records with "step" and "loss" or "dice"; see ``history.jsonl`` of a run.
-
-    Returns
-    -------
-    bytes
-        A PNG file.
-    """
-    figure = _figure(11.0, 3.4)
-    left, right = figure.subplots(1, 2)
-    losses = np.array([(row["step"], row["loss"]) for row in history if "loss" in row], float)
-    if len(losses):
-        left.plot(*losses.T, color="#5f6b7a", linewidth=0.6)
-        smooth = _moving_mean(losses[:, 1], max(1, len(losses) // 25))
-        left.plot(losses[:, 0], smooth, color="#f2a33a", linewidth=1.8)
-    checks = [row for row in history if row.get("dice")]
-    for name in dict.fromkeys(name for row in checks for name in row["dice"]):
-        points = [(row["step"], row["dice"][name]) for row in checks if name in row["dice"]]
-        wide = name == MEAN
-        right.plot(
-            *zip(*points, strict=True),
-            marker="o",
-            markersize=3,
-            label=name,
-            linewidth=2.4 if wide else 1.0,
-            color=INK if wide else None,
-        )
-    right.set_ylim(0, 1.02)
-    if checks:
-        right.legend(fontsize=7, facecolor=PAPER, labelcolor=INK, loc="lower right")
-    for panel, title in ((left, "training loss"), (right, "Dice on the held-out fold")):
-        _ink(panel, title)
-    return _png(figure)
-
-
 def _size_mm(grid: Grid, across: int) -> tuple[float, float]:
     """Width and height of a slice in mm; `grid` has axes I, P, L, of which the first are rows."""
     height, width = (
@@ -367,29 +325,15 @@ def _letter(panel: Any, letters: str) -> None:
         )
 
 
-def _moving_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    window = np.ones(min(width, len(values)))
-    smooth: npt.NDArray[np.float64] = np.convolve(values, window, "same")
-    return smooth / np.convolve(np.ones(len(values)), window, "same")
-
-
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure on dark paper, of a size in inches."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _ink(panel: Any, title: str) -> None:
-    panel.set_facecolor(PAPER)
-    panel.set_title(title, color=INK, fontsize=10)
-    panel.set_xlabel("step", color=INK, fontsize=8)
-    panel.tick_params(colors=INK, labelsize=8)
-    panel.grid(alpha=0.15)
-    for spine in panel.spines.values():
-        spine.set_color("#444c56")
-
-
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=PAPER)
     return buffer.getvalue()

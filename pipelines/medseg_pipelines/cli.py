@@ -28,6 +28,7 @@ from medseg_pipelines.cli_options import (
     tta_option,
 )
 from medseg_pipelines.dataset_cli import dataset
+from medseg_pipelines.evaluate_cli import compare, evaluate, report
 from medseg_pipelines.models_cli import losses, models, networks, plan
 from medseg_pipelines.pacs_cli import pacs
 from medseg_pipelines.train_cli import train
@@ -111,59 +112,6 @@ def segment(
 
 
 @medseg.command()
-@click.argument("predictions", type=file_path)
-@click.argument("truth", type=file_path)
-@click.option("--output", required=True, type=file_path, help="JSON file of the scores.")
-@click.option("--labels", type=file_path, help='JSON of label names: {"1": "liver"}.')
-@click.option("--model", metavar="NAME_OR_FOLDER", help="Take the label names of this model.")
-@click.option("--subset", is_flag=True, help="Score only the cases that were predicted.")
-@click.option(
-    "--regions",
-    "by_region",
-    is_flag=True,
-    help="Score the regions that --labels or --model has, each with all that lies inside it.",
-)
-@click.option(
-    "--surface/--no-surface",
-    default=True,
-    show_default=True,
-    help="Score surfaces too: HD95 and normalised surface Dice.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    metavar="MM",
-    help="Distance within which surfaces count as equal.",
-)
-def evaluate(
-    *,
-    predictions: Path,
-    truth: Path,
-    labels: Path | None,
-    model: str | None,
-    by_region: bool,
-    surface: bool,
-    tolerance: float,
-    **options: Any,
-) -> None:
-    """Compare PREDICTIONS with TRUTH: two label maps, or two folders of them."""
-    from medseg_pipelines.evaluate import evaluate_maps, named_labels, named_regions
-
-    with open_console() as console:
-        evaluate_maps(
-            predictions,
-            truth,
-            table=named_labels(labels, model=model),
-            regions=named_regions(labels, model=model) if by_region else (),
-            tolerance_mm=tolerance if surface else None,
-            console=console,
-            **options,
-        )
-
-
-@medseg.command()
 @click.argument("path", type=file_path)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--pixels", is_flag=True, help="Decode all DICOM pixels, not only headers.")
@@ -244,12 +192,15 @@ def demo(ctx: click.Context, /, *, output: Path, view: bool, **training: Any) ->
 
 
 medseg.add_command(batch)
+medseg.add_command(compare)
 medseg.add_command(dataset)
+medseg.add_command(evaluate)
 medseg.add_command(losses)
 medseg.add_command(models)
 medseg.add_command(networks)
 medseg.add_command(pacs)
 medseg.add_command(plan)
+medseg.add_command(report)
 medseg.add_command(train)
 
 

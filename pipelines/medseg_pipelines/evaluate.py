@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import warnings
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from medseg.discovery.case_lists import is_case_list
-from medseg.discovery.cases import Case, label_files, paired_folder
-from medseg.discovery.label_words import scan_words
-from medseg.discovery.layouts import find_dataset
-from medseg.discovery.mask_files import Masks, mask_folders
-from medseg.discovery.scan_files import PICTURES, VOLUMES
 from medseg.errors import InputError, LabelError
-from medseg.metrics import (
-    LabelOverlap,
-    SurfaceDistance,
-    by_region,
-    overlap,
-    summarise,
-    surface_distances,
-)
-from medseg.metrics.scores import label_names
+from medseg.metrics.evaluation import empty_rules, evaluation_of, measure_case
+from medseg.metrics.missing import Missing
+from medseg.metrics.scores import Row
 from medseg.model_package import find_package
-from medseg.reading.dicom import rtstruct
-from medseg.reading.file_names import without_suffix
 from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
-from medseg.training.dataset import read_images
 from medseg.training.regions import value_table
-from medseg.training.truth import OVERLAP, read_truth
-from medseg.volume import LabelMap, LabelTable
-from medseg.volume.label_table import MEAN
-from medseg.workflows.evaluate import alike, with_all_labels
+from medseg.volume import LabelTable
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text
-from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
-
-Truth = Path | Masks | Case
-Pair = tuple[Truth, Truth]
-Regions = Mapping[str, Collection[int]]
+from medseg_pipelines.evaluate_pairs import find_pairs, patients_in, read_pair
+from medseg_pipelines.score_tables import mean_table, score_table
 
 
 def evaluate_maps(
@@ -52,9 +29,11 @@ def evaluate_maps(
     truth: Path,
     *,
     output: Path,
+    as_csv: Path | None = None,
     table: LabelTable | None = None,
     regions: Sequence[Region] = (),
     tolerance_mm: float | None = None,
+    missing: Missing = "undefined",
     subset: bool = False,
     console: Console,
 ) -> dict[str, Any]:
@@ -63,11 +42,69 @@ def evaluate_maps(
     Parameters
     ----------
     predictions, truth : Path
+        As :func:`measured_rows` takes them.
+    output : Path
+        File of the scores: CSV where its name ends so, else JSON.
+    as_csv : Path, optional
+        A CSV file beside it, one line for each case and label.
+    table : LabelTable, optional
+    regions : sequence of Region, optional
+    tolerance_mm : float, optional
+        Score surfaces too, those within this distance counting as equal.
+    missing : {"undefined", "worst"}
+        What a distance is where a label is missing in one of the maps.
+    subset : bool, default False
+    console : Console
+
+    Raises
+    ------
+    MedsegError
+        Whatever :func:`measured_rows` raises, and where nothing can be written to the files.
+    """
+    files = [output] if as_csv is None else [output, as_csv]
+    for file in files:
+        check_file(file)
+    rows = measured_rows(
+        predictions,
+        truth,
+        table=table,
+        regions=regions,
+        tolerance_mm=tolerance_mm,
+        subset=subset,
+        console=console,
+    )
+    evaluation = evaluation_of(rows, tolerance_mm=tolerance_mm, missing=missing)
+    console.show(score_table(evaluation))
+    console.show(mean_table(evaluation))
+    for sentence in empty_rules(evaluation):
+        console.print(sentence)
+    for file in files:
+        is_table = file.suffix.lower() == ".csv" or file is as_csv
+        write_text(
+            file, csv_of(evaluation) if is_table else json.dumps(evaluation, indent=1) + "\n"
+        )
+        console.print(f"Wrote {file}")
+    return evaluation
+
+
+def measured_rows(
+    predictions: Path,
+    truth: Path,
+    *,
+    table: LabelTable | None = None,
+    regions: Sequence[Region] = (),
+    tolerance_mm: float | None = None,
+    subset: bool = False,
+    console: Console,
+) -> list[Row]:
+    """Measure every case.
+
+    Parameters
+    ----------
+    predictions, truth : Path
         Two label maps, or two folders whose files have the same names up to the format's suffix;
         a dataset stands for its folder of label maps. `predictions` may be the output of a batch,
         whose maps are called as their scans.
-    output : Path
-        JSON file of the scores.
     table : LabelTable, optional
         What the values mean where files do not name them by these names; by default what the
         truth files say. Where both files name their labels, labels of one name are compared.
@@ -79,6 +116,11 @@ def evaluate_maps(
         Whether truth without a prediction is left out in place of being an error.
     console : Console
 
+    Returns
+    -------
+    list of dict
+        As :func:`medseg.metrics.measure_case` gives them.
+
     Raises
     ------
     InputError
@@ -88,29 +130,45 @@ def evaluate_maps(
     LabelError
         When a value is not in the table.
     """
-    check_file(output)
-    pairs = _pairs(predictions, truth, subset=subset, console=console)
+    pairs = find_pairs(predictions, truth, subset=subset, console=console)
+    patients = patients_in(truth, pairs)
     if regions and table is not None:
         table = value_table(regions, table)
     values = {region.name: region.values for region in regions}
-    overlaps: dict[str, dict[str, LabelOverlap]] = {}
-    surfaces: dict[str, dict[str, SurfaceDistance]] = {}
-    sized = True
+    rows = []
     with console.progress("measuring") as progress:
         for number, (case, pair) in enumerate(pairs.items()):
             progress(number, len(pairs), "measuring")
-            overlaps[case], surfaces[case], in_mm = _score(case, pair, table, values, tolerance_mm)
-            sized &= in_mm
-    summary = summarise(overlaps, surfaces if tolerance_mm is not None else None)
-    if tolerance_mm is not None:
-        summary = {"tolerance_mm": tolerance_mm, **summary}
-    if not sized:
-        summary["has_physical_size"] = False
-    console.show(score_table(summary))
-    console.show(mean_table(summary))
-    write_text(output, json.dumps(summary, indent=1) + "\n")
-    console.print(f"Wrote {output}")
-    return summary
+            try:
+                prediction, true = read_pair(pair, table)
+                row = measure_case(
+                    case,
+                    prediction,
+                    true,
+                    regions=values,
+                    tolerance_mm=tolerance_mm,
+                    sized=all(part.provenance.has_physical_size for part in (prediction, true)),
+                    patient=patients.get(case, ""),
+                )
+            except InputError as error:
+                raise type(error)(f"case '{case}': {error}", code=error.code) from error
+            rows.append(row)
+    return rows
+
+
+def csv_of(evaluation: dict[str, Any]) -> str:
+    """A line for each case and label, and a column for each number; nothing where there is none."""
+    rows = [
+        {"case": row["case"], "patient": row.get("patient", ""), "label": label, **scores}
+        for row in evaluation["cases"]
+        for label, scores in row["labels"].items()
+    ]
+    text = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row) or {"case": None}
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def named_labels(path: Path | None, *, model: str | None = None) -> LabelTable | None:
@@ -160,142 +218,3 @@ def named_regions(path: Path | None, *, model: str | None = None) -> tuple[Regio
             f"'{path or model}' has no regions, its labels exclude each other; leave --regions out"
         )
     return regions
-
-
-def mean_table(summary: Mapping[str, Any]) -> Table:
-    """Table of every mean, one row for each label, and below a line that over all labels."""
-    tolerance = summary.get("tolerance_mm")
-    titles = {"dice": "Dice", "iou": "IoU"}
-    if tolerance is not None:
-        unit = "mm" if summary.get("has_physical_size", True) else "pixels"
-        titles |= {"hd95_mm": f"HD95, {unit}", "nsd": f"surface Dice at {tolerance:g} {unit}"}
-    table = Table(title="Means")
-    table.add_column("label")
-    for title in titles.values():
-        table.add_column(title, justify="right")
-    for name in label_names(summary):
-        table.add_row(name, *(_number(summary["mean"][name][key]) for key in titles))
-    table.add_section()
-    table.add_row("(mean over labels)", *(_number(summary[MEAN][key]) for key in titles))
-    return table
-
-
-def score_table(summary: Mapping[str, Any]) -> Table:
-    """Table of the Dice of every case and label, with means."""
-    table = Table(title="Dice")
-    table.add_column("case")
-    labels = label_names(summary)
-    for name in labels:
-        table.add_column(name, justify="right")
-    table.add_column("mean", justify="right")
-    for row in summary["cases"]:
-        values = [row["labels"].get(name, {}).get("dice") for name in labels]
-        defined = [value for value in values if value is not None]
-        mean = sum(defined) / len(defined) if defined else None
-        table.add_row(row["case"], *(_number(value) for value in (*values, mean)))
-    table.add_section()
-    means = [*(summary["mean"][name] for name in labels), summary[MEAN]]
-    table.add_row("mean", *(_number(mean["dice"]) for mean in means))
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _score(
-    case: str, pair: Pair, table: LabelTable | None, regions: Regions, tolerance_mm: float | None
-) -> tuple[dict[str, LabelOverlap], dict[str, SurfaceDistance], bool]:
-    """Overlap and, with a tolerance, surfaces of one case, and whether a voxel's size is known."""
-    try:
-        prediction, truth = _read(pair, table)
-        sized = prediction.provenance.has_physical_size and truth.provenance.has_physical_size
-        overlaps = by_region(overlap, prediction, truth, regions)
-        if tolerance_mm is None:
-            return overlaps, {}, sized
-        measure = partial(surface_distances, tolerance_mm=tolerance_mm)
-        return overlaps, by_region(measure, prediction, truth, regions), sized
-    except InputError as error:
-        raise type(error)(f"case '{case}': {error}", code=error.code) from error
-
-
-def _read(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
-    """Prediction and truth, alike in what their values mean: names go before numbers."""
-    prediction, truth = (_labels(part, table) for part in pair)
-    if table is not None:
-        return prediction, with_all_labels(truth, prediction)
-    return alike(prediction, truth)
-
-
-def _labels(part: Truth, table: LabelTable | None) -> LabelMap:
-    """One of the two, and a warning where masks of it share voxels."""
-    labels = _read_part(part, table)
-    for note in labels.provenance.notes:
-        if note.startswith(OVERLAP):
-            warnings.warn(note, stacklevel=2)
-    return labels
-
-
-def _read_part(part: Truth, table: LabelTable | None) -> LabelMap:
-    """A label map; of a case of a dataset, on its scan where contours are drawn on that."""
-    if not isinstance(part, Case):
-        return read_truth(part, table, renames=True)
-    drawn = rtstruct.recognises(part.label_files[0])
-    scan = read_images(part) if drawn else None
-    return read_truth(part.label, table, scan=scan, renames=True)
-
-
-def _pairs(predictions: Path, truth: Path, *, subset: bool, console: Console) -> dict[str, Pair]:
-    """Prediction and truth of every case, by name."""
-    for path in (predictions, truth):
-        if not path.exists():
-            raise InputError(f"there is no '{path}'; check the path")
-    truth_is_list = is_case_list(truth)
-    if predictions.is_file() and truth.is_file() and not truth_is_list:
-        return {without_suffix(truth): (predictions, truth)}
-    if predictions.is_file() or (truth.is_file() and not truth_is_list):
-        raise InputError(
-            f"'{predictions.name}' and '{truth.name}' must both be files or both be folders"
-        )
-    predicted, true = _maps(predictions), _maps(truth)
-    missing = sorted(set(true) - set(predicted))
-    shared = sorted(set(true) & set(predicted))
-    if not shared or (missing and not subset):
-        raise InputError(
-            f"{len(missing)} of {len(true)} truth maps have no prediction in '{predictions}':"
-            f" {_some(missing)}; predict them, or add --subset to leave them out",
-            code="MISSING_PREDICTION",
-        )
-    if missing:
-        console.print(f"Left out, not predicted: {_some(missing)}")
-    extra = sorted(set(predicted) - set(true))
-    if extra:
-        console.print(f"Left out, without a truth: {_some(extra)}")
-    return {case: (predicted[case], true[case]) for case in shared}
-
-
-def _maps(folder: Path) -> dict[str, Truth]:
-    """Label maps by stem: of a batch's output, a folder of them, or the cases of a dataset."""
-    if is_batch(folder):
-        return dict(label_maps(folder))
-    pair = paired_folder(folder)
-    maps_folder = pair[1] if pair else folder
-    maps: dict[str, Truth] = dict(label_files(maps_folder)) if folder.is_dir() else {}
-    with_scans = len({scan_words(name) is None for name in maps}) == 2
-    if maps and not pair and not with_scans:
-        return maps
-    try:
-        return {case.name: case for case in find_dataset(folder).cases}
-    except InputError as error:
-        maps = maps or (dict(mask_folders(maps_folder)) if folder.is_dir() else {})
-        if maps:
-            return maps
-        raise InputError(
-            f"'{folder}' holds no label maps ({', '.join(VOLUMES + PICTURES)}): {error}",
-            code=error.code,
-        ) from error
-
-
-def _some(names: Sequence[str], *, most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -44,9 +44,13 @@ def explain_plan(source: str, *, console: Console) -> None:
     PlanError
         When the plan does not decode, or names an augmentation or setting that there is not.
     """
-    plan = _plan_from(source)
-    for sentence in (*_preprocessing(plan), *_network(plan), *_augmentation(plan)):
+    for sentence in plan_sentences(_plan_from(source)):
         console.print(sentence)
+
+
+def plan_sentences(plan: Plan) -> list[str]:
+    """What a plan says, a sentence each."""
+    return [*_preprocessing(plan), *_network(plan), *_augmentation(plan)]
 
 
 def _plan_from(source: str) -> Plan:

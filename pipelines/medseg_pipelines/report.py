@@ -11,7 +11,8 @@ from medseg.metrics import volumes_ml
 from medseg.metrics.scores import label_names
 from medseg.volume import LabelMap, LabelTable, Scan
 from medseg.volume.label_table import MEAN
-from medseg.workflows.figures import curves, overlay
+from medseg.workflows.charts import curves
+from medseg.workflows.figures import overlay
 from medseg.writing import write_text
 from medseg_pipelines.html_report import data_uri, render
 

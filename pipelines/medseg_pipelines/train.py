@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from medseg.errors import Cancelled, InputError
+from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
@@ -160,7 +160,18 @@ def train_on(
         console.show(score_table(package, before=score_before(run)))
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     console.print(f"The model is in {folder}")
+    _write_report(run, data, console)
     return package
+
+
+def _write_report(run: Path, data: Dataset, console: Console) -> None:
+    """Write the page about the run; what hinders that is told, for the model is there."""
+    from medseg_pipelines.run_report import write_run_report
+
+    try:
+        console.print(f"The report is {write_run_report(run, dataset=data)}")
+    except MedsegError as error:
+        console.print(f"There is no report: {error}")
 
 
 def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:

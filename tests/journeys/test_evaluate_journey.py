@@ -1,4 +1,5 @@
 import json
+import math
 from copy import deepcopy
 from dataclasses import replace
 
@@ -42,9 +43,11 @@ def test_scores_have_the_agreed_shape(run, folders, names, tmp_path):
     result = run("evaluate", *folders, "--output", output, "--labels", names)
     assert result.exit_code == 0, result.output
     scores = json.loads(output.read_text())
-    assert set(scores) == {"tolerance_mm", "cases", "mean", "mean_over_labels"}
+    told = {"statistics", "intervals", "rules"}
+    assert set(scores) == {"tolerance_mm", "cases", "mean", "mean_over_labels", *told}
     assert scores["tolerance_mm"] == 1.0
-    assert set(scores["mean"]["liver"]) == {"dice", "iou", "hd95_mm", "nsd"}
+    volumes = {"volume_error_ml", "volume_error_relative"}
+    assert set(scores["mean"]["liver"]) == {"dice", "iou", "hd95_mm", "assd_mm", "nsd", *volumes}
     assert [row["case"] for row in scores["cases"]] == ["a", "b"]
     assert scores["cases"][0]["labels"]["liver"]["dice"] == 1.0
     assert scores["mean"]["spleen"]["dice"] == 0.5
@@ -169,7 +172,8 @@ def test_regions_are_scored_with_all_inside_them(
     assert scores["mean"]["whole"]["dice"] == pytest.approx(2 * 18**3 / (18**3 + 24**3), abs=0.01)
     assert scores["mean"]["whole"]["hd95_mm"] == pytest.approx(6.0, abs=SPACING_MM)
     assert scores["mean"]["whole"]["nsd"] == 0.0
-    assert scores["mean"]["core"] == {"dice": 1.0, "iou": 1.0, "hd95_mm": 0.0, "nsd": 1.0}
+    same = dict.fromkeys(("hd95_mm", "assd_mm", "volume_error_ml", "volume_error_relative"), 0.0)
+    assert scores["mean"]["core"] == {"dice": 1.0, "iou": 1.0, "nsd": 1.0, **same}
     assert "whole" in result.output
 
 
@@ -197,8 +201,10 @@ def test_surfaces_can_be_left_out(run, folders, names, tmp_path):
     result = run("evaluate", *folders, *words)
     assert result.exit_code == 0, result.output
     scores = json.loads(output.read_text())
-    assert set(scores) == {"cases", "mean", "mean_over_labels"}
-    assert set(scores["mean"]["liver"]) == {"dice", "iou"}
+    told = {"statistics", "intervals", "rules"}
+    assert set(scores) == {"cases", "mean", "mean_over_labels", *told}
+    volumes = {"volume_error_ml", "volume_error_relative"}
+    assert set(scores["mean"]["liver"]) == {"dice", "iou", *volumes}
     assert "HD95" not in result.output
 
 
@@ -334,6 +340,21 @@ def test_pictures_are_scored_and_a_dataset_is_its_labels(run, tmp_path):
     told = run("evaluate", tmp_path / "predictions", truth, "--output", tmp_path / "s.json").output
     assert "HD95, pixels" in told
     assert " mm" not in told
+    row = json.loads((tmp_path / "s.json").read_text())["cases"][0]
+    assert row["diagonal_pixels"] == pytest.approx(math.hypot(30, 6, 1))
+    assert row["labels"]["label 2"] == pytest.approx(
+        {
+            "dice": 3 / 4,
+            "iou": 3 / 5,
+            "volume_pixels": 4 * 6,
+            "reference_volume_pixels": 4 * 6,
+            "volume_error_pixels": 0,
+            "volume_error_relative": 0,
+            "hd95_pixels": 1.0,
+            "assd_pixels": row["labels"]["label 2"]["assd_pixels"],
+            "nsd": 1.0,
+        }
+    )
 
 
 def test_two_predictions_of_one_case_are_refused(run, tmp_path):

@@ -45,6 +45,7 @@ def test_equal_to_all_pairs(seed, shape):
     apart = np.linalg.norm(first[:, None] - second[None], axis=-1)
     there, back = apart.min(1), apart.min(0)
     assert found.hd95_mm == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert found.assd_mm == pytest.approx(np.concatenate([there, back]).mean())
     close = (there <= 0.6).sum() + (back <= 0.6).sum()
     assert found.nsd == pytest.approx(close / (len(there) + len(back)))
 
@@ -57,19 +58,35 @@ def test_a_box_moved_by_two_voxels_is_their_distance_away():
     assert found.hd95_mm == pytest.approx(4.0)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_distances_are_those_of_monai():
+    import torch
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
+    rng = np.random.default_rng(4)
+    masks = [rng.random((9, 11, 7)) < 0.5 for _ in range(2)]
+    found = surface_distances(*map(label_map, masks))["organ"]
+    onehot = [torch.as_tensor(mask)[None, None].float() for mask in masks]
+    options = {"include_background": True, "spacing": tuple(SPACING)}
+    theirs = compute_average_surface_distance(*onehot, symmetric=True, **options)
+    assert found.assd_mm == pytest.approx(float(theirs), rel=1e-5)
+    theirs = compute_hausdorff_distance(*onehot, percentile=95, **options)
+    assert found.hd95_mm == pytest.approx(float(theirs), rel=1e-5)
+
+
 def test_a_label_one_slice_thick_is_all_surface():
     mask = np.zeros((8, 8, 8), bool)
     mask[2:6, 2:6, 4] = True
     same = surface_distances(label_map(mask), label_map(mask))["organ"]
-    assert (same.hd95_mm, same.nsd) == (0.0, 1.0)
+    assert (same.hd95_mm, same.assd_mm, same.nsd) == (0.0, 0.0, 1.0)
 
 
 def test_empty_maps_have_no_distance():
     empty, full = np.zeros((4, 4, 4), bool), np.ones((4, 4, 4), bool)
     neither = surface_distances(label_map(empty), label_map(empty))["organ"]
-    assert (neither.hd95_mm, neither.nsd) == (None, None)
+    assert (neither.hd95_mm, neither.assd_mm, neither.nsd) == (None, None, None)
     missed = surface_distances(label_map(empty), label_map(full))["organ"]
-    assert (missed.hd95_mm, missed.nsd) == (None, 0.0)
+    assert (missed.hd95_mm, missed.assd_mm, missed.nsd) == (None, None, 0.0)
 
 
 def test_other_grids_are_refused():

@@ -10,7 +10,8 @@ from medseg.metrics import overlap, summarise
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
-from medseg.workflows.figures import best_slice, curves, overlay, paint
+from medseg.workflows.charts import curves
+from medseg.workflows.figures import best_slice, overlay, paint
 from medseg_pipelines.report import Report, ReportCase, write_report
 
 HISTORY = [{"step": n, "loss": 1 / n, "lr": 0.1, "seconds": n} for n in range(1, 40)] + [

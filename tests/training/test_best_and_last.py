@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from medseg.errors import Cancelled
 from medseg.model_package import find_package
 from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.held_out_scores import measure_held_out
 from medseg.training.state import read_state
 from medseg.training.validation import CASES_ON_THE_WAY, Validation
 from medseg.volume.label_table import MEAN
@@ -44,13 +45,13 @@ def worse_and_worse(monkeypatch):
 def test_the_best_of_many_held_out_cases_is_packed_and_measured_on_all(
     dataset, tmp_path, monkeypatch
 ):
-    measured, at_the_end = [], Validation.at_the_end
+    measured = []
 
-    def count(self, progress):
-        measured.append(len(self.cases))
-        return at_the_end(self, progress)
+    def count(run, predictor, cases, dataset, **words):
+        measured.append(len(cases))
+        return measure_held_out(run, predictor, cases, dataset, **words)
 
-    monkeypatch.setattr(Validation, "at_the_end", count)
+    monkeypatch.setattr("medseg.training.run.measure_held_out", count)
     options = TrainingOptions(
         steps=6, validations=3, checkpoint="best", device="cpu", learning_rate=1e-2
     )
@@ -103,7 +104,11 @@ def test_minutes_hold_where_validating_is_slow(dataset, tmp_path, monkeypatch, s
     def tick(done, total, message):
         clock.now += 0.5 * message.startswith("training")
 
+    def measure_last(_, predictor, cases, dataset, **__):
+        return {"cases": [], "mean": {}, MEAN: {"dice": measure(predictor, cases)[MEAN]}}
+
     monkeypatch.setattr("medseg.training.run.mean_dice", measure)
+    monkeypatch.setattr("medseg.training.run.measure_held_out", measure_last)
     options = TrainingOptions(minutes=1, validations=10, device="cpu")
     train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN, progress=tick)
     assert 45 < clock.now <= 60

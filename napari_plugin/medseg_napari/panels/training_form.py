@@ -51,6 +51,7 @@ class TrainingForm(QWidget):  # type: ignore[misc]
             "Show a held-out case",
             "Segment it with the model, or with the checkpoint of a run that goes on",
         )
+        self.report = button("Report", "The page about a finished run: scores, pictures, plan")
         self.plot = CurvePlot()
         self.run_label, self.state = wrapped_label("no run yet"), wrapped_label()
         self.job = JobWidget()
@@ -78,5 +79,6 @@ class TrainingForm(QWidget):  # type: ignore[misc]
             ("Name", self.name),
         )
         buttons = row(self.train, self.stop, self.resume, self.attach)
-        run = (self.run_label, self.plot, self.state, self.sample, self.job)
+        finished = row(self.sample, self.report)
+        run = (self.run_label, self.plot, self.state, finished, self.job)
         column(self, form, buttons, *run, margin=9).addStretch(1)

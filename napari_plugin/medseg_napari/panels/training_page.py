@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import QTimer, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg.errors import MedsegError
@@ -118,6 +119,16 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self._samples += self.status is not None and self.status.phase == "finished"
         self.form.job.start(work, self._add_layers)
 
+    def show_report(self) -> None:
+        """Open the page about the run in the browser."""
+        from medseg.workflows.run_report import REPORT
+
+        page = (self.run or Path()) / REPORT
+        if page.is_file():
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(page.resolve())))
+        else:
+            self.form.job.show_message("no report is there yet; `medseg report` writes one")
+
     def release(self) -> None:
         """Stop watching; the run goes on."""
         self._timer.stop()
@@ -131,6 +142,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         form.resume.clicked.connect(self.resume)
         form.attach.clicked.connect(self._ask_which)
         form.sample.clicked.connect(self.show_sample)
+        form.report.clicked.connect(self.show_report)
 
     def _request(self, dataset: Path) -> TrainRequest:
         form = self.form
@@ -225,6 +237,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self.form.stop.setEnabled(phase == "running")
         self.form.resume.setEnabled(phase == "stopped" and not starting)
         self.form.sample.setEnabled(phase in ("running", "stopped", "finished"))
+        self.form.report.setEnabled(phase == "finished")
 
     def _add_layers(self, layer_tuples: list[LayerTuple]) -> None:
         from napari.layers import Layer
