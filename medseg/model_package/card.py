@@ -5,6 +5,12 @@ from __future__ import annotations
 from medseg.model_package.manifest import Manifest
 from medseg.runtime.class_parts import GIVEN, is_given
 
+FOLDS_SENTENCE = (
+    "Each fold's network is scored on the cases that it did not see; above is the mean over folds."
+    " All networks together, as the model predicts, have seen every case, so they have no score"
+    " here."
+)
+
 
 def card_text(manifest: Manifest) -> str:
     """Markdown of the package's README."""
@@ -28,6 +34,7 @@ def card_text(manifest: Manifest) -> str:
             "|---|---|",
         ]
         lines += [f"| {name} | {dice:.4f} |" for name, dice in manifest.scores.items()]
+    lines += _folds(manifest)
     for title, text in sections:
         if text:
             lines += ["", f"## {title}", "", text]
@@ -38,6 +45,27 @@ def card_text(manifest: Manifest) -> str:
         lines += ["", "## Provenance", ""]
         lines += [f"- {name}: {value}" for name, value in manifest.provenance.items()]
     return "\n".join(lines) + "\n"
+
+
+def _folds(manifest: Manifest) -> list[str]:
+    """The scores of each fold's network, where there are several."""
+    if not manifest.folds:
+        return []
+    names = list(manifest.scores)
+    rows = [
+        f"| {fold.number} | {fold.cases} | "
+        + " | ".join(f"{fold.scores[name]:.4f}" if name in fold.scores else "-" for name in names)
+        + " |"
+        for fold in manifest.folds
+    ]
+    return [
+        "",
+        FOLDS_SENTENCE,
+        "",
+        f"| fold | cases | {' | '.join(names)} |",
+        "|---" * (len(names) + 2) + "|",
+        *rows,
+    ]
 
 
 def _needs(manifest: Manifest) -> list[str]:

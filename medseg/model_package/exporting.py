@@ -126,6 +126,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
         "model": manifest.name,
         "model_version": manifest.version,
         "weights_sha256": manifest.weights.sha256,
+        "folds": [fold.number for fold in manifest.folds],
         "plan": msgspec.to_builtins(manifest.plan),
         "labels": msgspec.to_builtins(manifest.labels.labels),
         "postprocessing": msgspec.to_builtins(manifest.postprocessing),

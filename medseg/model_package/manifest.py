@@ -12,8 +12,9 @@ from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
 
-SCHEMA_VERSION = 2
-"""Of what is written; 1, which called postprocessing "refining", is still read."""
+SCHEMA_VERSION = 3
+"""Of what is written. Still read: 2, which knew no folds, and 1, which called postprocessing
+"refining"."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +46,32 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     modality: str = ""
 
 
+def fold_name(number: int) -> str:
+    """What the network of a fold is called in a file of weights, and its folder in a run."""
+    return f"fold_{number}"
+
+
+class FoldScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network of a model that holds one of each fold, on the cases that it did not see.
+
+    Parameters
+    ----------
+    number : int
+        Of the fold.
+    cases : int
+        Held out.
+    scores : dict of str to float
+        Mean Dice over them by label name.
+    sha256 : str
+        Of the weights of the fold's own model, whose network it is.
+    """
+
+    number: int
+    cases: int
+    scores: dict[str, float] = {}
+    sha256: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything besides the weights.
 
@@ -63,6 +90,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Steps of ``medseg.postprocessing`` after the network, in order; mostly none.
     scores : dict of str to float
         Measured mean Dice by label name on held-out cases; over labels, see :attr:`mean_dice`.
+        With `folds`, the mean over them.
+    folds : tuple of FoldScores
+        Of which the weights hold a network each; empty where they are those of one network.
     provenance : dict of str to str
         Software versions, dataset, fold, steps.
     requires : tuple of Requirement
@@ -79,6 +109,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     card: Card = Card()
     postprocessing: tuple[Component, ...] = ()
     scores: dict[str, float] = {}
+    folds: tuple[FoldScores, ...] = ()
     provenance: dict[str, str] = {}
     requires: tuple[Requirement, ...] = ()
     weights: Weights
@@ -99,22 +130,22 @@ def decode_manifest(data: bytes, *, where: str) -> Manifest:
     PlanError
         When it does not decode.
     """
-    content = _upgraded(decode(data, dict[str, Any], where=where), where=where)
-    manifest = decode(msgspec.json.encode(content), Manifest, where=where)
-    if manifest.schema_version != SCHEMA_VERSION:
+    content = decode(data, dict[str, Any], where=where)
+    version = content.get("schema_version", 1)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise PackageError(
-            f"'{where}' has schema version {manifest.schema_version}, this medseg reads up to"
-            f" {SCHEMA_VERSION}; update medseg"
+            f"'{where}' has schema version {version}, this medseg reads up to {SCHEMA_VERSION};"
+            " update medseg"
         )
-    return manifest
+    return decode(msgspec.json.encode(_upgraded(content, where=where)), Manifest, where=where)
 
 
 def _upgraded(content: dict[str, Any], *, where: str) -> dict[str, Any]:
     """The JSON of an older manifest, or of one with an older plan, in today's words."""
     if isinstance(content.get("plan"), dict):
         content["plan"] = upgraded(content["plan"], where=where)
-    if content.get("schema_version", 1) == 1:
+    if content.get("schema_version", 1) == 1 and "refining" in content:
+        content["postprocessing"] = content.pop("refining")
+    if content.get("schema_version", 1) in (1, 2):
         content["schema_version"] = SCHEMA_VERSION
-        if "refining" in content:
-            content["postprocessing"] = content.pop("refining")
     return content

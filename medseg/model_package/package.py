@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from medseg.errors import PackageError, WriteError, reason
+from medseg.errors import InputError, PackageError, WriteError, reason
 from medseg.model_package.card import card_text
-from medseg.model_package.manifest import Manifest, Weights, decode_manifest
+from medseg.model_package.manifest import Manifest, Weights, decode_manifest, fold_name
 from medseg.model_package.requirements import check_installed, requirements_of
 from medseg.planning.plan import encode
 
@@ -30,10 +31,19 @@ UNSAVED = Weights(file=WEIGHTS, sha256="")
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A verified model on disk."""
+    """A verified model on disk.
+
+    Parameters
+    ----------
+    folder : Path
+    manifest : Manifest
+    fold : int or None
+        The only one whose network is taken; None takes those of all folds, as an ensemble.
+    """
 
     folder: Path
     manifest: Manifest
+    fold: int | None = None
 
     @classmethod
     def open(cls, folder: Path) -> ModelPackage:
@@ -51,8 +61,34 @@ class ModelPackage:
             raise PackageError(f"'{folder}' is no model package: it holds no {MANIFEST}")
         return cls(folder, decode_manifest(path.read_bytes(), where=str(path)))
 
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds that answer together; empty where one network answers alone."""
+        return () if self.fold is not None else tuple(f.number for f in self.manifest.folds)
+
+    def of_fold(self, number: int) -> ModelPackage:
+        """The same model with the network of one fold alone.
+
+        Raises
+        ------
+        InputError
+            When the model has no such fold.
+        """
+        folds = {fold.number: fold for fold in self.manifest.folds}
+        if number not in folds:
+            has = f"it has {', '.join(map(str, folds))}" if folds else "it is one network"
+            raise InputError(f"the model '{self.manifest.name}' has no fold {number}; {has}")
+        scores = folds[number].scores
+        manifest = msgspec.structs.replace(self.manifest, folds=(folds[number],), scores=scores)
+        return replace(self, manifest=manifest, fold=number)
+
+    @property
+    def as_one(self) -> ModelPackage:
+        """The model with one network: of several folds, that of the first."""
+        return self.of_fold(self.folds[0]) if self.folds else self
+
     def load_network(self, given: nn.Module | None = None) -> nn.Module:
-        """The network with its weights, on the CPU, in evaluation mode.
+        """The network with its weights, on the CPU, in evaluation mode; of several folds, all.
 
         Parameters
         ----------
@@ -69,17 +105,25 @@ class ModelPackage:
             When labels do not fit the plan's regions, or the network has to be given.
         """
         from medseg.networks import build_network
+        from medseg.networks.adapters.ensemble import Ensemble
         from medseg.runtime.device import channels_last
 
         plan = self.manifest.plan
         self.check_installed()
-        network = build_network(plan, classes=plan.outputs(self.manifest.labels), given=given)
+        classes = plan.outputs(self.manifest.labels)
+        if self.folds:
+            givens = {fold_name(number): copy.deepcopy(given) for number in self.folds}
+            network: nn.Module = Ensemble(
+                {name: build_network(plan, classes=classes, given=g) for name, g in givens.items()}
+            )
+        else:
+            network = build_network(plan, classes=classes, given=given)
         self.load_weights(network)
         network.requires_grad_(requires_grad=False)
         return channels_last(network.eval())
 
     def load_weights(self, network: nn.Module) -> None:
-        """Give a network, made by this model's plan, the weights.
+        """Give a network, made by this model's plan, the weights; of several folds, an ensemble.
 
         Raises
         ------
@@ -88,7 +132,12 @@ class ModelPackage:
         """
         from safetensors.torch import load
 
-        weights = {name: value.float() for name, value in load(self._verified()).items()}
+        prefix = "" if self.fold is None else f"{fold_name(self.fold)}."
+        weights = {
+            name.removeprefix(prefix): value.float()
+            for name, value in load(self._verified()).items()
+            if name.startswith(prefix)
+        }
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
@@ -136,7 +185,8 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     manifest : Manifest
         Its ``weights`` and ``requires`` are filled in here.
     network : torch.nn.Module
-        Weights are stored as float16 (half the size); see docs/concepts/model-package.md.
+        An `Ensemble` where the manifest has folds. Weights are stored as float16 (half the size);
+        see docs/concepts/model-package.md.
 
     Raises
     ------

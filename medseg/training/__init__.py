@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medseg.training.case_folder import CaseFolder, CaseRecord, write_dataset
+    from medseg.training.cross_validation import train_folds
     from medseg.training.dataset import Case, Dataset, open_dataset
     from medseg.training.label_file import read_label_table, read_meaning
     from medseg.training.options import TrainingOptions
@@ -30,6 +31,7 @@ _HOMES = {
     "read_meaning": "label_file",
     "regions_of_classes": "regions",
     "train": "run",
+    "train_folds": "cross_validation",
     "write_dataset": "case_folder",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "read_meaning",
     "regions_of_classes",
     "train",
+    "train_folds",
     "write_dataset",
 ]
 

@@ -125,9 +125,26 @@ def look_at(
         message="looking at the cases",
         progress=progress,
     )
-    cases = tuple(facts for facts, _ in looks)
+    report = report_on(dataset, tuple(facts for facts, _ in looks), sides, plan)
+    return Look(report, {facts.name: sketch for facts, sketch in looks if sketch is not None})
+
+
+def report_on(
+    dataset: Dataset, cases: tuple[CaseFacts, ...], sides: Sides, plan: Plan | None
+) -> DatasetReport:
+    """What there is to say of cases that were looked at, for one fold.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    cases : tuple of CaseFacts
+        All of them, in its order.
+    sides : Sides
+    plan : Plan or None
+    """
     findings = [finding for facts in cases for finding in facts.findings]
     findings += findings_about(dataset, cases, sides, plan)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    report = DatasetReport(dataset=dataset.name, fold=fold, cases=cases, findings=tuple(findings))
-    return Look(report, {facts.name: sketch for facts, sketch in looks if sketch is not None})
+    return DatasetReport(
+        dataset=dataset.name, fold=sides.fold, cases=cases, findings=tuple(findings)
+    )

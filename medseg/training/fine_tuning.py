@@ -187,9 +187,9 @@ def _with_channels(plan: Plan, dataset: Dataset, transfer: Transfer, cases: Sequ
 
 def parent_file(package: ModelPackage, transfer: Transfer) -> dict[str, bytes]:
     """The file of a run that says what it starts from."""
-    manifest = package.manifest
+    manifest, fold = package.manifest, package.as_one.fold
     parent = ParentModel(
-        name=manifest.name,
+        name=manifest.name if fold is None else f"{manifest.name} (fold {fold})",
         version=manifest.version,
         sha256=manifest.weights.sha256,
         licence=manifest.card.licence,
@@ -233,7 +233,7 @@ def load_parent_weights(
             f"'{package.folder}' holds another model than the '{parent.name}' this run started"
             " from; put that one back or start a new run"
         )
-    transfer = parent.transfer
+    package, transfer = package.as_one, parent.transfer
     if transfer is None or (transfer.same_labels and transfer.same_channels):
         package.load_weights(network)
         return

@@ -136,6 +136,24 @@ def own_parts(
     )
 
 
+def with_parts(
+    options: TrainingOptions | None,
+    *,
+    network: str | nn.Module | None = None,
+    loss: str | Loss | None = None,
+    augmentation: str | Transform | Sequence[Transform] | None = None,
+    transforms: Transform | Sequence[Transform] = (),
+    callbacks: Callback | Sequence[Callback] = (),
+) -> tuple[TrainingOptions | None, OwnParts]:
+    """The options with those parts that are names, and the parts that are objects."""
+    given: dict[str, Any] = {"network": network, "loss": loss, "augmentation": augmentation}
+    names = {key: part for key, part in given.items() if isinstance(part, str)}
+    if names:
+        options = structs.replace(options or TrainingOptions(), **names)
+    given |= dict.fromkeys(names)
+    return options, own_parts(**given, transforms=transforms, callbacks=callbacks)
+
+
 def _compose(transforms: Transform | Sequence[Transform]) -> Compose:
     return transforms if isinstance(transforms, Compose) else Compose(transforms)
 

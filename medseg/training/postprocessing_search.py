@@ -19,7 +19,7 @@ from medseg.training.cache import class_indices
 from medseg.training.held_out import HeldOutCase
 from medseg.training.postprocessing_fit import Example, LabelExample, fit, fit_label_steps
 from medseg.training.regions import Region
-from medseg.training.validation import mean_dice
+from medseg.training.validation import PredictorOf, mean_dice
 from medseg.volume.label_table import MEAN
 
 MOST_CASES = 16
@@ -43,7 +43,7 @@ class PostprocessingChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
 
 def choose_postprocessing(
-    predictor: Predictor,
+    predictor: Predictor | PredictorOf,
     cases: Sequence[HeldOutCase],
     *,
     regions: Sequence[Region] = (),
@@ -55,8 +55,8 @@ def choose_postprocessing(
 
     Parameters
     ----------
-    predictor : Predictor
-        The model, without steps.
+    predictor : Predictor or callable
+        The model, without steps; or what gives each case that of the fold which held it out.
     cases : sequence of HeldOutCase
         At least one.
     regions : sequence of Region
@@ -64,14 +64,15 @@ def choose_postprocessing(
     progress : Progress, optional
         Called on the way; may raise `Cancelled`.
     """
+    of_case = predictor if callable(predictor) else lambda _: predictor
     fitted_on, others = cases[::2][:MOST_CASES], cases[1::2]
-    postprocessing = _fitted(predictor, fitted_on, progress)
+    postprocessing = _fitted(of_case, fitted_on, progress)
     if not postprocessing or not others:
         return PostprocessingChoice(postprocessing=postprocessing)
-    postprocessed = replace(predictor, postprocessing=build_postprocessing(postprocessing))
+    steps = build_postprocessing(postprocessing)
     without, with_steps = (
         mean_dice(model, others, regions=regions, progress=progress).get(MEAN)
-        for model in (predictor, postprocessed)
+        for model in (of_case, lambda case: replace(of_case(case), postprocessing=steps))
     )
     if without is None or with_steps is None:
         return PostprocessingChoice(postprocessing=postprocessing)
@@ -83,16 +84,16 @@ def choose_postprocessing(
 
 
 def _fitted(
-    predictor: Predictor, cases: Sequence[HeldOutCase], progress: Progress
+    of_case: PredictorOf, cases: Sequence[HeldOutCase], progress: Progress
 ) -> tuple[Component, ...]:
     """Steps that help on some cases; none when the truth holds nothing to measure by."""
-    regions = predictor.plan.regions
+    regions = of_case(cases[0]).plan.regions
     if regions:
-        predicted = [_label_example(predictor, case) for case in cases]
+        predicted = [_label_example(of_case(case), case) for case in cases]
         if not any(map(_is_labelled, predicted)):
             return ()
         return fit_label_steps(predicted, regions=regions, progress=progress).postprocessing
-    examples = [held_out_example(predictor, case) for case in cases]
+    examples = [held_out_example(of_case(case), case) for case in cases]
     if not any(map(_is_labelled, examples)):
         return ()
     return fit(examples, progress=progress).postprocessing

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from msgspec import structs
@@ -49,7 +50,7 @@ from medseg.training.following import follow
 from medseg.training.held_out import prepare_held_out
 from medseg.training.held_out_scores import measure_held_out
 from medseg.training.options import LOSS, TrainingOptions, check_one_length
-from medseg.training.own_parts import Callback, OwnParts, own_parts
+from medseg.training.own_parts import Callback, OwnParts, with_parts
 from medseg.training.packing import (
     choose_checkpoint,
     manifest_of,
@@ -68,13 +69,15 @@ from medseg.training.resuming import (
     reopen_dataset,
 )
 from medseg.training.run_folder import (
+    cache_of,
+    check_single,
     create_run_folder,
     first_files,
     orderly_end,
     save_options,
 )
 from medseg.training.run_identity import read_identity, same_dataset, same_plan, save_identity
-from medseg.training.run_status import CACHE, CHECKPOINT, MODEL, PLAN, run_lock
+from medseg.training.run_status import CHECKPOINT, MODEL, PLAN, run_lock
 from medseg.training.trainer import Trainer
 from medseg.training.validation import Validation, dice_of, mean_dice
 from medseg.volume import LabelTable
@@ -155,29 +158,25 @@ def train(  # noqa: PLR0913 - each part a person may give has a keyword of its o
         Whatever a case, a plan or the loss gives rise to.
     """
     run = Path(run)
-    given = {"network": network, "loss": loss, "augmentation": augmentation}
-    names = {key: part for key, part in given.items() if isinstance(part, str)}
-    own = own_parts(
-        network=None if isinstance(network, str) else network,
-        loss=None if isinstance(loss, str) else loss,
+    options, own = with_parts(
+        options,
+        network=network,
+        loss=loss,
         transforms=transforms,
-        augmentation=None if isinstance(augmentation, str) else augmentation,
+        augmentation=augmentation,
         callbacks=callbacks,
     )
-    if names:
-        options = structs.replace(options or TrainingOptions(), **names)
     if not ranks().leads:
         device = options.device if options else "auto"
         source = dataset if isinstance(dataset, Dataset) or dataset is None else Path(dataset)
         return follow(run, source, device=device, own=own)
     if resume:
+        check_single(run)
         return _resume(dataset, run, options, own, progress)
-    if dataset is None:
-        raise InputError("a run that starts needs a dataset; give its folder")
-    opened = dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
+    opened = opened_dataset(dataset)
     options = options or TrainingOptions()
     check_one_length(structs.asdict(options))
-    options = _start(opened, run, options, plan, own)
+    options = start_run(opened, run, options, plan, own)
     with orderly_end(run, starts=True), run_lock(run):
         look = first_look(run, opened, fold=options.fold, progress=progress)
         save_identity(run, opened, look.report.digests)
@@ -204,24 +203,35 @@ def _resume(
         return _train(dataset, run, options, own, look, progress)
 
 
-def _start(
-    dataset: Dataset, run: Path, options: TrainingOptions, plan: Plan | None, own: OwnParts
+def opened_dataset(dataset: Dataset | str | Path | None) -> Dataset:
+    """What a run that starts was given, opened."""
+    if dataset is None:
+        raise InputError("a run that starts needs a dataset; give its folder")
+    return dataset if isinstance(dataset, Dataset) else open_dataset(Path(dataset))
+
+
+def start_run(
+    dataset: Dataset,
+    run: Path,
+    options: TrainingOptions,
+    plan: Plan | None,
+    own: OwnParts,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> TrainingOptions:
     """Check what was chosen, and make the run's folder; the options say what is trained."""
     cases, _ = dataset.fold(options.fold)
-    files: dict[str, bytes] = {}
     if options.start:
         package = find_package(options.start)
         transfer = check_fit(dataset, package)
         plan = plan_of(package, plan, dataset, transfer, cases)
-        files = parent_file(package, transfer)
+        files = {**files, **parent_file(package, transfer)}
     kind = choose_device(options.device).torch_device.type
     options = structs.replace(own.named(options.by(plan)), recipe=options.recipe_on(kind))
     if plan is not None:
         plan = with_options(plan, options, modality=dataset.modality)
         plan = own.planned(plan, classes=plan.outputs(dataset.labels))
     _check_regions(dataset, options, plan)
-    create_run_folder(run, options, files | first_files(plan, dataset.source))
+    create_run_folder(run, options, {**files, **first_files(plan, dataset.source)})
     return options
 
 
@@ -239,7 +249,7 @@ def _train(
     training, held_out_cases = dataset.fold(options.fold)
     device = device_here(options.device)
     fabric = fabric_on(device)
-    plan = _plan(dataset, run, options, own, device, look)
+    plan = plan_of_run(dataset, run, options, own, device, look, training)
     same_plan(run, plan)
     sides = side_sentence(exchanged=plan.exchanges_sides, doubt=side_doubt(dataset.labels))
     for sentence in (sides, *_changes(plan, options, parent, dataset.labels)):
@@ -255,9 +265,9 @@ def _train(
     predictor = Predictor(network, plan, dataset.labels, device, transforms=own.transforms)
     logits = try_network(network, plan, classes=classes)
     try_loss(build_loss(plan, given=own.loss), logits, name=plan.loss.name)
-    prepared = _prepare(dataset, training, plan, run, own, progress)
+    prepared = prepare(dataset, training, plan, run, own, progress)
     held_out = prepare_held_out(
-        dataset, held_out_cases, plan, run / CACHE, transforms=own.transforms, progress=progress
+        dataset, held_out_cases, plan, cache_of(run), transforms=own.transforms, progress=progress
     )
     validation = Validation(
         functools.partial(mean_dice, predictor, regions=dataset.regions), held_out
@@ -346,19 +356,19 @@ def _check_regions(dataset: Dataset, options: TrainingOptions, plan: Plan | None
     check_class_weights(options, dataset.labels, loss=loss, has_regions=bool(regions))
 
 
-def _plan(
+def plan_of_run(
     dataset: Dataset,
     run: Path,
     options: TrainingOptions,
     own: OwnParts,
     device: Device,
     look: Look,
+    training: Sequence[Case],
 ) -> Plan:
     """The run's plan, saved before anything is prepared; the stored one of a run that began."""
     stored, kept = run / PLAN, read_identity(run)
     if stored.is_file() and kept is not None and kept.plan:
         return read_plan(stored)
-    training, _ = dataset.fold(options.fold)
     if stored.is_file():
         plan = read_plan(stored)
     else:
@@ -370,7 +380,7 @@ def _plan(
     return plan
 
 
-def _prepare(
+def prepare(
     dataset: Dataset,
     cases: tuple[Case, ...],
     plan: Plan,
@@ -382,5 +392,5 @@ def _prepare(
     prepared = []
     for done, case in enumerate(cases):
         progress(done, len(cases), "preparing")
-        prepared.append(prepare_case(dataset, case, plan, run / CACHE, own.transforms))
+        prepared.append(prepare_case(dataset, case, plan, cache_of(run), own.transforms))
     return prepared

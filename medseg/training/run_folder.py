@@ -15,12 +15,21 @@ from medseg.planning.plan import encode
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.fine_tuning import FILE as PARENT
 from medseg.training.options import TrainingOptions
-from medseg.training.run_status import BUSY, CHECKPOINT, IDENTITY, OPTIONS, PLAN, SOURCE
+from medseg.training.run_status import (
+    BUSY,
+    CACHE,
+    CHECKPOINT,
+    FOLDS,
+    IDENTITY,
+    OPTIONS,
+    PLAN,
+    SOURCE,
+)
 from medseg.training.state import read_state
 from medseg.writing import write_bytes
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BEGUN = re.compile(rf"{PLAN}|{SOURCE}|{PARENT}|\.[0-9a-f]{{12}}\.json", re.ASCII)
+_BEGUN = re.compile(rf"{PLAN}|{SOURCE}|{PARENT}|{FOLDS}|\.[0-9a-f]{{12}}\.json", re.ASCII)
 """What a process that was killed before the options were kept may leave."""
 
 
@@ -29,6 +38,21 @@ def is_free(run: Path) -> bool:
     if not run.exists():
         return True
     return run.is_dir() and all(_BEGUN.fullmatch(path.name) for path in run.iterdir())
+
+
+def cache_of(run: Path) -> Path:
+    """Where the prepared cases of a run lie; those of one fold of several share them."""
+    return (run.parent if (run.parent / FOLDS).is_file() else run) / CACHE
+
+
+def check_single(run: Path) -> None:
+    """Refuse a run of several folds, where one training is gone on with."""
+    if (run / FOLDS).is_file():
+        raise InputError(
+            f"'{run}' holds the runs of several folds; go on with them by --folds all, in Python"
+            " by medseg.training.train_folds",
+            code="SEVERAL_FOLDS",
+        )
 
 
 def save_options(run: Path, options: TrainingOptions) -> None:
@@ -99,8 +123,8 @@ def orderly_end(run: Path, *, starts: bool) -> Iterator[None]:
         full = isinstance(error, WriteError) or getattr(error, "errno", None) in DISK_ERRORS
         stays = (full and (run / IDENTITY).is_file()) or isinstance(error, Cancelled)
         stays = stays or not starts or getattr(error, "code", "") == BUSY
-        state = read_state(run / CHECKPOINT)
-        if not stays and (state is None or state.step == 0):
+        states = map(read_state, (run / CHECKPOINT, *run.glob(f"*/{CHECKPOINT}")))
+        if not stays and not any(state and state.step for state in states):
             shutil.rmtree(run, ignore_errors=True)
         if full:
             raise _disk_error(error, "go on with --resume" if stays else "start again") from error

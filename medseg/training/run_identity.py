@@ -22,7 +22,8 @@ from medseg.training.dataset_source import DatasetSource
 from medseg.training.file_digest import digest
 from medseg.training.findings import listed_cases
 from medseg.training.regions import Region
-from medseg.training.run_status import CACHE, IDENTITY, PLAN, SOURCE
+from medseg.training.run_folder import cache_of
+from medseg.training.run_status import IDENTITY, PLAN, SOURCE
 from medseg.training.splits import Fold
 from medseg.volume import LabelTable
 from medseg.writing import write_bytes
@@ -132,7 +133,7 @@ def same_dataset(run: Path, dataset: Dataset, *, progress: Progress = silent) ->
             code="OTHER_DATASET",
         )
     for name in changed:
-        remove_case(run / CACHE, name)
+        remove_case(cache_of(run), name)
     _write(run, now)
     warnings.warn(
         f"the files of {listed_cases(changed)} changed since the run '{run}' began; they are"

@@ -29,6 +29,8 @@ from medseg.writing import write_bytes
 LOCK, PROCESS, SOURCE, OPTIONS = "lock", "process.json", "dataset.json", "options.json"
 CHECKPOINT, BEST, MODEL = "checkpoint.safetensors", "checkpoint_best.safetensors", "model"
 PLAN, CACHE, IDENTITY = "plan.json", "cache", "identity.json"
+FOLDS = "folds.json"
+"""In a run of several folds, which holds the run of each: the folds that were asked for."""
 BUSY = "BUSY"
 """Code of the error when another process holds a run."""
 STOP_TIMEOUT_S = 2.0

@@ -52,8 +52,12 @@ class Validation:
         return way, way + len(self.cases)
 
 
+PredictorOf = Callable[[HeldOutCase], Predictor]
+"""The predictor of a case, where each has that of the fold which held it out."""
+
+
 def mean_dice(
-    predictor: Predictor,
+    predictor: Predictor | PredictorOf,
     cases: Sequence[HeldOutCase],
     *,
     regions: Sequence[Region] = (),
@@ -71,7 +75,8 @@ def mean_dice(
     rows = {}
     for done, case in enumerate(cases):
         progress(done, len(cases), "validating")
-        labels = predictor.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
+        of_case = predictor(case) if callable(predictor) else predictor
+        labels = of_case.predict_prepared(case.image_CIJK, case.truth.grid, case.box)
         rows[case.name] = by_region(overlap, labels, case.truth, members)
     return dice_of(summarise(rows))
 

@@ -31,7 +31,7 @@ from medseg_pipelines.dataset_cli import dataset
 from medseg_pipelines.evaluate_cli import compare, evaluate, report
 from medseg_pipelines.models_cli import losses, models, networks, plan
 from medseg_pipelines.pacs_cli import pacs
-from medseg_pipelines.train_cli import train
+from medseg_pipelines.train_cli import ensemble, train
 
 if TYPE_CHECKING:
     from medseg.reading.policies import Irregular, Missing
@@ -195,6 +195,7 @@ medseg.add_command(batch)
 medseg.add_command(compare)
 medseg.add_command(dataset)
 medseg.add_command(evaluate)
+medseg.add_command(ensemble)
 medseg.add_command(losses)
 medseg.add_command(models)
 medseg.add_command(networks)

@@ -87,6 +87,27 @@ def memory_of(ctx: click.Context, option: click.Parameter, text: str | None) -> 
         raise click.BadParameter(str(error), ctx, option) from None
 
 
+def folds_of(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[int, ...] | str | None:
+    """Numbers from N,N,..., or the word all."""
+    if text in (None, "all"):
+        return text
+    numbers = str(text).split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise click.BadParameter(f"'{text}' is neither all nor numbers such as 0,1,2", ctx, option)
+    return tuple(int(number) for number in numbers)
+
+
+def devices_of(ctx: click.Context, option: click.Parameter, text: str) -> int | tuple[str, ...]:
+    """A number of devices, or their names from DEVICE,DEVICE; they are looked at when used."""
+    if not text.isdecimal():
+        return tuple(filter(None, (name.strip() for name in text.split(","))))
+    if int(text) < 1:
+        raise click.BadParameter("0 devices train nothing; give at least 1", ctx, option)
+    return int(text)
+
+
 def _steps(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Component, ...] | None:

@@ -19,6 +19,7 @@ def export_file(
     name_or_folder: str | Path,
     *,
     output: Path,
+    fold: int | None = None,
     opset: int | None = None,
     check: bool = True,
     console: Console,
@@ -31,6 +32,8 @@ def export_file(
         A shipped model's name, or a package folder.
     output : Path
         Ends in ``.onnx``, ``.pt2`` or ``.ts``.
+    fold : int, optional
+        Whose network alone is written, of a model of several folds.
     opset : int, optional
     check : bool, default True
         Whether the file is read again and compared with torch.
@@ -47,6 +50,7 @@ def export_file(
     start = time.monotonic()
     check_file(output)
     package = find_package(name_or_folder)
+    package = package if fold is None else package.of_fold(fold)
     plan = package.manifest.plan
     try:
         with console.progress("exporting") as progress:
@@ -66,6 +70,7 @@ def export_bundle_folder(
     name_or_folder: str | Path,
     *,
     output: Path,
+    fold: int | None = None,
     check: bool = True,
     compare: Path | None = None,
     console: Console,
@@ -78,6 +83,8 @@ def export_bundle_folder(
         A shipped model's name, or a package folder.
     output : Path
         The folder to make.
+    fold : int, optional
+        Whose network alone is written, of a model of several folds.
     check : bool, default True
         Whether the network is read again and compared with torch.
     compare : Path, optional
@@ -94,6 +101,7 @@ def export_bundle_folder(
         When the person stopped it.
     """
     package = find_package(name_or_folder)
+    package = package if fold is None else package.of_fold(fold)
     scan = None if compare is None else read_scan(compare)
     try:
         with console.progress("exporting") as progress:
@@ -112,6 +120,9 @@ def _describe(package: ModelPackage, exported: Exported, console: Console) -> No
     console.print(
         f"Model:  {manifest.name}, network {manifest.plan.network.name}, as {exported.format}"
     )
+    if package.folds:
+        listed = ", ".join(map(str, package.folds))
+        console.print(f"Folds:  {listed}, all in one; --fold N writes one of them alone")
     if exported.difference is None:
         console.print("Check:  none, as asked")
     else:

@@ -43,9 +43,12 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     table = Table()
     for title in ("value", "label", "mean Dice"):
         table.add_column(title)
+    for fold in manifest.folds:
+        table.add_column(f"fold {fold.number}")
     for label in manifest.labels:
-        dice = manifest.scores.get(label.name)
-        table.add_row(str(label.value), label.name, "-" if dice is None else f"{dice:.3f}")
+        scores = (manifest.scores, *(fold.scores for fold in manifest.folds))
+        dice = ("-" if label.name not in row else f"{row[label.name]:.3f}" for row in scores)
+        table.add_row(str(label.value), label.name, *dice)
     console.show(table)
     facts = {
         "summary": card.summary,

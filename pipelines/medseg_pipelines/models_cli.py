@@ -49,6 +49,7 @@ def model_info(name_or_folder: str) -> None:
     type=click.Choice(["monai-bundle"]),
     help="A folder for `python -m monai.bundle run`, in place of what the output's ending says.",
 )
+@click.option("--fold", type=int, help="Only this fold's network, of a model of several folds.")
 @click.option("--opset", type=int, help="Version of ONNX's operators.")
 @click.option(
     "--check/--no-check",
@@ -67,6 +68,7 @@ def export_model(
     *,
     output: Path,
     to: str | None,
+    fold: int | None,
     opset: int | None,
     check: bool,
     compare: Path | None,
@@ -80,10 +82,17 @@ def export_model(
         raise click.UsageError("--opset is of ONNX and a bundle holds none; leave it out")
     with open_console() as console:
         if to is None:
-            export_file(name_or_folder, output=output, opset=opset, check=check, console=console)
+            export_file(
+                name_or_folder, output=output, fold=fold, opset=opset, check=check, console=console
+            )
         else:
             export_bundle_folder(
-                name_or_folder, output=output, check=check, compare=compare, console=console
+                name_or_folder,
+                output=output,
+                fold=fold,
+                check=check,
+                compare=compare,
+                console=console,
             )
 
 

@@ -20,6 +20,7 @@ from medseg.training.run_folder import is_free
 from medseg.volume.label_table import MEAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
+from medseg_pipelines.folds import train_on_folds
 
 if TYPE_CHECKING:
     from medseg.training.own_parts import Callback
@@ -35,9 +36,11 @@ def train_model(
     modality: str | None = None,
     plan: Path | None = None,
     status: Status = "reviewed",
+    folds: tuple[int, ...] | str | None = None,
+    devices: int | Sequence[str] = (),
     console: Console,
 ) -> ModelPackage:
-    """Train a network and show what became of it.
+    """Train a network, or one on each of several folds, and show what became of it.
 
     Parameters
     ----------
@@ -56,6 +59,10 @@ def train_model(
         JSON file of a plan, in place of the one made for the dataset.
     status : {"raw", "draft", "reviewed"}, default "reviewed"
         Least that a case was checked, in a dataset made in napari.
+    folds : tuple of int or "all", optional
+        Train these; see `medseg_pipelines.folds.train_on_folds`.
+    devices : int or sequence of str
+        For several folds.
     console : Console
         Told progress, scores and place.
 
@@ -73,8 +80,10 @@ def train_model(
         )
     check_folder(run.parent)
     data = open_dataset(dataset, splits=splits, labels=labels, modality=modality, status=status)
-    given_plan = read_plan(plan) if plan else None
-    return train_on(data, run=run, options=options, plan=given_plan, console=console)
+    given: dict[str, Any] = {"plan": read_plan(plan) if plan else None, "console": console}
+    if folds:
+        return train_on_folds(data, run=run, options=options, folds=folds, devices=devices, **given)
+    return train_on(data, run=run, options=options, **given)
 
 
 def resume_model(run: Path, *, given: Mapping[str, Any], console: Console) -> ModelPackage:

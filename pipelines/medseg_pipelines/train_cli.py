@@ -15,7 +15,9 @@ from medseg_pipelines.cli_options import (
     class_weights_of,
     dataset_options,
     device_option,
+    devices_of,
     file_path,
+    folds_of,
     given_on,
     memory_of,
     open_console,
@@ -31,8 +33,23 @@ if TYPE_CHECKING:
 @click.argument("dataset", type=file_path, required=False)
 @click.option("--output", "run", required=True, type=file_path, help="Folder of the run.")
 @dataset_options
+@click.option(
+    "--folds",
+    metavar="all|N,N,...",
+    callback=folds_of,
+    help="Train these folds into one model that predicts by all; a length is that of each fold.",
+)
+@click.option(
+    "--devices",
+    metavar="N|all|DEVICE,...",
+    default="",
+    callback=devices_of,
+    help="GPUs (on a CPU, processes) that share each step; with --folds a fold on each at once.",
+)
 @click.option("--plan", type=file_path, help="A plan.json to train by, such as one you edited.")
-@click.option("--steps", type=click.IntRange(1), help="Length of the training.")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Length of the training; with --folds of each."
+)
 @click.option("--epochs", type=click.IntRange(1), help="Or its epochs: each case once on average.")
 @click.option(
     "--minutes",
@@ -133,11 +150,6 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue the run in --output; it needs nothing else.")
 @device_option
 @click.option(
-    "--devices",
-    type=click.IntRange(1),
-    help="GPUs of this machine (or processes on a CPU) that share each step.",
-)
-@click.option(
     "--gpu-memory",
     metavar="SIZE",
     callback=memory_of,
@@ -156,28 +168,37 @@ def train(
     plan: Path | None,
     status: Status,
     resume: bool,
-    devices: int | None,
+    folds: tuple[int, ...] | str | None,
+    devices: int | tuple[str, ...],
     **options: Any,
 ) -> None:
     """Train on DATASET: a folder in one of many layouts, or a CSV or JSON list of cases."""
     from medseg.training.ranks import ranks
+    from medseg.training.run_status import FOLDS
 
-    here = ranks()
-    if (devices or 1) > 1 and here.size == 1:
+    given = given_on(ctx)
+    here, several = ranks(), bool(folds) or ((run / FOLDS).is_file() and "fold" not in given)
+    if folds and "fold" in given:
+        raise click.UsageError("--fold is of one fold and --folds of several; leave one out.")
+    if isinstance(devices, tuple) and devices and not several:
+        raise click.UsageError("--devices takes a number; names are for --folds, or give --device.")
+    if here.size == 1 and not several and isinstance(devices, int) and devices > 1:
         from medseg.training.distributed import start_processes
 
-        sys.exit(start_processes(devices or 1, sys.argv[1:]))
+        sys.exit(start_processes(devices, sys.argv[1:]))
     if not here.leads:
         from medseg.training.following import follow
 
         follow(run, dataset, device=options["device"])
         return
     from medseg.training import TrainingOptions
+    from medseg_pipelines.folds import resume_folds
     from medseg_pipelines.train import resume_model, train_model
 
     with open_console() as console:
         if resume:
-            resume_model(run, given=given_on(ctx), console=console)
+            go_on = resume_folds if several else resume_model
+            go_on(run, given=given, console=console)
             return
         if dataset is None:
             raise click.UsageError("Missing argument 'DATASET'; only --resume needs none.")
@@ -190,5 +211,24 @@ def train(
             modality=modality,
             plan=plan,
             status=status,
+            folds=folds,
+            devices=devices,
             console=console,
         )
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", type=file_path, nargs=-1, required=True)
+@click.option("--output", required=True, type=file_path, help="Folder of the model, to be made.")
+@click.option(
+    "--average",
+    is_flag=True,
+    help="Take one network with the mean of all weights, if it does as well on known cases.",
+)
+@device_option
+def ensemble(*, runs: tuple[Path, ...], output: Path, average: bool, device: str) -> None:
+    """Compare RUNs of --folds by their scores out of fold; write the model of the best."""
+    from medseg_pipelines.folds import choose_ensemble
+
+    with open_console() as console:
+        choose_ensemble(runs, output=output, average=average, device=device, console=console)
