@@ -7,7 +7,8 @@ process of its own, and is then measured on the held-out cases, on their own gri
 model. Processor time and not the clock, so that other work on the machine takes nothing from any
 network. What was measured already (the same minutes) is not measured again, and an interrupted
 training goes on, so the script can be stopped and started, and run once for each core.
-Results: benchmarks/results/networks.json and .md (`--table` makes them anew from what is there).
+Results: benchmarks/results/networks.json and .md (`--table` makes them anew from what is there):
+one table of the mean Dice on all tasks, then all figures task by task.
 Needs ../shared/data for all tasks but the phantom.
 """
 
@@ -28,7 +29,7 @@ from medseg.volume.label_table import MEAN
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-NETWORKS = ("unet", "resenc_unet", "deeplab", "pspnet", "fcn")
+NETWORKS = ("fcn", "unet", "deeplab", "pspnet")
 COLUMNS = {
     "network": "network",
     "dice": "Dice",
@@ -131,10 +132,29 @@ def keep(runs: Path) -> None:
             tables[task] = {"title": TASKS[task].title, "rows": rows}
     if "retina" in tables:
         tables["retina"]["second_observer_dice"] = retina_second_observer()
-    text = "\n".join(markdown(table) for table in tables.values())
+    text = "\n".join([overview(tables), *(markdown(table) for table in tables.values())])
     print(text)
     (RESULTS / "networks.json").write_text(json.dumps(tables, indent=1) + "\n")
     (RESULTS / "networks.md").write_text(text)
+
+
+def overview(tables: dict[str, dict[str, Any]]) -> str:
+    """Mean Dice of the networks on all tasks, for the same minutes in a line."""
+    networks = [*NETWORKS]
+    dice: dict[tuple[str, float], dict[str, float]] = {}
+    for table in tables.values():
+        for row in table["rows"]:
+            line = dice.setdefault((table["title"], row["minutes"]), {})
+            line[row["network"]] = mean_named(row["dice"])[MEAN]
+            networks += [row["network"]] if row["network"] not in networks else []
+    lines = ["### Mean Dice", "", "| task | min | " + " | ".join(networks) + " |"]
+    lines.append("|---" * (2 + len(networks)) + "|")
+    for (title, minutes), line in dice.items():
+        best = max(line.values())
+        cells = [f"{line[name]:.3f}" if name in line else "" for name in networks]
+        cells = [f"**{cell}**" if cell == f"{best:.3f}" else cell for cell in cells]
+        lines.append(f"| {title} | {minutes:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown(table: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from medseg.training.held_out import HeldOutCase, prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.postprocessing_fit import Example, fit
 from medseg.training.postprocessing_search import held_out_example
+from medseg.training.run_status import OPTIONS
 from medseg.training.validation import mean_dice
 from medseg.volume.label_table import MEAN
 
@@ -61,11 +62,13 @@ def train_and_evaluate(
         One row of the table.
     """
     options = TrainingOptions(network=network, device="cpu", validations=4)
-    if not run.exists():
+    resume = (run / OPTIONS).is_file()
+    if not resume:
+        shutil.rmtree(run, ignore_errors=True)
         seconds = processor_seconds(dataset, run.with_name(f"{run.name}-counting"), options)
         options = structs.replace(options, steps=int(minutes * 60 / seconds))
     clock = StepClock(Printer())
-    train(dataset, run, options=options, resume=run.exists(), progress=clock)
+    train(dataset, run, options=options, resume=resume, progress=clock)
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     history = read_history(run)
     predictor = Predictor.load(run / "model", device="cpu")

@@ -1,6 +1,7 @@
 """Numbers about label maps: overlap, surface distances, volumes; means, intervals, tests."""
 
 from medseg.metrics.comparison import StructureComparison, compare, differences, matched
+from medseg.metrics.ellipse import circumferences_mm
 from medseg.metrics.evaluation import evaluation_of, measure_case
 from medseg.metrics.intervals import bootstrap, statistics
 from medseg.metrics.missing import with_missing
@@ -20,6 +21,7 @@ __all__ = [
     "bootstrap",
     "by_region",
     "case_scores",
+    "circumferences_mm",
     "compare",
     "differences",
     "evaluation_of",
