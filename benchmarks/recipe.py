@@ -1,10 +1,13 @@
-"""Batch size, width and learning rate of the U-Net for equal processor time: hippocampus, fold 1.
+"""What makes a short training good: one change at a time, for equal processor time, on two tasks.
 
-    python benchmarks/recipe.py [--minutes 8] [--form "batch=2" "batch=2 rate=4e-3" ...]
+    python benchmarks/recipe.py [--minutes 4] [--seeds 0 1] [--tasks hippocampus fetal_head]
+                                [--form "width=0.5" "batch=1 rate=4e-3" ...]
 
-One core and a process for each form. Fold 1 and not fold 0, which benchmarks/networks.py measures:
-the recipe must not be chosen on the cases that judge it. What was measured already is kept in
-runs/recipe; the table goes to benchmarks/results/recipe.md. Needs ../shared/data/hippocampus.
+One core and a process for each row, on fold 1: fold 0 judges the networks and the peers, so no
+choice is made on it. A form changes the standard recipe by words of `medseg.training.recipe.Recipe`
+(`width`, `ema_decay`, `schedule`, `optimizer`, `augmentation`, `deep_supervision`...), and by
+`batch`, `rate` and settings of the network as `set.convolutions=1`. What was measured already is
+kept in runs/recipe; the table goes to benchmarks/results/recipe.md. Needs ../shared/data.
 """
 
 from __future__ import annotations
@@ -15,107 +18,134 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 from msgspec import structs
-from tasks.datasets import hippocampus
+from tasks.datasets import TASKS
 from tasks.evaluation import Printer, processor_seconds
 
 from medseg.metrics.scores import mean_named
 from medseg.model_package import ModelPackage
-from medseg.networks import suggestion
-from medseg.planning import Plan, make_plan, take_fingerprint
-from medseg.planning.planner import CPU_BUDGET
-from medseg.training import Dataset, TrainingOptions, train
+from medseg.training import TrainingOptions, train
+from medseg.training.recipe import Recipe
 from medseg.volume.label_table import MEAN
 
 HERE = Path(__file__).resolve().parent
 FORMS = (
-    "batch=4",
-    "batch=2",
+    "",
+    "width=0.5",
+    "width=1.5",
     "batch=1",
-    "batch=2 rate=1e-3",
-    "batch=2 rate=4e-3",
-    "batch=2 features=24,48,96,128",
+    "batch=4",
+    "rate=1e-3",
+    "rate=4e-3",
+    "schedule=cosine",
+    "optimizer=sgd rate=1e-2",
+    "ema_decay=0.99",
+    "augmentation=none",
+    "augmentation=light",
+    "augmentation=strong",
+    "deep_supervision=false",
+    "foreground_share=0.33",
+    "set.convolutions=1",
 )
 FOLD = 1
 
 
 def main() -> None:
-    """Measure the forms that are new, then print and keep the table."""
+    """Measure the rows that are new, then print and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=8.0, help="of processor time")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of processor time")
     parser.add_argument("--form", nargs="+", default=list(FORMS))
+    parser.add_argument("--tasks", nargs="+", default=["hippocampus", "fetal_head"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--runs", type=Path, default=Path("runs/recipe"))
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        measure(arguments.form[0], arguments.minutes, arguments.runs)
+    if arguments.row:
+        measure(json.loads(arguments.row), arguments.runs)
         return
-    for form in arguments.form:
-        if not row_file(arguments.runs, form, arguments.minutes).is_file():
-            subprocess.run(
-                [
-                    sys.executable,
-                    __file__,
-                    "--one",
-                    "--form",
-                    form,
-                    "--runs",
-                    arguments.runs,
-                    "--minutes",
-                    f"{arguments.minutes:g}",
-                ],
-                check=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+    for seed in arguments.seeds:
+        for task in arguments.tasks:
+            for form in arguments.form:
+                row = {"task": task, "minutes": arguments.minutes, "form": form, "seed": seed}
+                if not row_file(arguments.runs, row).is_file():
+                    in_process(row, arguments.runs)
     keep(arguments.runs)
 
 
-def row_file(runs: Path, form: str, minutes: float) -> Path:
+def in_process(row: dict[str, Any], runs: Path) -> None:
+    """Measure a row in a process of its own, on one core."""
+    command = [sys.executable, __file__, "--row", json.dumps(row), "--runs", str(runs)]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def row_file(runs: Path, row: dict[str, Any]) -> Path:
     """Where one row is kept."""
-    return runs / f"{form.replace(' ', '_')}_{minutes:g}min.json"
+    form = row["form"].replace(" ", "_") or "standard"
+    return runs / f"{row['task']}_{row['minutes']:g}min_{form}_seed{row['seed']}.json"
 
 
-def measure(form: str, minutes: float, runs: Path) -> None:
-    """Train by the planner's plan, changed as the form says; the row becomes a file."""
-    dataset = hippocampus(runs)
-    changes = dict(part.split("=") for part in form.split())
-    plan = changed_plan(dataset, changes)
-    options = TrainingOptions(
+def measure(row: dict[str, Any], runs: Path) -> None:
+    """Train as the form says, or go on with it; the row becomes a file."""
+    dataset = TASKS[row["task"]].make(runs / f"data-{row['task']}")
+    target = row_file(runs, row)
+    run = target.with_suffix("")
+    options = changed_options(row["form"], row["seed"])
+    counted = target.with_suffix(".seconds")
+    if not counted.is_file():
+        seconds = processor_seconds(dataset, target.with_suffix(".counting"), options)
+        counted.write_text(f"{seconds}")
+    seconds = float(counted.read_text())
+    options = structs.replace(options, steps=max(1, int(row["minutes"] * 60 / seconds)))
+    resume = (run / "options.json").is_file()
+    train(dataset, run, options=options, resume=resume, progress=Printer())
+    scores = ModelPackage.open(run / "model").manifest.scores
+    target.write_text(json.dumps({**row, "steps": options.steps, "step_s": seconds, **scores}))
+
+
+def changed_options(form: str, seed: int) -> TrainingOptions:
+    """The standard recipe of a long run, with the changes of a form."""
+    changes: dict[str, Any] = dict(part.split("=") for part in form.split())
+    settings = {key[4:]: json.loads(changes.pop(key)) for key in [*changes] if key[:4] == "set."}
+    if "deep_supervision" in changes:
+        changes["deep_supervision"] = changes["deep_supervision"] == "true"
+    given: dict[str, Any] = {}
+    if "batch" in changes:
+        given["batch"] = int(changes.pop("batch"))
+    if "rate" in changes:
+        given["learning_rate"] = float(changes.pop("rate"))
+    return TrainingOptions(
         steps=1,
         fold=FOLD,
         device="cpu",
         validations=0,
-        learning_rate=float(changes.get("rate", "2e-3")),
+        seed=seed,
+        settings=settings,
+        recipe=msgspec.convert(changes, Recipe, strict=False),
+        **given,
     )
-    target = row_file(runs, form, minutes)
-    run = target.with_suffix("")
-    seconds = processor_seconds(dataset, target.with_suffix(".counting"), options, plan=plan)
-    options = structs.replace(options, steps=int(minutes * 60 / seconds))
-    train(dataset, run, options=options, plan=plan, progress=Printer())
-    scores = ModelPackage.open(run / "model").manifest.scores
-    row = {"form": form, "minutes": minutes, "steps": options.steps, "step_s": seconds, **scores}
-    target.write_text(json.dumps(row) + "\n")
-
-
-def changed_plan(dataset: Dataset, changes: dict[str, str]) -> Plan:
-    """The planner's plan for the fold, with the form's batch and features."""
-    fingerprint = take_fingerprint(dataset.read(case) for case in dataset.fold(FOLD)[0])
-    features = [int(n) for n in changes.get("features", "").split(",") if n]
-    network = suggestion("unet", {"features": features} if features else {})
-    plan = make_plan(fingerprint, budget=CPU_BUDGET, network=network, labels=dataset.labels)
-    return structs.replace(plan, batch=int(changes["batch"]))
 
 
 def keep(runs: Path) -> None:
-    """Print and write all rows that were ever measured, the best first."""
-    rows = [mean_named(json.loads(path.read_text())) for path in runs.glob("*min.json")]
-    text = "| form | minutes | steps | s a step | mean Dice | anterior | posterior |\n"
+    """Print and write all rows that were ever measured, the best of each task first."""
+    rows = [mean_named(json.loads(path.read_text())) for path in sorted(runs.glob("*_seed?.json"))]
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["minutes"], row["form"]), []).append(row)
+    text = "# Recipes for equal processor time, one core, fold 1\n\n"
+    text += "| task | minutes | form | steps | s a step | mean Dice | by seed |\n"
     text += "|---|---|---|---|---|---|---|\n"
-    for row in sorted(rows, key=lambda row: (row["minutes"], -row[MEAN])):
-        dice = " | ".join(f"{row[name]:.3f}" for name in (MEAN, "anterior", "posterior"))
-        text += f"| {row['form']} | {row['minutes']:g} | {row['steps']} | {row['step_s']:.2f} |"
-        text += f" {dice} |\n"
+    lines = []
+    for (task, minutes, form), measured in groups.items():
+        dice = [row[MEAN] for row in sorted(measured, key=lambda row: row["seed"])]
+        mean, first = sum(dice) / len(dice), measured[0]
+        by_seed = " ".join(f"{value:.4f}" for value in dice)
+        cells = f"| {task} | {minutes:g} | {form or 'standard'} | {first['steps']} |"
+        line = f"{cells} {first['step_s']:.2f} | {mean:.4f} | {by_seed} |\n"
+        lines.append((task, minutes, -mean, line))
+    text += "".join(line for *_, line in sorted(lines))
     print(text)
     (HERE / "results" / "recipe.md").write_text(text)
 

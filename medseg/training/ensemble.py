@@ -23,7 +23,8 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.dataset import Dataset
 from medseg.training.findings import listed_cases
 from medseg.training.held_out import HeldOutCase, prepare_held_out
-from medseg.training.out_of_fold import FOLDER, SCORES, mean_over_folds
+from medseg.training.held_out_scores import SCORES
+from medseg.training.out_of_fold import FOLDER, mean_over_folds
 from medseg.training.resuming import reopen_dataset
 from medseg.training.run_folder import cache_of
 from medseg.training.validation import dice_of, mean_dice

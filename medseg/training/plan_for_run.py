@@ -47,13 +47,15 @@ def plan_for(
     device : Device
         What a step may cost depends on it.
     """
+    kind = device.torch_device.type
+    budget, recipe = CPU_BUDGET if kind == "cpu" else GPU_BUDGET, options.recipe_on(kind)
     plan = make_plan(
         fingerprint,
-        budget=CPU_BUDGET if device.torch_device.type == "cpu" else GPU_BUDGET,
+        budget=budget.wider(recipe.width),
         network=_network_choice(options, own),
         labels=dataset.labels,
         plane=options.plane,
-        augmentation=options.augmentation or options.recipe_on().augmentation,
+        augmentation=options.augmentation or recipe.augmentation,
     )
     regions = class_regions(dataset.regions)
     plan = structs.replace(

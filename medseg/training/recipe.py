@@ -41,6 +41,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Of a plan that is made for the run.
     deep_supervision : bool
         Whether a network that can is also taught at coarser levels, in a plan made for the run.
+    width : float
+        Of a network that is planned for the run: times the channels of the planner's budget.
     gradient_clip : float
         Largest norm of a gradient.
     """
@@ -57,10 +59,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     foreground_share: float = 0.5
     augmentation: AugmentationPreset = "standard"
     deep_supervision: bool = True
+    width: float = 1.0
     gradient_clip: float = 12.0
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "fine_tuning_rate", "gradient_clip"):
+        for name in ("learning_rate", "fine_tuning_rate", "width", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} of a recipe must be positive, got {getattr(self, name)}")
         for name in ("final_share", "foreground_share", "ema_decay", "momentum"):
@@ -106,8 +109,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 TABLE = (
     # Few and mild changes of patches: a short training sees each structure as it is.
     Row(preset="quick", recipe=Recipe(augmentation="light")),
-    # What every run did before there were presets.
+    # On a CPU the steps are what is short, and a narrow network has more of them.
+    Row(preset="quick", device="cpu", recipe=Recipe(augmentation="light", width=0.5)),
     Row(preset="standard", recipe=Recipe()),
+    Row(preset="standard", device="cpu", recipe=Recipe(width=0.5)),
+    Row(preset="standard", device="cpu", recipe=Recipe(), from_minutes=5.0),
     # For long trainings: stronger changes, and the mean of the last weights.
     Row(preset="best", recipe=Recipe(augmentation="strong", ema_decay=0.999)),
 )

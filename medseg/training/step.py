@@ -109,7 +109,8 @@ class TrainingStep:
         """
         share = len(image_BCIJK) * self.fabric.world_size / self.plan.batch
         if len(image_BCIJK) <= self.at_once:
-            loss = self.total_loss(_levels(self.forward(image_BCIJK)), labels_BIJK) * share
+            levels = _levels(self.forward(image_BCIJK))
+            loss: Tensor = self.total_loss(levels, labels_BIJK) * share
             self.fabric.backward(loss)
             return loss.detach()
         return self._backward_in_parts(image_BCIJK, labels_BIJK, seed=seed)

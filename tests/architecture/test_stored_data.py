@@ -12,6 +12,8 @@ MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "mars
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 EXPORT = "medseg/model_package/torchscript.py"
 """Writes for others; what it reads is the file it has just written."""
+PIPE = ("medseg/training/loader_workers.py", "medseg/training/patch_worker.py")
+"""A training hands objects of Python to its own child, as multiprocessing does; never a file."""
 HARMLESS = {"UnpicklingError"}
 METHODS = {  # receiver, method
     ("torch", "load"),
@@ -90,5 +92,5 @@ def test_the_rule_lets_pass(code):
 
 def test_nothing_runs_what_it_reads():
     found = [place(path, node) for path, node in nodes(*PACKAGES) if runs_what_it_reads(node)]
-    found = [line for line in found if not line.startswith(EXPORT)]
+    found = [line for line in found if not line.startswith((EXPORT, *PIPE))]
     assert not found, "store safetensors and strict JSON"

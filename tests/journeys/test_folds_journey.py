@@ -74,7 +74,7 @@ def test_folds_are_trained_shown_resumed_compared_and_segment(run, arguments, da
         (("--folds", "0-4"), "'0-4' is neither all nor numbers"),
         (("--folds", "0,7"), "fold 7 does not exist"),
         (("--folds", "0,1", "--fold", "0"), "--fold is of one fold and --folds of several"),
-        (("--devices", "cpu,cpu"), "--devices is for several folds"),
+        (("--devices", "cpu,cpu"), "--devices takes a number"),
         (("--folds", "all", "--devices", "cuda:40"), "cuda:40"),
         (("--folds", "all", "--epochs", "2"), "each say how long"),
     ],

@@ -34,7 +34,7 @@ def fingerprint(shape, spacing, *, modality="MR", cases=5):
 def test_hippocampus_gets_the_plan_nnunets_rules_give():
     plan = make_plan(fingerprint((36, 50, 35), (1.0, 1.0, 1.0)), budget=CPU_BUDGET, network=UNET)
     assert plan.patch == (40, 56, 40)
-    assert plan.network.settings["features"] == [24, 48, 96, 192]
+    assert plan.network.settings["features"] == [16, 32, 64, 128]
     assert plan.network.settings["strides"][1:] == [[2, 2, 2]] * 3
     assert plan.batch == 2
     assert plan.normalisation[0].scheme == "zscore"

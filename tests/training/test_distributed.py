@@ -57,6 +57,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(folder, tmp_path):
     how = ("--plan", folder / "plan.json", "--steps", 6, "--validations", 2, "--device", "cpu")
     texts = []
