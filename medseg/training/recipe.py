@@ -20,8 +20,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Parameters
     ----------
-    optimizer : {"adamw", "sgd"}
-        ``sgd`` has Nesterov's momentum of `momentum`.
+    optimizer : {"adamw", "muon", "sgd"}
+        ``muon`` is :class:`medseg.training.muon.Muon`, whose rates are about ten times those of
+        ``adamw``; ``sgd`` has Nesterov's momentum of `momentum`.
     learning_rate : float
         At its peak, in a run that starts from random weights.
     fine_tuning_rate : float
@@ -47,7 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Largest norm of a gradient.
     """
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
     learning_rate: float = 2e-3
     fine_tuning_rate: float = 5e-4
     weight_decay: float = 1e-2

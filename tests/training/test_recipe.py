@@ -113,7 +113,7 @@ def test_sgd_takes_nesterovs_step():
 
 
 def test_weights_decay_in_each_optimiser():
-    for name in ("adamw", "sgd"):
+    for name in ("adamw", "muon", "sgd"):
         network = build_network(TOY_PLAN, classes=3)
         before = sum(weight.square().sum() for weight in network.parameters()).item()
         recipe = Recipe(optimizer=name, learning_rate=0.1, weight_decay=0.5)

@@ -1,0 +1,117 @@
+"""Muon: kernels move by an orthogonal matrix, so no direction of their input is left behind.
+
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). torch has it from
+2.9 on and for matrices only; here a kernel is the matrix of its first axis against all others. What
+is no matrix (norms, biases, and the few-channel kernels of heads) moves by Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+ADAM_SHARE = 0.1
+"""Of the learning rate, for weights that are no matrix."""
+ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
+FEWEST = 8
+"""Rows and columns of a matrix; a head with fewer outputs moves by Adam."""
+ITERATIONS = 5
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Of the iteration ``a X + b X Xt X + c (X Xt)2 X``, which draws singular values to about 1."""
+
+
+class Muon(Optimizer):
+    """Nesterov momentum, made orthogonal, for kernels; Adam for the rest.
+
+    Parameters
+    ----------
+    weights : iterable of torch.nn.Parameter
+    lr : float
+        Of kernels; the others have a tenth.
+    momentum : float, default 0.95
+    weight_decay : float, default 0
+        Decoupled; of kernels alone.
+    dtype : torch.dtype, default torch.float32
+        In which matrices are made orthogonal; bfloat16 suffices where it is quick.
+    """
+
+    def __init__(
+        self,
+        weights: Iterable[Tensor],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        every = list(weights)
+        groups = [
+            {"params": [weight for weight in every if _is_matrix(weight)], "is_matrix": True},
+            {"params": [weight for weight in every if not _is_matrix(weight)], "is_matrix": False},
+        ]
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__([group for group in groups if group["params"]], defaults)
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Move all weights that have a gradient."""
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                if group["is_matrix"]:
+                    self._move_matrix(weight, group)
+                else:
+                    self._move_by_adam(weight, group["lr"] * ADAM_SHARE)
+
+    def _move_matrix(self, weight: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        mean, momentum = state["momentum"], group["momentum"]
+        mean.mul_(momentum).add_(weight.grad)
+        ahead = weight.grad.add(mean, alpha=momentum).flatten(1)  # type: ignore[union-attr]
+        rows, columns = ahead.shape
+        update = orthogonal(ahead.to(self.dtype)).to(weight.dtype).view_as(weight)
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+    def _move_by_adam(self, weight: Tensor, rate: float) -> None:
+        state, (first, second) = self.state[weight], ADAM_BETAS
+        if not state:
+            state["step"] = torch.zeros((), device=weight.device)
+            state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        state["step"] += 1
+        state["mean"].lerp_(weight.grad, 1 - first)
+        state["square"].lerp_(weight.grad.square(), 1 - second)
+        mean = state["mean"] / (1 - first ** state["step"])
+        square = state["square"] / (1 - second ** state["step"])
+        weight.add_(mean / (square.sqrt() + ADAM_EPS), alpha=-rate)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """About the nearest (semi-)orthogonal matrix: singular values of about 1, directions as before.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor, shape (rows, columns)
+    """
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if is_tall else matrix
+    x = x / (x.norm() + 1e-7)
+    a, b, c = QUINTIC
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if is_tall else x
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    """Whether a weight is a kernel with enough rows and columns."""
+    return weight.dim() >= 2 and len(weight) >= FEWEST and weight[0].numel() >= FEWEST
