@@ -66,30 +66,30 @@ class Muon(Optimizer):
                 if weight.grad is None:
                     continue
                 if group["is_matrix"]:
-                    self._move_matrix(weight, group)
+                    self._move_matrix(weight, weight.grad, group)
                 else:
-                    self._move_by_adam(weight, group["lr"] * ADAM_SHARE)
+                    self._move_by_adam(weight, weight.grad, group["lr"] * ADAM_SHARE)
 
-    def _move_matrix(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _move_matrix(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         mean, momentum = state["momentum"], group["momentum"]
-        mean.mul_(momentum).add_(weight.grad)
-        ahead = weight.grad.add(mean, alpha=momentum).flatten(1)  # type: ignore[union-attr]
+        mean.mul_(momentum).add_(gradient)
+        ahead = gradient.add(mean, alpha=momentum).flatten(1)
         rows, columns = ahead.shape
         update = orthogonal(ahead.to(self.dtype)).to(weight.dtype).view_as(weight)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
-    def _move_by_adam(self, weight: Tensor, rate: float) -> None:
+    def _move_by_adam(self, weight: Tensor, gradient: Tensor, rate: float) -> None:
         state, (first, second) = self.state[weight], ADAM_BETAS
         if not state:
             state["step"] = torch.zeros((), device=weight.device)
             state["mean"], state["square"] = torch.zeros_like(weight), torch.zeros_like(weight)
         state["step"] += 1
-        state["mean"].lerp_(weight.grad, 1 - first)
-        state["square"].lerp_(weight.grad.square(), 1 - second)
+        state["mean"].lerp_(gradient, 1 - first)
+        state["square"].lerp_(gradient.square(), 1 - second)
         mean = state["mean"] / (1 - first ** state["step"])
         square = state["square"] / (1 - second ** state["step"])
         weight.add_(mean / (square.sqrt() + ADAM_EPS), alpha=-rate)
@@ -103,7 +103,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     matrix : torch.Tensor, shape (rows, columns)
     """
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
+    x: Tensor = matrix.T if is_tall else matrix
     x = x / (x.norm() + 1e-7)
     a, b, c = QUINTIC
     for _ in range(ITERATIONS):
