@@ -47,6 +47,12 @@ class Net(nn.Module):
         return self.layers(image)
 
 
+@pytest.fixture(autouse=True)
+def in_threads(monkeypatch):
+    """Processes, which import everything once more, have their tests in `test_loader`."""
+    monkeypatch.setattr("medseg.training.loader_workers._processes", lambda augment, count: [])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("data") / "toy", cases=3)
