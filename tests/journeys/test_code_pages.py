@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+import medseg
 from medseg.planning.plan import encode
+from medseg.training import TrainingOptions
 from toy_dataset import TOY_PLAN, write_toy
 
 ONE_AFTER_ANOTHER = """
@@ -36,8 +38,8 @@ def root(tmp_path_factory):
     for part in ("images", "labels"):
         (data / part / "c1.nii.gz").rename(data / part / f"{PLACE}.nii.gz")
     (root / "plan.json").write_bytes(encode(TOY_PLAN))
-    done = on_page("cp1252", ("train", data, *words(root), "--output", root / "run"))
-    assert done.returncode == 0, done.stderr
+    options = TrainingOptions(steps=1, device="cpu")
+    medseg.train(data, root / "run", options=options, plan=TOY_PLAN)
     return root
 
 
