@@ -124,6 +124,19 @@ archive_run._pool = lambda _: InlinePool
 main()
 """
 
+END = "end of a command"
+ONE_AFTER_ANOTHER = f"""
+import json, sys
+from medseg_pipelines.cli import main
+
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        main()
+    except SystemExit:
+        pass
+    print("{END}")
+"""
+
 
 def tell_tale(k: int, ds: Dataset) -> Dataset:
     """The words that do not fit into a table: private, nested, broken."""
@@ -234,6 +247,14 @@ def call(*arguments: object, code: str = "") -> str:
     return f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}"
 
 
+def calls(*lines: tuple[object, ...]) -> list[str]:
+    """Run commands in one process; what each prints, and at last what all say as errors."""
+    words = json.dumps([[str(word) for word in line] for line in lines])
+    told = call(words, code=ONE_AFTER_ANOTHER).split(END)
+    assert len(told) == len(lines) + 1, told
+    return told
+
+
 def batch(archive, model, output, *more, code=""):
     formats = [word for form in FORMATS for word in ("--format", form)]
     return call(
@@ -253,18 +274,19 @@ def batch(archive, model, output, *more, code=""):
 
 def looked_at(output: Path) -> list[str]:
     """All that is printed when people look at a batch."""
-    told = [
-        call("batch", "status", output, "--cases"),
-        call("batch", "status", output, "--json", "--cases"),
-        call("batch", "retry", output, "--failed"),
-    ]
-    cases = json.loads(told[1].split("\nexit code")[0].strip())["list"]
-    ends = {one["state"]: one["case"] for one in cases}
-    return told + [
-        call("batch", "explain", output, case, *as_json)
-        for case in ends.values()
-        for as_json in ((), ("--json",))
-    ]
+    told = calls(
+        ("batch", "status", output, "--cases"),
+        ("batch", "status", output, "--json", "--cases"),
+        ("batch", "retry", output, "--failed"),
+    )
+    ends = {one["state"]: one["case"] for one in json.loads(told[1])["list"]}
+    return told + calls(
+        *(
+            ("batch", "explain", output, case, *as_json)
+            for case in ends.values()
+            for as_json in ((), ("--json",))
+        )
+    )
 
 
 def elements_with(dataset: Dataset, *words: str) -> set[str]:
