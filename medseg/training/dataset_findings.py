@@ -13,6 +13,7 @@ from medseg.training.case_facts import CaseFacts
 from medseg.training.dataset import Dataset
 from medseg.training.findings import Finding, Severity, listed, listed_cases
 from medseg.training.outliers import outliers
+from medseg.training.stored_names import is_named
 from medseg.volume.conventions import RAS, Reorientation
 from medseg.volume.resampling import shape_for_spacing
 
@@ -20,6 +21,8 @@ FEW_CASES = 5
 """Below this a fold holds out a single case."""
 RARE_CASES = 2
 """Below this a structure cannot both be learnt and be measured."""
+MANY_LABELS = 30
+"""Without names, and few of them in many cases: rather numbers of objects than structures."""
 MOST_VOXELS = 2e9
 """Of a prepared case: as float32, 8 GB."""
 
@@ -149,6 +152,16 @@ def _labels(dataset: Dataset, read: Sequence[CaseFacts], sides: Sides) -> Iterat
         )
         yield _finding("error", "NO_LABELS", message)
         return
+    if _are_instances(dataset, read):
+        count = len(dataset.labels)
+        message = (
+            f"{count} labels have no name and most are in less than half of the cases, as when each"
+            ' object has a number of its own; to learn them as one, give --labels {"labels":'
+            f' {{"object": [1, 2, ..., {dataset.labels.values[-1]}]}}, "regions_class_order": [1]}}'
+            " in a JSON file; if they are structures, name them there"
+        )
+        yield _finding("error", "INSTANCES", message)
+        return
     is_whole = len(read) == len(dataset.cases)
     for name in dataset.labels.names:
         holding = [facts.name for facts in read if facts.volumes_ml[name] > 0]
@@ -166,6 +179,15 @@ def _labels(dataset: Dataset, read: Sequence[CaseFacts], sides: Sides) -> Iterat
         elif is_whole and sides.held_out and not in_held_out:
             message = f"'{name}' is in no held-out case of fold {sides.fold}, so it has no score"
             yield _finding("note", "NOT_MEASURED", message)
+
+
+def _are_instances(dataset: Dataset, read: Sequence[CaseFacts]) -> bool:
+    """Whether labels look like the numbers of single objects, such as nuclei."""
+    labels = dataset.labels.labels
+    if len(labels) <= MANY_LABELS or any(map(is_named, labels)):
+        return False
+    counts = [sum(facts.volumes_ml[label.name] > 0 for facts in read) for label in labels]
+    return sum(2 * count < len(read) for count in counts) > len(labels) / 2
 
 
 def _same_scans(read: Sequence[CaseFacts], sides: Sides) -> Iterator[Finding]:

@@ -53,6 +53,31 @@ def test_a_fold_that_holds_out_nothing_is_told(root):
     assert ("warning", "NONE_HELD_OUT", "") in codes(root, fold=0)
 
 
+def test_numbers_of_objects_are_told_from_structures_and_learnt_as_one(root):
+    (root / "labels.json").unlink()
+    for number in range(6):
+        _, labels = toy_case(number)
+        objects = np.zeros(labels.shape, np.uint16)
+        objects[labels > 0] = np.arange(np.count_nonzero(labels)) % (40 if number else 60) + 1
+        write(root, f"c{number}", labels=objects)
+    assert ("error", "INSTANCES", "") not in codes(root), "most are in many cases"
+    for number in range(1, 6):
+        _, labels = toy_case(number)
+        write(root, f"c{number}", labels=labels.astype(np.uint16))
+    (finding,) = check_dataset(open_dataset(root)).of("error")
+    assert finding.code == "INSTANCES"
+    assert finding.message.startswith("60 labels have no name and most are in less than half")
+    assert '{"labels": {"object": [1, 2, ..., 60]}, "regions_class_order": [1]}' in finding.message
+    advised = {"labels": {"object": [*range(1, 61)]}, "regions_class_order": [1]}
+    (root / "labels.json").write_text(json.dumps(advised))
+    dataset = open_dataset(root)
+    assert not check_dataset(dataset).of("error")
+    plan = msgspec.structs.replace(TOY_PLAN, regions=((1,),))
+    medseg.train(dataset, root.parent / "run", options=OPTIONS, plan=plan)
+    scores = json.loads((root.parent / "run" / "held_out" / "scores.json").read_text())
+    assert set(scores["mean"]) == {"object", "foreground"}
+
+
 def test_nothing_is_said_of_a_dataset_that_is_well(root):
     report = check_dataset(open_dataset(root))
     assert report.trainable
