@@ -1,99 +1,86 @@
-"""A model of each fold, and the scores of every case by the one that did not see it."""
+"""A run of several folds, one fold of it alone, and what it gives."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from msgspec import structs
 from tasks.evaluation import Printer
 
+from medseg.errors import Cancelled
 from medseg.inference import Predictor
-from medseg.metrics import overlap, summarise
-from medseg.training import Dataset, TrainingOptions, train
+from medseg.model_package import ModelPackage
+from medseg.training import Dataset, TrainingOptions, train, train_folds
 from medseg.training.run_status import OPTIONS
-from medseg.writing import write_text
 
 SCORES = Path("out_of_fold") / "scores.json"
-RESAMPLES = 2000
+
+
+def train_all(dataset: Dataset, run: Path, options: TrainingOptions, folds: Sequence[int]) -> Path:
+    """Train the folds, go on with what is there, or return the folder of the finished model."""
+    return _train_folds(dataset, run, options, folds, Printer())
+
+
+def train_one_fold(
+    dataset: Dataset, run: Path, options: TrainingOptions, folds: Sequence[int], number: int
+) -> None:
+    """Train one fold of a run of several, which is set up first, or go on with it."""
+
+    def until_a_fold_begins(done: int, total: int, message: str, /) -> None:
+        if message.startswith("fold "):
+            raise Cancelled("set up")
+
+    with contextlib.suppress(Cancelled):
+        _train_folds(dataset, run, options, folds, until_a_fold_begins)
+    device = TrainingOptions(device=options.device)
+    train(dataset, run / f"fold_{number}", options=device, resume=True, progress=Printer())
+
+
+def _train_folds(
+    dataset: Dataset, run: Path, options: TrainingOptions, folds: Sequence[int], progress: Any
+) -> Path:
+    resume = _is_begun(run)
+    asked = TrainingOptions(device=options.device) if resume else options
+    return train_folds(
+        dataset, run, folds=tuple(folds), options=asked, resume=resume, progress=progress
+    )
 
 
 def train_or_go_on(dataset: Dataset, run: Path, options: TrainingOptions) -> Path:
     """Train into a folder, go on with what is there, or return what is finished."""
-    resume = (run / OPTIONS).is_file()
-    if not resume:
-        shutil.rmtree(run, ignore_errors=True)
-    return train(dataset, run, options=options, resume=resume, progress=Printer())
+    return train(dataset, run, options=options, resume=_is_begun(run), progress=Printer())
 
 
-def fold_models(
-    dataset: Dataset, run: Path, options: TrainingOptions, folds: Sequence[int]
-) -> dict[str, Predictor]:
-    """Train ``run/fold_N`` for each fold; by case, the predictor of the fold that held it out.
+def _is_begun(run: Path) -> bool:
+    """Whether a run can be gone on with; what is left of one that cannot is removed."""
+    if (run / OPTIONS).is_file():
+        return True
+    shutil.rmtree(run, ignore_errors=True)
+    return False
 
-    Parameters
-    ----------
-    dataset : Dataset
-    run : Path
-    options : TrainingOptions
-        Of every fold; its own `fold` does not count.
-    folds : sequence of int
-    """
+
+def predictors_by_case(run: Path, scores: dict[str, Any], device: str) -> dict[str, Predictor]:
+    """For each case, the predictor of the fold that held it out."""
     predictors: dict[str, Predictor] = {}
-    for number in folds:
-        print(f"== {run.name}, fold {number}", flush=True)
-        one = structs.replace(options, fold=number)
-        model = train_or_go_on(dataset, run / f"fold_{number}", one)
-        predictor = Predictor.load(model, device=options.device)
-        predictors |= {case.name: predictor for case in dataset.fold(number)[1]}
+    for fold in scores["folds"]:
+        model = run / f"fold_{fold['fold']}" / "model"
+        predictors |= dict.fromkeys(fold["cases"], Predictor.load(model, device=device))
     return predictors
 
 
-def out_of_fold(dataset: Dataset, run: Path, predictors: dict[str, Predictor]) -> dict[str, Any]:
-    """What `summarise` makes of all held-out cases; kept in ``out_of_fold/scores.json``."""
-    target = run / SCORES
-    kept = json.loads(target.read_text()) if target.is_file() else {"cases": []}
-    if {row["case"] for row in kept["cases"]} == set(predictors):
-        return dict(kept)
-    rows = {}
-    for case in dataset.cases:
-        if case.name in predictors:
-            scan, truth = dataset.read(case)
-            rows[case.name] = overlap(predictors[case.name].predict(scan), truth)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, json.dumps(summarise(rows), indent=1) + "\n")
-    return dict(json.loads(target.read_text()))
-
-
-def dice_rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+def dice_rows(scores: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Dice by label and case; without those that are empty in both maps."""
     rows: dict[str, dict[str, float]] = {}
-    for row in summary["cases"]:
-        for label, scores in row["labels"].items():
-            if scores["dice"] is not None:
-                rows.setdefault(label, {})[row["case"]] = scores["dice"]
+    for row in scores["cases"]:
+        for label, measures in row["labels"].items():
+            if measures["dice"] is not None:
+                rows.setdefault(label, {})[row["case"]] = measures["dice"]
     return rows
 
 
-def interval(dice: dict[str, float], groups: dict[str, str]) -> tuple[float, float]:
-    """Percentile bootstrap interval of 95 % of the mean, drawing groups of cases (patients).
-
-    Parameters
-    ----------
-    dice : dict of str to float
-        By case.
-    groups : dict of str to str
-        By case; a case that is not there is a group of its own.
-    """
-    members: dict[str, list[float]] = {}
-    for case, value in dice.items():
-        members.setdefault(groups.get(case, case), []).append(value)
-    sums = np.array([(sum(values), len(values)) for values in members.values()])
-    drawn = np.random.default_rng(0).integers(len(sums), size=(RESAMPLES, len(sums)))
-    totals = sums[drawn].sum(axis=1)
-    low, high = np.percentile(totals[:, 0] / totals[:, 1], (2.5, 97.5))
-    return float(low), float(high)
+def size_of(package: ModelPackage) -> int:
+    """Bytes of all files of a package."""
+    return sum(path.stat().st_size for path in package.folder.iterdir())

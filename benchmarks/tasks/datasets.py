@@ -157,7 +157,9 @@ def brain_tumor(_: Path) -> Dataset:
 
 def brain_tumor_free(folder: Path) -> Dataset:
     """The same, and tumour-free slices made of them to train on; see :mod:`tasks.tumour_free`."""
-    make_tumour_free(SHARED / "brain_tumor_t1ce", folder)
+    source = SHARED / "brain_tumor_t1ce"
+    make_tumour_free(source, folder)
+    shutil.copyfile(source / "cases.csv", folder / "cases.csv")
     return open_dataset(folder, labels={1: "tumor"}, modality="MR")
 
 
