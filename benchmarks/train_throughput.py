@@ -27,7 +27,7 @@ from unittest import mock
 
 from msgspec import structs
 from rivals.monai_loop import measure as measure_monai
-from rivals.nnunet.step_times import StepTimes
+from rivals.nnunet.step_times import WARM_UP, StepTimes
 from rivals.nnunet_folders import NAME, SCRIPTS, environment, prepare
 from tasks.datasets import TASKS
 from time_to_dice import machine
@@ -37,7 +37,7 @@ from medseg.networks import suggestion
 from medseg.planning import Plan, make_plan, take_fingerprint
 from medseg.planning.planner import CPU_BUDGET, GPU_BUDGET
 from medseg.training import Dataset, TrainingOptions, train
-from medseg.training.trainer import Trainer
+from medseg.training.trainer import STEPS_BEFORE_COMPILING, Trainer
 from medseg.writing import write_text
 
 HERE = Path(__file__).resolve().parent
@@ -128,16 +128,18 @@ def monai(dataset: Dataset, plan: Plan, arguments: argparse.Namespace) -> dict[s
 
 def medseg(dataset: Dataset, plan: Plan, arguments: argparse.Namespace) -> dict[str, Any]:
     """`medseg.train` as it is, its steps clocked from outside."""
-    times = StepTimes(arguments.seconds, arguments.device == "cuda")
-    plain = Trainer._step  # noqa: SLF001 - what is timed is the step, wherever batches come from
+    on_gpu = arguments.device == "cuda"
+    first = STEPS_BEFORE_COMPILING if on_gpu else 0
+    times = StepTimes(arguments.seconds, on_gpu, first + WARM_UP)
+    plain = Trainer._learn  # noqa: SLF001 - what is timed is the step, wherever batches come from
 
-    def clocked(*given: Any) -> float:
-        return float(times.step(lambda: plain(*given)))
+    def clocked(*given: Any) -> None:
+        times.step(lambda: plain(*given))
 
     run = arguments.runs / "medseg"
     shutil.rmtree(run, ignore_errors=True)
     options = TrainingOptions(steps=1_000_000, device=arguments.device, validations=0)
-    with mock.patch.object(Trainer, "_step", clocked), contextlib.suppress(Cancelled):
+    with mock.patch.object(Trainer, "_learn", clocked), contextlib.suppress(Cancelled):
         train(dataset, run, options=options, plan=plan, progress=stopper(times))
     shutil.rmtree(run, ignore_errors=True)
     return dict(times.row(plan.batch, plan.patch))

@@ -18,10 +18,12 @@ class StepTimes:
         To measure for, after the steps that warm up.
     cuda : bool
         Whether the device is a GPU, whose use `nvidia-smi` then tells.
+    warm_up : int
+        Steps that do not count.
     """
 
-    def __init__(self, seconds, cuda):
-        self.seconds, self.cuda = seconds, cuda
+    def __init__(self, seconds, cuda, warm_up=WARM_UP):
+        self.seconds, self.cuda, self.warm_up = seconds, cuda, warm_up
         self.ends, self.inside = [], []
         self.sampler = None
 
@@ -31,7 +33,7 @@ class StepTimes:
         result = run()
         self.ends.append(time.perf_counter())
         self.inside.append(self.ends[-1] - start)
-        if self.cuda and len(self.ends) == WARM_UP:
+        if self.cuda and len(self.ends) == self.warm_up:
             words = ("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "250")
             self.sampler = subprocess.Popen(
                 ["nvidia-smi", *words], stdout=subprocess.PIPE, text=True
@@ -41,13 +43,16 @@ class StepTimes:
     @property
     def is_over(self):
         """Whether enough was measured."""
-        return len(self.ends) > WARM_UP + 2 and self.ends[-1] - self.ends[WARM_UP] > self.seconds
+        return (
+            len(self.ends) > self.warm_up + 2
+            and self.ends[-1] - self.ends[self.warm_up] > self.seconds
+        )
 
     def row(self, batch, patch):
         """The figures: steps and patches a second, and the share of the time the device waits."""
-        lengths = [b - a for a, b in itertools.pairwise(self.ends[WARM_UP:])]
-        whole = self.ends[-1] - self.ends[WARM_UP]
-        waits = 1 - sum(self.inside[WARM_UP + 1 :]) / whole
+        lengths = [b - a for a, b in itertools.pairwise(self.ends[self.warm_up :])]
+        whole = self.ends[-1] - self.ends[self.warm_up]
+        waits = 1 - sum(self.inside[self.warm_up + 1 :]) / whole
         if self.sampler:
             self.sampler.terminate()
             busy = [float(line) for line in self.sampler.communicate()[0].split() if line.isdigit()]
