@@ -114,7 +114,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.model:
         ship(name, MODELS[name], arguments)
-    keep(arguments.runs)
+    if arguments.only_fold is None:
+        keep(arguments.runs)
 
 
 def ship(name: str, model: Model, arguments: argparse.Namespace) -> None:
