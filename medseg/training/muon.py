@@ -35,8 +35,6 @@ class Muon(Optimizer):
     momentum : float, default 0.95
     weight_decay : float, default 0
         Decoupled; of kernels alone.
-    dtype : torch.dtype, default torch.float32
-        In which matrices are made orthogonal; bfloat16 suffices where it is quick.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class Muon(Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         every = list(weights)
         groups = [
@@ -55,7 +52,6 @@ class Muon(Optimizer):
         ]
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__([group for group in groups if group["params"]], defaults)
-        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -78,7 +74,7 @@ class Muon(Optimizer):
         mean.mul_(momentum).add_(gradient)
         ahead = gradient.add(mean, alpha=momentum).flatten(1)
         rows, columns = ahead.shape
-        update = orthogonal(ahead.to(self.dtype)).to(weight.dtype).view_as(weight)
+        update = orthogonal(ahead).view_as(weight)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
@@ -101,15 +97,26 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Parameters
     ----------
     matrix : torch.Tensor, shape (rows, columns)
+
+    Notes
+    -----
+    Every step multiplies by a polynomial of ``X Xt``, and these commute. So the steps are made on
+    the small square alone, and the matrix is multiplied once by all of them: for kernels, which
+    have many more columns than rows, at a fifth of the cost.
     """
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.T if is_tall else matrix
+    x = matrix.T if is_tall else matrix
     x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    unit = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     a, b, c = QUINTIC
+    product = unit
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if is_tall else x
+        factor = a * unit + b * gram + c * gram @ gram
+        product = factor @ product
+        gram = factor @ gram @ factor
+    near: Tensor = product @ x
+    return near.T if is_tall else near
 
 
 def _is_matrix(weight: Tensor) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -10,9 +9,7 @@ from medseg.training.muon import Muon
 from medseg.training.recipe import Recipe
 
 
-def build_optimizer(
-    network: nn.Module, recipe: Recipe, *, fused: bool, half: torch.dtype | None = None
-) -> Optimizer:
+def build_optimizer(network: nn.Module, recipe: Recipe, *, fused: bool) -> Optimizer:
     """Make the optimiser of a network's weights.
 
     Parameters
@@ -22,15 +19,12 @@ def build_optimizer(
         Which one; the learning rate is set before each step.
     fused : bool
         Whether one kernel updates all weights, on a device that has it.
-    half : torch.dtype, optional
-        In which the device computes; bfloat16 is enough for Muon.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adamw":
         return AdamW(network.parameters(), lr=rate, weight_decay=decay, fused=fused or None)
     if recipe.optimizer == "muon":
-        dtype = torch.bfloat16 if half is torch.bfloat16 else torch.float32
-        return Muon(network.parameters(), lr=rate, weight_decay=decay, dtype=dtype)
+        return Muon(network.parameters(), lr=rate, weight_decay=decay)
     return SGD(
         network.parameters(),
         lr=rate,

@@ -97,9 +97,7 @@ class Trainer:
         self.leads = self.fabric.global_rank == 0
         self.recipe = self.options.recipe_on(kind.type)
         channels_last(self.network)
-        optimizer = build_optimizer(
-            self.network, self.recipe, fused=kind.type == "cuda", half=self.device.half
-        )
+        optimizer = build_optimizer(self.network, self.recipe, fused=kind.type == "cuda")
         module, self.optimizer = self.fabric.setup(self.network, optimizer)
         self.step = TrainingStep(
             self.fabric,

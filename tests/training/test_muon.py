@@ -16,10 +16,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("shape", [(16, 400), (64, 27), (32, 32)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_singular_values_become_about_one(shape, dtype):
+def test_singular_values_become_about_one(shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonal(matrix.to(dtype)).float())
+    values = torch.linalg.svdvals(orthogonal(matrix))
     assert 0.5 < values.min() <= values.max() < 1.3
 
 
