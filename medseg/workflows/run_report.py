@@ -18,11 +18,13 @@ from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan
 from medseg.reading import read_labels
 from medseg.training import Dataset
+from medseg.training.cross_validation_folders import fold_folder
 from medseg.training.history import read_history
 from medseg.training.options import TrainingOptions
 from medseg.training.resuming import reopen_dataset, stored_options
 from medseg.training.run_identity import read_identity
 from medseg.training.run_status import MODEL
+from medseg.volume.label_table import MEAN
 from medseg.workflows.charts import box_plots, curves
 from medseg.workflows.figures import overlay
 from medseg.workflows.scores_file import scores_of_run
@@ -63,8 +65,10 @@ class RunReport:
     plan : Plan
     evaluation : dict or None
         Of the held-out cases, as :func:`medseg.metrics.evaluation_of`; None when there are none.
-    curves, boxes : bytes
-        PNG files; empty where there is nothing to draw.
+    curves : dict of str to bytes
+        PNG files by title, one for each fold that was trained.
+    boxes : bytes
+        A PNG file; empty where there is nothing to draw.
     pictures : tuple of CasePicture
     facts : dict of str to str
         How the model came about.
@@ -75,7 +79,7 @@ class RunReport:
     name: str
     plan: Plan
     evaluation: dict[str, Any] | None
-    curves: bytes
+    curves: dict[str, bytes]
     boxes: bytes
     pictures: tuple[CasePicture, ...]
     facts: dict[str, str]
@@ -114,12 +118,11 @@ def report_of(run: Path, dataset: Dataset | None = None) -> RunReport:
             pictures = tuple(_pictures(evaluation["cases"], opened, package, file.parent))
         except (MedsegError, OSError):
             notes.append("There are no pictures, for the scans of the dataset are not there.")
-    history = read_history(run)
     return RunReport(
         name=package.manifest.name,
         plan=package.manifest.plan,
         evaluation=evaluation,
-        curves=curves(history) if history else b"",
+        curves=_curves(run, package),
         boxes=box_plots(evaluation["cases"], _drawn(evaluation)) if evaluation else b"",
         pictures=pictures,
         facts=_facts(run, package),
@@ -169,9 +172,24 @@ def _pictures(
         yield CasePicture(role, name, dice, overlay(scan, labels, truth=truth))
 
 
+def _curves(run: Path, package: ModelPackage) -> dict[str, bytes]:
+    """The curves of each training of the run; of one without a history none."""
+    runs = {
+        f"Training of fold {fold.number}": fold_folder(run, fold.number)
+        for fold in package.manifest.folds
+    }
+    histories = {
+        title: read_history(folder) for title, folder in (runs or {"Training": run}).items()
+    }
+    return {title: curves(history) for title, history in histories.items() if history}
+
+
 def _facts(run: Path, package: ModelPackage) -> dict[str, str]:
     """Where the model comes from: no path of this machine, no person."""
     facts = dict(package.manifest.provenance)
+    for fold in package.manifest.folds:
+        dice = f"{fold.scores[MEAN]:.3f}" if MEAN in fold.scores else "none"
+        facts[f"mean Dice of fold {fold.number}"] = f"{dice}, {fold.cases} cases"
     identity = read_identity(run)
     if identity is not None:
         text = "\n".join(

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from medseg.errors import Cancelled, InputError
+from medseg.errors import Cancelled, InputError, MedsegError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import read_plan
 from medseg.training import Dataset, TrainingOptions
@@ -105,7 +105,18 @@ def train_on_folds(
     console.print(f"Label maps and scores of every case out of fold are in {run / 'out_of_fold'}")
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     console.print(f"The model of all folds is in {folder}")
+    report_or_why_not(run, data, console)
     return package
+
+
+def report_or_why_not(run: Path, data: Dataset, console: Console) -> None:
+    """Write the page about a run; what hinders that is told, for the model is there."""
+    from medseg_pipelines.run_report import write_run_report
+
+    try:
+        console.print(f"The report is {write_run_report(run, dataset=data)}")
+    except MedsegError as error:
+        console.print(f"There is no report: {error}")
 
 
 def _each(devices: int | Sequence[str]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def write_run_report(
         cases=_cases(evaluation) if evaluation else None,
         rules=empty_rules(evaluation) if evaluation else [],
         intervals=interval_words(evaluation) if evaluation else "",
-        curves=data_uri(report.curves) if report.curves else "",
+        curves={title: data_uri(png) for title, png in report.curves.items()},
         boxes=data_uri(report.boxes) if report.boxes else "",
         pictures=[
             {"case": picture, "dice": f"{picture.dice:.3f}", "src": data_uri(picture.png)}

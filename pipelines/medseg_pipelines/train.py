@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from medseg.errors import Cancelled, InputError, MedsegError
+from medseg.errors import Cancelled, InputError
 from medseg.model_package import ModelPackage, find_package
 from medseg.planning import Plan, read_plan
 from medseg.planning.plan import decode
@@ -20,7 +20,7 @@ from medseg.training.run_folder import is_free
 from medseg.volume.label_table import MEAN
 from medseg.workflows.outputs import check_folder
 from medseg_pipelines.console import Console, duration
-from medseg_pipelines.folds import train_on_folds
+from medseg_pipelines.folds import report_or_why_not, train_on_folds
 
 if TYPE_CHECKING:
     from medseg.training.own_parts import Callback
@@ -169,18 +169,8 @@ def train_on(
         console.show(score_table(package, before=score_before(run)))
     console.print(f"Trained {package.manifest.name} in {duration(time.monotonic() - start)}.")
     console.print(f"The model is in {folder}")
-    _write_report(run, data, console)
+    report_or_why_not(run, data, console)
     return package
-
-
-def _write_report(run: Path, data: Dataset, console: Console) -> None:
-    """Write the page about the run; what hinders that is told, for the model is there."""
-    from medseg_pipelines.run_report import write_run_report
-
-    try:
-        console.print(f"The report is {write_run_report(run, dataset=data)}")
-    except MedsegError as error:
-        console.print(f"There is no report: {error}")
 
 
 def _print_pretrained(run: Path, options: TrainingOptions, console: Console) -> None:

@@ -52,6 +52,13 @@ def test_folds_are_trained_shown_resumed_compared_and_segment(run, arguments, da
     evaluated = json.loads(own.read_text())
     assert evaluated["cases"] == scores["cases"]
     assert evaluated["mean"] == scores["mean"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for words in ("held-out cases", "best: c", "Training of fold 0", "Training of fold 1"):
+        assert words in page
+    assert str(tmp_path) not in page
+    again = run("report", folder, "--output", tmp_path / "again.html")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
     best = tmp_path / "best"
     chosen = run("ensemble", folder, "--output", best, "--average", "--device", "cpu")
     assert chosen.exit_code == 0, chosen.output
