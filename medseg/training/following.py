@@ -64,7 +64,7 @@ def follow(
             here,
             fabric,
             run,
-            Validation(dict, ()),
+            Validation(dict, (), id),
             own,
         )
         trainer.resume()

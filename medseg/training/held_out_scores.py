@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from medseg.errors import WriteError, reason
@@ -22,6 +23,26 @@ from medseg.writing import write_labels, write_text
 FOLDER, SCORES = "held_out", "scores.json"
 TOLERANCE_MM = 1.0
 """Within which surfaces count as equal, as where ``medseg evaluate`` is not told otherwise."""
+
+
+def rehearse(run: Path, dataset: Dataset, case: HeldOutCase) -> None:
+    """Write and measure the truth of a case as what is predicted will be, and keep nothing.
+
+    How long that takes does not hang on how good a network is that has hardly begun.
+
+    Raises
+    ------
+    WriteError
+        When the file cannot be written.
+    """
+    try:
+        folder = TemporaryDirectory(dir=run)
+    except OSError as error:
+        raise WriteError(f"cannot write to '{run}': {reason(error)}") from error
+    with folder as place:
+        write_labels(case.truth, Path(place) / f"{case.name}.nii.gz")
+        regions = {region.name: region.values for region in dataset.regions}
+        measure_case(case.name, case.truth, case.truth, regions=regions, tolerance_mm=TOLERANCE_MM)
 
 
 def measure_held_out(

@@ -48,7 +48,7 @@ from medseg.training.fine_tuning import (
 from medseg.training.first_look import first_look
 from medseg.training.following import follow
 from medseg.training.held_out import prepare_held_out
-from medseg.training.held_out_scores import measure_held_out
+from medseg.training.held_out_scores import measure_held_out, rehearse
 from medseg.training.options import LOSS, TrainingOptions, check_one_length
 from medseg.training.own_parts import Callback, OwnParts, with_parts
 from medseg.training.packing import (
@@ -270,7 +270,9 @@ def _train(
         dataset, held_out_cases, plan, cache_of(run), transforms=own.transforms, progress=progress
     )
     validation = Validation(
-        functools.partial(mean_dice, predictor, regions=dataset.regions), held_out
+        functools.partial(mean_dice, predictor, regions=dataset.regions),
+        held_out,
+        functools.partial(rehearse, run, dataset),
     )
     start = time.monotonic()
     if parent is not None and not (run / CHECKPOINT).is_file():

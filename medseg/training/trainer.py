@@ -338,19 +338,17 @@ class Trainer:
         per_step = clock.timer(whole).seconds_per_step(step, clock.seconds)
         if per_step is None:
             return
-        asked, (on_the_way, final) = self.options.validations, self.validation.costs
-        per_case = 0.0
-        if asked and self.validation.cases:
-            start = clock.seconds
-            self.network.eval()
-            self.validation.of_one()
-            per_case = clock.seconds - start
+        asked = self.options.validations
+        self.network.eval()
+        per_validation, at_the_end = self.validation.costs(lambda: clock.seconds)
+        if self.options.postprocess:
+            at_the_end *= 2  # steps are chosen on what is predicted once more
         steps, validations = fitting(
             whole - clock.seconds,
             per_step=per_step,
-            per_validation=on_the_way * per_case,
+            per_validation=per_validation,
             validations=max(asked - 1, 0),
-            final=final * per_case,
+            final=at_the_end + (per_validation if asked else 0.0),
         )
         self.state = structs.replace(
             self.state,

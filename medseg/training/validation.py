@@ -28,28 +28,39 @@ class Validation:
         Takes cases, and perhaps ``progress``; gives mean Dice by label, as :func:`mean_dice`.
     cases : tuple of HeldOutCase
         Perhaps none.
+    rehearse : callable
+        Does with the truth of a case what is done at the end with what is predicted of it.
     """
 
     measure: Callable[..., dict[str, float]]
     cases: tuple[HeldOutCase, ...]
+    rehearse: Callable[[HeldOutCase], object]
 
     def on_the_way(self) -> dict[str, float]:
         """Scores of the first cases."""
         return self.measure(self.cases[:CASES_ON_THE_WAY])
 
-    def of_one(self) -> dict[str, float]:
-        """Scores of one case, to see how long that takes."""
-        return self.measure(self.cases[:1])
-
     def at_the_end(self, progress: Progress = silent) -> dict[str, float]:
         """Scores of all cases."""
         return self.measure(self.cases, progress=progress)
 
-    @property
-    def costs(self) -> tuple[int, int]:
-        """Cases of a validation on the way; of the last one and of measuring at the end."""
+    def costs(self, clock: Callable[[], float]) -> tuple[float, float]:
+        """Seconds of a validation on the way, and of measuring at the end.
+
+        Parameters
+        ----------
+        clock : callable
+            Gives seconds.
+        """
+        if not self.cases:
+            return 0.0, 0.0
+        start = clock()
+        self.measure(self.cases[:1])
+        predicted = clock()
+        self.rehearse(self.cases[0])
+        per_case, more = predicted - start, clock() - predicted
         way = min(len(self.cases), CASES_ON_THE_WAY)
-        return way, way + len(self.cases)
+        return way * per_case, len(self.cases) * (per_case + more)
 
 
 PredictorOf = Callable[[HeldOutCase], Predictor]

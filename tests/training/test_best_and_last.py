@@ -89,8 +89,13 @@ def test_a_resumed_run_counts_on_to_its_early_stop(dataset, tmp_path):
     assert (ended.step, ended.best_step, ended.stale, ended.ended) == (4, 1, 3, True)
 
 
-@pytest.mark.parametrize("seconds_a_case", [0.01, 0.3, 1.5])
-def test_minutes_hold_where_validating_is_slow(dataset, tmp_path, monkeypatch, seconds_a_case):
+@pytest.mark.parametrize(
+    ("seconds_a_case", "seconds_at_end", "validations"),
+    [(0.01, 0, 10), (0.3, 0, 10), (1.5, 0, 10), (0.3, 2.5, 10), (0.3, 2.5, 0)],
+)
+def test_minutes_hold_where_validating_is_slow(
+    dataset, tmp_path, monkeypatch, seconds_a_case, seconds_at_end, validations
+):
     """Half a second a step on a clock of our own; a minute in all, the last measuring included."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("medseg.training.clock.time", clock)
@@ -104,18 +109,23 @@ def test_minutes_hold_where_validating_is_slow(dataset, tmp_path, monkeypatch, s
     def tick(done, total, message):
         clock.now += 0.5 * message.startswith("training")
 
+    def rehearse(*_):
+        clock.now += seconds_at_end
+
     def measure_last(_, predictor, cases, dataset, **__):
+        clock.now += seconds_at_end * len(cases)
         return {"cases": [], "mean": {}, MEAN: {"dice": measure(predictor, cases)[MEAN]}}
 
     monkeypatch.setattr("medseg.training.run.mean_dice", measure)
     monkeypatch.setattr("medseg.training.run.measure_held_out", measure_last)
-    options = TrainingOptions(minutes=1, validations=10, device="cpu")
+    monkeypatch.setattr("medseg.training.run.rehearse", rehearse)
+    options = TrainingOptions(minutes=1, validations=validations, device="cpu")
     train(dataset, tmp_path / "run", options=options, plan=TOY_PLAN, progress=tick)
     assert 45 < clock.now <= 60
     on_the_way = looks[1:-1]
     assert (looks[0], looks[-1]) == (1, 9)
-    assert set(on_the_way) == {CASES_ON_THE_WAY}
-    assert (len(on_the_way) == 10) == (seconds_a_case < 0.1)
+    assert set(on_the_way) == ({CASES_ON_THE_WAY} if validations else set())
+    assert (len(on_the_way) == validations) == (seconds_a_case < 0.1 or not validations)
 
 
 def test_labels_that_nobody_drew_are_refused_and_leave_no_run(tmp_path):
