@@ -39,8 +39,8 @@ def rehearse(run: Path, dataset: Dataset, case: HeldOutCase) -> None:
         folder = TemporaryDirectory(dir=run)
     except OSError as error:
         raise WriteError(f"cannot write to '{run}': {reason(error)}") from error
-    with folder as place:
-        write_labels(case.truth, Path(place) / f"{case.name}.nii.gz")
+    with folder as temporary:
+        write_labels(case.truth, Path(temporary) / f"{case.name}.nii.gz")
         regions = {region.name: region.values for region in dataset.regions}
         measure_case(case.name, case.truth, case.truth, regions=regions, tolerance_mm=TOLERANCE_MM)
 

@@ -37,7 +37,10 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         smooth = _moving_mean(losses[:, 1], max(1, len(losses) // 25))
         left.plot(losses[:, 0], smooth, color="#f2a33a", linewidth=1.8)
     checks = [row for row in history if row.get("dice")]
-    for name in dict.fromkeys(name for row in checks for name in row["dice"]):
+    names = dict.fromkeys(name for row in checks for name in row["dice"])
+    if len(names) == 2:  # of one label the mean would lie on its line
+        names.pop(MEAN, None)
+    for name in names:
         points = [(row["step"], row["dice"][name]) for row in checks if name in row["dice"]]
         wide = name == MEAN
         right.plot(

@@ -24,6 +24,7 @@ from medseg.training.options import TrainingOptions
 from medseg.training.resuming import reopen_dataset, stored_options
 from medseg.training.run_identity import read_identity
 from medseg.training.run_status import MODEL
+from medseg.volume import LabelTable
 from medseg.volume.label_table import MEAN
 from medseg.workflows.charts import box_plots, curves
 from medseg.workflows.figures import overlay
@@ -63,6 +64,7 @@ class RunReport:
     name : str
         Of the model.
     plan : Plan
+    labels : LabelTable
     evaluation : dict or None
         Of the held-out cases, as :func:`medseg.metrics.evaluation_of`; None when there are none.
     curves : dict of str to bytes
@@ -78,6 +80,7 @@ class RunReport:
 
     name: str
     plan: Plan
+    labels: LabelTable
     evaluation: dict[str, Any] | None
     curves: dict[str, bytes]
     boxes: bytes
@@ -121,6 +124,7 @@ def report_of(run: Path, dataset: Dataset | None = None) -> RunReport:
     return RunReport(
         name=package.manifest.name,
         plan=package.manifest.plan,
+        labels=package.manifest.labels,
         evaluation=evaluation,
         curves=_curves(run, package),
         boxes=box_plots(evaluation["cases"], _drawn(evaluation)) if evaluation else b"",
@@ -208,7 +212,7 @@ def _options_of(options: TrainingOptions) -> str:
     return ", ".join(
         f"{name} {_without_folder(value)}"
         for name, value in given.items()
-        if value != defaults[name]
+        if value != defaults[name] and name != "recipe"  # which is told as a sentence
     )
 
 

@@ -136,7 +136,7 @@ def _each(devices: int | Sequence[str]) -> tuple[str, ...]:
 def fold_table(package: ModelPackage) -> Table:
     """Table of the mean Dice out of fold, one row for each fold, and below their mean."""
     manifest = package.manifest
-    table = Table(title="Out of fold: mean Dice of each case by the network that did not see it")
+    table = Table(title="Mean Dice out of fold")
     for title in ("fold", "cases", *manifest.scores):
         table.add_column(title, justify="right")
     for fold in manifest.folds:

@@ -53,7 +53,7 @@ def write_report(report: Report, path: Path) -> Path:
     html = render(
         "report.html.j2",
         report=report,
-        legend=_legend(table),
+        legend=legend(table),
         cases=[_shown(case) for case in report.cases],
         curves=data_uri(curves(report.history)) if report.history else "",
         scores=_score_rows(report.scores),
@@ -64,7 +64,7 @@ def write_report(report: Report, path: Path) -> Path:
     return write_text(path, html)
 
 
-def _legend(table: LabelTable) -> list[tuple[str, str]]:
+def legend(table: LabelTable) -> list[tuple[str, str]]:
     """Name and CSS colour of every label."""
     return [(label.name, "rgb({}, {}, {})".format(*label.color)) for label in table]
 

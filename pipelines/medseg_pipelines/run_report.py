@@ -15,6 +15,7 @@ from medseg.workflows.run_report import REPORT, report_of
 from medseg.writing import write_text
 from medseg_pipelines.html_report import data_uri, render
 from medseg_pipelines.plan import plan_sentences
+from medseg_pipelines.report import legend
 from medseg_pipelines.score_tables import interval_words, number_of, statistic_words, title_of
 
 _MOST_CASES = 500
@@ -58,6 +59,7 @@ def write_run_report(
             {"case": picture, "dice": f"{picture.dice:.3f}", "src": data_uri(picture.png)}
             for picture in report.pictures
         ],
+        legend=legend(report.labels),
         plan=plan_sentences(report.plan),
         facts=report.facts,
         notes=report.notes,

@@ -70,7 +70,7 @@ def test_the_page_needs_nothing_else_and_names_no_place_and_no_person(trained):
     assert all(target.startswith("data:image/png;base64,") for target in targets)
     assert "http" not in html
     assert "url(" not in html
-    for private in (str(folder), "Secret", "report0"):
+    for private in (str(folder), "Secret", "report0", "Recipe("):
         assert private not in html
     assert "&lt;toy&amp;1&gt;" in html
     for words in (
@@ -83,6 +83,7 @@ def test_the_page_needs_nothing_else_and_names_no_place_and_no_person(trained):
         "Scans are turned to RAS",
         "SHA-256",
         "steps 30",
+        "</i>core</span>",
     ):
         assert words in html
 

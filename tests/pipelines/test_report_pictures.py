@@ -10,6 +10,7 @@ from medseg.metrics import overlap, summarise
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
+from medseg.volume.label_table import MEAN
 from medseg.workflows.charts import curves
 from medseg.workflows.figures import best_slice, overlay, paint
 from medseg_pipelines.report import Report, ReportCase, write_report
@@ -129,3 +130,14 @@ def test_a_report_is_one_self_contained_file(tmp_path):
     assert "1.000" in html
     assert str(tmp_path) not in html
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_of_one_label_there_is_one_curve():
+    history = [{"step": step, "dice": {"core": step / 4}} for step in (1, 2)]
+    with_mean = [{**row, "dice": {**row["dice"], MEAN: row["step"] / 4}} for row in history]
+    assert curves(with_mean) == curves(history)
+    two, with_mean = (
+        [{**row, "dice": {**row["dice"], "box": 0.5}} for row in rows]
+        for rows in (history, with_mean)
+    )
+    assert curves(with_mean) != curves(two)

@@ -1,11 +1,15 @@
-"""Scores of held-out pictures are in pixels."""
+"""Scores of held-out cases: in pixels where there is no size, and how long they will take."""
 
 import json
 
 import numpy as np
 import pytest
 
+from medseg.errors import WriteError
 from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.held_out import HeldOutCase
+from medseg.training.held_out_scores import rehearse
+from toy_dataset import write_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,3 +34,14 @@ def test_of_pictures_areas_and_distances_are_in_pixels(tmp_path):
     (label,) = case["labels"].values()
     assert label["reference_volume_pixels"] == 120
     assert "hd95_pixels" in label
+
+
+def test_a_rehearsal_keeps_nothing_and_hears_of_a_disk_that_cannot_be_written(tmp_path):
+    dataset, run = open_dataset(write_toy(tmp_path / "toy", cases=2)), tmp_path / "run"
+    _, truth = dataset.read(dataset.cases[0])
+    case = HeldOutCase("c0", truth, run / "none.npy", ())
+    run.mkdir()
+    rehearse(run, dataset, case)
+    assert not list(run.iterdir())
+    with pytest.raises(WriteError, match="cannot write to"):
+        rehearse(tmp_path / "gone", dataset, case)
