@@ -13,6 +13,7 @@ from medseg.networks import build_network
 from medseg.planning import augmentation_preset, read_plan
 from medseg.training import TrainingOptions, train
 from medseg.training import recipe as recipes
+from medseg.training.divergence import divergence_error
 from medseg.training.history import read_history
 from medseg.training.optimizer import build_optimizer
 from medseg.training.recipe import TABLE, Recipe, Row, recipe_for
@@ -122,3 +123,13 @@ def test_weights_decay_in_each_optimiser():
         build_optimizer(network, recipe, fused=False).step()
         after = sum(weight.square().sum() for weight in network.parameters()).item()
         assert after < before
+
+
+@pytest.mark.parametrize(
+    ("peak", "advised"), [(1e6, 0.002), (0.004, 0.001), (0.002, 0.0005), (0.001, 0.00025)]
+)
+def test_after_a_loss_that_is_no_number_no_more_than_the_usual_rate_is_advised(peak, advised):
+    error = divergence_error(
+        "became nan", loss="dice", step=3, rate=peak, peak=peak, usual=0.002, kept=None
+    )
+    assert f"below {peak:g}, such as {advised:g}, or" in str(error)
