@@ -14,7 +14,7 @@ LOWER = 4
 
 
 def divergence_error(
-    what: str, *, loss: str, step: int, rate: float, peak: float, usual: float, kept: int | None
+    what: str, *, loss: str, step: int, rate: float, peak: float, standard: float, kept: int | None
 ) -> MedsegError:
     """The error of a step that no optimiser should take.
 
@@ -28,7 +28,7 @@ def divergence_error(
         From 1.
     rate, peak : float
         Learning rate at that step, and at its peak.
-    usual : float
+    standard : float
         Peak where nobody says anything; no higher one is advised.
     kept : int or None
         Steps of the checkpoint to go on from.
@@ -40,7 +40,7 @@ def divergence_error(
     )
     return MedsegError(
         f"the loss '{loss}' {what} at step {step}, where the learning rate was {rate:.3g}; {advice}"
-        f" a --learning-rate below {peak:g}, such as {min(peak / LOWER, usual):.2g}, or check the"
+        f" a --learning-rate below {peak:g}, such as {min(peak / LOWER, standard):.2g}, or check the"
         " scans for extreme intensities and the plan's normalisation",
         code="DIVERGED",
     )

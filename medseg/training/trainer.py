@@ -280,7 +280,7 @@ class Trainer:
             step=failed,
             rate=record["lr"],
             peak=self.options.peak_rate,
-            usual=self.recipe.learning_rate,
+            standard=self.recipe.learning_rate,
             kept=kept,
         )
 

@@ -12,6 +12,20 @@ import click
 
 from medseg_pipelines.cli_options import file_path, open_console
 
+_surface_option = click.option(
+    "--surface/--no-surface",
+    default=True,
+    show_default=True,
+    help="Score surfaces of label maps too: HD95, ASSD and normalised surface Dice.",
+)
+_tolerance_option = click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="MM",
+    help="Distance within which surfaces count as equal.",
+)
 _missing_option = click.option(
     "--missing",
     type=click.Choice(["undefined", "worst"]),
@@ -35,20 +49,8 @@ _missing_option = click.option(
     is_flag=True,
     help="Score the regions that --labels or --model has, each with all that lies inside it.",
 )
-@click.option(
-    "--surface/--no-surface",
-    default=True,
-    show_default=True,
-    help="Score surfaces too: HD95, ASSD and normalised surface Dice.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    metavar="MM",
-    help="Distance within which surfaces count as equal.",
-)
+@_surface_option
+@_tolerance_option
 @_missing_option
 def evaluate(
     *,
@@ -89,20 +91,8 @@ def evaluate(
     metavar="KEY",
     help="Which to show, such as dice, nsd or assd_mm; may be given several times.",
 )
-@click.option(
-    "--surface/--no-surface",
-    default=True,
-    show_default=True,
-    help="Of label maps, score surfaces too.",
-)
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    metavar="MM",
-    help="Distance within which surfaces of label maps count as equal.",
-)
+@_surface_option
+@_tolerance_option
 @_missing_option
 def compare(*, labels: Path | None, surface: bool, tolerance: float, **options: Any) -> None:
     """Compare the models A and B on the same cases: by how much one is better, and if that is sure.

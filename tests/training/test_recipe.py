@@ -130,6 +130,6 @@ def test_weights_decay_in_each_optimiser():
 )
 def test_after_a_loss_that_is_no_number_no_more_than_the_usual_rate_is_advised(peak, advised):
     error = divergence_error(
-        "became nan", loss="dice", step=3, rate=peak, peak=peak, usual=0.002, kept=None
+        "became nan", loss="dice", step=3, rate=peak, peak=peak, standard=0.002, kept=None
     )
     assert f"below {peak:g}, such as {advised:g}, or" in str(error)
