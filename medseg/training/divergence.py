@@ -40,8 +40,8 @@ def divergence_error(
     )
     return MedsegError(
         f"the loss '{loss}' {what} at step {step}, where the learning rate was {rate:.3g}; {advice}"
-        f" a --learning-rate below {peak:g}, such as {min(peak / LOWER, standard):.2g}, or check the"
-        " scans for extreme intensities and the plan's normalisation",
+        f" a --learning-rate below {peak:g}, such as {min(peak / LOWER, standard):.2g}, or check"
+        " the scans for extreme intensities and the plan's normalisation",
         code="DIVERGED",
     )
 
