@@ -7,15 +7,17 @@ one convolution a stage on the way up.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.networks.blocks.instance_norm import InstanceNorm
-from medseg.networks.blocks.layers import conv_block
-from medseg.networks.blocks.skip_network import Decoding, SkipNetwork, Stage, plan_stages
+from medseg.networks.blocks.layers import Norm, conv_block, norm_layer
+from medseg.networks.blocks.skip_network import (
+    Decoding,
+    SkipNetwork,
+    Stage,
+    plan_stages,
+)
 from medseg.planning.stages import Axes, Stages
 
 PUBLISHED_BLOCKS = (1, 3, 4, 6, 6, 6)
@@ -36,18 +38,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Kernel size of each stage along each axis (odd); empty means 3.
     blocks : tuple of int
         Residual blocks of each stage; empty means 1, 3, 4 and then 6, as published.
-    convolutions : int
-        Convolutions per stage on the way up.
+    convolutions : int or tuple of int
+        Convolutions of every step up, or of each, the coarsest first.
     deep_supervision : bool
         Whether coarser decoder levels give logits while training.
+    norm : {"instance", "batch"}
+    bias : bool
+        Whether transposed convolutions have a bias, as nnU-Net's.
     """
 
     features: tuple[int, ...] = (32, 64, 128, 256)
     strides: tuple[Axes, ...] = ()
     kernels: tuple[Axes, ...] = ()
     blocks: tuple[int, ...] = ()
-    convolutions: Literal[1, 2, 3] = 1
+    convolutions: int | tuple[int, ...] = 1
     deep_supervision: bool = True
+    norm: Norm = "instance"
+    bias: bool = False
 
 
 def build(
@@ -67,9 +74,15 @@ def build(
     encoder = nn.ModuleList()
     channels = in_channels
     for stage, count in zip(stages, blocks, strict=True):
-        encoder.append(_stage(channels, stage, count, stem=not encoder))
+        encoder.append(_stage(channels, stage, count, settings.norm, stem=not encoder))
         channels = stage.skip
-    decoding = Decoding(settings.convolutions, settings.deep_supervision, attention=False)
+    decoding = Decoding(
+        settings.convolutions,
+        settings.deep_supervision,
+        attention=False,
+        norm=settings.norm,
+        bias=settings.bias,
+    )
     return SkipNetwork(encoder, stages, decoding, out_channels)
 
 
@@ -89,15 +102,15 @@ def _first(blocks: tuple[int, ...], count: int) -> tuple[int, ...]:
     return (*blocks, *(blocks[-1] for _ in range(count)))[:count]
 
 
-def _stage(channels: int, stage: Stage, count: int, *, stem: bool) -> nn.Sequential:
+def _stage(channels: int, stage: Stage, count: int, norm: Norm, *, stem: bool) -> nn.Sequential:
     """Residual blocks, the first of which strides; the finest stage has a stem before them."""
     width, unit = stage.skip, tuple(1 for _ in stage.stride)
     layers: list[nn.Module] = []
     if stem:
-        layers.append(conv_block(channels, width, stage.kernel, unit))
+        layers.append(conv_block(channels, width, stage.kernel, unit, norm))
         channels = width
-    layers.append(ResidualBlock(channels, width, stage.kernel, stage.stride))
-    layers += [ResidualBlock(width, width, stage.kernel, unit) for _ in range(count - 1)]
+    layers.append(ResidualBlock(channels, width, stage.kernel, stage.stride, norm))
+    layers += [ResidualBlock(width, width, stage.kernel, unit, norm) for _ in range(count - 1)]
     return nn.Sequential(*layers)
 
 
@@ -109,22 +122,26 @@ class ResidualBlock(nn.Module):
     channels, width : int
     kernel, stride : tuple of int
         Of the first convolution along each axis; the second one does not stride.
+    norm : {"instance", "batch"}
     """
 
-    def __init__(self, channels: int, width: int, kernel: Axes, stride: Axes) -> None:
+    def __init__(
+        self, channels: int, width: int, kernel: Axes, stride: Axes, norm: Norm = "instance"
+    ) -> None:
         super().__init__()
         conv, pool = (nn.Conv3d, nn.AvgPool3d) if len(kernel) == 3 else (nn.Conv2d, nn.AvgPool2d)
         padding = tuple(n // 2 for n in kernel)
-        self.first = conv_block(channels, width, kernel, stride)
+        dims = len(kernel)
+        self.first = conv_block(channels, width, kernel, stride, norm)
         self.second = nn.Sequential(
-            conv(width, width, kernel, padding=padding, bias=False),  # type: ignore[arg-type]
-            InstanceNorm(width),
+            conv(width, width, kernel, padding=padding, bias=norm == "batch"),  # type: ignore[arg-type]
+            norm_layer(width, dims, norm),
         )
         shortcut: list[nn.Module] = []
         if set(stride) != {1}:
             shortcut.append(pool(stride, stride))  # type: ignore[arg-type]
         if channels != width:
-            shortcut += [conv(channels, width, 1, bias=False), InstanceNorm(width)]
+            shortcut += [conv(channels, width, 1, bias=False), norm_layer(width, dims, norm)]
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x_BCIJK: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,25 @@ Axes = tuple[int, ...]
 """One number for each spatial axis."""
 
 
-def conv_block(channels: int, width: int, kernel: Axes, stride: Axes) -> nn.Sequential:
-    """Convolution, instance norm, leaky ReLU (slope 0.01)."""
+Norm = Literal["instance", "batch"]
+
+
+def norm_layer(channels: int, spatial_dims: int, norm: Norm) -> nn.Module:
+    """Instance norm, or batch norm."""
+    if norm == "instance":
+        return InstanceNorm(channels)
+    return nn.BatchNorm3d(channels) if spatial_dims == 3 else nn.BatchNorm2d(channels)
+
+
+def conv_block(
+    channels: int, width: int, kernel: Axes, stride: Axes, norm: Norm = "instance"
+) -> nn.Sequential:
+    """Convolution, norm, leaky ReLU (slope 0.01); a bias only where batch norm follows."""
     conv = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
     padding = tuple(n // 2 for n in kernel)
     return nn.Sequential(
-        conv(channels, width, kernel, stride=stride, padding=padding, bias=False),  # type: ignore[arg-type]
-        InstanceNorm(width),
+        conv(channels, width, kernel, stride=stride, padding=padding, bias=norm == "batch"),  # type: ignore[arg-type]
+        norm_layer(width, len(kernel), norm),
         nn.LeakyReLU(0.01, inplace=True),
     )
 
@@ -31,10 +44,10 @@ def pointwise(channels: int, width: int, spatial_dims: int) -> nn.Module:
     return conv(channels, width, 1)
 
 
-def transposed_conv(channels: int, width: int, stride: Axes) -> nn.Module:
+def transposed_conv(channels: int, width: int, stride: Axes, *, bias: bool = False) -> nn.Module:
     """Transposed convolution with kernel = stride: the inverse of a strided stage's step."""
     conv = nn.ConvTranspose3d if len(stride) == 3 else nn.ConvTranspose2d
-    return conv(channels, width, stride, stride=stride, bias=False)  # type: ignore[arg-type]
+    return conv(channels, width, stride, stride=stride, bias=bias)  # type: ignore[arg-type]
 
 
 def per_axis(strides: Iterable[Axes]) -> Axes:

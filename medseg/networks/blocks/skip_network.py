@@ -11,6 +11,7 @@ from medseg.errors import PlanError
 from medseg.networks.blocks.attention_gate import AttentionGate
 from medseg.networks.blocks.layers import (
     Axes,
+    Norm,
     conv_block,
     crop,
     initialise,
@@ -43,11 +44,24 @@ class Stage(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """What is chosen about a decoder."""
+    """What is chosen about a decoder.
 
-    convolutions: int
+    Parameters
+    ----------
+    convolutions : int or tuple of int
+        Of every step up, or of each, the coarsest first.
+    deep_supervision : bool
+    attention : bool
+    norm : {"instance", "batch"}
+    bias : bool
+        Whether transposed convolutions have one.
+    """
+
+    convolutions: int | tuple[int, ...]
     deep_supervision: bool
     attention: bool
+    norm: Norm = "instance"
+    bias: bool = False
 
 
 class SkipNetwork(nn.Module):
@@ -82,11 +96,15 @@ class SkipNetwork(nn.Module):
         self.heads = nn.ModuleList()
         dims = len(self.total_stride)
         channels = stages[-1].skip
-        for level in range(len(stages) - 2, -1, -1):
+        levels = range(len(stages) - 2, -1, -1)
+        counts = for_each(decoding.convolutions, len(levels), what="the decoder's convolutions")
+        for level, convolutions in zip(levels, counts, strict=True):
             skip, width, _, kernel = stages[level]
             step = stages[level + 1].stride
-            self.up.append(transposed_conv(channels, width, step))
-            self.decoder.append(conv_stage(width + skip, width, kernel, decoding.convolutions))
+            self.up.append(transposed_conv(channels, width, step, bias=decoding.bias))
+            self.decoder.append(
+                conv_stage(width + skip, width, kernel, convolutions, norm=decoding.norm)
+            )
             if decoding.attention:
                 self.gates.append(AttentionGate(skip, channels, step))
             if decoding.deep_supervision or level == 0:
@@ -123,13 +141,33 @@ class SkipNetwork(nn.Module):
 
 
 def conv_stage(
-    channels: int, width: int, kernel: Axes, convolutions: int, stride: Axes | None = None
+    channels: int,
+    width: int,
+    kernel: Axes,
+    convolutions: int,
+    stride: Axes | None = None,
+    *,
+    norm: Norm = "instance",
 ) -> nn.Sequential:
     """`convolutions` blocks, the first of which changes the width (and strides, if asked)."""
     unit = tuple(1 for _ in kernel)
-    blocks = [conv_block(channels, width, kernel, stride or unit)]
-    blocks += [conv_block(width, width, kernel, unit) for _ in range(convolutions - 1)]
+    blocks = [conv_block(channels, width, kernel, stride or unit, norm)]
+    blocks += [conv_block(width, width, kernel, unit, norm) for _ in range(convolutions - 1)]
     return nn.Sequential(*blocks)
+
+
+def for_each(count: int | tuple[int, ...], stages: int, *, what: str) -> tuple[int, ...]:
+    """One number for every stage, or those that are given.
+
+    Raises
+    ------
+    PlanError
+        When there are more or fewer than stages, or one is below 1.
+    """
+    counts = (count,) * stages if isinstance(count, int) else count
+    if len(counts) != stages or min(counts, default=1) < 1:
+        raise PlanError(f"{what} needs {stages} numbers above 0, one for each, got {counts}")
+    return counts
 
 
 def plan_stages(
