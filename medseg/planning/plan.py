@@ -243,6 +243,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Axes the network convolves along: 2 or 3."""
         return 3 if self.plane is None else 2
 
+    def spacing_from(self, native_mm: Three) -> Three:
+        """Spacing the network sees of a scan with this one along its axes, in mm."""
+        if self.resampling is None or self.slice_axis is None:
+            return self.spacing_mm
+        i, j, k = (
+            native if axis == self.slice_axis else own
+            for axis, (native, own) in enumerate(zip(native_mm, self.spacing_mm, strict=True))
+        )
+        return i, j, k
+
     def outputs(self, labels: LabelTable) -> int:
         """Channels of the network: its regions, or the background and every label.
 

@@ -29,6 +29,12 @@ from medseg.preprocessing.own_transforms import (
     flattened,
 )
 from medseg.preprocessing.placement import Placement
+from medseg.preprocessing.planned_grid import (
+    NativeAxes,
+    NativeAxesd,
+    PlannedSpacing,
+    PlannedSpacingd,
+)
 from medseg.preprocessing.transforms import (
     CheckGrid,
     CheckGridd,
@@ -164,7 +170,7 @@ def array_pipeline(
         raise PlanError(
             "the plan crops scans, and labels as their scan: give its box=placement.box"
         )
-    cropping = {"box": box}
+    cropping: dict[str, Any] = {"box": box}
     steps = [array(**options) for array, _, options in _steps(plan, cropping, labels=labels)]
     return Pipeline([*steps, *map(OwnTransform, flattened(transforms))])
 
@@ -178,27 +184,47 @@ def _keyed(
 
 def _steps(plan: Plan, cropping: dict[str, Any], *, labels: bool) -> list[Step]:
     """The steps of a plan, with the options of the one that crops."""
-    crop: list[Step] = [(CropPadding, CropPaddingd, cropping)] if plan.crop == "padding" else []
+    cropping = cropping | {"nonzero": plan.crop == "nonzero"}
+    crop: list[Step] = [(CropPadding, CropPaddingd, cropping)] if plan.crop != "none" else []
     to_grid: list[Step] = [
         (Straighten, Straightend, {"labels": labels}),
-        (Orientation, Orientationd, {"axcodes": plan.orientation, "labels": None}),
-        (SeparableSpacing, SeparableSpacingd, {"pixdim": plan.spacing_mm, "labels": labels}),
+        _turning(plan),
+        _spacing(plan, labels=labels),
         (CheckGrid, CheckGridd, {"plan": plan}),
     ]
     if labels:
         return [*crop, *to_grid]
+    rest = _normalising(plan, nonzero=False)
+    first, last = (rest, []) if plan.normalise_first else ([], rest)
     return [
         (CheckImage, CheckImaged, {"channels": plan.channels}),
         *crop,
         *_normalising(plan, nonzero=True),
+        *first,
         *to_grid,
-        *_normalising(plan, nonzero=False),
+        *last,
     ]
+
+
+def _turning(plan: Plan) -> Step:
+    if plan.native_axes:
+        return NativeAxes, NativeAxesd, {"order": plan.orientation}
+    return Orientation, Orientationd, {"axcodes": plan.orientation, "labels": None}
+
+
+def _spacing(plan: Plan, *, labels: bool) -> Step:
+    if plan.resampling is not None:
+        return PlannedSpacing, PlannedSpacingd, {"plan": plan, "labels": labels}
+    return SeparableSpacing, SeparableSpacingd, {"pixdim": plan.spacing_mm, "labels": labels}
 
 
 def _normalising(plan: Plan, *, nonzero: bool) -> list[Step]:
     """The step of the channels' rules of one kind; nothing where no channel has one."""
-    options = {"rules": plan.normalisation, "nonzero": nonzero}
+    options = {
+        "rules": plan.normalisation,
+        "nonzero": nonzero,
+        "enclosed": plan.crop == "nonzero",
+    }
     wanted = any(rule.nonzero == nonzero for rule in plan.normalisation)
     return [(PlannedNormalisation, PlannedNormalisationd, options)] if wanted else []
 

@@ -48,8 +48,9 @@ class Placement:
         straightening = straightening_of(cropped)
         straight = straightening.target if straightening else cropped
         reoriented = Reorientation.towards(straight, plan.orientation)
-        shape = shape_for_spacing(reoriented.target, plan.spacing_mm)
-        return cls(grid, box, straightening, reoriented, resized(reoriented.target, shape))
+        native = reoriented.target
+        shape = shape_for_spacing(native, plan.spacing_from(native.spacing_mm))
+        return cls(grid, box, straightening, reoriented, resized(native, shape))
 
     @property
     def native_shape(self) -> tuple[int, int, int]:

@@ -41,3 +41,26 @@ def content_box(voxels: npt.NDArray[Any]) -> Box:
         first, last = channel[0, 0, 0], channel[-1, -1, -1]
         inside |= (channel != first) & (channel != last)
     return bounding_box(inside) or tuple(slice(0, n) for n in inside.shape)
+
+
+def nonzero_box(voxels: npt.NDArray[Any]) -> Box:
+    """The box of the voxels of a scan that are not 0 in some channel; all where there are none.
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (C, I, J, K)
+    """
+    return bounding_box(nonzero(voxels)) or tuple(slice(0, n) for n in voxels.shape[1:])
+
+
+def nonzero(voxels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which voxels are not 0 in some channel; shape (I, J, K).
+
+    Parameters
+    ----------
+    voxels : ndarray, shape (C, I, J, K)
+    """
+    inside = voxels[0] != 0
+    for channel in voxels[1:]:
+        inside |= channel != 0
+    return inside

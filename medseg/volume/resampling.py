@@ -18,7 +18,12 @@ import numpy.typing as npt
 from medseg.volume.grid import Grid
 
 Order = Literal[0, 1, 3]
+Ends = Literal["mirrored", "held"]
 Array = npt.NDArray[Any]
+
+
+_HELD = 12
+"""Voxels that scipy adds at both ends; what lies beyond has no weight in single precision."""
 
 
 def resized(grid: Grid, shape: tuple[int, int, int]) -> Grid:
@@ -40,13 +45,15 @@ def resized(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 def shape_for_spacing(grid: Grid, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
     """Voxel counts that bring `grid` closest to a spacing in mm; at least 1 along each axis."""
     counts = [
-        max(1, round(n * mm / target_mm))
+        max(1, round(mm / target_mm * n))
         for n, mm, target_mm in zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
     ]
     return counts[0], counts[1], counts[2]
 
 
-def resample(array: Array, shape: tuple[int, int, int], *, order: Order = 3) -> Array:
+def resample(
+    array: Array, shape: tuple[int, int, int], *, order: Order = 3, ends: Ends = "mirrored"
+) -> Array:
     """Intensities at other voxel counts.
 
     Parameters
@@ -56,6 +63,8 @@ def resample(array: Array, shape: tuple[int, int, int], *, order: Order = 3) -> 
         Voxel counts along I, J, K after.
     order : {0, 1, 3}
         Nearest, linear, or cubic spline.
+    ends : {"mirrored", "held"}
+        What :func:`axis_weights` takes to lie beyond the outermost voxels.
 
     Returns
     -------
@@ -66,7 +75,8 @@ def resample(array: Array, shape: tuple[int, int, int], *, order: Order = 3) -> 
         return array
     result = np.ascontiguousarray(array, np.float32)
     for axis in _cheapest_first(array.shape[-3:], shape):
-        result = _along(result, axis - 3, axis_weights(result.shape[axis - 3], shape[axis], order))
+        weights = axis_weights(result.shape[axis - 3], shape[axis], order, ends)
+        result = _along(result, axis - 3, weights)
     return result
 
 
@@ -90,7 +100,10 @@ def resample_labels(values: Array, shape: tuple[int, int, int]) -> Array:
 
 
 def largest_mask(
-    values: Array, shape: tuple[int, int, int], transform: Callable[[Array], Array]
+    values: Array,
+    shape: tuple[int, int, int],
+    transform: Callable[[Array], Array],
+    nearest: Array | None = None,
 ) -> Array:
     """Labels after a move that interpolates: at each voxel the label whose moved mask is largest.
 
@@ -101,6 +114,8 @@ def largest_mask(
         Shape that `transform` gives.
     transform : callable
         Takes one label's mask (float32, 0 to 1) to `shape`.
+    nearest : ndarray, shape `shape`, optional
+        Labels that are taken where no other's mask is larger; else the smallest of the largest.
 
     Returns
     -------
@@ -110,16 +125,21 @@ def largest_mask(
     # one mask at a time with a running maximum: memory for two, however many labels there are
     best = np.zeros(shape, np.float32)
     labels = np.zeros(shape, values.dtype)
+    of_nearest = None if nearest is None else np.zeros(shape, np.float32)
     for value in np.unique(values):
         weight = transform((values == value).astype(np.float32))
         wins = weight > best
         labels[wins] = value
         best[wins] = weight[wins]
-    return labels
+        if of_nearest is not None:
+            np.copyto(of_nearest, weight, where=nearest == value)
+    return labels if nearest is None else np.where(of_nearest == best, nearest, labels)
 
 
 @functools.lru_cache(maxsize=64)
-def axis_weights(n_in: int, n_out: int, order: Order) -> npt.NDArray[np.float32]:
+def axis_weights(
+    n_in: int, n_out: int, order: Order, ends: Ends = "mirrored"
+) -> npt.NDArray[np.float32]:
     """Matrix that carries `n_in` samples along an axis to `n_out`.
 
     Parameters
@@ -127,7 +147,11 @@ def axis_weights(n_in: int, n_out: int, order: Order) -> npt.NDArray[np.float32]
     n_in, n_out : int
         Voxel counts before and after.
     order : {0, 1, 3}
-        Nearest, linear, or cubic spline with mirrored ends.
+        Nearest, linear, or cubic spline.
+    ends : {"mirrored", "held"}
+        What the spline passes through beyond the outermost centres: the samples mirrored, where
+        nothing is asked for there; or the outermost ones over and over, as scipy's ``zoom`` with
+        the mode ``nearest`` has it, which takes the upper of two voxels that are equally near.
 
     Returns
     -------
@@ -139,17 +163,54 @@ def axis_weights(n_in: int, n_out: int, order: Order) -> npt.NDArray[np.float32]
     Unser, Splines: a perfect fit for signal and image processing, IEEE SPM 16(6), 1999.
     """
     positions = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
-    if order == 0:
+    if order == 0 and ends == "held":
+        weights = np.eye(n_in)[nearest_voxels(n_in, n_out)]
+    elif order == 0:
         weights = np.eye(n_in)[np.rint(positions).astype(int)]
     elif order == 1:
         weights = _basis(positions, n_in, _hat, reach=1)
+    elif ends == "held":
+        weights = _held_spline(n_in, n_out)
     else:
-        # Weights of B-splines are not the samples: the spline has to pass through these, so its
-        # coefficients solve at_samples @ c = samples (Unser's prefilter, here as a small inverse).
-        at_samples = _basis(np.arange(n_in, dtype=float), n_in, _cubic, reach=2)
-        weights = _basis(positions, n_in, _cubic, reach=2) @ np.linalg.inv(at_samples)
-        weights[np.abs(weights) < 1e-9] = 0.0  # subnormal numbers make a matrix product 10x slower
+        weights = _spline(positions, n_in)
+    weights[np.abs(weights) < 1e-9] = 0.0  # subnormal numbers make a matrix product 10x slower
     return np.ascontiguousarray(weights, np.float32)
+
+
+def nearest_voxels(n_in: int, n_out: int, *, single: bool = False) -> npt.NDArray[np.intp]:
+    """Index of the voxel that each of `n_out` takes its value from, the upper of two equally near.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Voxel counts before and after.
+    single : bool, default False
+        Whether to reckon in single precision, as torch's ``nearest-exact``, and not as scipy.
+    """
+    if single:
+        indices = np.floor((np.arange(n_out, dtype=np.float32) + 0.5) * np.float32(n_in / n_out))
+    else:
+        indices = np.floor(n_in / n_out * (np.arange(n_out) + 0.5) - 0.5 + 0.5)
+    return np.clip(indices, 0, n_in - 1).astype(np.intp)
+
+
+def _held_spline(n_in: int, n_out: int) -> npt.NDArray[np.float64]:
+    """Weights of the spline whose outermost samples go on beyond the ends."""
+    padded = np.arange(-_HELD, n_in + _HELD)
+    held = np.eye(n_in)[np.clip(padded, 0, n_in - 1)]
+    positions = n_in / n_out * (np.arange(n_out) + 0.5) - 0.5
+    return _spline(positions + _HELD, len(padded)) @ held
+
+
+def _spline(positions: Array, n_in: int) -> npt.NDArray[np.float64]:
+    """Weights of the cubic spline through samples, whose ends are mirrored."""
+    # Weights of B-splines are not the samples: the spline has to pass through these, so its
+    # coefficients solve at_samples @ c = samples (Unser's prefilter, here as a small system).
+    at_samples = _basis(np.arange(n_in, dtype=float), n_in, _cubic, reach=2)
+    weights: npt.NDArray[np.float64] = np.linalg.solve(
+        at_samples.T, _basis(positions, n_in, _cubic, reach=2).T
+    ).T
+    return weights
 
 
 def _basis(positions: Array, n_in: int, kernel: Any, *, reach: int) -> Array:
