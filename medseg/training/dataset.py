@@ -21,7 +21,7 @@ from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Meaning, meaning_of, read_meaning
 from medseg.training.patients import cases_of_patients
-from medseg.training.regions import Region, part_of_value, value_table
+from medseg.planning.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, folds_by_number, read_folds
 from medseg.training.stored_names import table_in_files
 from medseg.training.truth import read_truth

@@ -22,7 +22,7 @@ from medseg.runtime.device import Device
 from medseg.training.dataset import Dataset
 from medseg.training.options import LOSS, NETWORK, TrainingOptions
 from medseg.training.own_parts import OwnParts
-from medseg.training.regions import class_regions
+from medseg.planning.regions import class_regions
 
 DEEP_SUPERVISION = "deep_supervision"
 

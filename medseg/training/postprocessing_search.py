@@ -18,7 +18,7 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import class_indices
 from medseg.training.held_out import HeldOutCase
 from medseg.training.postprocessing_fit import Example, LabelExample, fit, fit_label_steps
-from medseg.training.regions import Region
+from medseg.planning.regions import Region
 from medseg.training.validation import PredictorOf, mean_dice
 from medseg.volume.label_table import MEAN
 

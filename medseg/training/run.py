@@ -61,7 +61,7 @@ from medseg.training.plan_for_run import plan_for, with_options
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.pretrained import load_into_encoder
 from medseg.training.ranks import ranks
-from medseg.training.regions import class_regions
+from medseg.planning.regions import class_regions
 from medseg.training.resuming import (
     asked_of,
     continued_options,

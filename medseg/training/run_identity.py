@@ -21,7 +21,7 @@ from medseg.training.dataset import Case, Dataset
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.file_digest import digest
 from medseg.training.findings import listed_cases
-from medseg.training.regions import Region
+from medseg.planning.regions import Region
 from medseg.training.run_folder import cache_of
 from medseg.training.run_status import IDENTITY, PLAN, SOURCE
 from medseg.training.splits import Fold

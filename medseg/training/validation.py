@@ -11,7 +11,7 @@ from medseg.metrics import by_region, overlap, summarise
 from medseg.metrics.scores import label_names
 from medseg.runtime.progress import Progress, silent
 from medseg.training.held_out import HeldOutCase
-from medseg.training.regions import Region
+from medseg.planning.regions import Region
 from medseg.volume.label_table import MEAN
 
 CASES_ON_THE_WAY = 8

@@ -22,7 +22,7 @@ from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
 from medseg.training.postprocessing_search import choose_postprocessing
-from medseg.training.regions import class_regions, regions_of_classes
+from medseg.planning.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
 from toy_dataset import TOY_PLAN, toy_case, write_toy_regions
