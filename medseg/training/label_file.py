@@ -11,8 +11,8 @@ import msgspec
 from medseg.discovery.json_file import Json, read_json
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
-from medseg.training.color_table import read_color_table
 from medseg.planning.regions import ORDER, Region, part_table, read_regions
+from medseg.training.color_table import read_color_table
 from medseg.volume import LabelTable
 from medseg.volume.label_table import IGNORE
 
