@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 UNSAVED = Weights(file=WEIGHTS, sha256="")
 """Stands in a manifest until `save_package` knows the digest."""
+NONE = Weights(file="", sha256="")
+"""Of a model that is made of others."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,28 @@ class ModelPackage:
         """Numbers of the folds that answer together; empty where one network answers alone."""
         return () if self.fold is not None else tuple(f.number for f in self.manifest.folds)
 
+    @property
+    def composed(self) -> bool:
+        """Whether it has no network of its own, but models inside that answer together."""
+        return bool(self.manifest.members or self.manifest.parts)
+
+    def inner(self, name: str) -> ModelPackage:
+        """The model in a subfolder that the manifest names.
+
+        Raises
+        ------
+        PackageError
+            When it is missing, or another than when this model was made.
+        """
+        package = ModelPackage.open(self.folder / Path(name).name)
+        if _digest(package.folder) != self.manifest.digests.get(name):
+            raise PackageError(
+                f"the model in '{package.folder}' is not the one that '{self.manifest.name}' was"
+                " made with: it was altered or damaged; copy the whole model again",
+                code="CHECKSUM",
+            )
+        return package
+
     def of_fold(self, number: int) -> ModelPackage:
         """The same model with the network of one fold alone.
 
@@ -107,6 +132,13 @@ class ModelPackage:
         PlanError
             When labels do not fit the plan's regions, or the network has to be given.
         """
+        if self.composed:
+            raise PackageError(
+                f"the model '{self.manifest.name}' is made of several"
+                f" ({', '.join((*self.manifest.members, *self.manifest.parts))}) and is no single"
+                f" network; take one of these folders in '{self.folder}'",
+                code="COMPOSED",
+            )
         from medseg.networks import build_network
         from medseg.networks.adapters.ensemble import Ensemble
         from medseg.runtime.device import channels_last
@@ -197,7 +229,14 @@ def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
     return save({name: kept(value) for name, value in network.state_dict().items()})
 
 
-def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelPackage:
+def save_package(
+    folder: Path,
+    manifest: Manifest,
+    network: nn.Module | None,
+    *,
+    exact: bool = False,
+    inner: Mapping[str, Path] | None = None,
+) -> ModelPackage:
     """Write a package; `folder` appears whole or not at all.
 
     Parameters
@@ -208,14 +247,20 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
         Its ``weights`` and ``requires`` are filled in here.
     network : torch.nn.Module
         An `Ensemble` where the manifest has folds. Weights are stored as float16 (half the size);
-        see docs/concepts/model-package.md.
+        see docs/concepts/model-package.md. None where others inside answer together.
+    exact : bool, default False
+        Whether weights keep their number format.
+    inner : mapping of str to Path, optional
+        Folders of finished packages, which are moved into this one, by the names of subfolders that
+        the manifest gives them.
 
     Raises
     ------
     WriteError
         When the folder cannot be written, or is there and no package.
     """
-    return _save(folder, manifest, weights_of(network))
+    weights = b"" if network is None else weights_of(network, exact=exact)
+    return _save(folder, manifest, weights, inner or {})
 
 
 def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
@@ -226,10 +271,12 @@ def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
     WriteError
         As :func:`save_package`.
     """
-    return _save(folder, package.manifest, package._verified())  # noqa: SLF001 - of this module
+    return _save(folder, package.manifest, package._verified(), {})  # noqa: SLF001 - of this module
 
 
-def _save(folder: Path, manifest: Manifest, weights: bytes) -> ModelPackage:
+def _save(
+    folder: Path, manifest: Manifest, weights: bytes, inner: Mapping[str, Path]
+) -> ModelPackage:
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise WriteError(f"'{folder}' exists and is no model package; choose another folder")
     try:
@@ -237,7 +284,10 @@ def _save(folder: Path, manifest: Manifest, weights: bytes) -> ModelPackage:
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
             temporary = Path(scratch) / "package"
             temporary.mkdir()
-            _fill(temporary, manifest, weights)
+            digests = {name: _digest(path) for name, path in inner.items()}
+            for name, path in inner.items():
+                shutil.move(path, temporary / name)
+            _fill(temporary, msgspec.structs.replace(manifest, digests=digests), weights)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)  # noqa: PTH105 - the atomic call, by its name
@@ -252,9 +302,15 @@ def _fill(folder: Path, manifest: Manifest, weights: bytes) -> None:
         weights=Weights(file=manifest.weights.file, sha256=hashlib.sha256(weights).hexdigest()),
         requires=requirements_of(manifest.plan, manifest.postprocessing),
     )
-    (folder / complete.weights.file).write_bytes(weights)
+    if complete.weights.file:
+        (folder / complete.weights.file).write_bytes(weights)
     (folder / MANIFEST).write_bytes(encode(complete))
     (folder / "README.md").write_text(card_text(complete), encoding="utf-8")
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of a package's manifest, which holds the digests of all that it is made of."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:
