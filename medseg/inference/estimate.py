@@ -78,7 +78,7 @@ def measure_tile(predictor: Predictor) -> Probe:
     """Time and memory of one tile of zeros on the predictor's device."""
     tile, device = predictor.plan.patch, predictor.device
     window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
-    image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
+    image_CIJK = torch.zeros(predictor.plan.inputs, *tile)
     with LiveMemory() as memory:
         seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
     if seconds < _ENOUGH_S:
@@ -102,7 +102,7 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     native_shape = placement.native_shape
     rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
-    image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    image = predictor.plan.inputs * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
     every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
     main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)

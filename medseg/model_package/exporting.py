@@ -190,4 +190,4 @@ def _image(package: ModelPackage, *, count: int) -> Tensor:
 
     plan = package.manifest.plan
     generator = torch.Generator().manual_seed(count)
-    return torch.randn(count, len(plan.channels), *plan.patch, generator=generator)
+    return torch.randn(count, plan.inputs, *plan.patch, generator=generator)

@@ -158,7 +158,7 @@ def _built(plan: Plan, classes: int) -> nn.Module:
     network = build_component(
         plan.network,
         spatial_dims=plan.spatial_dims,
-        in_channels=len(plan.channels),
+        in_channels=plan.inputs,
         out_channels=classes,
     )
     part = load_part(plan.network.name)

@@ -1,6 +1,7 @@
 """From a dataset's fingerprint to a plan: every choice made before anything trains."""
 
 from medseg.planning.fingerprint import Fingerprint, take_fingerprint
+from medseg.planning.interpolation import Interpolation, Resampling
 from medseg.planning.plan import (
     Component,
     Normalisation,
@@ -16,9 +17,11 @@ __all__ = [
     "Budget",
     "Component",
     "Fingerprint",
+    "Interpolation",
     "Normalisation",
     "Plan",
     "Plane",
+    "Resampling",
     "Stages",
     "augmentation_preset",
     "make_plan",

@@ -11,14 +11,16 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from medseg.errors import PlanError
+from medseg.planning.interpolation import Resampling
 from medseg.planning.presets import MR_ARTEFACTS, PRESETS, Preset
+from medseg.volume.conventions import is_native
 from medseg.volume.label_table import LabelTable
 
 Three = tuple[float, float, float]
-Plane = Literal["axial", "coronal", "sagittal"]
+Plane = Literal["axial", "coronal", "sagittal", "first"]
 Regions = tuple[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], ...]
 Kind = TypeVar("Kind")
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Of what is written; older ones are still read. A field more, or another meaning of one, makes
 another version: a medseg that does not know it cannot do what the plan says, and refuses it."""
 _NORMALS: dict[str, str] = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
@@ -30,17 +32,19 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Parameters
     ----------
-    scheme : {"zscore", "clip_zscore", "rescale", "none"}
+    scheme : {"zscore", "clip_zscore", "rescale", "rgb01", "none"}
         ``zscore``: each scan by its own mean and standard deviation. ``clip_zscore`` (CT): clip
         to `low`..`high`, then subtract `mean` and divide by `std`, all of the dataset.
-        ``rescale``: each scan's smallest value becomes 0 and its largest 1.
+        ``rescale``: each scan's smallest value becomes 0 and its largest 1. ``rgb01``: 0 to 255
+        becomes 0 to 1.
     low, high, mean, std : float
     nonzero : bool
         With ``zscore``: mean and standard deviation are of the voxels that are not 0, and those
-        alone are changed, before the resampling.
+        alone are changed, before the resampling. Where the plan crops to these, they are the ones
+        that are not 0 in some channel, and what they enclose.
     """
 
-    scheme: Literal["zscore", "clip_zscore", "rescale", "none"] = "zscore"
+    scheme: Literal["zscore", "clip_zscore", "rescale", "rgb01", "none"] = "zscore"
     low: float = 0.0
     high: float = 0.0
     mean: float = 0.0
@@ -106,15 +110,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ----------
     schema_version : int
     orientation : str
-        Anatomical order of the network's axes, such as ``"RAS"``.
+        Anatomical order of the network's axes, such as ``"RAS"``; or ``"KJI"`` or another order of
+        I, J and K for the scan's own axes, unturned, whatever they are in the body.
     spacing_mm : tuple of float
-        Spacing the network sees, along those axes, in mm.
+        Spacing the network sees, along those axes, in mm. With `resampling` and `plane` that
+        across slices is the scan's own.
     channels : tuple of str
         Name of each input channel, such as ``("MR",)``.
     normalisation : tuple of Normalisation
-    crop : {"none", "padding"}
-        Whether slices of padding at the edges of a scan are cut off first, as
-        :func:`medseg.volume.content_box` finds them.
+    crop : {"none", "padding", "nonzero"}
+        What is cut off first at the edges of a scan: slices of padding, as
+        :func:`medseg.volume.content_box` finds them, or those that are 0 in every channel.
+    normalise_first : bool
+        Whether intensities are normalised before they are resampled, and not after.
+    resampling : Resampling or None
+        As another library resampled in training; None: as medseg does.
     scan_mm : tuple of float or None
         Median lengths of the training scans along those axes, cropped as `crop` says, in mm.
     patch : tuple of int
@@ -130,9 +140,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Random changes of training patches, in order; ``standard`` where a plan does not say.
     overlap : float
         Share of a patch by which neighbouring tiles overlap at inference.
-    plane : {"axial", "coronal", "sagittal"} or None
+    blending : {"gaussian", "nnunet"}
+        How tiles are weighed there: a Gaussian about their middle, or nnU-Net's rounding of it.
+    plane : {"axial", "coronal", "sagittal", "first"} or None
         The network is 2-D and sees slices in this plane, one voxel of the patch across it (a
-        picture is one axial slice). None: the network is 3-D.
+        picture is one axial slice); ``first``: slices along the first of its axes, whichever this
+        is in the body. None: the network is 3-D.
     regions : tuple of tuple of int
         When structures hold one another: for each channel of the network the class indices that
         its region is made of, outer regions before inner ones. The first index is the region's own:
@@ -140,6 +153,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         each other.
     transforms : tuple of str
         Names of a person's own transforms after the normalisation, which a prediction needs too.
+    previous_labels : int
+        How many labels of a network before, which saw the scan at another spacing, are further
+        channels of the network's input, one mask each (a cascade). 0: there is none.
 
     Raises
     ------
@@ -147,12 +163,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         When numbers do not fit together.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     orientation: str = "RAS"
     spacing_mm: Three
     channels: tuple[str, ...]
     normalisation: tuple[Normalisation, ...]
-    crop: Literal["none", "padding"] = "none"
+    crop: Literal["none", "padding", "nonzero"] = "none"
+    normalise_first: bool = False
+    resampling: Resampling | None = None
     scan_mm: Three | None = None
     patch: tuple[int, int, int]
     batch: int
@@ -164,9 +182,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         default_factory=partial(augmentation_preset, "standard")
     )
     overlap: float = 0.5
+    blending: Literal["gaussian", "nnunet"] = "gaussian"
     plane: Plane | None = None
     regions: Regions = ()
     transforms: tuple[str, ...] = ()
+    previous_labels: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.normalisation) or not self.channels:
@@ -176,7 +196,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not _is_orientation(self.orientation):
             raise PlanError(
                 f"the orientation is '{self.orientation}'; it needs three letters, one each of R or"
-                " L, A or P, and S or I, such as RAS"
+                " L, A or P, and S or I, such as RAS, or I, J and K in some order"
             )
         if min(self.patch) < 1 or self.batch < 1:
             raise PlanError(f"patch {self.patch} and batch {self.batch} must be positive")
@@ -202,9 +222,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return slice_axis(self.plane, orientation=self.orientation)
 
     @property
+    def native_axes(self) -> bool:
+        """Whether the network's axes are the scan's own, whatever these are in the body."""
+        return is_native(self.orientation)
+
+    @property
     def exchanges_sides(self) -> bool:
-        """Whether training mirrors patches from left to right."""
+        """Whether training mirrors patches from left to right, or may have."""
+        if self.native_axes:
+            return bool(self.mirror_axes)
         return any(self.orientation[axis] in "LR" for axis in self.mirror_axes)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of the network's input."""
+        return len(self.channels) + self.previous_labels
 
     @property
     def spatial_dims(self) -> int:
@@ -228,7 +260,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def _is_orientation(word: str) -> bool:
-    """Whether each of the three directions of the body has one letter."""
+    """Whether each of the three directions of the body, or each axis of a scan, has one letter."""
+    if is_native(word):
+        return True
     pairs = {frozenset(letters) for letters in _NORMALS.values()}
     return len(word) == len(pairs) == len({pair for pair in pairs if pair & {*word}})
 
@@ -257,6 +291,8 @@ def _check_regions(regions: Regions) -> None:
 
 def slice_axis(plane: Plane, *, orientation: str = "RAS") -> int:
     """Axis across a plane in voxels of an orientation: 2 for axial slices in ``"RAS"``."""
+    if plane == "first":
+        return 0
     letters = _NORMALS[plane]
     return next(axis for axis, letter in enumerate(orientation) if letter in letters)
 
@@ -291,7 +327,7 @@ def upgraded(content: dict[str, Any], *, where: str) -> dict[str, Any]:
     """A plan's JSON of an older schema version as of this one.
 
     Plans of version 1 trained with what is now called the ``standard`` augmentation; those of
-    version 2 cropped nothing.
+    version 2 cropped nothing; those of version 3 resampled before they normalised, as medseg does.
 
     Raises
     ------

@@ -19,6 +19,9 @@ from medseg.volume.grid import FloatArray, Grid
 RAS = "RAS"
 """Axes growing to the patient's right, anterior, superior: the order networks see."""
 
+NATIVE = "IJK"
+"""A scan's own axes, whatever they are in the body."""
+
 World = Literal["RAS", "LPS"]
 """Where an affine leads: millimetres to the right, anterior and superior, as NIfTI and nibabel
 count, or to the left, posterior and superior, as DICOM and ITK do."""
@@ -216,8 +219,12 @@ class Reorientation:
         grid : Grid
             The grid to carry over; oblique grids go to their closest axes.
         letters : str
-            One of R/L, A/P, S/I for each target axis, such as ``"RAS"`` or ``"IPL"``.
+            One of R/L, A/P, S/I for each target axis, such as ``"RAS"`` or ``"IPL"``; or I, J and K
+            in some order: that axis of the grid, unturned.
         """
+        if is_native(letters):
+            i, j, k = (NATIVE.index(letter) for letter in letters)
+            return cls((i, j, k), (False, False, False), grid)
         directions = [_AXIS_OF[letter] for letter in letters]
         if sorted(world for world, _ in directions) != [0, 1, 2]:
             raise GeometryError(f"'{letters}' does not name three different anatomical axes")
@@ -254,6 +261,11 @@ class Reorientation:
 
     def _slices(self) -> tuple[Any, ...]:
         return (..., *(slice(None, None, -1 if flipped else 1) for flipped in self.flips))
+
+
+def is_native(letters: str) -> bool:
+    """Whether letters name a scan's own axes in some order: ``"KJI"`` is SimpleITK's of arrays."""
+    return sorted(letters) == sorted(NATIVE)
 
 
 def _closest_axes(grid: Grid) -> list[tuple[int, int]]:

@@ -66,16 +66,18 @@ def _plan_from(source: str) -> Plan:
 
 def _preprocessing(plan: Plan) -> Iterator[str]:
     """What becomes of a scan."""
-    if plan.crop == "padding":
+    if plan.crop != "none":
+        empty = "nothing but padding" if plan.crop == "padding" else "nothing but zeros"
         yield (
-            "Slices at a scan's edges that hold nothing but padding are cut off first; they are"
+            f"Slices at a scan's edges that hold {empty} are cut off first; they are"
             " background in the result."
         )
-    towards = ", ".join(_DIRECTIONS[letter][0] for letter in plan.orientation)
-    yield (
-        f"Scans are turned to {plan.orientation} (axes lead to {towards}) and resampled to"
-        f" {_times(plan.spacing_mm)} mm."
-    )
+    turned = f"are turned to {plan.orientation} (axes lead to {_towards(plan)})"
+    if plan.native_axes:
+        turned = f"keep their own axes, in the order {plan.orientation},"
+    yield f"Scans {turned} and are resampled to {_times(plan.spacing_mm)} mm."
+    if plan.normalise_first:
+        yield "Intensities are scaled before the resampling."
     if plan.plane and plan.spacing_mm == (1.0, 1.0, 1.0):
         yield "Of pictures a pixel counts as 1 mm; rows run left to right, columns front to back."
     if plan.scan_mm is not None:
@@ -84,6 +86,11 @@ def _preprocessing(plan: Plan) -> Iterator[str]:
         yield f"Channel {channel}: {_normalised(rule)}."
     if plan.transforms:
         yield f"Then transforms that were given in Python follow: {', '.join(plan.transforms)}."
+
+
+def _towards(plan: Plan) -> str:
+    """Where in the body the network's axes lead."""
+    return ", ".join(_DIRECTIONS[letter][0] for letter in plan.orientation)
 
 
 def _normalised(rule: Normalisation) -> str:
@@ -97,6 +104,8 @@ def _normalised(rule: Normalisation) -> str:
         return "each scan is scaled by its own mean and standard deviation"
     if rule.scheme == "rescale":
         return "each scan is brought to 0..1 by its own smallest and largest value"
+    if rule.scheme == "rgb01":
+        return "intensities of 0 to 255 are brought to 0..1"
     if rule.scheme == "none":
         return "intensities stay as they are"
     return (
@@ -109,17 +118,29 @@ def _network(plan: Plan) -> Iterator[str]:
     """What learns, from what, and how it is used."""
     size_mm = [n * mm for n, mm in zip(plan.patch, plan.spacing_mm, strict=True)]
     yield (
-        f"The network {_component(plan.network)} sees {plan.plane or '3-D'} patches of"
+        f"The network {_component(plan.network)} sees {_seen(plan)} patches of"
         f" {_times(plan.patch)} voxels ({_times(size_mm)} mm), {plan.batch} in a training step."
     )
     if plan.regions:
         yield f"Its channels are {len(plan.regions)} regions that may hold one another."
     yield f"It learns by the loss {_component(plan.loss)}."
     yield f"At inference neighbouring patches overlap by {plan.overlap:.0%}."
-    lines = ["-".join(_DIRECTIONS[plan.orientation[axis]]) for axis in plan.mirror_axes]
+    lines = [_line(plan, axis) for axis in plan.mirror_axes]
     yield f"Axes that may be mirrored: {', '.join(lines) or 'none'}."
     if plan.side_doubt:
         yield side_sentence(exchanged=plan.exchanges_sides, doubt=plan.side_doubt)
+
+
+def _seen(plan: Plan) -> str:
+    if plan.plane == "first":
+        return "2-D (along the first axis)"
+    return plan.plane or "3-D"
+
+
+def _line(plan: Plan, axis: int) -> str:
+    """Both ends of an axis in the body, or the letter of a scan's own."""
+    letter = plan.orientation[axis]
+    return letter if plan.native_axes else "-".join(_DIRECTIONS[letter])
 
 
 def _augmentation(plan: Plan) -> Iterator[str]:

@@ -62,7 +62,7 @@ def test_what_is_no_plan_is_refused_with_its_place(data):
 
 
 def test_a_newer_plan_is_refused_with_its_version():
-    data = encode(PLAN).replace(b'"schema_version": 3', b'"schema_version": 7')
+    data = encode(PLAN).replace(b'"schema_version": 4', b'"schema_version": 7')
     with pytest.raises(PlanError, match="schema version 7"):
         decode_plan(data, where="plan.json")
 

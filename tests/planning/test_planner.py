@@ -111,7 +111,7 @@ def test_a_plan_survives_its_file():
     [
         (b'"patch"', b'"pacth"', "pacth"),
         (b'"batch": 2', b'"batch": "two"', "batch"),
-        (b'"schema_version": 3', b'"schema_version": 99', "99"),
+        (b'"schema_version": 4', b'"schema_version": 99', "99"),
         (b'"overlap": 0.5', b'"overlap": 1.5', "1.5"),
         (b'"orientation": "RAS"', b'"orientation": "RAX"', "orientation"),
         (b'"mirror_axes": [\n    0', b'"mirror_axes": [\n    5', "mirror_axes"),

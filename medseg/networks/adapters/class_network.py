@@ -94,13 +94,13 @@ def describe_network(network: nn.Module, plan: Plan, *, classes: int) -> tuple[s
     size = [math.ceil(n / MULTIPLE) * MULTIPLE for n in plan.patch]
     if plan.slice_axis is not None:
         del size[plan.slice_axis]
-    image_BCIJK = torch.randn(1, len(plan.channels), *size, generator=generator)
+    image_BCIJK = torch.randn(1, plan.inputs, *size, generator=generator)
     try:
         with torch.random.fork_rng(devices=[]):
             twin = ClassNetwork(name).build(
                 kind(**settings),
                 spatial_dims=plan.spatial_dims,
-                in_channels=len(plan.channels),
+                in_channels=plan.inputs,
                 out_channels=classes,
             )
         twin.network.load_state_dict(network.state_dict())  # type: ignore[union-attr]

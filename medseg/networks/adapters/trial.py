@@ -33,7 +33,7 @@ def try_network(network: nn.Module, plan: Plan, *, classes: int) -> Tensor:
     PlanError
         When the network fails, or gives another number of channels or another grid.
     """
-    name, channels = plan.network.name, len(plan.channels)
+    name, channels = plan.network.name, plan.inputs
     voxels = " x ".join(map(str, plan.patch))
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     image_BCIJK = torch.zeros(1, channels, *plan.patch, device=device)
