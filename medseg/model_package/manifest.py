@@ -12,9 +12,9 @@ from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
 
-SCHEMA_VERSION = 3
-"""Of what is written. Still read: 2, which knew no folds, and 1, which called postprocessing
-"refining"."""
+SCHEMA_VERSION = 4
+"""Of what is written. Still read: 3, which knew no models inside models, 2, which knew no folds, and
+1, which called postprocessing "refining"."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +98,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     requires : tuple of Requirement
         Installed packages other than medseg that the network and the steps come from.
     weights : Weights
-        The file and its digest.
+        The file and its digest; that of no file where the model is made of `members` or `parts`.
+    previous : str
+        Subfolder with the model whose labels are further input of this one (a cascade).
+    members : tuple of str
+        Subfolders with models of the same labels, whose mean probability is the answer.
+    parts : tuple of str
+        Subfolders with models of some of the labels each, by name; where several find one, that of
+        the last.
+    digests : dict of str to str
+        SHA-256 of the manifest in each of these subfolders.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -113,6 +122,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     provenance: dict[str, str] = {}
     requires: tuple[Requirement, ...] = ()
     weights: Weights
+    previous: str = ""
+    members: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    digests: dict[str, str] = {}
 
     @property
     def mean_dice(self) -> float | None:
@@ -146,6 +159,6 @@ def _upgraded(content: dict[str, Any], *, where: str) -> dict[str, Any]:
         content["plan"] = upgraded(content["plan"], where=where)
     if content.get("schema_version", 1) == 1 and "refining" in content:
         content["postprocessing"] = content.pop("refining")
-    if content.get("schema_version", 1) in (1, 2):
+    if content.get("schema_version", 1) in (1, 2, 3):
         content["schema_version"] = SCHEMA_VERSION
     return content

@@ -7,7 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 UNSAVED = Weights(file=WEIGHTS, sha256="")
 """Stands in a manifest until `save_package` knows the digest."""
+NONE = Weights(file="", sha256="")
+"""Of a model that is made of others."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,14 @@ class ModelPackage:
     manifest : Manifest
     fold : int or None
         The only one whose network is taken; None takes those of all folds, as an ensemble.
+    data : bytes or None
+        Weights in memory, of a model that was read from another program's files.
     """
 
     folder: Path
     manifest: Manifest
     fold: int | None = None
+    data: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> ModelPackage:
@@ -65,6 +71,28 @@ class ModelPackage:
     def folds(self) -> tuple[int, ...]:
         """Numbers of the folds that answer together; empty where one network answers alone."""
         return () if self.fold is not None else tuple(f.number for f in self.manifest.folds)
+
+    @property
+    def composed(self) -> bool:
+        """Whether it has no network of its own, but models inside that answer together."""
+        return bool(self.manifest.members or self.manifest.parts)
+
+    def inner(self, name: str) -> ModelPackage:
+        """The model in a subfolder that the manifest names.
+
+        Raises
+        ------
+        PackageError
+            When it is missing, or another than when this model was made.
+        """
+        package = ModelPackage.open(self.folder / Path(name).name)
+        if _digest(package.folder) != self.manifest.digests.get(name):
+            raise PackageError(
+                f"the model in '{package.folder}' is not the one that '{self.manifest.name}' was"
+                " made with: it was altered or damaged; copy the whole model again",
+                code="CHECKSUM",
+            )
+        return package
 
     def of_fold(self, number: int) -> ModelPackage:
         """The same model with the network of one fold alone.
@@ -104,6 +132,13 @@ class ModelPackage:
         PlanError
             When labels do not fit the plan's regions, or the network has to be given.
         """
+        if self.composed:
+            raise PackageError(
+                f"the model '{self.manifest.name}' is made of several"
+                f" ({', '.join((*self.manifest.members, *self.manifest.parts))}) and is no single"
+                f" network; take one of these folders in '{self.folder}'",
+                code="COMPOSED",
+            )
         from medseg.networks import build_network
         from medseg.networks.adapters.ensemble import Ensemble
         from medseg.runtime.device import channels_last
@@ -158,6 +193,8 @@ class ModelPackage:
 
     def _verified(self) -> bytes:
         """Bytes of the weights file, after its digest was found to be the manifest's."""
+        if self.data is not None:
+            return self.data
         weights = self.manifest.weights
         path = self.folder / Path(weights.file).name
         try:
@@ -175,7 +212,31 @@ class ModelPackage:
         return data
 
 
-def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelPackage:
+def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
+    """A network's weights as safetensors.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    exact : bool, default False
+        Whether they keep their number format; else float16 where that is exact enough.
+    """
+    from safetensors.torch import save
+
+    def kept(value: torch.Tensor) -> torch.Tensor:
+        return value.detach().cpu().contiguous() if exact else _stored(value)
+
+    return save({name: kept(value) for name, value in network.state_dict().items()})
+
+
+def save_package(
+    folder: Path,
+    manifest: Manifest,
+    network: nn.Module | None,
+    *,
+    exact: bool = False,
+    inner: Mapping[str, Path] | None = None,
+) -> ModelPackage:
     """Write a package; `folder` appears whole or not at all.
 
     Parameters
@@ -186,13 +247,36 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
         Its ``weights`` and ``requires`` are filled in here.
     network : torch.nn.Module
         An `Ensemble` where the manifest has folds. Weights are stored as float16 (half the size);
-        see docs/concepts/model-package.md.
+        see docs/concepts/model-package.md. None where others inside answer together.
+    exact : bool, default False
+        Whether weights keep their number format.
+    inner : mapping of str to Path, optional
+        Folders of finished packages, which are moved into this one, by the names of subfolders that
+        the manifest gives them.
 
     Raises
     ------
     WriteError
         When the folder cannot be written, or is there and no package.
     """
+    weights = b"" if network is None else weights_of(network, exact=exact)
+    return _save(folder, manifest, weights, inner or {})
+
+
+def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
+    """Write a model that was read from another program's files as a package, weights unchanged.
+
+    Raises
+    ------
+    WriteError
+        As :func:`save_package`.
+    """
+    return _save(folder, package.manifest, package._verified(), {})  # noqa: SLF001 - of this module
+
+
+def _save(
+    folder: Path, manifest: Manifest, weights: bytes, inner: Mapping[str, Path]
+) -> ModelPackage:
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise WriteError(f"'{folder}' exists and is no model package; choose another folder")
     try:
@@ -200,7 +284,10 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
             temporary = Path(scratch) / "package"
             temporary.mkdir()
-            _fill(temporary, manifest, network)
+            digests = {name: _digest(path) for name, path in inner.items()}
+            for name, path in inner.items():
+                shutil.move(path, temporary / name)
+            _fill(temporary, msgspec.structs.replace(manifest, digests=digests), weights)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)  # noqa: PTH105 - the atomic call, by its name
@@ -209,19 +296,21 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     return ModelPackage.open(folder)
 
 
-def _fill(folder: Path, manifest: Manifest, network: nn.Module) -> None:
-    from safetensors.torch import save
-
-    data = save({name: _stored(value) for name, value in network.state_dict().items()})
-    digest = hashlib.sha256(data).hexdigest()
+def _fill(folder: Path, manifest: Manifest, weights: bytes) -> None:
     complete = msgspec.structs.replace(
         manifest,
-        weights=Weights(file=WEIGHTS, sha256=digest),
+        weights=Weights(file=manifest.weights.file, sha256=hashlib.sha256(weights).hexdigest()),
         requires=requirements_of(manifest.plan, manifest.postprocessing),
     )
-    (folder / WEIGHTS).write_bytes(data)
+    if complete.weights.file:
+        (folder / complete.weights.file).write_bytes(weights)
     (folder / MANIFEST).write_bytes(encode(complete))
     (folder / "README.md").write_text(card_text(complete), encoding="utf-8")
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of a package's manifest, which holds the digests of all that it is made of."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def _stored(value: torch.Tensor) -> torch.Tensor:

@@ -27,11 +27,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Whether voxels that share only an edge or a corner belong together.
     labels : tuple of int
         Classes to work on, 1 being the first label of the table; all when empty.
+    together : bool
+        Whether these labels are one structure, whose pieces are kept or dropped whole.
     """
 
     keep: Annotated[int, Meta(ge=1)] = 1
     connected_by: Literal["faces", "corners"] = "faces"
     labels: tuple[int, ...] = ()
+    together: bool = False
 
 
 def build(settings: Settings) -> LabelStep:
@@ -45,9 +48,12 @@ class _Components:
 
     def __call__(self, classes_IJK: npt.NDArray[Any], *, spacing_mm: Three) -> npt.NDArray[Any]:
         refined = classes_IJK.copy()
-        for label in classes_of(classes_IJK, self.settings.labels):
-            box = box_of(classes_IJK == label)
-            mask_IJK = classes_IJK[box] == label
+        classes = classes_of(classes_IJK, self.settings.labels)
+        structures = [classes] if self.settings.together and classes else [[one] for one in classes]
+        for structure in structures:
+            whole_IJK = np.isin(classes_IJK, structure)
+            box = box_of(whole_IJK)
+            mask_IJK = whole_IJK[box]
             refined[box][self._dropped(mask_IJK, spacing_mm)] = 0
         return refined
 

@@ -76,8 +76,15 @@ def read_by_policy(
 
 
 @contextmanager
-def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
-    """A temporary folder with the archive's files, named 00000, 00001...
+def unpacked(path: Path, *, progress: Progress, named: bool = False) -> Iterator[Path]:
+    """A temporary folder with the archive's files, named 00000, 00001..., or as in the archive.
+
+    Parameters
+    ----------
+    path : Path
+    progress : Progress
+    named : bool, default False
+        Whether files keep their names and folders.
 
     Raises
     ------
@@ -88,7 +95,7 @@ def unpacked(path: Path, *, progress: Progress) -> Iterator[Path]:
         folder = Path(name, path.stem)  # named in messages
         folder.mkdir()
         with in_file(path), _as_read_error():
-            _unpack_all(path, folder, progress)
+            _unpack_all(path, folder, progress, named=named)
         yield folder
 
 
@@ -104,7 +111,7 @@ def _as_read_error() -> Iterator[None]:
         ) from error
 
 
-def _unpack_all(path: Path, folder: Path, progress: Progress) -> None:
+def _unpack_all(path: Path, folder: Path, progress: Progress, *, named: bool) -> None:
     size = path.stat().st_size
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
@@ -112,7 +119,9 @@ def _unpack_all(path: Path, folder: Path, progress: Progress) -> None:
         _check_entries(entries, size)
         budget = _allowance(size)
         for number, entry in enumerate(entries):
-            budget -= _unpack(archive, entry, folder / f"{number:05d}", budget)
+            target = folder / (entry.filename if named else f"{number:05d}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            budget -= _unpack(archive, entry, target, budget)
             progress(number + 1, len(entries), "unpacking")
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from medseg.training.label_file import read_label_table, read_meaning
     from medseg.training.options import TrainingOptions
     from medseg.training.own_parts import TrainingEvent
-    from medseg.training.regions import Region, regions_of_classes
     from medseg.training.run import train
 
 _HOMES = {
@@ -23,13 +22,11 @@ _HOMES = {
     "CaseFolder": "case_folder",
     "CaseRecord": "case_folder",
     "Dataset": "dataset",
-    "Region": "regions",
     "TrainingEvent": "own_parts",
     "TrainingOptions": "options",
     "open_dataset": "dataset",
     "read_label_table": "label_file",
     "read_meaning": "label_file",
-    "regions_of_classes": "regions",
     "train": "run",
     "train_folds": "cross_validation",
     "write_dataset": "case_folder",
@@ -40,13 +37,11 @@ __all__ = [
     "CaseFolder",
     "CaseRecord",
     "Dataset",
-    "Region",
     "TrainingEvent",
     "TrainingOptions",
     "open_dataset",
     "read_label_table",
     "read_meaning",
-    "regions_of_classes",
     "train",
     "train_folds",
     "write_dataset",

@@ -15,13 +15,13 @@ from medseg.discovery.layouts import CaseSet, find_dataset
 from medseg.discovery.mask_files import Masks
 from medseg.errors import InputError, LabelError, SelectionError
 from medseg.planning.channel_rules import modality_word
+from medseg.planning.regions import Region, part_of_value, value_table
 from medseg.reading.channels import check_same_grid, read_channels
 from medseg.reading.dicom import rtstruct
 from medseg.training.case_folder import Status, names_from, numbered_as
 from medseg.training.dataset_source import DatasetSource, source_of
 from medseg.training.label_file import Meaning, meaning_of, read_meaning
 from medseg.training.patients import cases_of_patients
-from medseg.training.regions import Region, part_of_value, value_table
 from medseg.training.splits import Fold, find_folds, folds_by_number, read_folds
 from medseg.training.stored_names import table_in_files
 from medseg.training.truth import read_truth

@@ -14,11 +14,11 @@ from medseg.model_package import Manifest, ModelPackage
 from medseg.planning import Component, Normalisation, Plan, take_fingerprint
 from medseg.planning.channel_rules import normalisations
 from medseg.planning.plan import decode, encode
+from medseg.planning.regions import class_regions
 from medseg.planning.sides import side_doubt
 from medseg.runtime.progress import Progress
 from medseg.training.dataset import Case, Dataset
 from medseg.training.history import History, read_history
-from medseg.training.regions import class_regions
 from medseg.training.validation import Validation
 from medseg.training.weight_transfer import (
     Transfer,

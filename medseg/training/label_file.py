@@ -11,8 +11,8 @@ import msgspec
 from medseg.discovery.json_file import Json, read_json
 from medseg.errors import InputError, LabelError
 from medseg.planning.plan import decode
+from medseg.planning.regions import ORDER, Region, part_table, read_regions
 from medseg.training.color_table import read_color_table
-from medseg.training.regions import ORDER, Region, part_table, read_regions
 from medseg.volume import LabelTable
 from medseg.volume.label_table import IGNORE
 
@@ -25,7 +25,7 @@ class Meaning:
     ----------
     table : LabelTable
         Single values, perhaps with one named "ignore"; for regions see
-        :func:`medseg.training.regions.part_table`.
+        :func:`medseg.planning.regions.part_table`.
     regions : tuple of Region
         Empty when labels exclude each other.
     """

@@ -11,6 +11,7 @@ from torch import Tensor
 from medseg.inference import Predictor
 from medseg.losses import IGNORE
 from medseg.planning import Component
+from medseg.planning.regions import Region
 from medseg.postprocessing import Postprocessing, build_postprocessing
 from medseg.postprocessing.protocol import Three
 from medseg.preprocessing import prepare_labels
@@ -18,7 +19,6 @@ from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import class_indices
 from medseg.training.held_out import HeldOutCase
 from medseg.training.postprocessing_fit import Example, LabelExample, fit, fit_label_steps
-from medseg.training.regions import Region
 from medseg.training.validation import PredictorOf, mean_dice
 from medseg.volume.label_table import MEAN
 

@@ -21,6 +21,7 @@ from medseg.networks.adapters.trial import try_network
 from medseg.planning import Plan, read_plan
 from medseg.planning.fingerprint import fingerprint_of
 from medseg.planning.plan import encode
+from medseg.planning.regions import class_regions
 from medseg.planning.sides import side_doubt, side_sentence
 from medseg.preprocessing.own_transforms import Transform
 from medseg.runtime.device import Device, choose_device
@@ -61,7 +62,6 @@ from medseg.training.plan_for_run import plan_for, with_options
 from medseg.training.postprocessing_search import choose_postprocessing
 from medseg.training.pretrained import load_into_encoder
 from medseg.training.ranks import ranks
-from medseg.training.regions import class_regions
 from medseg.training.resuming import (
     asked_of,
     continued_options,

@@ -14,6 +14,7 @@ from msgspec import structs
 from medseg.errors import InputError, LabelError, PlanError
 from medseg.planning import Plan
 from medseg.planning.plan import decode, decode_plan
+from medseg.planning.regions import Region
 from medseg.runtime.parallel import in_parallel
 from medseg.runtime.progress import Progress, silent
 from medseg.training.cache import remove_case
@@ -21,7 +22,6 @@ from medseg.training.dataset import Case, Dataset
 from medseg.training.dataset_source import DatasetSource
 from medseg.training.file_digest import digest
 from medseg.training.findings import listed_cases
-from medseg.training.regions import Region
 from medseg.training.run_folder import cache_of
 from medseg.training.run_status import IDENTITY, PLAN, SOURCE
 from medseg.training.splits import Fold

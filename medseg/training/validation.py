@@ -9,9 +9,9 @@ from typing import Any
 from medseg.inference import Predictor
 from medseg.metrics import by_region, overlap, summarise
 from medseg.metrics.scores import label_names
+from medseg.planning.regions import Region
 from medseg.runtime.progress import Progress, silent
 from medseg.training.held_out import HeldOutCase
-from medseg.training.regions import Region
 from medseg.volume.label_table import MEAN
 
 CASES_ON_THE_WAY = 8

@@ -14,8 +14,8 @@ from medseg.metrics.evaluation import empty_rules, evaluation_of, measure_case
 from medseg.metrics.missing import Missing
 from medseg.metrics.scores import Row
 from medseg.model_package import find_package
-from medseg.training import Region, read_label_table, read_meaning, regions_of_classes
-from medseg.training.regions import value_table
+from medseg.planning.regions import Region, regions_of_classes, value_table
+from medseg.training import read_label_table, read_meaning
 from medseg.volume import LabelTable
 from medseg.workflows.outputs import check_file
 from medseg.writing import write_text

@@ -95,7 +95,7 @@ def test_manifests_of_before_are_read_and_newer_ones_refused():
     for version in (1, 2):
         content = msgspec.json.encode(old | {"schema_version": version})
         assert decode_manifest(content, where="m").folds == ()
-    with pytest.raises(PackageError, match="schema version 9, this medseg reads up to 3"):
+    with pytest.raises(PackageError, match="schema version 9, this medseg reads up to 4"):
         decode_manifest(msgspec.json.encode(old | {"schema_version": 9, "new": 1}), where="m")
 
 

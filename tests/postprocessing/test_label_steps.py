@@ -49,6 +49,16 @@ def test_components_over_faces_or_corners(connected_by, left):
     assert components.build(settings)(labels, spacing_mm=MM).sum() == left
 
 
+def test_components_of_labels_that_are_one_structure():
+    labels = two_balls()
+    labels[16:18, 15, 15] = 2  # touches the larger ball
+    settings = components.Settings(labels=(1, 2), together=True)
+    found = components.build(settings)(labels, spacing_mm=MM)
+    kept = ball(labels.shape, (10, 15, 15), 6)
+    kept[16:18, 15, 15] = True
+    assert np.array_equal(found, np.where(kept, labels, 0))
+
+
 def shell():
     labels = np.zeros((24, 24, 24), np.uint8)
     labels[ball(labels.shape, (12, 12, 12), 9)] = 1

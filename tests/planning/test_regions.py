@@ -15,6 +15,7 @@ from medseg.inference import Predictor
 from medseg.losses import build_loss, loss_choice
 from medseg.model_package import ModelPackage
 from medseg.planning import Component, Normalisation, read_plan
+from medseg.planning.regions import class_regions, regions_of_classes
 from medseg.runtime.device import choose_device
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.cache import class_indices
@@ -22,7 +23,6 @@ from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
 from medseg.training.postprocessing_search import choose_postprocessing
-from medseg.training.regions import class_regions, regions_of_classes
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
 from toy_dataset import TOY_PLAN, toy_case, write_toy_regions
