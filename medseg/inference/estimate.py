@@ -44,11 +44,14 @@ class Probe:
     peak_bytes : int
         Most memory that tensors of one tile take at the same time, beside the weights.
     weights_bytes : int
+    previous : Probe or None
+        Of the network before, in a cascade.
     """
 
     tile_s: float
     peak_bytes: int
     weights_bytes: int
+    previous: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def measure_tile(predictor: Predictor) -> Probe:
     if seconds < _ENOUGH_S:
         seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
     weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
-    return Probe(seconds, memory.peak_bytes, weights)
+    previous = None if predictor.previous is None else measure_tile(predictor.previous)
+    return Probe(seconds, memory.peak_bytes, weights, previous)
 
 
 def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
@@ -109,7 +113,16 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
-    return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
+    own = Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
+    if predictor.previous is None or probe.previous is None:
+        return own
+    before = estimate(predictor.previous, grid, DEFAULT_OPTIONS, probe=probe.previous)
+    return Estimate(
+        own.tiles + before.tiles,
+        own.seconds + before.seconds,
+        max(own.device_bytes, before.device_bytes) + probe.previous.weights_bytes,
+        max(own.main_bytes, before.main_bytes),
+    )
 
 
 _NO_DEVICE = Device(torch.device("cpu"), None, "")

@@ -19,6 +19,7 @@ from medseg.inference.streaming_argmax import StreamingArgmax
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Scan
+from medseg.volume.resampling import nearest_voxels
 from medseg.volume.scan import Provenance
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ class InferenceJob:
             every=plan.outputs(self.predictor.labels) if self.options.probabilities else 0,
         )
         stream = StreamingArgmax(
-            extent_of(self.image_CIJK), native_shape, regions=self.predictor.own_classes, maps=maps
+            extent_of(self.image_CIJK),
+            native_shape,
+            regions=self.predictor.own_classes,
+            maps=maps,
+            nearest=self._nearest(),
         )
         rows = self._through_postprocessing(stream)
         window = sliding_window_of(self.predictor, attempt, self.options)
@@ -127,6 +132,21 @@ class InferenceJob:
             classes[outside(roi, classes.shape)] = 0
         return self.predictor.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
+    def _nearest(self) -> dict[int, npt.NDArray[np.intp]]:
+        """Rows of logits that those of the scan take, along axes that are not interpolated."""
+        plan, native = self.predictor.plan, self.placement.reorientation.target
+        if plan.resampling is None:
+            return {}
+        way = plan.resampling.logits
+        across = way.axis_across(plan.spacing_from(native.spacing_mm), native.spacing_mm)
+        orders = [way.order_across if axis == across else way.order for axis in range(3)]
+        counts = zip(extent_of(self.image_CIJK), native.shape, orders, strict=True)
+        return {
+            axis: nearest_voxels(before, after, single=way.torch)
+            for axis, (before, after, order) in enumerate(counts)
+            if order == 0
+        }
+
     def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:
             return None
@@ -136,4 +156,4 @@ class InferenceJob:
 def sliding_window_of(predictor: Predictor, attempt: Fallback, options: Options) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
     overlap = predictor.plan.overlap if options.overlap is None else options.overlap
-    return SlidingWindow(predictor.network, attempt, overlap)
+    return SlidingWindow(predictor.network, attempt, overlap, predictor.plan.blending)

@@ -110,7 +110,7 @@ class MonaiInferer(Inferer):  # type: ignore[misc]
         def checked(tile: Tensor) -> Tensor:
             return _checked_logits(network(tile, *args, **kwargs), tile)
 
-        window = _MonaiWindow(checked, self._way(inputs.device), self.overlap, self.mode)
+        window = _MonaiWindow(checked, self._way(inputs.device), self.overlap, mode=self.mode)
         images = inputs.as_subclass(Tensor)
         result = None
         for number, image in enumerate(images):
@@ -140,7 +140,7 @@ class MonaiInferer(Inferer):  # type: ignore[misc]
 class _MonaiWindow(SlidingWindow):
     """Tiles where MONAI has them, weighed as there; ours spread evenly over a scan."""
 
-    mode: str
+    mode: str = "constant"
 
     def starts(self, extent: Triple, roi: Roi | None = None) -> list[Triple]:
         assert roi is None  # an inferer looks at all of an image

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
@@ -23,6 +24,7 @@ from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postp
 from medseg.preprocessing import prepare_image
 from medseg.preprocessing.own_transforms import Transform, check_names, flattened
 from medseg.preprocessing.placement import Placement
+from medseg.preprocessing.previous_stage import previous_masks
 from medseg.runtime.device import Device, choose_device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
@@ -48,12 +50,15 @@ class Predictor:
         Steps after the network. One on probabilities needs those of the whole volume in memory.
     transforms : tuple of callable
         A person's own, which the plan names, between the preparation and the network.
+    previous : Predictor or None
+        The one before, whose labels are further input of the network (a cascade).
 
     Raises
     ------
     PlanError
         When a step works on probabilities of classes and the network gives those of regions, there
-        are not as many labels as regions, or `transforms` are not those that the plan names.
+        are not as many labels as regions, `transforms` are not those that the plan names, or
+        `previous` gives other labels than the plan has channels for.
     """
 
     network: nn.Module
@@ -62,9 +67,17 @@ class Predictor:
     device: Device
     postprocessing: Postprocessing = NO_POSTPROCESSING
     transforms: tuple[Transform, ...] = ()
+    previous: Predictor | None = None
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
+        before = 0 if self.previous is None else len(self.previous.labels)
+        if before != self.plan.previous_labels:
+            raise PlanError(
+                f"the network takes {self.plan.previous_labels} labels of one before and was given"
+                f" {before}; load the model with the one that it was trained after",
+                code="PREVIOUS",
+            )
         check_names(self.transforms, self.plan)
         if self.plan.regions and self.postprocessing.on_probabilities:
             raise PlanError(
@@ -120,7 +133,11 @@ class Predictor:
         network = package.load_network(network).to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        return cls(network, manifest.plan, manifest.labels, target, steps, flattened(transforms))
+        previous = None
+        if manifest.previous:
+            previous = cls.load(package.inner(manifest.previous), device=device, tta=tta)
+        own = flattened(transforms)
+        return cls(network, manifest.plan, manifest.labels, target, steps, own, previous)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -171,6 +188,10 @@ class Predictor:
         check_contrast(scan)
         warnings = warnings_about(scan, image_CIJK, placement, self.plan)
         notes = (*scan.provenance.notes, *warnings)
+        if self.previous is not None:
+            before = self.previous.predict(scan, progress=progress)
+            masks_LIJK = previous_masks(before, scan, self.plan, placement)
+            image_CIJK = torch.cat((image_CIJK, masks_LIJK))
         return self._run(
             InferenceJob(
                 self._with_steps_of(options),

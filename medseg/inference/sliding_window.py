@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from medseg.inference.blending import gaussian
+from medseg.inference.blending import gaussian, nnunet_gaussian
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Roi
 from medseg.inference.roi import tiles_for
@@ -29,11 +30,14 @@ class SlidingWindow:
         Device, size of tiles, and where they are added up.
     overlap : float
         Smallest share of a tile that neighbours have in common.
+    blending : {"gaussian", "nnunet"}
+        As plans say it.
     """
 
     network: Callable[[Tensor], Tensor]
     attempt: Fallback
     overlap: float
+    blending: Literal["gaussian", "nnunet"] = "gaussian"
 
     def starts(self, extent: Triple, roi: Roi | None = None) -> list[Triple]:
         """First voxel of every tile, in the image padded to one tile at least.
@@ -55,7 +59,8 @@ class SlidingWindow:
 
     def weight(self) -> Tensor:
         """How much each voxel of a tile counts; shape (I, J, K)."""
-        return gaussian(self.attempt.tile, self.attempt.sums_on)
+        weigh = nnunet_gaussian if self.blending == "nnunet" else gaussian
+        return weigh(self.attempt.tile, self.attempt.sums_on)
 
     def rows(
         self, image_CIJK: Tensor, *, roi: Roi | None = None, progress: Progress

@@ -7,7 +7,7 @@ at once, on the scan's own voxels, one class at a time with a running maximum (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,8 @@ class StreamingArgmax:
         channels are the classes 0, 1, 2...
     maps : ProbabilityMaps, optional
         Maps of probability to write along with the classes.
+    nearest : mapping of int to ndarray of int, optional
+        For each axis along which nothing is interpolated: the row of logits of each of the result.
 
     Notes
     -----
@@ -104,13 +106,17 @@ class StreamingArgmax:
         *,
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
+        nearest: Mapping[int, npt.NDArray[np.intp]] | None = None,
     ) -> None:
         self.regions = regions
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
         positions = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
+        self.nearest = {axis: torch.from_numpy(rows) for axis, rows in (nearest or {}).items()}
         self.positions = np.clip(positions, 0, shape[0] - 1)
+        if 0 in self.nearest:
+            self.positions = self.nearest.pop(0).double().numpy()
         self.last_row = shape[0] - 1
         self.done = 0
         self.rows_LIJK: Tensor | None = None
@@ -155,6 +161,8 @@ class StreamingArgmax:
         size = self.classes.shape[1:]
         for logits_IJK in logits_LIJK:
             rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
+            for axis, nearest in self.nearest.items():
+                rows = rows.index_select(axis, nearest.to(rows.device))
             yield rows if self.same else _in_plane(rows, size)
 
 

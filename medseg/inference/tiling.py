@@ -28,7 +28,7 @@ def axis_starts(size: int, tile: int, overlap: float) -> list[int]:
     if size <= tile:
         return [0]
     steps = math.ceil((size - tile) / max(tile * (1 - overlap), 1))
-    return [round(step * (size - tile) / steps) for step in range(steps + 1)]
+    return [round((size - tile) / steps * step) for step in range(steps + 1)]
 
 
 def tile_starts(shape: Triple, tile: Triple, overlap: float) -> list[Triple]:
