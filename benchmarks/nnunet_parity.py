@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import tempfile
 import time
@@ -43,7 +44,11 @@ class Compared:
     model, case : str
     voxels : int
     half, single : int
-        Voxels whose label differs from nnU-Net's, as it is and with sums in single precision.
+        Voxels whose label differs from nnU-Net's, as it is and with sums in single precision,
+        where medseg's network works in single precision too.
+    quick : int or None
+        Voxels that differ from nnU-Net's as it is in the number format that medseg takes on this
+        machine; None where that is single precision.
     labels : int
         Different labels that nnU-Net found.
     identity : bool
@@ -57,6 +62,7 @@ class Compared:
     voxels: int
     half: int
     single: int
+    quick: int | None
     labels: int
     identity: bool
     nnunet_s: float
@@ -69,19 +75,23 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
     package = import_nnunet(
         folder if not model.previous else folder.parent, root / "p" / model.name
     )
-    predictor = Predictor.load(package, device="cpu", tta=True)
+    quick = Predictor.load(package, device="cpu", tta=True)
+    exact = _in_single(quick)
     output = root / "labels" / model.name
     seconds = json.loads((output / "half" / "seconds.json").read_text())
     rows = []
     for name in model.cases:
         start = time.perf_counter()
         scan = read_channels(channels_of(cases[name], model))
-        labels = predictor.predict(scan).values
+        labels = exact.predict(scan).values
         passed = time.perf_counter() - start
         half, single = (
             read_labels(output / word / f"{name}{model.ending}", like=scan).values
             for word in ("half", "single")
         )
+        differing = None
+        if quick.device.half is not None:
+            differing = int((quick.predict(scan).values != half).sum())
         rows.append(
             Compared(
                 model.name,
@@ -89,6 +99,7 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
                 labels.size,
                 int((labels != half).sum()),
                 int((labels != single).sum()),
+                differing,
                 len(np.unique(half)),
                 model.identity(scan.grid.spacing_mm),
                 seconds[name],
@@ -98,18 +109,29 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
     return rows
 
 
+def _in_single(predictor: Predictor) -> Predictor:
+    """The same, without the processor's half precision."""
+    previous = predictor.previous and _in_single(predictor.previous)
+    device = replace(predictor.device, half=None)
+    return replace(predictor, device=device, previous=previous)
+
+
 def table(rows: list[Compared]) -> str:
     """Rows of Markdown, one for each model and case."""
     lines = [
-        "| model | case | labels | voxels | equal | sums in single | nnU-Net, s | medseg, s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | case | labels | voxels | equal | sums in single | bfloat16 | nnU-Net, s"
+        " | medseg, s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         same = " (its spacing)" if row.identity else ""
-        equal, single = (f"{1 - n / row.voxels:.4%}" for n in (row.half, row.single))
+        counts = (row.half, row.single, row.quick)
+        equal, single, quick = (
+            "" if count is None else f"{1 - count / row.voxels:.4%}" for count in counts
+        )
         lines.append(
             f"| {row.model} | {row.case}{same} | {row.labels} | {row.voxels} | {equal} | {single}"
-            f" | {row.nnunet_s:.2f} | {row.medseg_s:.2f} |"
+            f" | {quick} | {row.nnunet_s:.2f} | {row.medseg_s:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -118,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nnunet-python", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
-    parser.add_argument("--folder", type=Path, help="Keep models and label maps here.")
+    parser.add_argument("--folder", type=Path, help="Keep models and label maps here, and go on.")
     parser.add_argument("--steps", type=int, default=60, help="That each network is taught.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -129,9 +151,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = (arguments.folder or Path(scratch)).resolve()
         cases = write_cases(root / "cases")
-        if not (root / "labels").is_dir():
+        todo = [m for m in models if not (root / "labels" / m.name / "single").is_dir()]
+        for model in todo:
+            shutil.rmtree(root / model.folder, ignore_errors=True)
+            shutil.rmtree(root / "labels" / model.name, ignore_errors=True)
+        if todo:
             spec = root / "spec.json"
-            spec.write_text(json.dumps(written(models, root, cases)))
+            spec.write_text(json.dumps(written(todo, root, cases)))
             script = SCRIPTS / "parity_models.py"
             command = [arguments.nnunet_python, script, spec]
             subprocess.run(command, check=True, env=environment(root))

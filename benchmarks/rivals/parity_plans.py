@@ -186,14 +186,6 @@ MODELS = (
         network="ResidualEncoderUNet",
     ),
     Model("old plans", (2.0, 2.5, 2.5), (16, 32, 32), ("ct", "brain"), old=True, scheme=CT),
-    Model(
-        "old ResEnc",
-        (1.0, 1.0, 1.0),
-        (24, 32, 32),
-        ("hippocampus",),
-        old=True,
-        network="ResidualEncoderUNet",
-    ),
     Model("thick slices", (3.0, 0.6, 0.6), (8, 48, 48), ("prostate", "breast", "hippocampus")),
     Model("2d", (0.8, 0.9), (48, 40), ("hippocampus", "prostate")),
     Model(
@@ -224,9 +216,7 @@ MODELS = (
         masked=True,
     ),
     Model("three folds", (1.0, 1.0, 1.0), (24, 32, 32), ("hippocampus",), folds=(0, 1, 2)),
-    Model(
-        "batch norm", (1.0, 1.0, 1.0), (24, 32, 32), ("brain",), trainer="nnUNetTrainerBN", old=True
-    ),
+    Model("batch norm", (1.0, 1.1, 1.0), (24, 32, 32), ("brain",), batch_norm=True),
     Model("transposed", (0.7, 3.0, 0.6), (48, 8, 48), ("prostate", "breast"), transpose=(2, 0, 1)),
     Model(
         "turned to RAS", (2.5, 3.5, 3.0), (16, 32, 32), ("turned",), reader="NibabelIOWithReorient"
