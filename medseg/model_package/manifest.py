@@ -13,8 +13,8 @@ from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
 
 SCHEMA_VERSION = 4
-"""Of what is written. Still read: 3, which knew no models inside models, 2, which knew no folds, and
-1, which called postprocessing "refining"."""
+"""Of what is written. Still read: 3, which knew no models inside others, 2, which knew no folds,
+and 1, which called postprocessing "refining"."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

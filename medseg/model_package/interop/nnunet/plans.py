@@ -74,34 +74,39 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     conv_kernel_sizes: tuple[Axes, ...] = ()
     pool_op_kernel_sizes: tuple[Axes, ...] = ()
 
-    def network(self, *, trainer: str) -> Component:
+    def network(self, *, batch_norm: bool = False) -> Component:
         """The same network of medseg's.
 
         Parameters
         ----------
-        trainer : str
-            Name of the trainer's class; ``nnUNetTrainerBN`` puts another norm into first-generation
-            networks.
+        batch_norm : bool, default False
+            Whether the trainer put it in place of the planned norm, as ``nnUNetTrainerBN`` does;
+            the weights show it.
 
         Raises
         ------
         PackageError
             When medseg has no such network; the message says which it is.
         """
-        if self.architecture is None:
-            return self._first_generation(batch_norm=trainer == "nnUNetTrainerBN")
-        name = self.architecture.network_class_name.rpartition(".")[2]
+        architecture = self.architecture or self._first_generation()
+        name = architecture.network_class_name.rpartition(".")[2]
         if name not in NETWORKS:
             raise PackageError(
                 f"its network is '{name}', which cannot be rebuilt from plans; models of"
                 f" {' and '.join(NETWORKS)} can be used",
                 code="FOREIGN_NETWORK",
             )
-        return Component(
-            name=NETWORKS[name], settings=_settings(self.architecture.arch_kwargs, name)
-        )
+        replaced = {"norm_op": "BatchNorm"} if batch_norm else {}
+        try:
+            settings = _settings(architecture.arch_kwargs | replaced, name)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PackageError(
+                f"the arguments of its {name} are not those of nnU-Net ({error!r})", code="PLANS"
+            ) from error
+        return Component(name=NETWORKS[name], settings=settings)
 
-    def _first_generation(self, *, batch_norm: bool) -> Component:
+    def _first_generation(self) -> Architecture:
+        """The arguments of a U-Net that the plans name by its numbers."""
         name = self.UNet_class_name
         if name not in NETWORKS:
             raise PackageError(
@@ -122,9 +127,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             counts: self.n_conv_per_stage_encoder,
             "n_conv_per_stage_decoder": self.n_conv_per_stage_decoder,
             "conv_bias": True,
-            "norm_op": "BatchNorm" if batch_norm else "InstanceNorm",
+            "norm_op": "InstanceNorm",
         }
-        return Component(name=NETWORKS[name], settings=_settings(arguments, name))
+        return Architecture(network_class_name=name, arch_kwargs=arguments)
 
 
 class Plans(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +149,7 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
     plans_name: str = ""
     image_reader_writer: str = "SimpleITKIO"
     transpose_forward: Axes = (0, 1, 2)
+    original_median_spacing_after_transp: tuple[float, ...] = ()
     configurations: dict[str, dict[str, Any]]
     label_manager: str = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, Intensities] = {}
@@ -239,6 +245,14 @@ def _check(arguments: dict[str, Any]) -> None:
         if arguments.get(key) not in accepted:
             raise PackageError(
                 f"its network has {key} = {arguments[key]}, which medseg's networks have not",
+                code="FOREIGN_NETWORK",
+            )
+    norm, slope = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
+    usual = {"eps": 1e-5, "affine": True, "negative_slope": 0.01}
+    for key, value in (norm | slope).items():
+        if key in usual and value != usual[key]:
+            raise PackageError(
+                f"its network has {key} = {value}; medseg's have {usual[key]}",
                 code="FOREIGN_NETWORK",
             )
 
