@@ -50,7 +50,7 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     foreign = read_foreign(folder)
     if foreign is not None:
         return foreign
-    listing = ", ".join([*shipped, *(one.manifest.name for one in stored_packages())]) or "none"
+    listing = ", ".join([*shipped, *(own.manifest.name for own in stored_packages())]) or "none"
     raise PackageError(
         f"no model '{name_or_folder}': it is neither a shipped model nor one of yours ({listing}),"
         f" nor a folder with a {MANIFEST}, nor a model of a program that medseg knows",

@@ -19,8 +19,8 @@ _WAY = "1"
 
 def models_folder() -> Path:
     """Where imported models lie, whether it is there or not."""
-    chosen = os.environ.get(VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".medseg" / "models"
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder else Path.home() / ".medseg" / "models"
 
 
 def stored_packages() -> list[ModelPackage]:

@@ -25,9 +25,9 @@ def coded(table: LabelTable) -> LabelTable:
 
 
 def _coded(label: Label) -> Label:
-    words = re.split(r"[\s_-]+", label.name.casefold().strip())
-    unsided = [word for word in words if word not in _SIDES]
-    row = _codes().get("_".join(words)) or _codes().get("_".join(unsided))
+    parts = re.split(r"[\s_-]+", label.name.casefold().strip())
+    unsided = [part for part in parts if part not in _SIDES]
+    row = _codes().get("_".join(parts)) or _codes().get("_".join(unsided))
     if row is None:
         return label
     value, meaning, *category = row

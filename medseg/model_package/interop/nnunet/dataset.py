@@ -32,6 +32,8 @@ class DatasetFile(msgspec.Struct, frozen=True, kw_only=True):
         Value that is written for each region, in the order of the network's channels.
     channel_names, modality : dict of str to str
         By number; `modality` is the older word.
+    description, reference, licence, license : object
+        For people; text, mostly.
     """
 
     labels: dict[str, int | list[int]]
@@ -55,9 +57,9 @@ class DatasetFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dicom_modality(self) -> str:
         """DICOM's word for the modality that all channels are of; empty where they do not say."""
-        words = {name.casefold() for name in (self.channel_names or self.modality).values()}
-        found = [word for word, names in _MODALITIES.items() if words and words <= {*names}]
-        return "".join(found)
+        names = {name.casefold() for name in (self.channel_names or self.modality).values()}
+        fitting = (word for word, others in _MODALITIES.items() if names <= {*others})
+        return next(fitting, "") if names else ""
 
     @property
     def has_regions(self) -> bool:
@@ -132,7 +134,7 @@ def _of_regions(values: dict[str, int | list[int]], order: list[int] | None, whe
     except LabelError:  # regions that cross: each still writes its value over those before it
         table = LabelTable.of(dict(zip(order, values, strict=True)))
         regions = tuple((written,) for written in order)
-    members = {one for value in values.values() for one in _several(value)} - {0}
+    members = {member for value in values.values() for member in _several(value)} - {0}
     return Meaning(labels=coded(table), regions=regions, structures=structures, values=len(members))
 
 

@@ -121,9 +121,9 @@ def no_fold(folder: Path) -> PackageError:
 def checkpoints_in(folder: Path) -> list[Path]:
     """Final checkpoints of its folds; the best ones where no training came to its end."""
     for name in (_FINAL, _BEST):
-        found = sorted(folder.glob(f"fold_*/{name}"))
-        if found:
-            return found
+        paths = sorted(folder.glob(f"fold_*/{name}"))
+        if paths:
+            return paths
     return []
 
 
@@ -148,8 +148,8 @@ def trained_in(root: Path) -> list[Path]:
     if _is_trained(root):
         return [root]
     levels = ("/".join("*" * depth) for depth in range(1, _DEEPEST + 1))
-    found = (path.parent for level in levels for path in root.glob(f"{level}/{PLANS}"))
-    return sorted(folder for folder in found if _is_trained(folder))
+    folders = (path.parent for level in levels for path in root.glob(f"{level}/{PLANS}"))
+    return sorted(folder for folder in folders if _is_trained(folder))
 
 
 def _is_trained(folder: Path) -> bool:
@@ -181,14 +181,16 @@ def choose(root: Path, configuration: str = "") -> Choice:
             code="NO_MODEL",
         )
     if configuration:
-        trained = [one for one in trained if configuration in (one.configuration, one.folder.name)]
+        trained = [
+            each for each in trained if configuration in (each.configuration, each.folder.name)
+        ]
         return Choice((_only(trained, root, configuration),))
     if len(trained) == 1:
         return Choice((trained[0],))
     best = _named_best(trained)
     if best:
         return best
-    stages = [one for one in trained if one.previous]
+    stages = [each for each in trained if each.previous]
     if len(trained) == 2 and len(stages) == 1:
         return Choice((stages[0],))
     return Choice((_only(trained, root),))
@@ -203,7 +205,7 @@ def _only(trained: list[Trained], root: Path, asked: str = "") -> Trained:
         raise PackageError(
             f"'{root.name}' has no configuration '{asked}'; it has {names}", code="NO_CONFIGURATION"
         )
-    listed = ", ".join(f"{one.folder.parent.name}/{one.folder.name}" for one in trained)
+    listed = ", ".join(f"{each.folder.parent.name}/{each.folder.name}" for each in trained)
     raise PackageError(
         f"'{root.name}' holds several trained configurations ({listed}) and no {_INFORMATION} that"
         " says which was best; give the folder of one, or `medseg models import` with"
@@ -229,15 +231,15 @@ class _Information(msgspec.Struct, frozen=True, kw_only=True):
 
 def _named_best(trained: list[Trained]) -> Choice | None:
     """What the dataset's own comparison found to be best; None without one."""
-    datasets = {one.folder.parent for one in trained}
+    datasets = {each.folder.parent for each in trained}
     file = next(iter(datasets)) / _INFORMATION
     if len(datasets) > 1 or not file.is_file():
         return None
     best: _Best = convert(read_json(file), _Information, where=file.name).best_model_or_ensemble
-    by_folder = {one.folder.name: one for one in trained}
+    by_folder = {each.folder.name: each for each in trained}
     names = [
-        f"{one.trainer}__{one.plans_identifier}__{one.configuration}"
-        for one in best.selected_model_or_models
+        f"{model.trainer}__{model.plans_identifier}__{model.configuration}"
+        for model in best.selected_model_or_models
     ]
     if missing := [name for name in names if name not in by_folder]:
         raise PackageError(
@@ -246,9 +248,9 @@ def _named_best(trained: list[Trained]) -> Choice | None:
             code="NO_CONFIGURATION",
         )
     # the path is that of the machine where it was written; its end is the same everywhere
-    place = PurePosixPath(best.postprocessing_file.replace("\\", "/")).parts[-3:-1]
-    steps = file.parent.joinpath(*place, POSTPROCESSING)
-    inside = bool(place) and ".." not in place and steps.is_file()
+    parts = PurePosixPath(best.postprocessing_file.replace("\\", "/")).parts[-3:-1]
+    steps = file.parent.joinpath(*parts, POSTPROCESSING)
+    inside = bool(parts) and ".." not in parts and steps.is_file()
     return Choice(tuple(by_folder[name] for name in names), steps if inside else None)
 
 

@@ -104,8 +104,8 @@ def _save_ensemble(
     choice: Choice, folder: Path, options: ImportOptions, scratch: Path, progress: Progress
 ) -> ModelPackage:
     members = {
-        one.configuration: _save(one, scratch / one.configuration, options, None, progress)
-        for one in choice.members
+        each.configuration: _save(each, scratch / each.configuration, options, None, progress)
+        for each in choice.members
     }
     first = next(iter(members.values())).manifest
     for package in members.values():

@@ -150,9 +150,9 @@ def _way(function: str, options: dict[str, Any]) -> dict[str, Any]:
     raise _unknown("resampling", function, (_SPLINES, _TORCH))
 
 
-def _unknown(what: str, word: str, known: Any) -> PackageError:
+def _unknown(what: str, word: str, names: Any) -> PackageError:
     return PackageError(
         f"its plans ask for the {what} '{word}', which medseg does not have; it has"
-        f" {', '.join(known)}",
+        f" {', '.join(names)}",
         code="UNKNOWN_PART",
     )

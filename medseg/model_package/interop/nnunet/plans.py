@@ -48,8 +48,23 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Class name for each channel.
     use_mask_for_norm : tuple of bool
         Whether zero voxels around the body are left out of it.
+    batch_size : int
+    preprocessor_name : str
+    resampling_fn_data, resampling_fn_probabilities, resampling_fn_seg : str
+        Name of a function for scans, logits, and labels of the stage before.
+    resampling_fn_data_kwargs, resampling_fn_probabilities_kwargs, resampling_fn_seg_kwargs : dict
+        What it is called with.
     previous_stage : str or None
         Configuration whose result is further input (a cascade).
+    architecture : Architecture or None
+        In the second generation.
+    UNet_class_name : str
+        In the first generation, as all below.
+    UNet_base_num_features, unet_max_num_features : int
+        Channels of the finest stage, and the most of any.
+    n_conv_per_stage_encoder, n_conv_per_stage_decoder : tuple of int
+    conv_kernel_sizes, pool_op_kernel_sizes : tuple of tuple of int
+        Of each stage, along each axis.
     """
 
     patch_size: Axes
@@ -137,12 +152,17 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
+    dataset_name, plans_name : str
+    image_reader_writer : str
+        Class that reads the files; one whose name ends in ``Reorient`` turns them to RAS first.
     transpose_forward : tuple of int
         nnU-Net's axes in the order in which the network sees them; before it they are those of the
         file in reverse (K, J, I).
-    image_reader_writer : str
-        Class that reads the files; one whose name ends in ``Reorient`` turns them to RAS first.
+    original_median_spacing_after_transp : tuple of float
+        Of the dataset, along the network's axes, in mm.
     configurations : dict
+    foreground_intensity_properties_per_channel, foreground_intensity_properties_by_modality : dict
+        Intensities by number of the channel; the second is the older word.
     """
 
     dataset_name: str = ""
@@ -151,7 +171,6 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
     transpose_forward: Axes = (0, 1, 2)
     original_median_spacing_after_transp: tuple[float, ...] = ()
     configurations: dict[str, dict[str, Any]]
-    label_manager: str = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, Intensities] = {}
     foreground_intensity_properties_by_modality: dict[str, Intensities] = {}
 
@@ -248,11 +267,11 @@ def _check(arguments: dict[str, Any]) -> None:
                 code="FOREIGN_NETWORK",
             )
     norm, slope = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
-    usual = {"eps": 1e-5, "affine": True, "negative_slope": 0.01}
+    fixed = {"eps": 1e-5, "affine": True, "negative_slope": 0.01}
     for key, value in (norm | slope).items():
-        if key in usual and value != usual[key]:
+        if key in fixed and value != fixed[key]:
             raise PackageError(
-                f"its network has {key} = {value}; medseg's have {usual[key]}",
+                f"its network has {key} = {value}; medseg's have {fixed[key]}",
                 code="FOREIGN_NETWORK",
             )
 

@@ -43,11 +43,11 @@ def load_into(network: nn.Module, weights: dict[str, Tensor], component: Compone
     for name, value in fitting.items():
         shape = wanted[name].shape if name in wanted else None
         if shape != value.shape:
-            place = "no place" if shape is None else f"{tuple(shape)}"
+            planned = "no place" if shape is None else f"{tuple(shape)}"
             raise PackageError(
                 f"its weights hold '{_original(name, weights, component)}' of shape"
-                f" {tuple(value.shape)}, for which its plans have {place}; are weights and plans of"
-                " the same model?",
+                f" {tuple(value.shape)}, for which its plans have {planned}; are both of one"
+                " model?",
                 code="WEIGHTS",
             )
     missing = next((name for name in wanted if name not in fitting), None)
@@ -136,8 +136,8 @@ def _residual(match: re.Match[str]) -> str:
 
 def _shortcut(match: re.Match[str]) -> str:
     stage, block, pools, kind, parameter = match.groups()
-    place = int(_KIND[kind]) + int(pools)
-    return f"encoder.{stage}.{_after_stem(stage, block)}.shortcut.{place}.{parameter}"
+    number = int(_KIND[kind]) + int(pools)
+    return f"encoder.{stage}.{_after_stem(stage, block)}.shortcut.{number}.{parameter}"
 
 
 def _after_stem(stage: str, block: str) -> int:
