@@ -121,6 +121,7 @@ def _save_ensemble(
     configurations = ", ".join(members)
     manifest = structs.replace(
         first,
+        plan=structs.replace(first.plan, previous_labels=0),
         card=structs.replace(first.card, summary=f"{_SUMMARY} {configurations}, together."),
         postprocessing=_steps(choice.postprocessing, first.labels),
         scores={},

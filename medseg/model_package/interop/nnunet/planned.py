@@ -71,6 +71,11 @@ def planned(
             f" {spacing} mm; an order of three axes is needed, and two or three numbers each",
             code="PLANS",
         )
+    if not {*mirror_axes} <= {*range(len(patch))}:
+        raise PackageError(
+            f"its checkpoint mirrors along axes {mirror_axes} and its patch has {len(patch)} axes",
+            code="PLANS",
+        )
     return Plan(
         orientation="".join(axes[axis] for axis in turn),
         spacing_mm=(*across_mm, *spacing),  # type: ignore[arg-type]
