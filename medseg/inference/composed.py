@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their probabilities, or the labels of each by name."""
+"""Several models as one: their mean probability, the labels of each, or one around another's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from medseg.errors import InputError
 from medseg.inference.estimate import Estimate, Probe
 from medseg.inference.options import Options, Prediction
 from medseg.inference.probability_maps import MOST
+from medseg.inference.roi import outside
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
+from medseg.volume.bounding_box import Box, bounding_box
 
 if TYPE_CHECKING:
     from medseg.inference.predictor import Predictor
@@ -121,6 +123,101 @@ class Together:
             max(own.device_bytes for own in each) + probe.weights_bytes,
             max(own.main_bytes for own in each),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """A box around structures that a model finds, in which alone another one looks.
+
+    Parameters
+    ----------
+    model : Predictor
+        Finds them.
+    labels : tuple of str
+        Their names.
+    margin_mm : float
+        Around the box that holds them.
+    """
+
+    model: Predictor
+    labels: tuple[str, ...]
+    margin_mm: float
+
+    def run(
+        self, inside: Predictor, scan: Scan, options: Options, *, progress: Progress
+    ) -> Prediction:
+        """Label what lies in the box; the rest is background, and all where nothing was found.
+
+        Parameters
+        ----------
+        inside : Predictor
+            Sees the scan cut to the box, as if there were no more of it.
+        scan : Scan
+        options : Options
+        progress : Progress
+        """
+        seen = self.model.predict(scan, progress=progress)
+        values = [label.value for label in seen.table if label.name in self.labels]
+        box = bounding_box(np.isin(seen.values, values))
+        if box is None:
+            note = f"none of {', '.join(self.labels)} was found, so there was nowhere to look"
+            return _whole(None, scan, inside, _everything(scan.grid), options, (note,))
+        box = _grown(box, scan.grid, self.margin_mm)
+        cut = replace(scan, voxels=scan.voxels[(slice(None), *box)], grid=scan.grid.cropped(box))
+        result = inside.run(cut, replace(options, roi=None), progress=progress)
+        return _whole(result, scan, inside, box, options, result.labels.provenance.notes)
+
+
+def _everything(grid: Grid) -> Box:
+    i, j, k = grid.shape
+    return slice(0, i), slice(0, j), slice(0, k)
+
+
+def _grown(box: Box, grid: Grid, margin_mm: float) -> Box:
+    rows = zip(box, grid.shape, grid.spacing_mm, strict=True)
+    i, j, k = (
+        slice(max(0, cut.start - int(margin_mm / mm)), min(size, cut.stop + int(margin_mm / mm)))
+        for cut, size, mm in rows
+    )
+    return i, j, k
+
+
+def _whole(
+    result: Prediction | None,
+    scan: Scan,
+    inside: Predictor,
+    box: Box,
+    options: Options,
+    notes: Sequence[str],
+) -> Prediction:
+    """A prediction in a box on the whole scan, and 0 outside it and outside the person's box."""
+    notes = tuple(dict.fromkeys((*scan.provenance.notes, *notes)))
+    provenance = replace(scan.provenance, notes=notes)
+
+    def spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        out = np.zeros((*values.shape[:-3], *scan.grid.shape), values.dtype)
+        out[(..., *box)] = values
+        if options.roi is not None:
+            out[..., outside(options.roi, scan.grid.shape)] = 0
+        return out
+
+    def map_of(found: Scan | None) -> Scan | None:
+        if found is None:
+            return None
+        voxels = spread(found.voxels)
+        if found.channel_names and not inside.own_classes:
+            voxels[0][~voxels.any(axis=0)] = MOST
+        return replace(found, voxels=voxels, grid=scan.grid, provenance=provenance)
+
+    if result is None:
+        empty = np.zeros(scan.grid.shape, np.uint8)
+        return Prediction(LabelMap(empty, scan.grid, inside.labels, provenance))
+    return Prediction(
+        LabelMap(spread(result.labels.values), scan.grid, inside.labels, provenance),
+        map_of(result.uncertainty),
+        map_of(result.probability),
+        map_of(result.probabilities),
+    )
 
 
 def _answer(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
-from medseg.inference.composed import Together
+from medseg.inference.composed import Around, Together
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
@@ -56,6 +56,8 @@ class Predictor:
 
     together : Together or None
         Models that answer in place of `network`, which is empty then.
+    around : Around or None
+        Finds the structures around which alone the model looks.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Predictor:
     transforms: tuple[Transform, ...] = ()
     previous: Predictor | None = None
     together: Together | None = None
+    around: Around | None = None
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
@@ -135,12 +138,22 @@ class Predictor:
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
+        around = None
+        if manifest.crop is not None:
+            finder = cls.load(package.inner(manifest.crop.model), device=device, tta=tta)
+            around = Around(finder, manifest.crop.labels, manifest.crop.margin_mm)
         if package.composed:
             names = manifest.members or manifest.parts
             models = tuple(cls.load(package.inner(name), device=device, tta=tta) for name in names)
             together = Together(models, "mean" if manifest.members else "parts")
             return cls(
-                nn.Identity(), manifest.plan, manifest.labels, target, steps, together=together
+                nn.Identity(),
+                manifest.plan,
+                manifest.labels,
+                target,
+                steps,
+                together=together,
+                around=around,
             )
         network = package.load_network(network).to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
@@ -149,7 +162,9 @@ class Predictor:
         if manifest.previous:
             previous = cls.load(package.inner(manifest.previous), device=device, tta=tta)
         own = flattened(transforms)
-        return cls(network, manifest.plan, manifest.labels, target, steps, own, previous)
+        return cls(
+            network, manifest.plan, manifest.labels, target, steps, own, previous, around=around
+        )
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -196,6 +211,8 @@ class Predictor:
             puts them (a fault in medseg).
         """
         options.check(scan.grid, self.labels)
+        if self.around is not None:
+            return self.around.run(replace(self, around=None), scan, options, progress=progress)
         if self.together is not None:
             return self.together.run(self._with_steps_of(options), scan, options, progress=progress)
         image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)

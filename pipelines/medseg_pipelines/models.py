@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from medseg.errors import PackageError
 from medseg.model_package import (
     ModelPackage,
     find_package,
@@ -13,6 +14,7 @@ from medseg.model_package import (
     shipped_packages,
     stored_packages,
 )
+from medseg.model_package.interop import totalsegmentator
 from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg_pipelines.console import Console
 
@@ -89,6 +91,9 @@ def import_from(path: Path, options: ImportOptions, *, console: Console) -> None
     MedsegError
         When it cannot be used; nothing is left behind then.
     """
+    if totalsegmentator.recognises(path):
+        _import_tasks(path, options.configuration, console=console)
+        return
     with console.progress("importing") as progress:
         package = import_model(path, options, progress=progress)
     manifest = package.manifest
@@ -96,6 +101,27 @@ def import_from(path: Path, options: ImportOptions, *, console: Console) -> None
     console.print(f"Channels: {', '.join(manifest.plan.channels)}")
     console.print(f"Licence of the weights: {manifest.card.licence or 'not said; ask its makers'}")
     console.print(f"Kept in {package.folder}; use it with --model {manifest.name}.")
+
+
+def _import_tasks(path: Path, task: str, *, console: Console) -> None:
+    """Import TotalSegmentator's tasks and show what became of each."""
+    with console.progress("importing") as progress:
+        outcomes = totalsegmentator.import_tasks(path, task, progress=progress)
+    table = Table()
+    for title in ("task", "model", "labels", "licence of the weights"):
+        table.add_column(title)
+    for outcome in outcomes:
+        if outcome.package is None:
+            table.add_row(outcome.task, "none", "", outcome.licence)
+            continue
+        manifest = outcome.package.manifest
+        table.add_row(outcome.task, manifest.name, str(len(manifest.labels)), outcome.licence)
+    console.show(table)
+    for outcome in outcomes:
+        if outcome.reason:
+            console.print(f"{outcome.task}: {outcome.reason}")
+    if all(outcome.package is None for outcome in outcomes):
+        raise PackageError("no task could be imported; see above", code="NO_MODEL")
 
 
 def _few(names: tuple[str, ...]) -> str:
