@@ -24,6 +24,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Imported models go to a folder of the tests, not to the person's."""
+    os.environ["MEDSEG_MODELS"] = str(tmp_path_factory.mktemp("models"))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Torch computes with one thread: more only wait for each other on maps of a few voxels."""

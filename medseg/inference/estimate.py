@@ -46,12 +46,15 @@ class Probe:
     weights_bytes : int
     previous : Probe or None
         Of the network before, in a cascade.
+    inside : tuple of Probe
+        Of each model, where several answer together.
     """
 
     tile_s: float
     peak_bytes: int
     weights_bytes: int
     previous: Probe | None = None
+    inside: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True)

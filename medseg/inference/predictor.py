@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
+from medseg.inference.composed import Around, Together
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
@@ -53,6 +54,11 @@ class Predictor:
     previous : Predictor or None
         The one before, whose labels are further input of the network (a cascade).
 
+    together : Together or None
+        Models that answer in place of `network`, which is empty then.
+    around : Around or None
+        Finds the structures around which alone the model looks.
+
     Raises
     ------
     PlanError
@@ -68,6 +74,8 @@ class Predictor:
     postprocessing: Postprocessing = NO_POSTPROCESSING
     transforms: tuple[Transform, ...] = ()
     previous: Predictor | None = None
+    together: Together | None = None
+    around: Around | None = None
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
@@ -130,6 +138,23 @@ class Predictor:
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
+        around = None
+        if manifest.crop is not None:
+            finder = cls.load(package.inner(manifest.crop.model), device=device, tta=tta)
+            around = Around(finder, manifest.crop.labels, manifest.crop.margin_mm)
+        if package.composed:
+            names = manifest.members or manifest.parts
+            models = tuple(cls.load(package.inner(name), device=device, tta=tta) for name in names)
+            together = Together(models, "mean" if manifest.members else "parts")
+            return cls(
+                nn.Identity(),
+                manifest.plan,
+                manifest.labels,
+                target,
+                steps,
+                together=together,
+                around=around,
+            )
         network = package.load_network(network).to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
@@ -137,7 +162,9 @@ class Predictor:
         if manifest.previous:
             previous = cls.load(package.inner(manifest.previous), device=device, tta=tta)
         own = flattened(transforms)
-        return cls(network, manifest.plan, manifest.labels, target, steps, own, previous)
+        return cls(
+            network, manifest.plan, manifest.labels, target, steps, own, previous, around=around
+        )
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -184,6 +211,10 @@ class Predictor:
             puts them (a fault in medseg).
         """
         options.check(scan.grid, self.labels)
+        if self.around is not None:
+            return self.around.run(replace(self, around=None), scan, options, progress=progress)
+        if self.together is not None:
+            return self.together.run(self._with_steps_of(options), scan, options, progress=progress)
         image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)
         check_contrast(scan)
         warnings = warnings_about(scan, image_CIJK, placement, self.plan)
@@ -224,7 +255,14 @@ class Predictor:
         ------
         GeometryError
             When the image is not one of such a scan.
+        PlanError
+            When the model is made of several.
         """
+        if self.together is not None:
+            raise PlanError(
+                "a model of several prepares a scan for each of them, so it cannot label a prepared"
+                " one; give the scan"
+            )
         placement = Placement.of(grid, self.plan, box)
         if tuple(image_CIJK.shape[1:]) != placement.prepared.shape:
             raise GeometryError(
@@ -259,11 +297,13 @@ class Predictor:
             What will be asked for.
         probe : Probe
         """
+        if self.together is not None:
+            return self.together.estimate(grid, options, probe)
         return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
-        return measure_tile(self)
+        return measure_tile(self) if self.together is None else self.together.probe()
 
     @property
     def own_classes(self) -> list[int]:

@@ -4,7 +4,7 @@ from medseg.model_package.exporting import Exported, export_model
 from medseg.model_package.manifest import Card, Manifest
 from medseg.model_package.monai_bundle import export_bundle
 from medseg.model_package.package import ModelPackage, save_package
-from medseg.model_package.store import find_package, shipped_packages
+from medseg.model_package.store import find_package, import_model, shipped_packages, stored_packages
 
 __all__ = [
     "Card",
@@ -14,6 +14,8 @@ __all__ = [
     "export_bundle",
     "export_model",
     "find_package",
+    "import_model",
     "save_package",
     "shipped_packages",
+    "stored_packages",
 ]

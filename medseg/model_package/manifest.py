@@ -13,8 +13,8 @@ from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
 
 SCHEMA_VERSION = 4
-"""Of what is written. Still read: 3, which knew no models inside models, 2, which knew no folds, and
-1, which called postprocessing "refining"."""
+"""Of what is written. Still read: 3, which knew no models inside others, 2, which knew no folds,
+and 1, which called postprocessing "refining"."""
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +72,24 @@ class FoldScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sha256: str = ""
 
 
+class Crop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a model looks: around structures that another one finds.
+
+    Parameters
+    ----------
+    model : str
+        Subfolder with the model that finds them.
+    labels : tuple of str
+        Their names.
+    margin_mm : float
+        Around the box that holds them.
+    """
+
+    model: str
+    labels: tuple[str, ...]
+    margin_mm: float = 0.0
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything besides the weights.
 
@@ -106,6 +124,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parts : tuple of str
         Subfolders with models of some of the labels each, by name; where several find one, that of
         the last.
+    crop : Crop or None
+        Where the model looks; everywhere without it.
     digests : dict of str to str
         SHA-256 of the manifest in each of these subfolders.
     """
@@ -125,6 +145,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     previous: str = ""
     members: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    crop: Crop | None = None
     digests: dict[str, str] = {}
 
     @property

@@ -263,15 +263,25 @@ def save_package(
     return _save(folder, manifest, weights, inner or {})
 
 
-def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
+def save_foreign(
+    package: ModelPackage, folder: Path, *, inner: Mapping[str, Path] | None = None
+) -> ModelPackage:
     """Write a model that was read from another program's files as a package, weights unchanged.
+
+    Parameters
+    ----------
+    package : ModelPackage
+    folder : Path
+    inner : mapping of str to Path, optional
+        As for :func:`save_package`.
 
     Raises
     ------
     WriteError
         As :func:`save_package`.
     """
-    return _save(folder, package.manifest, package._verified(), {})  # noqa: SLF001 - of this module
+    data = package._verified()  # noqa: SLF001 - of this module
+    return _save(folder, package.manifest, data, inner or {})
 
 
 def _save(

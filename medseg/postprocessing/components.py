@@ -49,7 +49,9 @@ class _Components:
     def __call__(self, classes_IJK: npt.NDArray[Any], *, spacing_mm: Three) -> npt.NDArray[Any]:
         refined = classes_IJK.copy()
         classes = classes_of(classes_IJK, self.settings.labels)
-        structures = [classes] if self.settings.together and classes else [[one] for one in classes]
+        structures = (
+            [classes] if self.settings.together and classes else [[label] for label in classes]
+        )
         for structure in structures:
             whole_IJK = np.isin(classes_IJK, structure)
             box = box_of(whole_IJK)

@@ -139,7 +139,7 @@ def model_option(*, several: bool = False) -> Callable[[Callable[..., Any]], Cal
         multiple=True,
         callback=None if several else _only_one,
         metavar="NAME_OR_FOLDER",
-        help="A shipped model or its folder" + more,
+        help="A shipped or imported model, or the folder or archive of one" + more,
     )
 
 

@@ -1,18 +1,31 @@
-"""What models are here and what they are."""
+"""What models are here and what they are, and models that come from elsewhere."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 
-from medseg.model_package import ModelPackage, find_package, shipped_packages
+from medseg.errors import PackageError
+from medseg.model_package import (
+    ModelPackage,
+    find_package,
+    import_model,
+    shipped_packages,
+    stored_packages,
+)
+from medseg.model_package.interop import totalsegmentator
+from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg_pipelines.console import Console
+
+_MOST_NAMES = 12
 
 
 def show_models(*, console: Console) -> None:
-    """Show the shipped models as a table."""
-    packages = shipped_packages()
+    """Show the shipped and imported models as a table."""
+    packages = [*shipped_packages(), *stored_packages()]
     if not packages:
-        console.print("No model is shipped with this installation; `medseg train` makes one.")
+        console.print("No model is here; `medseg train` makes one, `medseg models import` too.")
         return
     table = Table()
     for title in ("name", "modality", "labels", "mean Dice", "summary"):
@@ -22,7 +35,7 @@ def show_models(*, console: Console) -> None:
         table.add_row(
             manifest.name,
             manifest.card.modality,
-            ", ".join(manifest.labels.names),
+            _few(manifest.labels.names),
             _dice(package),
             manifest.card.summary,
         )
@@ -68,6 +81,54 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     for name, value in facts.items():
         if value:
             console.print(f"{name}: {value}")
+
+
+def import_from(path: Path, options: ImportOptions, *, console: Console) -> None:
+    """Make a model of another program one of yours, and say by which name it is found.
+
+    Raises
+    ------
+    MedsegError
+        When it cannot be used; nothing is left behind then.
+    """
+    if totalsegmentator.recognises(path):
+        _import_tasks(path, options.configuration, console=console)
+        return
+    with console.progress("importing") as progress:
+        package = import_model(path, options, progress=progress)
+    manifest = package.manifest
+    console.print(f"{manifest.name}: {_few(manifest.labels.names)}")
+    console.print(f"Channels: {', '.join(manifest.plan.channels)}")
+    console.print(f"Licence of the weights: {manifest.card.licence or 'not said; ask its makers'}")
+    console.print(f"Kept in {package.folder}; use it with --model {manifest.name}.")
+
+
+def _import_tasks(path: Path, task: str, *, console: Console) -> None:
+    """Import TotalSegmentator's tasks and show what became of each."""
+    with console.progress("importing") as progress:
+        outcomes = totalsegmentator.import_tasks(path, task, progress=progress)
+    table = Table()
+    for title in ("task", "model", "labels", "licence of the weights"):
+        table.add_column(title)
+    for outcome in outcomes:
+        if outcome.package is None:
+            table.add_row(outcome.task, "none", "", outcome.licence)
+            continue
+        manifest = outcome.package.manifest
+        table.add_row(outcome.task, manifest.name, str(len(manifest.labels)), outcome.licence)
+    console.show(table)
+    for outcome in outcomes:
+        if outcome.reason:
+            console.print(f"{outcome.task}: {outcome.reason}")
+    if all(outcome.package is None for outcome in outcomes):
+        raise PackageError("no task could be imported; see above", code="NO_MODEL")
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """All names of a few, or the first ones and how many there are."""
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_NAMES])}... ({len(names)} labels)"
 
 
 def _dice(package: ModelPackage) -> str:

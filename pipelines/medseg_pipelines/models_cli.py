@@ -14,12 +14,12 @@ from medseg_pipelines.cli_options import file_path, open_console
 
 @click.group()
 def models() -> None:
-    """Show the models that are here, or export one."""
+    """Show the models that are here, import one, or export one."""
 
 
 @models.command("list")
 def list_models() -> None:
-    """List the shipped models."""
+    """List the shipped and imported models."""
     from medseg_pipelines.models import show_models
 
     with open_console() as console:
@@ -34,6 +34,24 @@ def model_info(name_or_folder: str) -> None:
 
     with open_console() as console:
         show_model(name_or_folder, console=console)
+
+
+@models.command("import")
+@click.argument("path", type=file_path)
+@click.option("--name", default="", help="What to call it; its dataset's name when not given.")
+@click.option("--configuration", default="", help="Of nnU-Net, or task.")
+@click.option("--fold", "folds", multiple=True, help="Of nnU-Net; all when not given. Repeatable.")
+def import_model(path: Path, *, name: str, configuration: str, folds: tuple[str, ...]) -> None:
+    """Make a trained model of another program one of yours.
+
+    PATH is a folder or zip of nnU-Net v2, or TotalSegmentator's own folder (~/.totalsegmentator).
+    """
+    from medseg.model_package.interop.nnunet.options import ImportOptions
+    from medseg_pipelines.models import import_from
+
+    options = ImportOptions(name=name, configuration=configuration, folds=folds)
+    with open_console() as console:
+        import_from(path, options, console=console)
 
 
 @models.command("export")

@@ -1,4 +1,4 @@
-"""A combo box of the shipped models and of those a person trained."""
+"""A combo box of the shipped models and of those a person trained or imported."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class ModelCombo(QComboBox):  # type: ignore[misc]
         return rows[0] if rows else -1
 
     def _list_models(self) -> None:
-        from medseg.model_package import shipped_packages
+        from medseg.model_package import shipped_packages, stored_packages
 
         try:
             shipped = shipped_packages()
         except MedsegError:
             shipped = []
-        for package in [*shipped, *model_list.all()]:
+        for package in [*shipped, *stored_packages(), *model_list.all()]:
             self.offer(package)

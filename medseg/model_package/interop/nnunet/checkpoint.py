@@ -5,10 +5,10 @@ nnU-Net itself loads them with ``weights_only=False``, which runs whatever code 
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def _load(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise PackageError(
             f"'{path.name}' holds more than tensors, numbers and plain containers"
             f" ({_unsafe_part(error)}); nothing of it was run; ask for a checkpoint as nnU-Net"
@@ -98,7 +98,7 @@ def _numpy_globals() -> list[Any]:
     return [*rebuilt, np.ndarray]
 
 
-def _unsafe_part(error: pickle.UnpicklingError) -> str:
+def _unsafe_part(error: UnpicklingError) -> str:
     """The name that was refused, out of torch's message."""
     name = re.search(r"GLOBAL (\S+)", str(error))
     return f"it names '{name[1]}'" if name else "it names a class"

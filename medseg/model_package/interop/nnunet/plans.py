@@ -48,8 +48,23 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         Class name for each channel.
     use_mask_for_norm : tuple of bool
         Whether zero voxels around the body are left out of it.
+    batch_size : int
+    preprocessor_name : str
+    resampling_fn_data, resampling_fn_probabilities, resampling_fn_seg : str
+        Name of a function for scans, logits, and labels of the stage before.
+    resampling_fn_data_kwargs, resampling_fn_probabilities_kwargs, resampling_fn_seg_kwargs : dict
+        What it is called with.
     previous_stage : str or None
         Configuration whose result is further input (a cascade).
+    architecture : Architecture or None
+        In the second generation.
+    UNet_class_name : str
+        In the first generation, as all below.
+    UNet_base_num_features, unet_max_num_features : int
+        Channels of the finest stage, and the most of any.
+    n_conv_per_stage_encoder, n_conv_per_stage_decoder : tuple of int
+    conv_kernel_sizes, pool_op_kernel_sizes : tuple of tuple of int
+        Of each stage, along each axis.
     """
 
     patch_size: Axes
@@ -74,34 +89,39 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     conv_kernel_sizes: tuple[Axes, ...] = ()
     pool_op_kernel_sizes: tuple[Axes, ...] = ()
 
-    def network(self, *, trainer: str) -> Component:
+    def network(self, *, batch_norm: bool = False) -> Component:
         """The same network of medseg's.
 
         Parameters
         ----------
-        trainer : str
-            Name of the trainer's class; ``nnUNetTrainerBN`` puts another norm into first-generation
-            networks.
+        batch_norm : bool, default False
+            Whether the trainer put it in place of the planned norm, as ``nnUNetTrainerBN`` does;
+            the weights show it.
 
         Raises
         ------
         PackageError
             When medseg has no such network; the message says which it is.
         """
-        if self.architecture is None:
-            return self._first_generation(batch_norm=trainer == "nnUNetTrainerBN")
-        name = self.architecture.network_class_name.rpartition(".")[2]
+        architecture = self.architecture or self._first_generation()
+        name = architecture.network_class_name.rpartition(".")[2]
         if name not in NETWORKS:
             raise PackageError(
                 f"its network is '{name}', which cannot be rebuilt from plans; models of"
                 f" {' and '.join(NETWORKS)} can be used",
                 code="FOREIGN_NETWORK",
             )
-        return Component(
-            name=NETWORKS[name], settings=_settings(self.architecture.arch_kwargs, name)
-        )
+        replaced = {"norm_op": "BatchNorm"} if batch_norm else {}
+        try:
+            settings = _settings(architecture.arch_kwargs | replaced, name)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PackageError(
+                f"the arguments of its {name} are not those of nnU-Net ({error!r})", code="PLANS"
+            ) from error
+        return Component(name=NETWORKS[name], settings=settings)
 
-    def _first_generation(self, *, batch_norm: bool) -> Component:
+    def _first_generation(self) -> Architecture:
+        """The arguments of a U-Net that the plans name by its numbers."""
         name = self.UNet_class_name
         if name not in NETWORKS:
             raise PackageError(
@@ -122,9 +142,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             counts: self.n_conv_per_stage_encoder,
             "n_conv_per_stage_decoder": self.n_conv_per_stage_decoder,
             "conv_bias": True,
-            "norm_op": "BatchNorm" if batch_norm else "InstanceNorm",
+            "norm_op": "InstanceNorm",
         }
-        return Component(name=NETWORKS[name], settings=_settings(arguments, name))
+        return Architecture(network_class_name=name, arch_kwargs=arguments)
 
 
 class Plans(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,20 +152,25 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
+    dataset_name, plans_name : str
+    image_reader_writer : str
+        Class that reads the files; one whose name ends in ``Reorient`` turns them to RAS first.
     transpose_forward : tuple of int
         nnU-Net's axes in the order in which the network sees them; before it they are those of the
         file in reverse (K, J, I).
-    image_reader_writer : str
-        Class that reads the files; one whose name ends in ``Reorient`` turns them to RAS first.
+    original_median_spacing_after_transp : tuple of float
+        Of the dataset, along the network's axes, in mm.
     configurations : dict
+    foreground_intensity_properties_per_channel, foreground_intensity_properties_by_modality : dict
+        Intensities by number of the channel; the second is the older word.
     """
 
     dataset_name: str = ""
     plans_name: str = ""
     image_reader_writer: str = "SimpleITKIO"
     transpose_forward: Axes = (0, 1, 2)
+    original_median_spacing_after_transp: tuple[float, ...] = ()
     configurations: dict[str, dict[str, Any]]
-    label_manager: str = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, Intensities] = {}
     foreground_intensity_properties_by_modality: dict[str, Intensities] = {}
 
@@ -239,6 +264,14 @@ def _check(arguments: dict[str, Any]) -> None:
         if arguments.get(key) not in accepted:
             raise PackageError(
                 f"its network has {key} = {arguments[key]}, which medseg's networks have not",
+                code="FOREIGN_NETWORK",
+            )
+    norm, slope = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
+    fixed = {"eps": 1e-5, "affine": True, "negative_slope": 0.01}
+    for key, value in (norm | slope).items():
+        if key in fixed and value != fixed[key]:
+            raise PackageError(
+                f"its network has {key} = {value}; medseg's have {fixed[key]}",
                 code="FOREIGN_NETWORK",
             )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from medseg.errors import PackageError
 from medseg.planning.plan import Component
@@ -16,7 +16,53 @@ from medseg.planning.plan import Component
 Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
 _KIND = {"conv": "0", "norm": "1"}
 _HELD_TWICE = re.compile(r"(^decoder\.encoder\.|\.all_modules\.)")
-_COUNTER = "num_batches_tracked"
+
+
+def has_batch_norm(weights: dict[str, Tensor]) -> bool:
+    """Whether the network normalises over batches, whatever its plans say."""
+    return any(name.endswith(".running_mean") for name in weights)
+
+
+def load_into(network: nn.Module, weights: dict[str, Tensor], component: Component) -> None:
+    """Give a network of medseg's the weights of nnU-Net's.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of `component`.
+    weights : dict of str to torch.Tensor
+        As the checkpoint names them.
+    component : Component
+
+    Raises
+    ------
+    PackageError
+        When they do not fit; the message names the first that does not.
+    """
+    fitting, wanted = renamed(weights, component), network.state_dict()
+    for name, value in fitting.items():
+        shape = wanted[name].shape if name in wanted else None
+        if shape != value.shape:
+            planned = "no place" if shape is None else f"{tuple(shape)}"
+            raise PackageError(
+                f"its weights hold '{_original(name, weights, component)}' of shape"
+                f" {tuple(value.shape)}, for which its plans have {planned}; are both of one"
+                " model?",
+                code="WEIGHTS",
+            )
+    missing = next((name for name in wanted if name not in fitting), None)
+    if missing is not None:
+        raise PackageError(
+            f"its weights lack what is called '{missing}' here and its plans ask for; are weights"
+            " and plans of the same model?",
+            code="WEIGHTS",
+        )
+    network.load_state_dict(fitting)
+
+
+def _original(name: str, weights: dict[str, Tensor], component: Component) -> str:
+    """What nnU-Net calls a weight."""
+    return next(old for old in weights if name in renamed({old: weights[old]}, component))
 
 
 def renamed(weights: dict[str, Tensor], network: Component) -> dict[str, Tensor]:
@@ -90,8 +136,8 @@ def _residual(match: re.Match[str]) -> str:
 
 def _shortcut(match: re.Match[str]) -> str:
     stage, block, pools, kind, parameter = match.groups()
-    place = int(_KIND[kind]) + int(pools)
-    return f"encoder.{stage}.{_after_stem(stage, block)}.shortcut.{place}.{parameter}"
+    number = int(_KIND[kind]) + int(pools)
+    return f"encoder.{stage}.{_after_stem(stage, block)}.shortcut.{number}.{parameter}"
 
 
 def _after_stem(stage: str, block: str) -> int:
