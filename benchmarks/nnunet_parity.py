@@ -119,7 +119,7 @@ def _in_single(predictor: Predictor) -> Predictor:
 def table(rows: list[Compared]) -> str:
     """Rows of Markdown, one for each model and case."""
     lines = [
-        "| model | case | labels | voxels | equal | sums in single | half | nnU-Net, s | medseg, s |",
+        "| model | case | labels | voxels | equal | single | 16 bits | nnU-Net, s | medseg, s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
