@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from medseg.model_package.interop.nnunet.importing import import_nnunet
 from rivals.nnunet_folders import SCRIPTS, environment
 from rivals.parity_cases import write_cases
 from rivals.parity_plans import MODELS, Model, channels_of, written
 
 from medseg.inference import Predictor
+from medseg.model_package.interop.nnunet.importing import import_nnunet
 from medseg.reading import read_labels
 from medseg.reading.channels import read_channels
 
@@ -140,13 +140,21 @@ def main() -> None:
     parser.add_argument("--nnunet-python", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     parser.add_argument("--folder", type=Path, help="Keep models and label maps here, and go on.")
+    parser.add_argument("--quick", action="store_true", help="One case of each model.")
     parser.add_argument("--steps", type=int, default=60, help="That each network is taught.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models = [model for model in MODELS if not arguments.only or model.name in arguments.only]
     wanted = {model.previous for model in models} - {""}
     models = [m for m in MODELS if m.name in wanted and m not in models] + models
-    models = [replace(model, steps=arguments.steps) for model in models]
+    models = [
+        replace(
+            model,
+            steps=arguments.steps,
+            cases=model.cases[:1] if arguments.quick else model.cases,
+        )
+        for model in models
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         root = (arguments.folder or Path(scratch)).resolve()
         cases = write_cases(root / "cases")
@@ -160,9 +168,11 @@ def main() -> None:
             script = SCRIPTS / "parity_models.py"
             command = [arguments.nnunet_python, script, spec]
             subprocess.run(command, check=True, env=environment(root))
-        rows = [row for model in models for row in compare(model, root, cases)]
+        rows = []
+        for model in models:
+            rows += compare(model, root, cases)
+            print(table(rows[-len(model.cases) :]), flush=True)
     text = table(rows)
-    print(text)
     RESULTS.write_text(__doc__.split("\n\n", maxsplit=1)[0] + "\n\n" + text)
 
 
