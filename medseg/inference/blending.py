@@ -11,17 +11,17 @@ _NNUNET_LARGEST = 10.0
 def nnunet_gaussian(tile: tuple[int, int, int], device: torch.device) -> Tensor:
     """Weights of a tile's voxels as nnU-Net v2 rounds them.
 
-    The Gaussian's middle is a voxel, and it is stored in half precision; what is 0 there takes the
-    least of the other weights.
+    The Gaussian's middle is a voxel, and it is stored in half precision, as are the sums of tiles
+    that it weighs; what is 0 there takes the least of the other weights.
 
     Returns
     -------
     weight_IJK : torch.Tensor
-        float32, largest 10.
+        float16, largest 10.
     """
     i, j, k = (_profile(n, n // 2) for n in tile)
     weight = i[:, None, None] * j[None, :, None] * k[None, None, :]
-    halved = (_NNUNET_LARGEST * weight).half().float()
+    halved = (_NNUNET_LARGEST * weight).half()
     return halved.masked_fill(halved == 0, float(halved[halved > 0].min())).to(device)
 
 

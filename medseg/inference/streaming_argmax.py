@@ -19,7 +19,6 @@ from medseg.inference.probability_maps import ProbabilityMaps
 Triple = tuple[int, int, int]
 ROWS_AT_ONCE = 16
 """Rows at the scan's resolution that are reduced together: bounds memory, not results."""
-_NO_MASS = 1e-30  # far below the least weight of a tile
 
 
 class RollingAccumulator:
@@ -31,7 +30,8 @@ class RollingAccumulator:
     shape : tuple of int
         Voxels of the whole volume.
     weight_IJK : torch.Tensor
-        Weights of a tile's voxels; their first axis is the window's length.
+        Weights of a tile's voxels; their first axis is the window's length. Sums are stored in
+        their number format.
     """
 
     def __init__(self, classes: int, shape: Triple, weight_IJK: Tensor) -> None:
@@ -52,7 +52,7 @@ class RollingAccumulator:
         _, rows, height, width = logits_LIJK.shape
         _, j, k = start
         region = (slice(0, rows), slice(j, j + height), slice(k, k + width))
-        self.sum_LIJK[(slice(None), *region)].addcmul_(logits_LIJK.float(), self.weight_IJK)
+        self.sum_LIJK[(slice(None), *region)] += logits_LIJK.float() * self.weight_IJK
         self.mass_IJK[region] += self.weight_IJK
 
     def advance(self, row: int) -> Tensor:
@@ -61,11 +61,12 @@ class RollingAccumulator:
         Returns
         -------
         logits_LIJK : torch.Tensor
-            Rows ``first`` to ``row`` (excluded) of the volume; 0 where no tile has been.
+            Rows ``first`` to ``row`` (excluded) of the volume, float32; 0 where no tile has been.
         """
         count = row - self.first
         # the mean weighted by the Gaussian; tiles come in order, so no later one touches these rows
-        final = self.sum_LIJK[:, :count] / self.mass_IJK[:count].clamp_min(_NO_MASS)
+        mass_IJK = self.mass_IJK[:count]
+        final = (self.sum_LIJK[:, :count] / mass_IJK.masked_fill(mass_IJK == 0, 1)).float()
         remaining = self.mass_IJK.shape[0] - count
         for buffer in (self.sum_LIJK, self.mass_IJK[None]):
             buffer[:, :remaining] = buffer[:, count:].clone()

@@ -11,8 +11,8 @@ from scipy import ndimage
 from medseg.errors import PlanError
 from medseg.inference import Predictor
 from medseg.inference.blending import nnunet_gaussian
-from medseg.inference.streaming_argmax import StreamingArgmax
-from medseg.inference.tiling import axis_starts
+from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
+from medseg.inference.tiling import axis_starts, tile_starts
 from medseg.planning import Component, Normalisation, Plan, Resampling
 from medseg.runtime.device import choose_device
 from medseg.volume import Grid, LabelTable, Scan
@@ -52,7 +52,25 @@ def test_weights_are_a_filtered_voxel_in_half_precision(tile):
     halved = (10 * blurred / blurred.max()).astype(np.float16)
     halved[halved == 0] = halved[halved > 0].min()
     ours = nnunet_gaussian(tile, torch.device("cpu")).numpy()
-    assert np.allclose(ours, halved.astype(np.float32), rtol=2e-3)
+    assert ours.dtype == np.float16
+    assert np.allclose(ours.astype(float), halved.astype(float), rtol=2e-3)
+
+
+def test_tiles_are_added_up_in_half_precision_as_nnunet_does():
+    tile, shape = (4, 6, 5), (8, 9, 5)
+    weight = nnunet_gaussian(tile, torch.device("cpu"))
+    starts = tile_starts(shape, tile, 0.5)
+    tiles = torch.randn(len(starts), 3, *tile, generator=torch.Generator().manual_seed(0))
+    theirs, counts = torch.zeros(3, *shape).half(), torch.zeros(shape).half()
+    window, rows = RollingAccumulator(3, shape, weight), []
+    for logits, (i, j, k) in zip(tiles, starts, strict=True):
+        region = slice(i, i + 4), slice(j, j + 6), slice(k, k + 5)
+        theirs[(slice(None), *region)] += logits * weight
+        counts[region] += weight
+        rows.append(window.advance(i))
+        window.add(logits, (i, j, k))
+    rows.append(window.advance(8))
+    assert torch.equal(torch.cat(rows, 1), (theirs / counts).float())
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
