@@ -37,12 +37,12 @@ RESULTS = HERE / "results" / "nnunet_parity.md"
 
 _TEXT = """# Labels of nnU-Net's predictor and of medseg, from the same folders
 
-`python benchmarks/nnunet_parity.py --nnunet-python PYTHON`: small networks, taught for a few steps to
-tell levels of smoothed intensities apart, so that borders of labels are everywhere. Both mirror.
-Equal: voxels with nnU-Net's label, the network in single precision; 16 bits: in bfloat16, where this
-is what medseg takes on the machine. nnU-Net's own: voxels at which its labels stay the same when it
-adds tiles up in single instead of half precision. The last columns are seconds from files to labels
-on a busy machine, and no measure of speed.
+`python benchmarks/nnunet_parity.py --nnunet-python PYTHON`: small networks, taught for a few steps
+to tell levels of smoothed intensities apart, so that borders of labels are everywhere. Both mirror.
+Equal: voxels with nnU-Net's label, the network in single precision; 16 bits: in bfloat16, where
+this is what medseg takes on the machine. nnU-Net's own: voxels at which its labels stay the same
+when it adds tiles up in single instead of half precision. The last columns are seconds from files
+to labels on a busy machine, and no measure of speed.
 
 """
 
