@@ -64,7 +64,7 @@ class InferenceJob:
             is put back there.
         """
         plan, native_shape = self.predictor.plan, self.placement.native_shape
-        channel = self.predictor.channel_of(self.options.probability_of)
+        channel, way = self.predictor.channel_of(self.options.probability_of), plan.resampling
         maps = ProbabilityMaps(
             native_shape,
             exclusive=not plan.regions,
@@ -78,6 +78,7 @@ class InferenceJob:
             regions=self.predictor.own_classes,
             maps=maps,
             nearest=self._nearest(),
+            half=plan.blending == "nnunet" and not (way and way.logits.torch),
         )
         rows = self._through_postprocessing(stream)
         window = sliding_window_of(self.predictor, attempt, self.options)

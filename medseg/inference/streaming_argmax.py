@@ -91,6 +91,8 @@ class StreamingArgmax:
         Maps of probability to write along with the classes.
     nearest : mapping of int to ndarray of int, optional
         For each axis along which nothing is interpolated: the row of logits of each of the result.
+    half : bool, default False
+        Whether interpolated logits are rounded to half precision, as nnU-Net's are.
 
     Notes
     -----
@@ -108,11 +110,13 @@ class StreamingArgmax:
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
         nearest: Mapping[int, npt.NDArray[np.intp]] | None = None,
+        half: bool = False,
     ) -> None:
         self.regions = regions
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
+        self.half = half
         positions = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
         self.nearest = {axis: torch.from_numpy(rows) for axis, rows in (nearest or {}).items()}
         self.positions = np.clip(positions, 0, shape[0] - 1)
@@ -164,7 +168,8 @@ class StreamingArgmax:
             rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
             for axis, nearest in self.nearest.items():
                 rows = rows.index_select(axis, nearest.to(rows.device))
-            yield rows if self.same else _in_plane(rows, size)
+            grown = rows if self.same else _in_plane(rows, size)
+            yield grown.half().float() if self.half else grown
 
 
 def _largest(values: Iterator[Tensor]) -> Tensor:
