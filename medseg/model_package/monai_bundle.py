@@ -88,6 +88,12 @@ def _check_transforms(manifest: Manifest) -> None:
             " network alone, as .ts, .pt2 or .onnx, and run them before it",
             code="NOT_EXPORTABLE",
         )
+    if manifest.plan.resampling is not None or manifest.plan.native_axes:
+        raise InputError(
+            f"the model '{manifest.name}' was trained with another library's preparation of scans,"
+            " which MONAI has no transforms for; export the network alone, as .ts, .pt2 or .onnx",
+            code="NOT_EXPORTABLE",
+        )
 
 
 _README = """

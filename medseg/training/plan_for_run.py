@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import structs
 
 from medseg.augmentation import build_augmentation
+from medseg.errors import PlanError
 from medseg.losses import loss_choice
 from medseg.networks import load_part, suggestion
 from medseg.planning import (
@@ -80,8 +81,14 @@ def with_options(plan: Plan, options: TrainingOptions, *, modality: str) -> Plan
     Raises
     ------
     PlanError
-        When an augmentation is none.
+        When an augmentation is none, or the plan is one of a cascade.
     """
+    if plan.previous_labels:
+        raise PlanError(
+            f"the plan's network takes {plan.previous_labels} labels of one before as input, and"
+            " medseg trains none of that kind; train by the plan of the network before",
+            code="PREVIOUS",
+        )
     if options.augmentation is not None:
         preset = augmentation_preset(options.augmentation, modality=modality)
         plan = structs.replace(plan, augmentation=preset)
