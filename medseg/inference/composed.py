@@ -201,13 +201,13 @@ def _whole(
             out[..., outside(options.roi, scan.grid.shape)] = 0
         return out
 
-    def map_of(found: Scan | None) -> Scan | None:
-        if found is None:
+    def map_of(cut: Scan | None) -> Scan | None:
+        if cut is None:
             return None
-        voxels = spread(found.voxels)
-        if found.channel_names and not inside.own_classes:
+        voxels = spread(cut.voxels)
+        if cut.channel_names and not inside.own_classes:
             voxels[0][~voxels.any(axis=0)] = MOST
-        return replace(found, voxels=voxels, grid=scan.grid, provenance=provenance)
+        return replace(cut, voxels=voxels, grid=scan.grid, provenance=provenance)
 
     if result is None:
         empty = np.zeros(scan.grid.shape, np.uint8)

@@ -4,6 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from batch_stand_ins import InlinePool, files_below
+from medseg_pipelines.batch import archive_run
 from nnunet_folders import configuration, dataset, network_of, plans, write_trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,6 +50,28 @@ def test_an_imported_model_is_found_by_name_and_as_good_as_its_folder(run, folde
         output.unlink()
     assert np.array_equal(found["liver-ct"], found[folder])
     assert found[folder].any()
+
+
+def test_a_batch_takes_the_folder_as_it_is(run, folder, scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_run, "_pool", lambda _: InlinePool)
+    archive, output = tmp_path / "archive", tmp_path / "out"
+    archive.mkdir()
+    scan.rename(archive / "scan.nii.gz")
+    result = run(
+        "batch",
+        archive,
+        "--model",
+        folder,
+        "--output",
+        output,
+        "--format",
+        "nifti",
+        "--device",
+        "cpu",
+    )
+    assert result.exit_code == 0, result.output
+    (written,) = (name for name in files_below(output) if name.endswith(".nii.gz"))
+    assert np.asarray(nib.load(output / written).dataobj).any()
 
 
 def test_what_cannot_be_imported_is_one_sentence(run, folder, tmp_path):

@@ -162,6 +162,17 @@ def test_a_network_of_all_cases_is_taken_where_there_are_no_folds(tmp_path):
     assert (package.folds, package.manifest.provenance["folds"]) == ((), "all")
 
 
+def test_a_folder_of_another_name_is_the_configuration_of_its_checkpoint(tmp_path):
+    both = plans({"2d": configuration(dims=2), "3d_fullres": configuration()})
+    arguments = {"configuration": "3d_fullres", "fold": "all"}
+    folder = write_trained(
+        tmp_path / "release_2.0.0", {"all": network_of()}, plans_json=both, init_args=arguments
+    )
+    manifest = imported(tmp_path, folder).manifest
+    assert manifest.provenance["configuration"] == "3d_fullres"
+    assert manifest.plan.plane is None
+
+
 def test_labels_have_their_names_and_codes_and_no_ignore_label(tmp_path):
     words = dataset(labels={**LABELS, "left kidney": 3, "ignore": 4})
     folder = trained(tmp_path, {"0": network_of(heads=4)}, configuration(), dataset_json=words)

@@ -104,7 +104,7 @@ def told_best(dataset, *names, steps=None):
     """``inference_information.json`` as nnU-Net writes it, with paths of another machine."""
     place = "ensembles/ensemble___a___b___0" if len(names) > 1 else f"{TRAINER}{names[0]}/cv"
     best = {
-        "postprocessing_file": f"/home/someone/results/{dataset.name}/{place}/postprocessing.pkl",
+        "postprocessing_file": f"/other/results/{dataset.name}/{place}/postprocessing.pkl",
         "selected_model_or_models": [
             {
                 "configuration": name,

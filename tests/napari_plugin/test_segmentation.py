@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from medseg.model_package import Card, Manifest, ModelPackage, save_package
+from medseg.model_package import Card, Manifest, ModelPackage, find_package, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.planning import Component, Normalisation, Plan, Stages
@@ -20,6 +20,7 @@ from medseg_napari.inference.run import InferenceOptions, Request, Runner, model
 from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
 from medseg_napari.run_record import maker_of, run_facts, runs_of
+from nnunet_folders import configuration, network_of, plans, write_trained
 
 PLAN = Plan(
     spacing_mm=(1.0, 1.0, 1.0),
@@ -71,6 +72,21 @@ def test_a_real_predictor_runs_in_a_job(request_for) -> None:
     assert attributes["name"] == "scan: toy"
     assert attributes["translate"] == request_for.attributes["translate"]
     assert list(attributes["features"]["name"]) == ["background", "a", "b"]
+
+
+def test_a_folder_of_nnunet_runs_as_a_package_does(request_for, tmp_path):
+    folder = write_trained(
+        tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres",
+        {"0": network_of()},
+        plans_json=plans({"3d_fullres": configuration()}),
+    )
+    request = replace(request_for, package=find_package(folder))
+    job = Job(lambda progress: Runner().run(request, progress))
+    done = [event for event in job.events() if not isinstance(event, Alive)][-1]
+    assert isinstance(done, Done), done
+    values, attributes, _ = done.result.labels
+    assert values.shape == request.data.shape
+    assert list(attributes["features"]["name"]) == ["background", "liver", "tumour"]
 
 
 @pytest.mark.parametrize("name", ["fcn", "deeplab", "pspnet", "resenc_unet", "segresnet"])

@@ -191,7 +191,9 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
             When there is none of this name, inheritance goes in a circle, or a value is of the
             wrong type.
         """
-        return convert(self._inherited(name, ()), Configuration, where=f"configuration '{name}'")
+        where = f"configuration '{name}'"
+        whole: Configuration = convert(self._inherited(name, ()), Configuration, where=where)
+        return whole
 
     def _inherited(self, name: str, heirs: tuple[str, ...]) -> dict[str, Any]:
         if name in heirs:
