@@ -1,0 +1,11 @@
+"""The network of a model run by another library than torch, where that is faster on a CPU.
+
+`protocol.py` says what a library offers, `compiled.py` brings a network to it, `on_backend.py` is
+the network then, and `choice.py` measures which is the fastest here.
+"""
+
+from medseg.inference.backends.choice import kept_choices
+from medseg.inference.backends.compiled import Compilation
+from medseg.inference.backends.on_backend import BACKENDS, device_for, on_backend, told
+
+__all__ = ["BACKENDS", "Compilation", "device_for", "kept_choices", "on_backend", "told"]
