@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
-from medseg.inference.backends import Compilation, device_for, on_backend, told
+from medseg.inference.backends import Compilation, backend_of, device_for, on_backend
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
@@ -234,7 +234,7 @@ class Predictor:
             job.map_on_native_grid(raw.maps.uncertainty),
             job.map_on_native_grid(raw.maps.probability),
             job.every_on_native_grid(raw.maps),
-            told(self.network),
+            backend_of(self.network),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:

@@ -17,9 +17,8 @@ def cache_folder() -> Path:
     ``~/.cache`` on Linux (XDG Base Directory Specification 0.8), ``~/Library/Caches`` on macOS,
     ``%LOCALAPPDATA%`` on Windows.
     """
-    chosen = os.environ.get(VARIABLE)
-    if chosen:
-        return Path(chosen)
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE])
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "medseg"
     variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"

@@ -22,5 +22,5 @@ def processor_name() -> str:
         text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:  # not on macOS or Windows
         text = ""
-    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()
+    line = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return line[1] if line else platform.processor() or platform.machine()

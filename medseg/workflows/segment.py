@@ -171,8 +171,7 @@ def segment(
         tta=options.get("tta", False),
         backend=options.get("backend", "torch"),
     )
-    chosen = ("postprocessing", "tta", "backend")
-    used = {name: options[name] for name in chosen if name in options}
+    used = {name: options[name] for name in ("postprocessing", "tta", "backend") if name in options}
     result = segment_case(
         scan,
         predictor,

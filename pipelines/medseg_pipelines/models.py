@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from medseg.model_package import ModelPackage, find_package, shipped_packages
+from medseg.model_package.backend_choice import kept_choices
 from medseg_pipelines.console import Console
 
 
@@ -68,6 +69,8 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     for name, value in facts.items():
         if value:
             console.print(f"{name}: {value}")
+    for choice in kept_choices(package):
+        console.print(f"backend on {choice.key['processor']}, {choice.key['device']}: {choice}")
 
 
 def _dice(package: ModelPackage) -> str:

@@ -94,11 +94,10 @@ def segment_scan(
             result = segment_case(scan, predictor, used, options, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
-    for warning in result.warnings:
-        if warning != modality_warning:
-            console.print(f"Note:   {warning}")
-    if backend != "torch":
-        console.print(f"Ran on: {result.record.device}")
+    lines = [f"Note:   {warning}" for warning in result.warnings if warning != modality_warning]
+    lines += [f"Ran on: {result.record.device}"] * (backend != "torch")
+    for line in lines:
+        console.print(line)
     written = write_case(result, output, encoding=encoding)
     if result.probabilities is not None:
         write_scan(result.probabilities, shares)

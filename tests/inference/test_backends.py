@@ -1,7 +1,6 @@
 """A model on every backend that is installed: torch's labels, and torch where nothing else can."""
 
 import importlib
-from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -11,15 +10,17 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.inference import Predictor, backends
-from medseg.inference.backends import choice, compiled, kept_choices
-from medseg.inference.backends.choice import LARGEST_SHARE, Choice, fastest, is_telling
+from medseg.inference.backends import choice, compiled
+from medseg.inference.backends.choice import LARGEST_SHARE, fastest, has_labels
 from medseg.inference.backends.on_backend import OnBackend
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.sliding_window import SlidingWindow
 from medseg.model_package import Manifest, find_package, save_package
+from medseg.model_package.backend_choice import Choice, kept_choices
 from medseg.model_package.manifest import FoldScores
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network
+from medseg.networks.adapters.any_size import AnySize
 from medseg.networks.adapters.ensemble import Ensemble
 from medseg.phantoms import abdominal_ct
 from medseg.planning import Component, Normalisation, Plan
@@ -27,7 +28,7 @@ from medseg.runtime.cache_folder import VARIABLE, cache_folder
 from medseg.runtime.device import Device
 from medseg.volume import Grid, LabelTable
 
-pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
+pytestmark = pytest.mark.usefixtures("one_thread", "cache")
 
 EXACT = Device(torch.device("cpu"), None, "CPU, float32")
 SMALL = Grid((40, 36, 24), np.diag([-8.0, -8.0, 8.0, 1.0]))
@@ -80,10 +81,32 @@ def library(name):
     return name
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder for what is kept, shared by the tests, since writing a network takes seconds."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(folder))
+        yield folder
+
+
 @pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def fresh(cache, tmp_path, monkeypatch):
+    """A folder in which nothing is kept yet."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "fresh"))
+    return tmp_path / "fresh"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return packed(tmp_path_factory.mktemp("models") / "toy")
+
+
+@pytest.fixture
+def undecided(package, cache):
+    for file in cache.rglob("choice-*.json"):
+        file.unlink()
+    return package
 
 
 @pytest.fixture
@@ -94,7 +117,7 @@ def exactly(monkeypatch):
 
 
 @pytest.fixture(params=compiled.LIBRARIES)
-def backend(request, exactly):
+def backend(request, exactly, cache):
     return library(request.param)
 
 
@@ -108,34 +131,33 @@ def same(found, wanted):
     assert len(np.unique(wanted)) > 1
 
 
+def only_by_the_library(predictor):
+    """The same predictor without torch's own network."""
+    for module in predictor.network.modules():
+        if isinstance(module, OnBackend):
+            module.network = nn.Identity()
+    return predictor
+
+
 @pytest.mark.parametrize("kind", PLANS)
 def test_labels_are_torchs(tmp_path, scan, backend, kind):
     package = packed(tmp_path / "toy", PLANS[kind])
     wanted = Predictor.load(package).predict(scan)
-    predictor = Predictor.load(package, backend=backend)
-    untouched(predictor.network, nn.Module())
-    same(predictor.predict(scan).values, wanted.values)
+    found = only_by_the_library(Predictor.load(package, backend=backend)).predict(scan)
+    same(found.values, wanted.values)
 
 
-def untouched(network, silent):
-    """Let torch's own network give nothing, so that labels can only come from the library."""
-    for module in network.modules():
-        if isinstance(module, OnBackend):
-            module.network = silent
-
-
-@pytest.mark.parametrize("tta", [False, True])
-def test_folds_and_mirror_images_are_run_by_the_library_too(tmp_path, scan, backend, tta):
+def test_folds_and_mirror_images_are_run_by_the_library_too(tmp_path, scan, backend):
     package = packed(tmp_path / "toy", folds=(0, 2))
-    wanted = Predictor.load(package, tta=tta).predict(scan)
-    predictor = Predictor.load(package, tta=tta, backend=backend)
-    untouched(predictor.network, nn.Module())
-    same(predictor.predict(scan).values, wanted.values)
+    for tta in (False, True):
+        wanted = Predictor.load(package, tta=tta).predict(scan)
+        predictor = only_by_the_library(Predictor.load(package, tta=tta, backend=backend))
+        same(predictor.predict(scan).values, wanted.values)
     one = Predictor.load(package.of_fold(2), backend=backend).predict(scan)
     same(one.values, Predictor.load(package.of_fold(2)).predict(scan).values)
 
 
-def test_the_shipped_model_labels_alike(scan, backend):
+def test_the_shipped_model_labels_alike(backend):
     package = find_package("hippocampus-mr")
     image = torch.randn(1, 1, *package.manifest.plan.patch)
     network = Predictor.load(package, backend=backend).network
@@ -144,8 +166,7 @@ def test_the_shipped_model_labels_alike(scan, backend):
     same(logits.argmax(1).numpy(), wanted.argmax(1).numpy())
 
 
-def test_several_tiles_and_tiles_of_another_size(tmp_path, backend):
-    package = packed(tmp_path / "toy")
+def test_several_tiles_and_tiles_of_another_size(package, backend):
     network, own = Predictor.load(package, backend=backend).network, package.load_network()
     with torch.inference_mode():
         for shape in ((3, 1, 16, 16, 16), (1, 1, 8, 16, 8)):
@@ -153,15 +174,15 @@ def test_several_tiles_and_tiles_of_another_size(tmp_path, backend):
             torch.testing.assert_close(network(tiles), own(tiles), rtol=0, atol=1e-4)
 
 
-def test_smaller_tiles_when_memory_ran_out_are_torchs(tmp_path, backend):
-    network = Predictor.load(packed(tmp_path / "toy"), backend=backend).network
-    network.runner = None  # would fail
+def test_smaller_tiles_when_memory_ran_out_are_torchs(package, backend):
+    network = Predictor.load(package, backend=backend).network
+    network.runner = None
     window = SlidingWindow(network, Fallback(EXACT, torch.device("cpu"), (8, 8, 8)), 0.5)
     assert window.logits(torch.zeros(1, 16, 16, 16), (0, 0, 0)).shape == (3, 8, 8, 8)
 
 
-def test_logits_stay_when_the_next_tile_is_run(tmp_path, backend):
-    network = Predictor.load(packed(tmp_path / "toy"), backend=backend).network
+def test_logits_stay_when_the_next_tile_is_run(package, backend):
+    network = Predictor.load(package, backend=backend).network
     with torch.inference_mode():
         first = network(torch.randn(1, 1, 16, 16, 16))
         kept = first.clone()
@@ -169,35 +190,37 @@ def test_logits_stay_when_the_next_tile_is_run(tmp_path, backend):
     assert torch.equal(first, kept)
 
 
-def test_what_was_written_is_used_again(tmp_path, own_cache, backend, monkeypatch):
-    package = packed(tmp_path / "toy")
+def test_what_was_written_is_used_again(package, fresh, backend, monkeypatch):
     tile = torch.randn(1, 1, 16, 16, 16)
     first = Predictor.load(package, backend=backend).network(tile)
-    assert list(own_cache.rglob("network.onnx"))
+    assert list(fresh.rglob("network.onnx"))
     monkeypatch.setattr("medseg.model_package.onnx.trace", None)
     assert torch.equal(Predictor.load(package, backend=backend).network(tile), first)
 
 
-def test_nothing_is_kept_of_a_network_that_was_given(tmp_path, own_cache, backend):
-    package = packed(tmp_path / "toy")
-    given = build_network(msgspec.structs.replace(SOLID), classes=3)
-    predictor = Predictor.load(package, backend=backend, network=given)
+def test_nothing_is_kept_of_a_network_that_was_given(tmp_path, fresh, backend):
+    own = build_network(SOLID, classes=3)
+    plan = msgspec.structs.replace(SOLID, network=Component(name="given:Net"))
+    manifest = Manifest(
+        name="own", plan=plan, labels=LabelTable.of({1: "a", 2: "b"}), weights=UNSAVED
+    )
+    package = save_package(tmp_path / "own", manifest, AnySize(own, 3))
+    predictor = Predictor.load(package, backend=backend, network=own)
     assert predictor.network(torch.zeros(1, 1, 16, 16, 16)).shape[1] == 3
-    assert not list(own_cache.rglob("*.onnx"))
+    assert not list(fresh.rglob("*.onnx"))
 
 
-def test_a_cache_that_cannot_be_written_stops_nobody(tmp_path, backend, monkeypatch):
+def test_a_cache_that_cannot_be_written_stops_nobody(package, tmp_path, backend, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
-    network = Predictor.load(packed(tmp_path / "toy"), backend=backend).network
+    network = Predictor.load(package, backend=backend).network
     assert network(torch.zeros(1, 1, 16, 16, 16)).shape[1] == 3
 
 
-def test_a_network_that_cannot_be_brought_over(tmp_path, scan, backend, monkeypatch):
+def test_a_network_that_cannot_be_brought_over(package, fresh, scan, backend, monkeypatch):
     def fail(*_):
         raise NotImplementedError("an operator without a name")
 
-    package = packed(tmp_path / "toy")
     monkeypatch.setattr("medseg.model_package.onnx.trace", fail)
     with pytest.raises(InputError, match=f"cannot run on {backend}: an operator without") as info:
         Predictor.load(package, backend=backend)
@@ -210,74 +233,68 @@ def test_a_network_that_cannot_be_brought_over(tmp_path, scan, backend, monkeypa
     )
 
 
-def test_a_library_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_a_library_that_is_not_installed_is_named(package, monkeypatch):
     monkeypatch.setattr(compiled, "version", lambda _: "")
     monkeypatch.setattr(choice, "version", lambda _: "")
-    package = packed(tmp_path / "toy")
     with pytest.raises(InputError, match=r"pip install 'medseg\[openvino\]'") as info:
         Predictor.load(package, backend="openvino")
     assert info.value.code == "NOT_INSTALLED"
     network = Predictor.load(package, device="cpu", backend="auto").network
-    assert "neither openvino nor onnxruntime is installed" in backends.told(network)
+    assert "neither openvino nor onnxruntime is installed" in backends.backend_of(network)
 
 
-def test_an_unknown_backend_or_device(tmp_path):
-    package = packed(tmp_path / "toy")
+def test_an_unknown_backend_or_device(package):
     with pytest.raises(InputError, match="unknown backend 'tensorrt'; choose one of: torch, open"):
         Predictor.load(package, backend="tensorrt")
     with pytest.raises(InputError, match="runs on the CPU and the device is 'cuda'"):
         Predictor.load(package, backend="openvino", device="cuda")
 
 
-def test_openvino_does_not_start_where_it_would_crash(tmp_path, monkeypatch):
+def test_openvino_does_not_start_where_it_would_crash(package, monkeypatch):
     library("openvino")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     with pytest.raises(InputError, match="ONEDNN_MAX_CPU_ISA=AVX2; unset it"):
-        Predictor.load(packed(tmp_path / "toy"), backend="openvino")
+        Predictor.load(package, backend="openvino")
 
 
-def test_auto_measures_at_the_first_tile_with_labels_and_keeps_it(tmp_path, scan, backend):
-    package = packed(tmp_path / "toy")
-    before = Predictor.load(package, backend="auto")
-    assert "no tile had labels" in backends.told(before.network)
+def test_auto_measures_at_the_first_tile_with_labels_and_keeps_it(undecided, scan, backend):
+    before = Predictor.load(undecided, backend="auto")
+    assert "no tile had labels" in backends.backend_of(before.network)
     prediction = before.run(scan)
-    (kept,) = kept_choices(package)
-    assert {"torch", backend} <= set(kept.seconds) | set(kept.failed)
-    assert kept.share["torch"] == 0
+    (kept,) = kept_choices(undecided)
+    assert {"torch", backend} <= set(kept.seconds)
     assert all(share <= LARGEST_SHARE for share in kept.share.values())
     assert prediction.backend == str(kept)
-    again = Predictor.load(package, backend="auto")
+    again = Predictor.load(undecided, backend="auto")
     assert again.network.trial is None
-    assert backends.told(again.network) == str(kept)
-    same(again.predict(scan).values, Predictor.load(package).predict(scan).values)
+    assert backends.backend_of(again.network) == str(kept)
+    same(again.predict(scan).values, Predictor.load(undecided).predict(scan).values)
 
 
-def test_auto_takes_none_whose_labels_differ(tmp_path, backend, monkeypatch):
+def test_auto_takes_none_whose_labels_differ(undecided, backend, monkeypatch):
     def other(tile):
         return torch.randn(1, 3, *tile.shape[2:], generator=torch.Generator().manual_seed(1))
 
     monkeypatch.setattr(compiled.Compilation, "runner", lambda *_: other)
-    package = packed(tmp_path / "toy")
-    network = Predictor.load(package, backend="auto").network
+    network = Predictor.load(undecided, backend="auto").network
     tile = torch.randn(1, 1, 16, 16, 16)
     with torch.inference_mode():
         network(tile)
         assert network.runner is None
-        torch.testing.assert_close(network(tile), package.load_network()(tile))
-    (kept,) = kept_choices(package)
+        torch.testing.assert_close(network(tile), undecided.load_network()(tile))
+    (kept,) = kept_choices(undecided)
     assert kept.backend == "torch"
     assert kept.share[backend] > 0.2
 
 
-def test_another_process_measured_meanwhile(tmp_path, backend):
-    package = packed(tmp_path / "toy")
+def test_what_another_process_measured_meanwhile_is_taken(undecided, backend, monkeypatch):
     tile = torch.randn(1, 1, 16, 16, 16)
-    first, second = (Predictor.load(package, backend="auto").network for _ in range(2))
+    first, second = (Predictor.load(undecided, backend="auto").network for _ in range(2))
     with torch.inference_mode():
         first(tile)
-        second.trial = replace(second.trial)
+        monkeypatch.setattr(choice.Trial, "measure", None)
         second(tile)
-    assert second.told == first.told
+    assert second.description == first.description
     assert second.trial is None
 
 
@@ -304,9 +321,9 @@ def test_the_fastest_of_those_with_torchs_labels(seconds, share, taken):
 def test_a_tile_of_background_tells_nothing(regions):
     logits = torch.full((1, 2, 8, 8, 8), -1.0)
     logits[:, 0] = -0.5
-    assert not is_telling(logits, regions=regions)
+    assert not has_labels(logits, regions=regions)
     logits[0, 1, 0, 0, :4] = 1.0
-    assert is_telling(logits, regions=regions)
+    assert has_labels(logits, regions=regions)
 
 
 def test_a_choice_is_told_with_its_numbers():

@@ -4,8 +4,7 @@
 the network then, and `choice.py` measures which is the fastest here.
 """
 
-from medseg.inference.backends.choice import kept_choices
 from medseg.inference.backends.compiled import Compilation
-from medseg.inference.backends.on_backend import BACKENDS, device_for, on_backend, told
+from medseg.inference.backends.on_backend import BACKENDS, backend_of, device_for, on_backend
 
-__all__ = ["BACKENDS", "Compilation", "device_for", "kept_choices", "on_backend", "told"]
+__all__ = ["BACKENDS", "Compilation", "backend_of", "device_for", "on_backend"]

@@ -14,10 +14,10 @@ from filelock import FileLock
 from torch import Tensor
 
 from medseg.errors import InputError
-from medseg.inference.backends.compiled import LIBRARIES, Compilation, model_folder, version
+from medseg.inference.backends.compiled import LIBRARIES, Compilation, version
 from medseg.inference.backends.protocol import Runs
 from medseg.inference.estimate import timed
-from medseg.model_package import ModelPackage
+from medseg.model_package.backend_choice import Choice, read_choice
 from medseg.runtime.processor import processor_name
 from medseg.writing import write_bytes
 
@@ -30,39 +30,6 @@ ROUNDS = 2
 """How often each is measured, in turn, after a first time; the shortest counts."""
 LEAST_LABELLED = 1e-3
 """Share of a tile's voxels that have a label, for the tile to be one to compare labels on."""
-
-
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What was taken for one model on one machine, and the numbers.
-
-    Parameters
-    ----------
-    backend : str
-        The one that was taken.
-    seconds : mapping of str to float
-        For one tile, by backend.
-    share : mapping of str to float
-        Of the tile's voxels that have another label than with torch in float32, by backend.
-    failed : mapping of str to str
-        Why a library could not be measured.
-    key : mapping of str to str
-        What the choice holds for: processor, number format, threads, versions.
-    """
-
-    backend: str
-    seconds: Mapping[str, float] = {}
-    share: Mapping[str, float] = {}
-    failed: Mapping[str, str] = {}
-    key: Mapping[str, str] = {}
-
-    def __str__(self) -> str:
-        """One line for a person."""
-        numbers = [
-            f"{name} {self.seconds[name]:.3g} s a tile, {self.share[name]:.2%} of labels differ"
-            for name in self.seconds
-        ]
-        numbers += [f"{name} not: {why}" for name, why in self.failed.items()]
-        return f"{self.backend} (measured: {'; '.join(numbers)})"
 
 
 @dataclass(frozen=True)
@@ -94,9 +61,7 @@ class Trial:
 
     def kept(self) -> Choice | None:
         """The choice that was made before, if there is one and it can be read."""
-        with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.json.decode(self._file.read_bytes(), type=Choice)
-        return None
+        return read_choice(self._file)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -159,12 +124,6 @@ def installed() -> list[str]:
     return [name for name in LIBRARIES if version(name)]
 
 
-def kept_choices(package: ModelPackage) -> list[Choice]:
-    """What was taken for a model on this machine, for every number of threads and versions."""
-    files = sorted(model_folder(package).rglob("choice-*.json"))
-    return [msgspec.json.decode(file.read_bytes(), type=Choice) for file in files]
-
-
 def fastest(seconds: Mapping[str, float], share: Mapping[str, float]) -> str:
     """The library to take: torch, unless one whose labels are torch's is clearly faster.
 
@@ -195,7 +154,7 @@ def differing(labels: Tensor, truth: Tensor) -> float:
     return float((labels != truth).float().mean())
 
 
-def is_telling(logits_BLIJK: Tensor, *, regions: bool) -> bool:
+def has_labels(logits_BLIJK: Tensor, *, regions: bool) -> bool:
     """Whether a tile has labels enough to be compared on."""
     labelled = labels_of(logits_BLIJK, regions=regions) != 0
     return float(labelled.float().mean()) >= LEAST_LABELLED

@@ -8,11 +8,13 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
@@ -24,8 +26,7 @@ from medseg._version import __version__
 from medseg.errors import InputError, reason
 from medseg.inference.backends.protocol import Backend, Runs
 from medseg.model_package import ModelPackage, onnx
-from medseg.planning.plan import encode
-from medseg.runtime.cache_folder import cache_folder
+from medseg.model_package.backend_choice import kept_folder
 from medseg.runtime.device import Device
 from medseg.writing import atomic
 
@@ -80,16 +81,14 @@ class Compilation:
         made of those goes away with this object.
         """
         if not self.given and not self.package.manifest.requires:
-            folder = model_folder(self.package) / _code_digest()
+            folder = kept_folder(self.package) / _code_digest()
             with contextlib.suppress(OSError):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
-        return Path(self._scratch.name)
-
-    @cached_property
-    def _scratch(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="medseg-", ignore_cleanup_errors=True)
+        scratch = tempfile.mkdtemp(prefix="medseg-")
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        return Path(scratch)
 
     def runner(self, library: str) -> Runs:
         """The network, made ready by a library.
@@ -126,16 +125,12 @@ class Compilation:
             network = copy.deepcopy(self.network)
             for weight in network.parameters():
                 weight.data = weight.data.contiguous()
-            program = onnx.trace(network, torch.zeros(2, *self.size))
+            # a trial is within the modes of a prediction, of which the file shall know nothing
+            with torch.inference_mode(mode=False), torch.autocast("cpu", enabled=False):
+                program = onnx.trace(network, torch.zeros(2, *self.size))
             with atomic(path, suffix=path.suffix) as temporary:
                 onnx.write(program, temporary, facts={}, opset=onnx.OPSET)
         return path
-
-
-def model_folder(package: ModelPackage) -> Path:
-    """Where everything of a model is kept, in all versions; it need not be there."""
-    digest = hashlib.sha256(encode(package.manifest)).hexdigest()
-    return cache_folder() / "backends" / digest[:16]
 
 
 def _code_digest() -> str:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import InputError
-from medseg.inference.backends.choice import Choice, Trial, installed, is_telling
+from medseg.inference.backends.choice import Trial, has_labels, installed
 from medseg.inference.backends.compiled import LIBRARIES, Compilation, version
 from medseg.inference.backends.protocol import Runs
+from medseg.model_package.backend_choice import Choice
 from medseg.runtime.device import Device, choose_device
 
 BACKENDS = ("torch", *LIBRARIES, "auto")
@@ -25,7 +26,7 @@ class OnBackend(nn.Module):
     compilation : Compilation
     runner : callable, optional
         Runs a tile; torch does when there is none.
-    told : str
+    description : str
         Which library it is, for a person.
     trial : Trial, optional
         Chooses the runner at the first tile that has labels.
@@ -36,14 +37,14 @@ class OnBackend(nn.Module):
         compilation: Compilation,
         runner: Runs | None = None,
         *,
-        told: str = "",
+        description: str = "",
         trial: Trial | None = None,
     ) -> None:
         super().__init__()
         self.network = compilation.network
         self.size = compilation.size
         self.regions = bool(compilation.package.manifest.plan.regions)
-        self.runner, self.told, self.trial = runner, told, trial
+        self.runner, self.description, self.trial = runner, description, trial
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Logits; shape (B, L, I, J, K).
@@ -64,7 +65,7 @@ class OnBackend(nn.Module):
     def _tried(self, trial: Trial, tiles: Tensor) -> Tensor:
         """Logits by torch; labels in them make this the tile that decides for those to come."""
         logits: Tensor = self.network(tiles)
-        if is_telling(logits, regions=self.regions):
+        if has_labels(logits, regions=self.regions):
             with trial.alone():
                 choice = trial.kept()
                 if choice is None:
@@ -74,8 +75,8 @@ class OnBackend(nn.Module):
                     self._take(*_kept(trial.compilation, choice))
         return logits
 
-    def _take(self, runner: Runs | None, told: str) -> None:
-        self.runner, self.told, self.trial = runner, told, None
+    def _take(self, runner: Runs | None, description: str) -> None:
+        self.runner, self.description, self.trial = runner, description, None
 
 
 def on_backend(compilation: Compilation, name: str) -> nn.Module:
@@ -98,15 +99,19 @@ def on_backend(compilation: Compilation, name: str) -> nn.Module:
         return compilation.network
     if name != "auto":
         runner = compilation.runner(name)
-        return OnBackend(compilation, runner, told=f"{name} {version(name)}")
+        return OnBackend(compilation, runner, description=f"{name} {version(name)}")
     if not installed():
-        return OnBackend(compilation, told="torch (neither openvino nor onnxruntime is installed)")
+        return OnBackend(
+            compilation, description="torch (neither openvino nor onnxruntime is installed)"
+        )
     trial = Trial(compilation)
     choice = trial.kept()
     if choice is None:
-        return OnBackend(compilation, trial=trial, told="torch (no tile had labels to compare)")
-    runner_kept, told = _kept(compilation, choice)
-    return OnBackend(compilation, runner_kept, told=told)
+        return OnBackend(
+            compilation, trial=trial, description="torch (no tile had labels to compare)"
+        )
+    runner_kept, description = _kept(compilation, choice)
+    return OnBackend(compilation, runner_kept, description=description)
 
 
 def device_for(backend: str, device: str) -> Device:
@@ -139,10 +144,10 @@ def device_for(backend: str, device: str) -> Device:
     return choose_device("cpu")
 
 
-def told(network: nn.Module) -> str:
+def backend_of(network: nn.Module) -> str:
     """Which library runs a predictor's network and why; empty where only torch was asked for."""
-    found = (module.told for module in network.modules() if isinstance(module, OnBackend))
-    return next(found, "")
+    parts = (module for module in network.modules() if isinstance(module, OnBackend))
+    return next((part.description for part in parts), "")
 
 
 def _kept(compilation: Compilation, choice: Choice) -> tuple[Runs | None, str]:
