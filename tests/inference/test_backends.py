@@ -1,6 +1,7 @@
 """A model on every backend that is installed: torch's labels, and torch where nothing else can."""
 
 import importlib
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from medseg.errors import InputError
 from medseg.inference import Predictor, backends
 from medseg.inference.backends import choice, compiled
-from medseg.inference.backends.choice import LARGEST_SHARE, fastest, has_labels
+from medseg.inference.backends.choice import LARGEST_SHARE, Trial, fastest, has_labels
 from medseg.inference.backends.on_backend import OnBackend
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.sliding_window import SlidingWindow
@@ -269,6 +270,16 @@ def test_auto_measures_at_the_first_tile_with_labels_and_keeps_it(undecided, sca
     assert again.network.trial is None
     assert backends.backend_of(again.network) == str(kept)
     same(again.predict(scan).values, Predictor.load(undecided).predict(scan).values)
+
+
+def test_the_file_is_exact_though_a_prediction_in_16_bits_wrote_it(package, fresh, backend):
+    network, half = package.load_network(), replace(EXACT, half=torch.bfloat16)
+    trial = Trial(compiled.Compilation(package, network, half))
+    tile = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode(), half.autocast():
+        trial.measure(tile, regions=False)
+    exact = compiled.Compilation(package, network, EXACT).runner(backend)
+    torch.testing.assert_close(exact(tile), network(tile), rtol=0, atol=1e-4)
 
 
 def test_auto_takes_none_whose_labels_differ(undecided, backend, monkeypatch):
