@@ -1,6 +1,9 @@
 """A model on every backend that is installed: torch's labels, and torch where nothing else can."""
 
 import importlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import msgspec
@@ -256,6 +259,19 @@ def test_openvino_does_not_start_where_it_would_crash(package, monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     with pytest.raises(InputError, match="ONEDNN_MAX_CPU_ISA=AVX2; unset it"):
         Predictor.load(package, backend="openvino")
+
+
+def test_openvino_reports_nothing_over_the_network(tmp_path):
+    library("openvino")
+    (tmp_path / "openvino_telemetry.py").write_text("raise SystemExit('it was imported')")
+    code = "from medseg.inference.backends.openvino import without_telemetry as w; print(w().Core)"
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert "Core" in told.stdout
 
 
 def test_auto_measures_at_the_first_tile_with_labels_and_keeps_it(undecided, scan, backend):

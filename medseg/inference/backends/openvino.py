@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,7 @@ class Runner:
     """
 
     def __init__(self, path: Path, size: tuple[int, ...], *, half: bool) -> None:
-        import openvino
-
+        openvino = without_telemetry()
         core = openvino.Core()
         model = core.read_model(path)
         model.reshape([1, *size])
@@ -66,6 +66,24 @@ class Runner:
             self._request.set_output_tensor(output)
             self._request.infer()
         return logits_BLIJK
+
+
+def without_telemetry() -> Any:
+    """The library, imported so that it reports nothing over the network.
+
+    It depends on ``openvino-telemetry``, which tells its makers of every import unless the person
+    has opted out.
+    """
+    telemetry = "openvino_telemetry"
+    before = sys.modules.get(telemetry)
+    sys.modules[telemetry] = None  # type: ignore[assignment] # which makes its import fail
+    try:
+        import openvino
+    finally:
+        del sys.modules[telemetry]
+        if before is not None:
+            sys.modules[telemetry] = before
+    return openvino
 
 
 def _settings(folder: Path, *, half: bool) -> dict[str, Any]:
