@@ -118,16 +118,19 @@ class Compilation:
                 code="BACKEND",
             ) from error
 
+    @torch.autocast("cpu", enabled=False)
+    @torch.inference_mode(mode=False)
     def _file(self) -> Path:
-        """The ONNX file, written now when it is not there."""
+        """The ONNX file, written now when it is not there.
+
+        A trial asks for it within the modes of a prediction, of which the file shall know nothing.
+        """
         path = self.folder / "network.onnx"
         if not path.is_file():
             network = copy.deepcopy(self.network)
             for weight in network.parameters():
                 weight.data = weight.data.contiguous()
-            # a trial is within the modes of a prediction, of which the file shall know nothing
-            with torch.inference_mode(mode=False), torch.autocast("cpu", enabled=False):
-                program = onnx.trace(network, torch.zeros(2, *self.size))
+            program = onnx.trace(network, torch.zeros(2, *self.size))
             with atomic(path, suffix=path.suffix) as temporary:
                 onnx.write(program, temporary, facts={}, opset=onnx.OPSET)
         return path
