@@ -118,8 +118,6 @@ class Compilation:
                 code="BACKEND",
             ) from error
 
-    @torch.autocast("cpu", enabled=False)
-    @torch.inference_mode(mode=False)
     def _file(self) -> Path:
         """The ONNX file, written now when it is not there.
 
@@ -127,13 +125,17 @@ class Compilation:
         """
         path = self.folder / "network.onnx"
         if not path.is_file():
-            network = copy.deepcopy(self.network)
-            for weight in network.parameters():
-                weight.data = weight.data.contiguous()
-            program = onnx.trace(network, torch.zeros(2, *self.size))
-            with atomic(path, suffix=path.suffix) as temporary:
-                onnx.write(program, temporary, facts={}, opset=onnx.OPSET)
+            with torch.inference_mode(mode=False), torch.autocast("cpu", enabled=False):
+                self._write(path)
         return path
+
+    def _write(self, path: Path) -> None:
+        network = copy.deepcopy(self.network)
+        for weight in network.parameters():
+            weight.data = weight.data.contiguous()
+        program = onnx.trace(network, torch.zeros(2, *self.size))
+        with atomic(path, suffix=path.suffix) as temporary:
+            onnx.write(program, temporary, facts={}, opset=onnx.OPSET)
 
 
 def _code_digest() -> str:
