@@ -84,12 +84,15 @@ class Prediction:
         models of regions), named in ``channel_names``; a value over 255 is the probability. It is
         the network's, after steps on probabilities and before those on labels. Voxels that were
         not looked at are background.
+    backend : str
+        Which library ran the network and the numbers it was chosen by; empty for torch alone.
     """
 
     labels: LabelMap
     uncertainty: Scan | None = None
     probability: Scan | None = None
     probabilities: Scan | None = None
+    backend: str = ""
 
 
 def _check_box(roi: Roi, grid: Grid) -> None:

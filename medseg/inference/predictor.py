@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
+from medseg.inference.backends import Compilation, backend_of, device_for, on_backend
 from medseg.inference.composed import Around, Together
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
@@ -26,7 +27,7 @@ from medseg.preprocessing import prepare_image
 from medseg.preprocessing.own_transforms import Transform, check_names, flattened
 from medseg.preprocessing.placement import Placement
 from medseg.preprocessing.previous_stage import previous_masks
-from medseg.runtime.device import Device, choose_device
+from medseg.runtime.device import Device
 from medseg.runtime.progress import Progress, silent
 from medseg.volume import Grid, LabelMap, LabelTable, Scan
 from medseg.volume.bounding_box import Box
@@ -101,6 +102,7 @@ class Predictor:
         device: str = "auto",
         postprocessing: tuple[Component, ...] | None = None,
         tta: bool = False,
+        backend: str = "torch",
         network: nn.Module | None = None,
         transforms: Transform | Sequence[Transform] = (),
     ) -> Predictor:
@@ -115,6 +117,10 @@ class Predictor:
         tta : bool, default False
             Whether the network looks at every mirror image of a tile and takes the mean, along the
             axes that its training mirrored: more exact, and eight times slower with three axes.
+        backend : {"torch", "openvino", "onnxruntime", "auto"}, default "torch"
+            What runs the network on a CPU. ``"auto"`` measures what is installed, once for a model
+            on a machine, and takes the fastest whose labels are torch's; see
+            :mod:`medseg.inference.backends`.
         network : torch.nn.Module, optional
             For a model that was trained with an object of Python: one of the same layers. It takes
             the weights.
@@ -127,27 +133,29 @@ class Predictor:
             When the package is unknown, incomplete or altered, or a part of the model is of a
             package that is not installed.
         InputError
-            When the device is not there, or a step of `postprocessing` is unknown or does not
-            suit the model.
+            When the device is not there, the backend is not installed or cannot run the network, or
+            a step of `postprocessing` is unknown or does not suit the model.
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
-        target = choose_device(device)
+        target = device_for(backend, device)
         manifest = package.manifest
         package.check_installed()
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
         )
+        inner = functools.partial(cls.load, device=device, tta=tta, backend=backend)
         around = None
         if manifest.crop is not None:
-            finder = cls.load(package.inner(manifest.crop.model), device=device, tta=tta)
+            finder = inner(package.inner(manifest.crop.model))
             around = Around(finder, manifest.crop.labels, manifest.crop.margin_mm)
         if package.composed:
             names = manifest.members or manifest.parts
-            models = tuple(cls.load(package.inner(name), device=device, tta=tta) for name in names)
+            models = tuple(inner(package.inner(name)) for name in names)
             together = Together(models, "mean" if manifest.members else "parts")
+            network = nn.Identity()
             return cls(
-                nn.Identity(),
+                network,
                 manifest.plan,
                 manifest.labels,
                 target,
@@ -155,12 +163,12 @@ class Predictor:
                 together=together,
                 around=around,
             )
-        network = package.load_network(network).to(target.torch_device)
+        loaded = package.load_network(network).to(target.torch_device)
+        is_given = network is not None
+        network = on_backend(Compilation(package, loaded, target, given=is_given), backend)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        previous = None
-        if manifest.previous:
-            previous = cls.load(package.inner(manifest.previous), device=device, tta=tta)
+        previous = inner(package.inner(manifest.previous)) if manifest.previous else None
         own = flattened(transforms)
         return cls(
             network, manifest.plan, manifest.labels, target, steps, own, previous, around=around
@@ -285,6 +293,7 @@ class Predictor:
             job.map_on_native_grid(raw.maps.uncertainty),
             job.map_on_native_grid(raw.maps.probability),
             job.every_on_native_grid(raw.maps),
+            backend_of(self.network),
         )
 
     def estimate(self, grid: Grid, options: Options = DEFAULT_OPTIONS, *, probe: Probe) -> Estimate:

@@ -92,6 +92,8 @@ class SegmentOptions(TypedDict, total=False):
     tta : bool
         Whether the network takes the mean over mirror images; see
         :meth:`medseg.inference.Predictor.load`.
+    backend : str
+        What runs the network on a CPU; see :meth:`medseg.inference.Predictor.load`.
     probabilities : bool
         Whether the result has the probability of every class.
     progress : Progress
@@ -104,6 +106,7 @@ class SegmentOptions(TypedDict, total=False):
     device: str
     postprocessing: tuple[Component, ...]
     tta: bool
+    backend: str
     probabilities: bool
     progress: Progress
 
@@ -166,8 +169,9 @@ def segment(
         device=options.get("device", "auto"),
         postprocessing=options.get("postprocessing"),
         tta=options.get("tta", False),
+        backend=options.get("backend", "torch"),
     )
-    used = {name: options[name] for name in ("postprocessing", "tta") if name in options}
+    used = {name: options[name] for name in ("postprocessing", "tta", "backend") if name in options}
     result = segment_case(
         scan,
         predictor,
@@ -275,7 +279,7 @@ def segment_case(
     warnings = (*notes, model.modality_warning(scan.modality))
     record = Record.now(
         model,
-        predictor.device.description,
+        ", ".join(filter(None, (predictor.device.description, prediction.backend))),
         settings=settings,
         seconds={"segment": time.monotonic() - start},
         warnings=tuple(warning for warning in warnings if warning),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medseg_pipelines.cli_options import (
+    backend_option,
     device_option,
     encoding_option,
     file_path,
@@ -152,6 +153,7 @@ def batch() -> None:
 @probabilities_option
 @postprocess_option
 @tta_option
+@backend_option
 @policy_options
 @device_option
 @click.pass_context

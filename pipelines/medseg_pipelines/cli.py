@@ -17,6 +17,7 @@ from medseg import __version__
 from medseg.errors import Cancelled, MedsegError
 from medseg_pipelines.batch_cli import batch
 from medseg_pipelines.cli_options import (
+    backend_option,
     device_option,
     encoding_option,
     file_path,
@@ -93,6 +94,7 @@ def medseg() -> None:
 @encoding_option
 @postprocess_option
 @tta_option
+@backend_option
 @policy_options
 @device_option
 def segment(

@@ -162,6 +162,13 @@ probabilities_option = click.option(
     is_flag=True,
     help="Write the probability of every class too: 4-D NIfTI, uint8, 255 is certain.",
 )
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["torch", "openvino", "onnxruntime", "auto"]),
+    default="torch",
+    show_default=True,
+    help="What runs the network on a CPU; auto measures once and takes the fastest.",
+)
 tta_option = click.option(
     "--tta",
     is_flag=True,

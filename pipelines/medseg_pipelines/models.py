@@ -14,6 +14,7 @@ from medseg.model_package import (
     shipped_packages,
     stored_packages,
 )
+from medseg.model_package.backend_choice import kept_choices
 from medseg.model_package.interop import totalsegmentator
 from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg_pipelines.console import Console
@@ -81,6 +82,8 @@ def show_model(name_or_folder: str, *, console: Console) -> None:
     for name, value in facts.items():
         if value:
             console.print(f"{name}: {value}")
+    for choice in kept_choices(package):
+        console.print(f"backend on {choice.key['processor']}, {choice.key['device']}: {choice}")
 
 
 def import_from(path: Path, options: ImportOptions, *, console: Console) -> None:

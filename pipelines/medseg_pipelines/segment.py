@@ -38,6 +38,7 @@ def segment_scan(
     device: str = "auto",
     postprocessing: tuple[Component, ...] | None = None,
     tta: bool = False,
+    backend: str = "torch",
     probabilities: bool = False,
     console: Console,
 ) -> Path:
@@ -79,7 +80,9 @@ def segment_scan(
         Predictor,
     )
 
-    predictor = Predictor.load(package, device=device, postprocessing=postprocessing, tta=tta)
+    predictor = Predictor.load(
+        package, device=device, postprocessing=postprocessing, tta=tta, backend=backend
+    )
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
     used = ModelUsed.of(package)
     modality_warning = used.modality_warning(scan.modality)
@@ -91,9 +94,10 @@ def segment_scan(
             result = segment_case(scan, predictor, used, options, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
-    for warning in result.warnings:
-        if warning != modality_warning:
-            console.print(f"Note:   {warning}")
+    lines = [f"Note:   {warning}" for warning in result.warnings if warning != modality_warning]
+    lines += [f"Ran on: {result.record.device}"] * (backend != "torch")
+    for line in lines:
+        console.print(line)
     written = write_case(result, output, encoding=encoding)
     if result.probabilities is not None:
         write_scan(result.probabilities, shares)

@@ -31,6 +31,8 @@ EXTRAS = {
 }
 NAPARI = EXTRAS["napari"]
 ONNX = LIBRARY / "model_package" / "onnx.py"
+_FOLDER = LIBRARY / "inference" / "backends"
+BACKENDS = {extra: _FOLDER / f"{extra}.py" for extra in ("onnxruntime", "openvino")}
 
 
 def imported(*folders):
@@ -58,12 +60,17 @@ def undeclared(declared, *folders):
 
 def test_the_library_and_the_command_line_import_only_what_they_declare():
     journeys = [path for path in PIPELINES.iterdir() if path.stem not in {"cluster", "pacs"}]
-    library = [path for path in python_files(LIBRARY) if path != ONNX]
+    library = [path for path in python_files(LIBRARY) if path not in {ONNX, *BACKENDS.values()}]
     assert not undeclared(BASE, *library, *journeys)
 
 
 def test_onnx_is_imported_where_its_extra_is_named_and_nowhere_else():
     assert not undeclared(BASE | EXTRAS["export"], ONNX)
+
+
+@pytest.mark.parametrize("extra", BACKENDS)
+def test_a_backend_imports_the_library_of_its_extra(extra):
+    assert not undeclared(BASE | EXTRAS[extra], BACKENDS[extra])
 
 
 @pytest.mark.parametrize("extra", ["cluster", "pacs"])

@@ -85,6 +85,7 @@ class Request:
     device: str
     options: InferenceOptions = InferenceOptions()
     tta: bool = False
+    backend: str = "torch"
     more: tuple[tuple[Any, dict[str, Any]], ...] = ()
 
     @property
@@ -95,7 +96,7 @@ class Request:
     @property
     def way(self) -> tuple[object, ...]:
         """What a loaded model can be used again for."""
-        return id(self.package), self.device, self.tta
+        return id(self.package), self.device, self.tta, self.backend
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ def load_predictor(request: Request) -> Segmenter:
 
     leave_a_core_free()
     limit_memory(request.device)
-    return Predictor.load(request.package, device=request.device, tta=request.tta)
+    return Predictor.load(
+        request.package, device=request.device, tta=request.tta, backend=request.backend
+    )
 
 
 @dataclass

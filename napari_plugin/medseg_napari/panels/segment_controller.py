@@ -75,7 +75,8 @@ class SegmentController(QObject):  # type: ignore[misc]
         tta = self.form.tta.isChecked()
         more = tuple(other.as_layer_data_tuple()[:2] for other in self.form.channels.layers())
         options = self._options(layer)
-        return Request(data, attributes, package, device, options, tta=tta, more=more)
+        backend = str(setting("inference", "backend"))
+        return Request(data, attributes, package, device, options, tta, backend, more)
 
     def draw_box(self) -> None:
         """Give the person a rectangle tool on the scan, and look only where they draw."""

@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     missing: str = "refuse"
     postprocessing: tuple[Component, ...] | None = None  # in place of the model's own
     tta: bool = False
+    backend: str = "torch"  # see medseg.inference.backends
     deidentify: bool = False
 
 

@@ -36,7 +36,7 @@ class Models:
     def of(self, task: Task) -> ModelAtWork:
         """The model of a task, loaded and checked; `MedsegError` when it cannot be used."""
         settings = task.settings
-        way = msgspec.json.encode((settings.postprocessing, settings.tta))
+        way = msgspec.json.encode((settings.postprocessing, settings.tta, settings.backend))
         wanted = (task.model_digest, way, task.device)
         if wanted not in self._loaded:
             while len(self._loaded) >= _MOST:
@@ -64,6 +64,10 @@ def _load(task: Task, device: str) -> ModelAtWork:
         )
     settings = task.settings
     predictor = Predictor.load(
-        package, device=device, postprocessing=settings.postprocessing, tta=settings.tta
+        package,
+        device=device,
+        postprocessing=settings.postprocessing,
+        tta=settings.tta,
+        backend=settings.backend,
     )
     return ModelAtWork(predictor, used)
