@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,14 @@ class ModelPackage:
     manifest : Manifest
     fold : int or None
         The only one whose network is taken; None takes those of all folds, as an ensemble.
+    data : bytes or None
+        Weights in memory, of a model that was read from another program's files.
     """
 
     folder: Path
     manifest: Manifest
     fold: int | None = None
+    data: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> ModelPackage:
@@ -158,6 +161,8 @@ class ModelPackage:
 
     def _verified(self) -> bytes:
         """Bytes of the weights file, after its digest was found to be the manifest's."""
+        if self.data is not None:
+            return self.data
         weights = self.manifest.weights
         path = self.folder / Path(weights.file).name
         try:
@@ -173,6 +178,23 @@ class ModelPackage:
                 code="CHECKSUM",
             )
         return data
+
+
+def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
+    """A network's weights as safetensors.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    exact : bool, default False
+        Whether they keep their number format; else float16 where that is exact enough.
+    """
+    from safetensors.torch import save
+
+    def kept(value: torch.Tensor) -> torch.Tensor:
+        return value.detach().cpu().contiguous() if exact else _stored(value)
+
+    return save({name: kept(value) for name, value in network.state_dict().items()})
 
 
 def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelPackage:
@@ -193,6 +215,21 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     WriteError
         When the folder cannot be written, or is there and no package.
     """
+    return _save(folder, manifest, weights_of(network))
+
+
+def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
+    """Write a model that was read from another program's files as a package, weights unchanged.
+
+    Raises
+    ------
+    WriteError
+        As :func:`save_package`.
+    """
+    return _save(folder, package.manifest, package._verified())  # noqa: SLF001 - of this module
+
+
+def _save(folder: Path, manifest: Manifest, weights: bytes) -> ModelPackage:
     if folder.exists() and not (folder / MANIFEST).is_file():
         raise WriteError(f"'{folder}' exists and is no model package; choose another folder")
     try:
@@ -200,7 +237,7 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
             temporary = Path(scratch) / "package"
             temporary.mkdir()
-            _fill(temporary, manifest, network)
+            _fill(temporary, manifest, weights)
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)  # noqa: PTH105 - the atomic call, by its name
@@ -209,17 +246,13 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     return ModelPackage.open(folder)
 
 
-def _fill(folder: Path, manifest: Manifest, network: nn.Module) -> None:
-    from safetensors.torch import save
-
-    data = save({name: _stored(value) for name, value in network.state_dict().items()})
-    digest = hashlib.sha256(data).hexdigest()
+def _fill(folder: Path, manifest: Manifest, weights: bytes) -> None:
     complete = msgspec.structs.replace(
         manifest,
-        weights=Weights(file=WEIGHTS, sha256=digest),
+        weights=Weights(file=manifest.weights.file, sha256=hashlib.sha256(weights).hexdigest()),
         requires=requirements_of(manifest.plan, manifest.postprocessing),
     )
-    (folder / WEIGHTS).write_bytes(data)
+    (folder / complete.weights.file).write_bytes(weights)
     (folder / MANIFEST).write_bytes(encode(complete))
     (folder / "README.md").write_text(card_text(complete), encoding="utf-8")
 

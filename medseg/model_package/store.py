@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import PackageError
+from medseg.model_package.interop import read_foreign
 from medseg.model_package.package import MANIFEST, ModelPackage
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -23,7 +24,8 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     ----------
     name_or_folder : str or Path
         Such as ``"hippocampus-mr"`` or ``"runs/liver/model"``. A training run's folder serves
-        too when it holds a finished model.
+        too when it holds a finished model, and so do the formats of
+        :mod:`medseg.model_package.interop`.
 
     Raises
     ------
@@ -37,9 +39,12 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     for candidate in (folder, folder / "model"):
         if (candidate / MANIFEST).is_file():
             return ModelPackage.open(candidate)
+    foreign = read_foreign(folder)
+    if foreign is not None:
+        return foreign
     listing = ", ".join(shipped) or "none"
     raise PackageError(
-        f"no model '{name_or_folder}': it is neither a shipped model ({listing}) nor a folder with"
-        f" a {MANIFEST}",
+        f"no model '{name_or_folder}': it is neither a shipped model ({listing}), nor a folder with"
+        f" a {MANIFEST}, nor a model of a program that medseg knows",
         code="UNKNOWN_MODEL",
     )

@@ -10,7 +10,7 @@ import torch
 
 from medseg.errors import PackageError
 from medseg.inference import Predictor
-from medseg.model_package import ModelPackage
+from medseg.model_package import find_package
 from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.messages import Task
 
@@ -54,7 +54,7 @@ def _placed(device: str, number: int | None) -> str:
 
 
 def _load(task: Task, device: str) -> ModelAtWork:
-    package = ModelPackage.open(Path(task.model))
+    package = find_package(Path(task.model))
     used = ModelUsed.of(package)
     if used.digest != task.model_digest:
         raise PackageError(
