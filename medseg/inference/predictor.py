@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
+from medseg.inference.chain_run import run_chain
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
@@ -18,6 +19,7 @@ from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tta import FlipTTA
 from medseg.inference.unfamiliar import check_contrast, warnings_about
 from medseg.model_package import ModelPackage, find_package
+from medseg.model_package.chain import Chain
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
@@ -48,6 +50,8 @@ class Predictor:
         Steps after the network. One on probabilities needs those of the whole volume in memory.
     transforms : tuple of callable
         A person's own, which the plan names, between the preparation and the network.
+    chain : Chain or None
+        Of a model of another program: what is done in place of what the plan says.
 
     Raises
     ------
@@ -62,14 +66,16 @@ class Predictor:
     device: Device
     postprocessing: Postprocessing = NO_POSTPROCESSING
     transforms: tuple[Transform, ...] = ()
+    chain: Chain | None = None
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
         check_names(self.transforms, self.plan)
-        if self.plan.regions and self.postprocessing.on_probabilities:
+        exclusive = not self.plan.regions and self.chain is None
+        if not exclusive and self.postprocessing.on_probabilities:
             raise PlanError(
-                "a step on probabilities needs classes that exclude each other and this model gives"
-                " regions; leave the step out, or take steps on labels such as components or holes"
+                "a step on probabilities needs classes that exclude each other, of a model of medseg,"
+                " and this one gives regions or is of another program; leave the step out, or take steps on labels such as components or holes"
             )
 
     @classmethod
@@ -120,7 +126,9 @@ class Predictor:
         network = package.load_network(network).to(target.torch_device)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
-        return cls(network, manifest.plan, manifest.labels, target, steps, flattened(transforms))
+        own = flattened(transforms)
+        plan, labels = manifest.plan, manifest.labels
+        return cls(network, plan, labels, target, steps, own, manifest.chain)
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
         """Label every voxel of a scan.
@@ -167,6 +175,9 @@ class Predictor:
             puts them (a fault in medseg).
         """
         options.check(scan.grid, self.labels)
+        if self.chain is not None:
+            check_contrast(scan)
+            return run_chain(self._with_steps_of(options), self.chain, scan, options, progress)
         image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)
         check_contrast(scan)
         warnings = warnings_about(scan, image_CIJK, placement, self.plan)

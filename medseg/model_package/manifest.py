@@ -8,6 +8,7 @@ import msgspec
 
 from medseg.errors import PackageError
 from medseg.metrics.scores import mean_named
+from medseg.model_package.chain import Chain
 from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
@@ -99,6 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Installed packages other than medseg that the network and the steps come from.
     weights : Weights
         The file and its digest.
+    chain : Chain or None
+        Of a model of another program, the steps that are done in place of what the plan says.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -113,6 +116,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     provenance: dict[str, str] = {}
     requires: tuple[Requirement, ...] = ()
     weights: Weights
+    chain: Chain | None = None
 
     @property
     def mean_dice(self) -> float | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.model_package.package import ModelPackage
 
-FORMATS: tuple[str, ...] = ()
+FORMATS = ("monai_bundle",)
 """Modules, in the order of asking."""
 
 
