@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medseg.errors import GeometryError, InputError, PackageError, reason
+from medseg.inference.box_then_whole import box_then_whole
 from medseg.inference.options import Options, Prediction
 from medseg.inference.probability_maps import MOST
 from medseg.inference.roi import outside
@@ -159,6 +160,10 @@ class ChainRun:
     def _logits(self, image: Tensor) -> Tensor:
         """Of every voxel as the network sees it, on the CPU; shape (L, ...)."""
         device = self.predictor.device.torch_device
+        if self.chain.inferer.name == "BoxThenWhole":
+            self.progress(0, 1, "segmenting")
+            plain = image.as_tensor().to(device)  # type: ignore[attr-defined]
+            return box_then_whole(plain, self.predictor.network).cpu()
         settings = dict(self.chain.inferer.settings)
         if self.options.overlap is not None and "roi_size" in settings:
             settings["overlap"] = self.options.overlap

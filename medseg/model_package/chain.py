@@ -56,10 +56,12 @@ AFTER: dict[str, set[str]] = {
 each voxel the value of the first pair (channel, value) whose channel is above 0 there."""
 _WINDOW = {"roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval"}
 INFERERS: dict[str, set[str]] = {
+    "BoxThenWhole": set(),
     "SimpleInferer": set(),
     "SliceInferer": {"spatial_dim", *_WINDOW},
     "SlidingWindowInferer": _WINDOW,
 }
+"""How the network goes over a scan; all but `BoxThenWhole`, which is deepbet's way, are MONAI's."""
 NETWORKS = ("BasicUNet", "DynUNet", "FlexibleUNet", "SegResNet", "SwinUNETR", "UNet")
 """Of MONAI, that a chain may have."""
 

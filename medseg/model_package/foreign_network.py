@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 TORCHSCRIPT = "given:TorchScript"
+TWO_LOOKS = "given:TwoLooks"
+"""Networks that are made by no name of a part."""
 
 
 def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
@@ -22,7 +24,7 @@ def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
     Parameters
     ----------
     component : Component
-        ``"monai:"`` and one of `NETWORKS`, or `TORCHSCRIPT`.
+        ``"monai:"`` and one of `NETWORKS`, or a constant of this module.
     chain : Chain
     data : bytes
         Of the weights file.
@@ -34,6 +36,10 @@ def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
     """
     if component.name == TORCHSCRIPT:
         return _script(data)
+    if component.name == TWO_LOOKS:
+        from medseg.networks.blocks.linknet import TwoLooks
+
+        return TwoLooks()
     name = component.name.removeprefix("monai:")
     if name not in NETWORKS:
         raise PackageError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medseg.errors import PackageError
 from medseg.model_package.interop import read_foreign
+from medseg.model_package.interop import deepbet
 from medseg.model_package.package import MANIFEST, ModelPackage
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -15,6 +16,26 @@ def shipped_packages() -> list[ModelPackage]:
     """The models inside this installation, by name."""
     folders = sorted(path.parent for path in SHIPPED.glob(f"*/{MANIFEST}"))
     return [ModelPackage.open(folder) for folder in folders]
+
+
+def installed_folder(name: str) -> Path | None:
+    """The folder of a model that an installed package brings; None where `name` names none.
+
+    Raises
+    ------
+    PackageError
+        When the package is not installed.
+    """
+    if name != deepbet.NAME:
+        return None
+    folder = deepbet.installed()
+    if folder is None:
+        raise PackageError(
+            f"the model '{name}' comes with the package deepbet, which is not installed; run"
+            " pip install 'medseg[brain]'",
+            code="NOT_INSTALLED",
+        )
+    return folder
 
 
 def find_package(name_or_folder: str | Path) -> ModelPackage:
@@ -35,7 +56,7 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     shipped = {package.manifest.name: package for package in shipped_packages()}
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
-    folder = Path(name_or_folder)
+    folder = installed_folder(str(name_or_folder)) or Path(name_or_folder)
     for candidate in (folder, folder / "model"):
         if (candidate / MANIFEST).is_file():
             return ModelPackage.open(candidate)

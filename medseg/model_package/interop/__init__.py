@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.model_package.package import ModelPackage
 
-FORMATS = ("monai_bundle",)
+FORMATS = ("monai_bundle", "deepbet")
 """Modules, in the order of asking."""
 
 

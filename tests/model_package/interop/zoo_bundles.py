@@ -108,7 +108,7 @@ KINDS: dict[str, dict[str, Any]] = {
             {**LOAD, "reader": "NibabelReader"},
             *(FIRST, RAS, spacing(3.0, 3.0, 4.0), scale(-175, 250), TYPED),
         ],
-        "inferer": window([32, 32, 32], overlap=0.5),
+        "inferer": window([64, 64, 64], overlap=0.5),
         "after": [SOFTMAX, invert(), ARGMAX],
         "names": ["background", *(f"organ {n}" for n in range(1, 14))],
     },
