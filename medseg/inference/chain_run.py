@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from medseg.errors import GeometryError, InputError, PackageError, reason
 from medseg.inference.box_then_whole import box_then_whole
 from medseg.inference.options import Options, Prediction
 from medseg.inference.probability_maps import MOST
+from medseg.inference.processing_steps import STEPS, Step
 from medseg.inference.roi import outside
 from medseg.model_package.chain import Chain
 from medseg.planning import Component
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from medseg.inference.predictor import Predictor
 
 Item = dict[str, Any]
-_IMAGE, _PREDICTION = "image", "pred"
+_IMAGE, _PREDICTION, _SCAN = "image", "pred", "scan"
 _CHANNELS_AT_ONCE = 8
 """Of probabilities that lie on the scan's own voxels at the same time, where a label is all that is
 asked for."""
@@ -134,7 +136,7 @@ class ChainRun:
             Shape (C, I, J, K), or (C, I, J) of a network for pictures.
         """
         shape = tuple(image.shape[1:])
-        item: Item = dict(self.before({_IMAGE: image}))
+        item: Item = dict(self.before({_IMAGE: image, _SCAN: image.as_tensor()}))
         item[_PREDICTION] = self._logits(item[_IMAGE])
         probabilities = self._probabilities(item) if self.wants_maps else None
         steps = list(self.chain.after)
@@ -160,18 +162,34 @@ class ChainRun:
     def _logits(self, image: Tensor) -> Tensor:
         """Of every voxel as the network sees it, on the CPU; shape (L, ...)."""
         device = self.predictor.device.torch_device
+        plain = (image.as_tensor() if isinstance(image, MetaTensor) else image)[None].to(device)
         if self.chain.inferer.name == "BoxThenWhole":
             self.progress(0, 1, "segmenting")
-            plain = image.as_tensor().to(device)  # type: ignore[attr-defined]
-            return box_then_whole(plain, self.predictor.network).cpu()
+            return box_then_whole(plain[0], self.predictor.network).cpu()
         settings = dict(self.chain.inferer.settings)
         if self.options.overlap is not None and "roi_size" in settings:
             settings["overlap"] = self.options.overlap
         inferer = getattr(monai.inferers, self.chain.inferer.name)(**settings)
         half = self.chain.half and device.type == "cuda"
-        plain = image.as_tensor()[None].to(device)  # type: ignore[attr-defined]
+        if self.chain.inferer.name == "AxesWindow":
+            return self._by_axes(plain, settings)
         with torch.autocast("cuda", enabled=half):
             return inferer(plain, self._network)[0].float().cpu()
+
+    def _by_axes(self, image: Tensor, settings: dict[str, Any]) -> Tensor:
+        """As `_logits`, by a network whose tensors have axes in the order of some letters."""
+        given, answered = settings.pop("axes"), settings.pop("output_axes")
+        ours = "bcxyz"[: image.ndim]
+        spatial = [axis for axis in given if axis in ours[2:]]
+        turned = image.permute(0, 1, *(ours.index(axis) for axis in spatial))
+
+        def network(patch: Tensor) -> Tensor:
+            logits = self._network(_with_axes(patch, spatial, given))
+            return _channels_first(logits, answered, spatial)
+
+        window = monai.inferers.SlidingWindowInferer(**settings)
+        back = [0, *(1 + spatial.index(axis) for axis in ours[2:])]
+        return window(turned, network)[0].float().cpu().permute(back)
 
     def _network(self, patch: Tensor) -> Tensor:
         self.progress(self.passes, self.passes + 1, "segmenting")
@@ -184,9 +202,6 @@ class ChainRun:
         if step.name == "Invertd":
             nearest = discrete or bool(step.settings.get("nearest_interp", True))
             return {**item, _PREDICTION: self._inverted(item, item[_PREDICTION], nearest=nearest)}
-        function = _FUNCTIONS.get(step.name)
-        if function is not None:
-            return {**item, _PREDICTION: function(item[_PREDICTION], step)}
         return dict(_made(step, _PREDICTION)(item))
 
     def _inverted(self, item: Item, values: Tensor, *, nearest: bool) -> Tensor:
@@ -219,32 +234,35 @@ class ChainRun:
         return self._inverted(item, values, nearest=False).clamp(0, 1)
 
 
+def _with_axes(patch: Tensor, spatial: list[str], order: str) -> Tensor:
+    """A tensor (b, c, ...) with the axes that `order` names; those of one voxel may be missing."""
+    letters = ["b", "c", *spatial]
+    for axis in "cb":
+        if axis not in order:
+            patch = patch.squeeze(letters.index(axis))
+            letters.remove(axis)
+    return patch.permute([letters.index(axis) for axis in order])
+
+
+def _channels_first(tensor: Tensor, order: str, spatial: list[str]) -> Tensor:
+    """A tensor whose axes `order` names as (b, c, ...)."""
+    letters = list(order)
+    for axis in "cb":
+        if axis not in letters:
+            tensor = tensor[None]
+            letters.insert(0, axis)
+    return tensor.permute([letters.index(axis) for axis in ("b", "c", *spatial)])
+
+
 def _is_argmax(step: Component) -> bool:
     return step.name == "AsDiscreted" and bool(step.settings.get("argmax"))
-
-
-def _foreground(values: Tensor, step: Component) -> Tensor:
-    del step
-    return values[1:]
-
-
-def _overlay(values: Tensor, step: Component) -> Tensor:
-    labels = torch.zeros_like(values[:1])
-    for channel, value in reversed(step.settings["order"]):
-        labels[values[[channel]] > 0] = value
-    return labels
-
-
-_FUNCTIONS: dict[str, Callable[[Tensor, Component], Tensor]] = {
-    "Foreground": _foreground,
-    "Overlay": _overlay,
-}
-"""Steps that are functions in MONAI's configurations."""
 
 
 def _made(step: Component, key: str) -> Any:
     """MONAI's transform of a step that the chain has checked."""
     settings = dict(step.settings)
+    if step.name in STEPS:
+        return functools.partial(_done, STEPS[step.name], settings, key)
     if isinstance(settings.get("dtype"), str):
         settings["dtype"] = getattr(torch, settings["dtype"].rpartition(".")[2], None)
     if step.name == "CropForegroundd":
@@ -255,6 +273,10 @@ def _made(step: Component, key: str) -> Any:
         raise PackageError(
             f"MONAI's {step.name} refuses its settings: {reason(error)}", code="UNKNOWN_STEP"
         ) from error
+
+
+def _done(step: Step, settings: dict[str, Any], key: str, item: Item) -> Item:
+    return {**item, key: step(item[key], item[_SCAN], settings)}
 
 
 def _images(scan: Scan, *, flat: bool) -> Iterator[MetaTensor]:

@@ -74,8 +74,9 @@ class Predictor:
         exclusive = not self.plan.regions and self.chain is None
         if not exclusive and self.postprocessing.on_probabilities:
             raise PlanError(
-                "a step on probabilities needs classes that exclude each other, of a model of medseg,"
-                " and this one gives regions or is of another program; leave the step out, or take steps on labels such as components or holes"
+                "a step on probabilities needs classes that exclude each other, and this model"
+                " gives regions or is of another program; leave the step out, or take steps on"
+                " labels such as components or holes"
             )
 
     @classmethod

@@ -1,7 +1,7 @@
 """A model of another program as a chain of steps by name: what a plan cannot say, as data.
 
-Only the steps of these tables exist. Each is the transform or inferer of MONAI of that name, with
-settings that are numbers, words and lists; `medseg.inference.chain_run` makes them.
+Only the steps of these tables exist, most of them MONAI's transforms and inferers of that name.
+Their settings are numbers, words and lists; `medseg.inference.chain_run` makes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,21 @@ from medseg.errors import PackageError
 from medseg.planning.plan import Component
 
 _INTERPOLATED = {"mode", "padding_mode", "align_corners", "dtype"}
+PROCESSING: dict[str, set[str]] = {
+    "binarize": {"threshold"},
+    "clip": {"min", "max"},
+    "ensure_dtype": {"dtype"},
+    "fixed_zero_mean_unit_variance": {"mean", "std", "eps"},
+    "scale_linear": {"gain", "offset"},
+    "scale_mean_variance": {"by_channel", "eps"},
+    "scale_range": {"by_channel", "min_percentile", "max_percentile", "eps"},
+    "sigmoid": set(),
+    "softmax": set(),
+    "zero_mean_unit_variance": {"by_channel", "eps"},
+}
+"""Steps of bioimage.io, before and after the network; formulas of its specification."""
 BEFORE: dict[str, set[str]] = {
+    **PROCESSING,
     "CastToTyped": {"dtype"},
     "CenterSpatialCropd": {"roi_size"},
     "CropForegroundd": {"margin", "allow_smaller", "k_divisible", "mode", "channel_indices"},
@@ -41,11 +55,13 @@ BEFORE: dict[str, set[str]] = {
 }
 """Transforms between a scan and the network, with the settings they may have."""
 AFTER: dict[str, set[str]] = {
+    **PROCESSING,
     "Activationsd": {"sigmoid", "softmax"},
     "AsDiscreted": {"argmax", "to_onehot", "threshold", "rounding"},
     "FillHolesd": {"applied_labels", "connectivity"},
     "Foreground": set(),
     "Invertd": {"nearest_interp"},
+    "LargestAbove": {"threshold"},
     "KeepLargestConnectedComponentd": {
         *("applied_labels", "independent", "connectivity", "num_components", "is_onehot"),
     },
@@ -53,15 +69,18 @@ AFTER: dict[str, set[str]] = {
     "RemoveSmallObjectsd": {"min_size", "connectivity", "independent_channels"},
 }
 """Likewise from the network to labels. `Foreground` leaves out the first channel; `Overlay` gives
-each voxel the value of the first pair (channel, value) whose channel is above 0 there."""
+each voxel the value of the first pair (channel, value) whose channel is above 0 there;
+`LargestAbove` the number of the largest channel, from 1, where that is above the threshold."""
 _WINDOW = {"roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval"}
 INFERERS: dict[str, set[str]] = {
+    "AxesWindow": {"axes", "output_axes", *_WINDOW},
     "BoxThenWhole": set(),
     "SimpleInferer": set(),
     "SliceInferer": {"spatial_dim", *_WINDOW},
     "SlidingWindowInferer": _WINDOW,
 }
-"""How the network goes over a scan; all but `BoxThenWhole`, which is deepbet's way, are MONAI's."""
+"""How the network goes over a scan; all are MONAI's but `BoxThenWhole`, which is deepbet's,
+and `AxesWindow`, a sliding window for tensors whose axes have the order of these letters."""
 NETWORKS = ("BasicUNet", "DynUNet", "FlexibleUNet", "SegResNet", "SwinUNETR", "UNet")
 """Of MONAI, that a chain may have."""
 

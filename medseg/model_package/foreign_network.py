@@ -7,39 +7,47 @@ import warnings
 from typing import TYPE_CHECKING
 
 from medseg.errors import PackageError, reason
-from medseg.model_package.chain import NETWORKS, Chain
+from medseg.model_package.chain import NETWORKS
 from medseg.planning.plan import Component
 
 if TYPE_CHECKING:
     from torch import nn
 
-TORCHSCRIPT = "given:TorchScript"
+    from medseg.model_package.manifest import Manifest
+
+FILE = "given:file"
 TWO_LOOKS = "given:TwoLooks"
-"""Networks that are made by no name of a part."""
+"""Networks that are made by no name of a part: one that a file holds, and deepbet's."""
 
 
-def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
-    """The network of a chain, with weights only where they are part of its file.
+def build_foreign(manifest: Manifest, data: bytes) -> nn.Module:
+    """The network of another program's model, with weights only where a file holds both.
 
     Parameters
     ----------
-    component : Component
-        ``"monai:"`` and one of `NETWORKS`, or a constant of this module.
-    chain : Chain
+    manifest : Manifest
+        Of a file of weights that ends in ``.onnx`` or ``.ts``, or with a chain.
     data : bytes
-        Of the weights file.
+        Of the file of weights.
 
     Raises
     ------
     PackageError
-        When it is another network, does not take its settings or cannot be read.
+        When it is none that medseg takes, does not take its settings, cannot be read or has other
+        channels.
     """
-    if component.name == TORCHSCRIPT:
+    if manifest.weights.file.endswith(".onnx"):
+        return _onnx(manifest, data)
+    if manifest.weights.file.endswith(".ts"):
         return _script(data)
-    if component.name == TWO_LOOKS:
+    if manifest.plan.network.name == TWO_LOOKS:
         from medseg.networks.blocks.linknet import TwoLooks
 
         return TwoLooks()
+    return _monai(manifest.plan.network, manifest)
+
+
+def _monai(component: Component, manifest: Manifest) -> nn.Module:
     name = component.name.removeprefix("monai:")
     if name not in NETWORKS:
         raise PackageError(
@@ -50,9 +58,9 @@ def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
     import monai.networks.nets
 
     outputs = component.settings.get("out_channels")
-    if outputs != len(chain.outputs):
+    if outputs != _outputs(manifest):
         raise PackageError(
-            f"the network gives {outputs} channels and {len(chain.outputs)} are named",
+            f"the network gives {outputs} channels and {_outputs(manifest)} are named",
             code="CHANNELS",
         )
     extra = {"pretrained": False} if name == "FlexibleUNet" else {}
@@ -63,6 +71,32 @@ def build_foreign(component: Component, chain: Chain, data: bytes) -> nn.Module:
             f"{name} of MONAI refuses its settings: {reason(error)}", code="UNKNOWN_STEP"
         ) from error
     return network
+
+
+def _outputs(manifest: Manifest) -> int:
+    if manifest.chain is not None:
+        return len(manifest.chain.outputs)
+    return manifest.plan.outputs(manifest.labels)
+
+
+def _onnx(manifest: Manifest, data: bytes) -> nn.Module:
+    """The network of an ONNX file; for a plan of slices, one for pictures works on each slice."""
+    from medseg.networks.adapters.onnx_network import OnnxNetwork
+    from medseg.networks.blocks.slice_wise import SliceWise
+
+    plan, network = manifest.plan, OnnxNetwork(data)
+    if manifest.chain is not None:
+        return network
+    flat = plan.slice_axis is not None and network.axes == 4
+    if network.axes != (4 if flat else 5):
+        raise PackageError(
+            f"the ONNX file takes images of {network.axes} axes; it needs 5 (batch, channels and"
+            " three of space), or 4 with a 'plane' in the plan",
+            code="CHANNELS",
+        )
+    spatial = tuple(n for axis, n in enumerate(plan.patch) if not flat or axis != plan.slice_axis)
+    network.check(channels=len(plan.channels), outputs=_outputs(manifest), spatial=spatial)
+    return SliceWise(network, plan.slice_axis) if flat and plan.slice_axis is not None else network
 
 
 def _script(data: bytes) -> nn.Module:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from medseg.model_package.chain import Chain
-
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+SAFETENSORS = ".safetensors"
 UNSAVED = Weights(file=WEIGHTS, sha256="")
 """Stands in a manifest until `save_package` knows the digest."""
 
@@ -116,8 +114,8 @@ class ModelPackage:
 
         plan = self.manifest.plan
         self.check_installed()
-        if self.manifest.chain is not None:
-            return self._network_of_chain(self.manifest.chain)
+        if self.manifest.chain is not None or not self.manifest.weights.file.endswith(SAFETENSORS):
+            return self._foreign_network()
         classes = plan.outputs(self.manifest.labels)
         if self.folds:
             givens = {fold_name(number): copy.deepcopy(given) for number in self.folds}
@@ -130,12 +128,12 @@ class ModelPackage:
         network.requires_grad_(requires_grad=False)
         return channels_last(network.eval())
 
-    def _network_of_chain(self, chain: Chain) -> nn.Module:
-        """The network as the other program has it: no image is padded for it."""
+    def _foreign_network(self) -> nn.Module:
+        """The network as another program has it: no image is padded for it."""
         from medseg.model_package.foreign_network import build_foreign
 
-        network = build_foreign(self.manifest.plan.network, chain, self._verified())
-        if self.manifest.weights.file.endswith(".safetensors"):
+        network = build_foreign(self.manifest, self._verified())
+        if self.manifest.weights.file.endswith(SAFETENSORS):
             self.load_weights(network)
         network.requires_grad_(requires_grad=False)
         return network.eval()
@@ -184,10 +182,10 @@ class ModelPackage:
             data = path.read_bytes()
         except OSError as error:
             raise PackageError(f"cannot read the weights '{path}': {error.strerror}") from error
-        found = digest(data)
-        if found != weights.sha256:
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != weights.sha256:
             raise PackageError(
-                f"weights '{path}' have SHA-256 {found[:12]}..., the manifest says"
+                f"weights '{path}' have SHA-256 {digest[:12]}..., the manifest says"
                 f" {weights.sha256[:12] or '(none)'}...: the file was altered or damaged; copy or"
                 " train the model again",
                 code="CHECKSUM",
@@ -195,19 +193,21 @@ class ModelPackage:
         return data
 
 
-def stored(weights: Mapping[str, torch.Tensor]) -> bytes:
-    """Weights as safetensors, in the number format that they have."""
+def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
+    """A network's weights as safetensors.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    exact : bool, default False
+        Whether they keep their number format; else float16 where that is exact enough.
+    """
     from safetensors.torch import save
 
-    # a copy each: tensors that share memory are refused
-    return save(
-        {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-    )
+    def kept(value: torch.Tensor) -> torch.Tensor:
+        return value.detach().cpu().contiguous() if exact else _stored(value)
 
-
-def digest(data: bytes) -> str:
-    """SHA-256, in hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+    return save({name: kept(value) for name, value in network.state_dict().items()})
 
 
 def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelPackage:
@@ -228,8 +228,7 @@ def save_package(folder: Path, manifest: Manifest, network: nn.Module) -> ModelP
     WriteError
         When the folder cannot be written, or is there and no package.
     """
-    weights = {name: _stored(value) for name, value in network.state_dict().items()}
-    return _save(folder, manifest, stored(weights))
+    return _save(folder, manifest, weights_of(network))
 
 
 def save_foreign(package: ModelPackage, folder: Path) -> ModelPackage:
@@ -263,7 +262,7 @@ def _save(folder: Path, manifest: Manifest, weights: bytes) -> ModelPackage:
 def _fill(folder: Path, manifest: Manifest, weights: bytes) -> None:
     complete = msgspec.structs.replace(
         manifest,
-        weights=Weights(file=manifest.weights.file, sha256=digest(weights)),
+        weights=Weights(file=manifest.weights.file, sha256=hashlib.sha256(weights).hexdigest()),
         requires=requirements_of(manifest.plan, manifest.postprocessing),
     )
     (folder / complete.weights.file).write_bytes(weights)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import PackageError
-from medseg.model_package.interop import read_foreign
-from medseg.model_package.interop import deepbet
+from medseg.model_package.interop import deepbet, read_foreign
 from medseg.model_package.package import MANIFEST, ModelPackage
 
 SHIPPED = Path(__file__).parent / "shipped"

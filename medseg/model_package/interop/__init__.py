@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.model_package.package import ModelPackage
 
-FORMATS = ("monai_bundle", "deepbet")
+FORMATS = ("monai_bundle", "deepbet", "bioimageio", "sidecar")
 """Modules, in the order of asking."""
 
 

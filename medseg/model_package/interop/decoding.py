@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import PackageError, reason
+from medseg.model_package.manifest import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +79,22 @@ def state_dict(data: bytes, where: str) -> dict[str, Tensor]:
     ):
         raise PackageError(f"the weights '{where}' are no state_dict of tensors", code="DECODE")
     return content
+
+
+def as_safetensors(weights: Mapping[str, Tensor]) -> tuple[bytes, Weights]:
+    """Weights in the number format that they have, and what a manifest says of them."""
+    from safetensors.torch import save
+
+    # a copy each: tensors that share memory are refused
+    data = save(
+        {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
+    )
+    return data, weights_file(data, "weights.safetensors")
+
+
+def weights_file(data: bytes, name: str) -> Weights:
+    """What a manifest says of a file of weights."""
+    return Weights(file=name, sha256=hashlib.sha256(data).hexdigest())
 
 
 def _refused(error: Exception) -> str:

@@ -6,16 +6,18 @@ networks", Comput Biol Med 179:108845, 2024. The package (MIT licence) is not im
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from pathlib import Path
 
 from medseg.errors import PackageError
 from medseg.model_package.chain import Chain
 from medseg.model_package.foreign_network import TWO_LOOKS
+from medseg.model_package.interop.decoding import as_safetensors
 from medseg.model_package.interop.files import ModelFiles
 from medseg.model_package.interop.script_weights import script_weights
-from medseg.model_package.manifest import Card, Manifest, Weights
-from medseg.model_package.package import ModelPackage, digest, stored
+from medseg.model_package.manifest import Card, Manifest
+from medseg.model_package.package import ModelPackage
 from medseg.planning.plan import Component, Normalisation, Plan
 from medseg.volume.label_table import Code, Label, LabelTable
 
@@ -87,7 +89,7 @@ def read(path: Path) -> ModelPackage:
     for part, (file, expected) in _WEIGHTS.items():
         name = (files.root_of(file) or "") + file
         data = files.read(name)
-        if digest(data) != expected:
+        if hashlib.sha256(data).hexdigest() != expected:
             raise PackageError(
                 f"'{files.where(name)}' is not the file of deepbet {VERSION}; to have that:"
                 " pip install 'medseg[brain]'",
@@ -95,7 +97,7 @@ def read(path: Path) -> ModelPackage:
             )
         tensors = script_weights(data, files.where(name))
         weights |= {f"{part}.{key}": tensor for key, tensor in tensors.items()}
-    data = stored(weights)
+    data, file_of = as_safetensors(weights)
     brain = Label(
         value=1,
         name="brain",
@@ -119,7 +121,7 @@ def read(path: Path) -> ModelPackage:
         labels=LabelTable((brain,)),
         card=_CARD,
         provenance={"format": f"weights of deepbet {VERSION}"},
-        weights=Weights(file="weights.safetensors", sha256=digest(data)),
+        weights=file_of,
         chain=_CHAIN,
     )
     return ModelPackage(path, manifest, data=data)

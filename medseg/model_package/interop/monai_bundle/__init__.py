@@ -1,13 +1,19 @@
-"""MONAI bundles, as folders and zip archives: their configuration taken as data by an allow-list."""
+"""MONAI bundles, as folders and zip archives: their configuration is data, by an allow-list."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medseg.errors import PackageError
 from medseg.model_package.chain import Chain
-from medseg.model_package.interop.decoding import decoded_mapping, state_dict, words
+from medseg.model_package.foreign_network import FILE
+from medseg.model_package.interop.decoding import (
+    as_safetensors,
+    decoded_mapping,
+    state_dict,
+    weights_file,
+    words,
+)
 from medseg.model_package.interop.files import ModelFiles
 from medseg.model_package.interop.monai_bundle.config import Config
 from medseg.model_package.interop.monai_bundle.labels import labels_of
@@ -19,8 +25,8 @@ from medseg.model_package.interop.monai_bundle.steps import (
     steps_after,
     steps_before,
 )
-from medseg.model_package.manifest import Card, Manifest, Weights
-from medseg.model_package.package import ModelPackage, digest, stored
+from medseg.model_package.manifest import Card, Manifest
+from medseg.model_package.package import ModelPackage
 from medseg.planning.plan import Component, Normalisation, Plan, slice_axis
 
 _CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
@@ -64,7 +70,9 @@ def read(path: Path) -> ModelPackage:
     network = _network(config, inputs, formats, script=file.endswith(".ts"))
     names, labels = labels_of(formats, after, channels=network.settings["out_channels"])
     raw = files.read(file)
-    data = raw if file.endswith(".ts") else stored(state_dict(raw, files.where(file)))
+    data, weights = raw, weights_file(raw, "model.ts")
+    if not file.endswith(".ts"):
+        data, weights = as_safetensors(state_dict(raw, files.where(file)))
     evaluator = config.content.get("evaluator", {})
     chain = Chain(
         before=before,
@@ -80,9 +88,7 @@ def read(path: Path) -> ModelPackage:
         labels=labels,
         card=_card(metadata, inputs),
         provenance={"format": f"MONAI bundle of MONAI {metadata.get('monai_version', '?')}"},
-        weights=Weights(
-            file=Path(file).name if data is raw else "weights.safetensors", sha256=digest(data)
-        ),
+        weights=weights,
         chain=chain,
     )
     package = ModelPackage(path, manifest, data=data)
@@ -118,7 +124,7 @@ def _network(config: Config, inputs: Any, formats: Any, *, script: bool) -> Comp
         outputs = next(iter(formats.get("outputs", {}).values()), {})
         channels = {"in_channels": inputs.get("num_channels", 1)}
         channels["out_channels"] = outputs.get("num_channels", 2)
-        return Component(name="given:TorchScript", settings={"spatial_dims": 3, **channels})
+        return Component(name=FILE, settings={"spatial_dims": 3, **channels})
     definition = config.content.get("network_def", config.content.get("network"))
     if not isinstance(definition, dict):
         raise config.refusal(f"network_def: {definition}", "; it must name a network of MONAI")

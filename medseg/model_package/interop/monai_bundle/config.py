@@ -1,7 +1,7 @@
 """The configuration of a MONAI bundle as data: references and a few expressions, read as text.
 
-Nothing in it is executed. An expression (``$...``) is parsed, and only the forms below have a value;
-one that medseg does not need has none, and must call nothing but what lists files and sets up a run.
+Nothing in it is executed. An expression (``$...``) is parsed, and only a few forms have a value.
+One that medseg does not need must call nothing but what lists files and sets up a run.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _HARMLESS = {
 _TARGET = re.compile(r"[A-Z]\w*|monai(\.\w+)+|ignite(\.\w+)+|torch\.device|torch\.utils\.data\.\w+")
 _NUMBERS = re.compile(r"(?:torch|numpy|np)\.((?:u?int|float)\d+|bool)")
 _DEEPEST = 40
+_OWN_CODE = ", nor know as plain data; a bundle with code of its own runs in MONAI only"
 
 
 class Config:
@@ -58,11 +59,10 @@ class Config:
             if not _TARGET.fullmatch(str(target)):
                 raise self.refusal(f"_target_: {target}")
 
-    def refusal(self, text: str, hint: str = "") -> PackageError:
+    def refusal(self, text: str, why: str = _OWN_CODE) -> PackageError:
         """The error for something that medseg does not take from a bundle."""
         return PackageError(
-            f"'{self.where}' holds '{text[:120]}', which medseg does not execute"
-            f"{hint or ', nor know as plain data; a bundle with code of its own runs in MONAI only'}",
+            f"'{self.where}' holds '{text[:120]}', which medseg does not execute{why}",
             code="UNSAFE",
         )
 
@@ -102,34 +102,11 @@ class Config:
 
     def _evaluated(self, text: str, depth: int) -> Any:
         names, tree = _parsed(text)
-        if tree is None:
-            raise self.refusal(text)
-
-        def of(node: ast.expr) -> Any:
-            match node:
-                case ast.Constant(value=value):
-                    return value
-                case ast.List(elts=entries) | ast.Tuple(elts=entries):
-                    return [of(entry) for entry in entries]
-                case ast.Name(id=name) if name in names:
-                    return self._referred(names[name], depth)
-                case ast.IfExp(test=test, body=body, orelse=other):
-                    return of(body) if of(test) else of(other)
-                case ast.BinOp(left=left, op=ast.Add(), right=right):
-                    first, second = of(left), of(right)
-                    if type(first) is type(second) and isinstance(first, str | list):
-                        return first + second
-                case ast.UnaryOp(
-                    op=ast.USub(), operand=ast.Constant(value=int() | float() as number)
-                ):
-                    return -number
-                case ast.Call(func=ast.Name(id="len"), args=[entry], keywords=[]):
-                    return len(of(entry))
-                case ast.Attribute() if known := _NUMBERS.fullmatch(ast.unparse(node)):
-                    return known[1]
-            raise self.refusal(text)
-
-        return of(tree)
+        referred = {name: self._referred(name_there, depth) for name, name_there in names.items()}
+        try:
+            return _value(tree, referred)
+        except _NoValueError as error:
+            raise self.refusal(text) from error
 
     def _check_calls(self, text: str) -> None:
         names, tree = _parsed(text)
@@ -143,6 +120,42 @@ class Config:
                 called = ast.unparse(node.func)
                 if called not in _HARMLESS and called.split(".")[0] not in names:
                     raise self.refusal(text)
+
+
+class _NoValueError(Exception):
+    """An expression is of another form than those that have a value."""
+
+
+def _value(node: ast.expr | None, referred: dict[str, Any]) -> Any:
+    """What an expression of a known form stands for."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name) and node.id in referred:
+        return referred[node.id]
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(entry, referred) for entry in node.elts]
+    if isinstance(node, ast.IfExp):
+        chosen = node.body if _value(node.test, referred) else node.orelse
+        return _value(chosen, referred)
+    return _computed(node, referred)
+
+
+def _computed(node: ast.expr | None, referred: dict[str, Any]) -> Any:
+    """A joined text or list, a negative number, the length of a list, the name of a type."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        first, second = _value(node.left, referred), _value(node.right, referred)
+        if type(first) is type(second) and isinstance(first, str | list):
+            return first + second
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _value(node.operand, referred)
+        if isinstance(number, int | float):
+            return -number
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "len" and len(node.args) == 1:
+        return len(_value(node.args[0], referred))
+    known = None if node is None else _NUMBERS.fullmatch(ast.unparse(node))
+    if known is None:
+        raise _NoValueError
+    return known[1]
 
 
 def _parsed(text: str) -> tuple[dict[str, str], ast.expr | None]:
@@ -161,7 +174,7 @@ def _parsed(text: str) -> tuple[dict[str, str], ast.expr | None]:
 
 
 def overlay_of(text: str) -> list[list[int]] | None:
-    """Pairs (channel, value) of ``$lambda x: torch.where(x[[c]] > 0, v, ...0)``; None for others."""
+    """Pairs (channel, value) of ``lambda x: torch.where(x[[c]] > 0, v, ...)``; None for others."""
     _, tree = _parsed(text)
     if not isinstance(tree, ast.Lambda) or [each.arg for each in tree.args.args] != ["x"]:
         return None

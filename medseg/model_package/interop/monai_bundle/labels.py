@@ -1,4 +1,4 @@
-"""What a bundle's label values mean: by the names in its metadata and its steps after the network."""
+"""What a bundle's label values mean, by the names in its metadata and its last steps."""
 
 from __future__ import annotations
 
