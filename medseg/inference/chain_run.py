@@ -17,14 +17,14 @@ from torch import Tensor
 
 from medseg.errors import GeometryError, InputError, PackageError, reason
 from medseg.inference.box_then_whole import box_then_whole
-from medseg.inference.options import Options, Prediction
+from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.probability_maps import MOST
 from medseg.inference.processing_steps import STEPS, Step
 from medseg.inference.roi import outside
 from medseg.model_package.chain import Chain
 from medseg.planning import Component
 from medseg.reading.monai_reader import meta_of
-from medseg.runtime.progress import Progress
+from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, Scan
 
 if TYPE_CHECKING:
@@ -137,20 +137,18 @@ class ChainRun:
         """
         shape = tuple(image.shape[1:])
         item: Item = dict(self.before({_IMAGE: image, _SCAN: image.as_tensor()}))
-        item[_PREDICTION] = self._logits(item[_IMAGE])
-        probabilities = self._probabilities(item) if self.wants_maps else None
-        steps = list(self.chain.after)
-        discrete = False
-        while steps:
-            step = steps.pop(0)
-            if step.name == "Invertd" and steps and _is_argmax(steps[0]):
-                item[_PREDICTION] = self._inverted_argmax(item, step)
-                if steps.pop(0).settings.get("to_onehot"):
-                    steps = [each for each in steps if each.name != "Foreground"]
-                discrete = True
-                continue
-            discrete |= step.name == "AsDiscreted"
-            item = self._after(step, item, discrete=discrete)
+        item[_PREDICTION] = self.logits(item[_IMAGE])
+        soft, hard = self.chain.halves
+        late = not self.wants_maps and _ends_in_inverse(soft) and _is_argmax(hard[0])
+        for step in soft[:-1] if late else soft:
+            item = self._after(step, item)
+        probabilities = self._probabilities(item, soft) if self.wants_maps else None
+        if late:
+            item[_PREDICTION] = self._inverted_argmax(item, soft[-1])
+            leftover = "Foreground" if hard[0].settings.get("to_onehot") else ""
+            hard = tuple(step for step in hard[1:] if step.name != leftover)
+        for step in hard:
+            item = self._after(step, item, discrete=True)
         labels = np.asarray(item[_PREDICTION])
         if labels.shape != (1, *shape):
             raise GeometryError(
@@ -159,8 +157,15 @@ class ChainRun:
             )
         return Answer(labels[0].round().astype(np.uint16), probabilities)
 
-    def _logits(self, image: Tensor) -> Tensor:
-        """Of every voxel as the network sees it, on the CPU; shape (L, ...)."""
+    @torch.inference_mode()
+    def logits(self, image: Tensor) -> Tensor:
+        """Of every voxel as the network sees it, on the CPU; shape (L, ...).
+
+        Parameters
+        ----------
+        image : torch.Tensor
+            Shape (C, I, J, K), or (C, I, J) of a network for pictures, after the chain's steps.
+        """
         device = self.predictor.device.torch_device
         plain = (image.as_tensor() if isinstance(image, MetaTensor) else image)[None].to(device)
         if self.chain.inferer.name == "BoxThenWhole":
@@ -177,7 +182,7 @@ class ChainRun:
             return inferer(plain, self._network)[0].float().cpu()
 
     def _by_axes(self, image: Tensor, settings: dict[str, Any]) -> Tensor:
-        """As `_logits`, by a network whose tensors have axes in the order of some letters."""
+        """As `logits`, by a network whose tensors have axes in the order of some letters."""
         given, answered = settings.pop("axes"), settings.pop("output_axes")
         ours = "bcxyz"[: image.ndim]
         spatial = [axis for axis in given if axis in ours[2:]]
@@ -197,7 +202,7 @@ class ChainRun:
         logits = self.predictor.network(patch)
         return logits[0] if isinstance(logits, list | tuple) else logits
 
-    def _after(self, step: Component, item: Item, *, discrete: bool) -> Item:
+    def _after(self, step: Component, item: Item, *, discrete: bool = False) -> Item:
         """`item` after one step; labels are never interpolated."""
         if step.name == "Invertd":
             nearest = discrete or bool(step.settings.get("nearest_interp", True))
@@ -228,10 +233,28 @@ class ChainRun:
             classes = torch.where(better, index.to(torch.int16) + first, classes)
         return classes
 
-    def _probabilities(self, item: Item) -> Tensor:
+    def _probabilities(self, item: Item, done: tuple[Component, ...]) -> Tensor:
         """Of every channel, on the voxels of the image."""
-        values = item[_PREDICTION].softmax(0) if self.exclusive else item[_PREDICTION].sigmoid()
-        return self._inverted(item, values, nearest=False).clamp(0, 1)
+        values = item[_PREDICTION]
+        if values.min() < 0 or values.max() > 1:
+            values = values.softmax(0) if self.exclusive else values.sigmoid()
+        if not any(step.name == "Invertd" for step in done):
+            values = self._inverted(item, values, nearest=False)
+        return values.clamp(0, 1)
+
+
+def one_tile(predictor: Predictor, chain: Chain, tile: tuple[int, int, int]) -> Tensor:
+    """Logits of one tile of zeros, for its time and memory."""
+    run = ChainRun(predictor, chain, DEFAULT_OPTIONS, silent)
+    image = torch.zeros(len(predictor.plan.channels), *tile)
+    if chain.inferer.name == "BoxThenWhole":
+        answer: Tensor = predictor.network(image[None].to(predictor.device.torch_device))
+        return answer
+    return run.logits(image[..., 0] if run.flat else image)
+
+
+def _ends_in_inverse(steps: tuple[Component, ...]) -> bool:
+    return bool(steps) and steps[-1].name == "Invertd"
 
 
 def _with_axes(patch: Tensor, spatial: list[str], order: str) -> Tensor:

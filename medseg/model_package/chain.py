@@ -71,6 +71,7 @@ AFTER: dict[str, set[str]] = {
 """Likewise from the network to labels. `Foreground` leaves out the first channel; `Overlay` gives
 each voxel the value of the first pair (channel, value) whose channel is above 0 there;
 `LargestAbove` the number of the largest channel, from 1, where that is above the threshold."""
+_DISCRETE = {"AsDiscreted", "LargestAbove", "binarize"}
 _WINDOW = {"roi_size", "sw_batch_size", "overlap", "mode", "sigma_scale", "padding_mode", "cval"}
 INFERERS: dict[str, set[str]] = {
     "AxesWindow": {"axes", "output_axes", *_WINDOW},
@@ -102,7 +103,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Raises
     ------
     PackageError
-        When a step or a setting is not in the tables.
+        When a step or a setting is not in the tables, or no labels come of them.
     """
 
     before: tuple[Component, ...]
@@ -119,6 +120,18 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ):
             for step in steps:
                 _check(step, known)
+        if not any(step.name in _DISCRETE for step in self.after):
+            raise PackageError(
+                "the steps of the model lead to no labels: one of them must be"
+                f" {', '.join(sorted(_DISCRETE))}",
+                code="UNKNOWN_STEP",
+            )
+
+    @property
+    def halves(self) -> tuple[tuple[Component, ...], tuple[Component, ...]]:
+        """The steps after the network that work on its channels, and those from labels on."""
+        first = next(n for n, step in enumerate(self.after) if step.name in _DISCRETE)
+        return self.after[:first], self.after[first:]
 
 
 def _check(step: Component, known: dict[str, set[str]]) -> None:
