@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from medseg.errors import PackageError
+from medseg.errors import InputError, PackageError
 from medseg.metrics.scores import mean_named
 from medseg.model_package.chain import Chain
 from medseg.model_package.requirements import Requirement
@@ -117,6 +117,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     requires: tuple[Requirement, ...] = ()
     weights: Weights
     chain: Chain | None = None
+
+    def check_planned(self, purpose: str) -> None:
+        """Refuse a model of another program where the plan has to say all that is done.
+
+        Parameters
+        ----------
+        purpose : str
+            What it cannot be, such as ``"exported"``.
+
+        Raises
+        ------
+        InputError
+            When it has a chain.
+        """
+        if self.chain is not None:
+            raise InputError(
+                f"the model '{self.name}' comes from another program and does that program's steps"
+                f" in place of a plan's, so it cannot be {purpose}; use its own files there",
+                code="FOREIGN",
+            )
 
     @property
     def mean_dice(self) -> float | None:
