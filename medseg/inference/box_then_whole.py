@@ -42,8 +42,8 @@ def box_then_whole(image_CIJK: Tensor, networks: TwoLooks) -> Tensor:
     image_IJK = image_CIJK[0]
     small = _resized(image_IJK, _SMALL)
     low, high = small.quantile(_LOW), small.quantile(_HIGH)
-    found = one_logit(networks.box(_normalised(small, low, high)))[0, 0] > 0
-    box = _box(_largest(found), tuple(image_IJK.shape))
+    small_mask = one_logit(networks.box(_normalised(small, low, high)))[0, 0] > 0
+    box = _box(_largest(small_mask), tuple(image_IJK.shape))
     inside = _normalised(_resized(image_IJK[box], _WHOLE), low, high)
     logits = torch.full_like(image_IJK, _NOTHING)
     logits[box] = _resized(networks(inside)[0, 0], tuple(logits[box].shape))

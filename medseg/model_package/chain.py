@@ -113,13 +113,13 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     half: bool = False
 
     def __post_init__(self) -> None:
-        for steps, known in (
+        for steps, table in (
             (self.before, BEFORE),
             ((self.inferer,), INFERERS),
             (self.after, AFTER),
         ):
             for step in steps:
-                _check(step, known)
+                _check(step, table)
         if not any(step.name in _DISCRETE for step in self.after):
             raise PackageError(
                 "the steps of the model lead to no labels: one of them must be"
@@ -134,18 +134,18 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.after[:first], self.after[first:]
 
 
-def _check(step: Component, known: dict[str, set[str]]) -> None:
-    if step.name not in known:
+def _check(step: Component, table: dict[str, set[str]]) -> None:
+    if step.name not in table:
         raise PackageError(
             f"the step '{step.name}' of a model is none that medseg takes from other programs; it"
-            f" takes: {', '.join(known)}",
+            f" takes: {', '.join(table)}",
             code="UNKNOWN_STEP",
         )
-    strange = sorted(set(step.settings) - known[step.name])
+    strange = sorted(set(step.settings) - table[step.name])
     if strange:
         raise PackageError(
             f"the setting '{strange[0]}' of the step '{step.name}' is none that medseg takes from"
-            f" other programs; it takes: {', '.join(sorted(known[step.name])) or 'none'}",
+            f" other programs; it takes: {', '.join(sorted(table[step.name])) or 'none'}",
             code="UNKNOWN_STEP",
         )
     for name, value in step.settings.items():

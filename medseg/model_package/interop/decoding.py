@@ -103,7 +103,7 @@ def _refused(error: Exception) -> str:
     return (lines or [reason(error)])[0][:200]
 
 
-def words(given: Any, count: int) -> tuple[str, ...] | None:
+def channel_names(given: Any, count: int) -> tuple[str, ...] | None:
     """Names of channels ``{"0": name}`` as a tuple; None where they are not `count` unique ones."""
     if not isinstance(given, dict):
         return None

@@ -135,10 +135,10 @@ def _weights(content: dict[str, Any], files: ModelFiles, root: str, where: str) 
     if "://" in source:
         raise _refusal(where, f"weights at {source}", "packages that hold their weights")
     data = files.read(root + source.removeprefix("./"))
-    found = hashlib.sha256(data).hexdigest()
-    if entry.get("sha256") != found:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if entry.get("sha256") != sha256:
         raise PackageError(
-            f"'{files.where(root + source)}' has SHA-256 {found[:12]}... and '{where}' says"
+            f"'{files.where(root + source)}' has SHA-256 {sha256[:12]}... and '{where}' says"
             f" {str(entry.get('sha256'))[:12]}...: it was altered or damaged; copy it again",
             code="CHECKSUM",
         )

@@ -9,10 +9,10 @@ from medseg.model_package.chain import Chain
 from medseg.model_package.foreign_network import FILE
 from medseg.model_package.interop.decoding import (
     as_safetensors,
+    channel_names,
     decoded_mapping,
     state_dict,
     weights_file,
-    words,
 )
 from medseg.model_package.interop.files import ModelFiles
 from medseg.model_package.interop.monai_bundle.config import Config
@@ -156,11 +156,13 @@ def _plan(chain: Chain, network: Component, inputs: Any) -> Plan:
         patch.insert(axis, 1)
         i, j, k = patch
     count = network.settings["in_channels"]
-    names = words(inputs.get("channel_def"), count) or tuple(f"image {n}" for n in range(count))
+    names = channel_names(inputs.get("channel_def"), count) or tuple(
+        f"image {n}" for n in range(count)
+    )
     return Plan(
         orientation=orientation,
         spacing_mm=(x, y, z),
-        channels=names,
+        channels=names or tuple(f"image {n}" for n in range(count)),
         normalisation=(Normalisation(scheme="none"),) * count,
         patch=(i, j, k),
         batch=1,

@@ -16,7 +16,7 @@ from medseg.errors import PackageError
 _REFERENCE = re.compile(r"@((?:\w+)(?:(?:#|::)\w+)*)")
 _NAME = "ref_"
 _PLAIN_IMPORT = re.compile(r"\$(import [\w.]+( as \w+)?|from [\w.]+ import \w+(, *\w+)*)\s*")
-_HARMLESS = {
+_UNREAD_CALLS = {
     *("dict", "enumerate", "float", "glob.glob", "int", "len", "list", "range", "sorted", "str"),
     *("monai.data.load_decathlon_datalist", "monai.utils.set_determinism", "os.listdir"),
     *("os.path.basename", "os.path.dirname", "os.path.exists", "os.path.join", "pd.read_csv"),
@@ -118,7 +118,7 @@ class Config:
                 raise self.refusal(text)
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                if called not in _HARMLESS and called.split(".")[0] not in names:
+                if called not in _UNREAD_CALLS and called.split(".")[0] not in names:
                     raise self.refusal(text)
 
 
@@ -135,8 +135,8 @@ def _value(node: ast.expr | None, referred: dict[str, Any]) -> Any:
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(entry, referred) for entry in node.elts]
     if isinstance(node, ast.IfExp):
-        chosen = node.body if _value(node.test, referred) else node.orelse
-        return _value(chosen, referred)
+        branch = node.body if _value(node.test, referred) else node.orelse
+        return _value(branch, referred)
     return _computed(node, referred)
 
 
@@ -152,19 +152,19 @@ def _computed(node: ast.expr | None, referred: dict[str, Any]) -> Any:
             return -number
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "len" and len(node.args) == 1:
         return len(_value(node.args[0], referred))
-    known = None if node is None else _NUMBERS.fullmatch(ast.unparse(node))
-    if known is None:
+    number_type = None if node is None else _NUMBERS.fullmatch(ast.unparse(node))
+    if number_type is None:
         raise _NoValueError
-    return known[1]
+    return number_type[1]
 
 
 def _parsed(text: str) -> tuple[dict[str, str], ast.expr | None]:
     """Names that stand for references in the parsed expression, and what it is."""
     names: dict[str, str] = {}
 
-    def named(found: re.Match[str]) -> str:
+    def named(match: re.Match[str]) -> str:
         name = f"{_NAME}{len(names)}"
-        names[name] = found[1]
+        names[name] = match[1]
         return name
 
     try:
@@ -181,11 +181,11 @@ def overlay_of(text: str) -> list[list[int]] | None:
     pairs: list[list[int]] = []
     rest: ast.expr = tree.body
     while isinstance(rest, ast.Call) and ast.unparse(rest.func) == "torch.where":
-        found = re.fullmatch(r"x\[\[(\d+)\]\] > 0", ast.unparse(rest.args[0]))
+        channel = re.fullmatch(r"x\[\[(\d+)\]\] > 0", ast.unparse(rest.args[0]))
         value = rest.args[1]
-        if not found or not isinstance(value, ast.Constant) or not isinstance(value.value, int):
+        if not channel or not isinstance(value, ast.Constant) or not isinstance(value.value, int):
             return None
-        pairs.append([int(found[1]), value.value])
+        pairs.append([int(channel[1]), value.value])
         rest = rest.args[2]
     return pairs if pairs and ast.unparse(rest) == "0" else None
 

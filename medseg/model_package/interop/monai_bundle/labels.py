@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medseg.errors import PackageError
-from medseg.model_package.interop.decoding import words
+from medseg.model_package.interop.decoding import channel_names
 from medseg.planning.plan import Component
 from medseg.volume.label_table import LabelTable
 
@@ -33,7 +33,7 @@ def labels_of(
     settings = {step.name: step.settings for step in after}
     discrete = settings.get("AsDiscreted", {})
     if "Overlay" in settings:
-        names = words(given, channels) or tuple(f"label {n + 1}" for n in range(channels))
+        names = channel_names(given, channels) or tuple(f"label {n + 1}" for n in range(channels))
         values = {value: names[channel] for channel, value in settings["Overlay"]["order"]}
         return names, LabelTable.of(values)
     if discrete.get("argmax"):
@@ -43,10 +43,10 @@ def labels_of(
                 " to_onehot out of AsDiscreted",
                 code="UNKNOWN_STEP",
             )
-        names = words(given, channels) or tuple(f"label {n}" for n in range(channels))
+        names = channel_names(given, channels) or tuple(f"label {n}" for n in range(channels))
         return ("", *names[1:]), LabelTable.of(dict(enumerate(names[1:], start=1)))
     if channels == 1 and discrete.get("threshold") is not None:
-        named = words(given, 2) or ("", *(words(given, 1) or ("label 1",)))
+        named = channel_names(given, 2) or ("", *(channel_names(given, 1) or ("label 1",)))
         return (named[-1],), LabelTable.of({1: named[-1]})
     raise PackageError(
         f"the steps of the bundle end in {channels} channels and not in labels: it needs"

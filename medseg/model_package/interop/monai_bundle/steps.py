@@ -114,11 +114,11 @@ def _is_on(config: Config, transform: dict[str, Any], key: str) -> bool:
     return True
 
 
-def _step(config: Config, definition: dict[str, Any], known: dict[str, set[str]]) -> Component:
+def _step(config: Config, definition: dict[str, Any], table: dict[str, set[str]]) -> Component:
     name = _class(definition)
-    if name not in known:
+    if name not in table:
         raise config.refusal(
-            f"_target_: {definition.get('_target_')}", f"; it takes {', '.join(known)}"
+            f"_target_: {definition.get('_target_')}", f"; it takes {', '.join(table)}"
         )
     settings = {k: config.value(v) for k, v in definition.items() if k not in _BESIDE}
     if name == "CropForegroundd" and settings.pop("select_fn", None) is not None:
