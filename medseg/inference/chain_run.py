@@ -174,10 +174,10 @@ class ChainRun:
         settings = dict(self.chain.inferer.settings)
         if self.options.overlap is not None and "roi_size" in settings:
             settings["overlap"] = self.options.overlap
-        inferer = getattr(monai.inferers, self.chain.inferer.name)(**settings)
-        half = self.chain.half and device.type == "cuda"
         if self.chain.inferer.name == "AxesWindow":
             return self._by_axes(plain, settings)
+        inferer = getattr(monai.inferers, self.chain.inferer.name)(**settings)
+        half = self.chain.half and device.type == "cuda"
         with torch.autocast("cuda", enabled=half):
             return inferer(plain, self._network)[0].float().cpu()
 
@@ -214,7 +214,9 @@ class ChainRun:
         invert = monai.transforms.Invertd(
             keys=_PREDICTION, transform=self.before, orig_keys=_IMAGE, nearest_interp=nearest
         )
-        inverted: Tensor = invert({_IMAGE: item[_IMAGE], _PREDICTION: values})[_PREDICTION]
+        inverted: Tensor = invert({_IMAGE: item[_IMAGE], _PREDICTION: MetaTensor(values)})[
+            _PREDICTION
+        ]
         return inverted
 
     def _inverted_argmax(self, item: Item, step: Component) -> Tensor:

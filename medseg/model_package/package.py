@@ -135,7 +135,8 @@ class ModelPackage:
         network = build_foreign(self.manifest, self._verified())
         if self.manifest.weights.file.endswith(SAFETENSORS):
             self.load_weights(network)
-        network.requires_grad_(requires_grad=False)
+        for weight in network.parameters():  # a script has no requires_grad_ of its own
+            weight.requires_grad_(requires_grad=False)
         return network.eval()
 
     def load_weights(self, network: nn.Module) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +99,9 @@ def weights_file(data: bytes, name: str) -> Weights:
 
 
 def _refused(error: Exception) -> str:
-    """The line of torch's message that names what it did not unpickle."""
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "got" in line]
-    return (lines or [reason(error)])[0][:200]
+    """What it asked for that torch does not unpickle."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it asks for {asked[1]}" if asked else reason(error)
 
 
 def channel_names(given: Any, count: int) -> tuple[str, ...] | None:

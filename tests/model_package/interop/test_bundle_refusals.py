@@ -54,13 +54,15 @@ HOSTILE = {
     "another class of MONAI": {"network_def": {"_target_": "VNet"}},
     "a network by expression": {"network_def": "$eval('1')"},
     "weights elsewhere": {
-        "checkpointloader": {"_target_": "CheckpointLoader", "load_path": "/etc/passwd"}
+        "handlers": [{"_target_": "CheckpointLoader", "load_path": "/etc/passwd"}]
     },
     "weights above": {
-        "checkpointloader": {
-            "_target_": "CheckpointLoader",
-            "load_path": "$@bundle_root + '/../x.pt'",
-        }
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/../x.pt'",
+            }
+        ]
     },
     "a circle": {"network_def": {"_target_": "UNet", "channels": "@a"}, "a": "@b", "b": "@a"},
     "another inferer": {"inferer": {"_target_": "SlidingWindowInfererAdapt"}},

@@ -11,6 +11,7 @@ from medseg.errors import PackageError
 from medseg.inference import Predictor
 from medseg.model_package import export_model, find_package
 from medseg.phantoms import abdominal_ct
+from medseg.runtime.device import Device
 from toy_model import tiny_model
 
 
@@ -29,6 +30,14 @@ def exported(tmp_path_factory):
     return package, folder
 
 
+@pytest.fixture
+def in_float32(monkeypatch):
+    """onnxruntime computes in float32; so does torch here, on every processor."""
+    device = Device(torch.device("cpu"), None, "CPU")
+    monkeypatch.setattr("medseg.runtime.device._cpu", lambda: device)
+
+
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("ending", ["onnx", "ts"])
 def test_it_labels_as_the_model_it_was_made_of(ending, exported):
     package, folder = exported

@@ -39,8 +39,11 @@ def processing_of(steps: Any, axes: Axes, where: str) -> tuple[Component, ...]:
                 code="UNKNOWN_STEP",
             )
         settings = dict(step.get("kwargs") or {})
-        if name == "zero_mean_unit_variance" and settings.pop("mode", "per_sample") == "fixed":
+        mode = settings.pop("mode", "per_sample")
+        if name == "zero_mean_unit_variance" and mode == "fixed":
             name = "fixed_zero_mean_unit_variance"
+        elif mode not in ("per_sample", "fixed"):
+            raise PackageError(f"'{where}': {name} {mode}", code="UNKNOWN_STEP")
         if settings.pop(_REFERENCE, None) not in (None, "self") and name != "scale_mean_variance":
             raise PackageError(
                 f"'{where}': {name} by another tensor, which medseg does not do",
