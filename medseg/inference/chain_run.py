@@ -71,8 +71,9 @@ def run_chain(
         answers = [run.answer(image) for image in _images(scan, flat=run.flat)]
     except (ValueError, RuntimeError, TypeError, IndexError, KeyError) as error:
         raise InputError(
-            f"a step of the model '{chain.inferer.name}' chain cannot work on this scan:"
-            f" {reason(error)}"
+            f"a step of the model cannot work on this scan of {scan.grid.shape} voxels:"
+            f" {reason(error)}",
+            code="STEP",
         ) from error
     return _prediction(run, scan, answers)
 
@@ -292,6 +293,8 @@ def _made(step: Component, key: str) -> Any:
         settings["dtype"] = getattr(torch, settings["dtype"].rpartition(".")[2], None)
     if step.name == "CropForegroundd":
         settings["source_key"] = key
+    if step.name == "Orientationd":
+        settings.setdefault("labels", None)  # MONAI's default, which it warns of when not given
     try:
         return getattr(monai.transforms, step.name)(keys=key, **settings)
     except Exception as error:  # MONAI's code; it may raise anything

@@ -62,7 +62,7 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     foreign = read_foreign(folder)
     if foreign is not None:
         return foreign
-    listing = ", ".join(shipped) or "none"
+    listing = ", ".join((*shipped, deepbet.NAME))
     raise PackageError(
         f"no model '{name_or_folder}': it is neither a shipped model ({listing}), nor a folder with"
         f" a {MANIFEST}, nor a model of a program that medseg knows",
