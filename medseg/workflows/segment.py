@@ -92,8 +92,8 @@ class SegmentOptions(TypedDict, total=False):
     tta : bool
         Whether the network takes the mean over mirror images; see
         :meth:`medseg.inference.Predictor.load`.
-    probabilities : bool
-        Whether the result has the probability of every class.
+    probabilities, uncertainty : bool
+        Whether the result has the probability of every class, and that a label is wrong.
     progress : Progress
         Called in every step; raising `medseg.errors.Cancelled` in it stops.
     """
@@ -105,6 +105,7 @@ class SegmentOptions(TypedDict, total=False):
     postprocessing: tuple[Component, ...]
     tta: bool
     probabilities: bool
+    uncertainty: bool
     progress: Progress
 
 
@@ -172,7 +173,10 @@ def segment(
         scan,
         predictor,
         ModelUsed.of(package),
-        Options(probabilities=options.get("probabilities", False)),
+        Options(
+            probabilities=options.get("probabilities", False),
+            uncertainty=options.get("uncertainty", False),
+        ),
         settings=msgspec.to_builtins(used),
         progress=progress,
     )

@@ -162,6 +162,11 @@ probabilities_option = click.option(
     is_flag=True,
     help="Write the probability of every class too: 4-D NIfTI, uint8, 255 is certain.",
 )
+uncertainty_option = click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Write how probable it is that a label is wrong: NIfTI, uint8, per cent.",
+)
 tta_option = click.option(
     "--tta",
     is_flag=True,

@@ -31,8 +31,11 @@ def test_a_zipped_bundle_segments_a_dicom_series_with_its_names(run, bundle, ser
 
 def test_probabilities_are_written_beside_the_labels(run, bundle, scan_file, tmp_path):
     output = tmp_path / "labels.nii.gz"
-    result = run("segment", scan_file, "--model", bundle, "--output", output, "--probabilities")
+    maps = ("--probabilities", "--uncertainty")
+    result = run("segment", scan_file, "--model", bundle, "--output", output, *maps)
     assert result.exit_code == 0, result.output
+    doubt = read_scan(tmp_path / "labels.uncertainty.nii.gz")
+    assert doubt.voxels.max() <= 50
     shares = read_scan(tmp_path / "labels.probabilities.nii.gz")
     assert shares.channel_names == ("background", "spleen")
     labels = read_labels(output)
