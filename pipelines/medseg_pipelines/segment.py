@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -19,7 +19,7 @@ from medseg.volume import LabelMap, Scan
 from medseg.volume.label_map import voxel_counts
 from medseg.workflows.outputs import check_file, check_label_file
 from medseg.workflows.record import ModelUsed
-from medseg.workflows.segment import read_case, segment_case, write_case
+from medseg.workflows.segment import Result, read_case, segment_case, write_case
 from medseg.writing import write_scan
 from medseg_pipelines.console import Console, duration
 
@@ -97,12 +97,7 @@ def segment_scan(
         if warning != modality_warning:
             console.print(f"Note:   {warning}")
     written = write_case(result, output, encoding=encoding)
-    if result.probabilities is not None:
-        write_scan(result.probabilities, maps[PROBABILITIES])
-        console.print(f"Probabilities, 0 to 255, are in {maps[PROBABILITIES]}")
-    if result.uncertainty is not None:
-        write_scan(result.uncertainty, maps[UNCERTAINTY])
-        console.print(f"Uncertainty, 0 to 100, is in {maps[UNCERTAINTY]}")
+    _write_maps(result, maps, console)
     console.show(volume_table(result.labels))
     console.print(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
@@ -113,6 +108,16 @@ def _map_files(output: Path, *, probabilities: bool, uncertainty: bool) -> dict[
     asked = {PROBABILITIES: probabilities, UNCERTAINTY: uncertainty}
     stem = without_suffix(output)
     return {ending: output.with_name(f"{stem}{ending}") for ending in asked if asked[ending]}
+
+
+def _write_maps(result: Result, maps: Mapping[str, Path], console: Console) -> None:
+    """Write the maps that were asked for, and say where they are."""
+    if result.probabilities is not None:
+        write_scan(result.probabilities, maps[PROBABILITIES])
+        console.print(f"Probabilities, 0 to 255, are in {maps[PROBABILITIES]}")
+    if result.uncertainty is not None:
+        write_scan(result.uncertainty, maps[UNCERTAINTY])
+        console.print(f"Uncertainty, 0 to 100, is in {maps[UNCERTAINTY]}")
 
 
 def channel_lines(
