@@ -215,7 +215,15 @@ class Predictor:
         ------
         GeometryError
             When the image is not one of such a scan.
+        PlanError
+            When the model is of another program.
         """
+        if self.chain is not None:
+            raise PlanError(
+                "the model comes from another program and prepares scans in its own way; give the"
+                " scan to predict",
+                code="FOREIGN",
+            )
         placement = Placement.of(grid, self.plan, box)
         if tuple(image_CIJK.shape[1:]) != placement.prepared.shape:
             raise GeometryError(

@@ -31,6 +31,10 @@ EXTRAS = {
 }
 NAPARI = EXTRAS["napari"]
 ONNX = LIBRARY / "model_package" / "onnx.py"
+FOREIGN = [
+    LIBRARY / "model_package" / "interop" / "decoding.py",
+    LIBRARY / "networks" / "adapters" / "onnx_network.py",
+]
 
 
 def imported(*folders):
@@ -58,12 +62,16 @@ def undeclared(declared, *folders):
 
 def test_the_library_and_the_command_line_import_only_what_they_declare():
     journeys = [path for path in PIPELINES.iterdir() if path.stem not in {"cluster", "pacs"}]
-    library = [path for path in python_files(LIBRARY) if path != ONNX]
+    library = [path for path in python_files(LIBRARY) if path not in {ONNX, *FOREIGN}]
     assert not undeclared(BASE, *library, *journeys)
 
 
 def test_onnx_is_imported_where_its_extra_is_named_and_nowhere_else():
     assert not undeclared(BASE | EXTRAS["export"], ONNX)
+
+
+def test_models_of_other_programs_need_no_more_than_their_extra_names():
+    assert not undeclared(BASE | EXTRAS["models"], *FOREIGN)
 
 
 @pytest.mark.parametrize("extra", ["cluster", "pacs"])
