@@ -53,6 +53,7 @@ LOADER = {
     "_target_": "CheckpointLoader",
     "load_path": "$@bundle_root + '/models/model.pt'",
     "load_dict": {"model": "@network"},
+    "map_location": "@device",
 }
 WHOLE_BODY = {
     "displayable_configs": {"highres": True, "sw_overlap": 0.25, "sw_batch_size": 1},

@@ -99,7 +99,7 @@ def read(path: Path) -> ModelPackage:
 def _weights_file(config: Config, files: ModelFiles, root: str) -> str:
     """The file that the bundle's checkpoint loader reads, or the TorchScript beside it."""
     for loader in _loaders(config.content):
-        given = str(config.value({**loader, "load_dict": None}).get("load_path", ""))
+        given = str(config.value(loader.get("load_path", "")))
         path = PurePosixPath(given)
         if path.is_absolute() or ".." in path.parts:
             raise config.refusal(f"load_path: {given}", "; the weights must lie in the bundle")
