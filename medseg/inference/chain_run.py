@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import monai.inferers
 import monai.transforms
@@ -22,6 +22,7 @@ from medseg.inference.probability_maps import MOST
 from medseg.inference.processing_steps import STEPS, Step
 from medseg.inference.roi import outside
 from medseg.model_package.chain import Chain
+from medseg.networks.blocks.linknet import TwoLooks
 from medseg.planning import Component
 from medseg.reading.monai_reader import meta_of
 from medseg.runtime.progress import Progress, silent
@@ -171,7 +172,7 @@ class ChainRun:
         plain = (image.as_tensor() if isinstance(image, MetaTensor) else image)[None].to(device)
         if self.chain.inferer.name == "BoxThenWhole":
             self.progress(0, 1, "segmenting")
-            return box_then_whole(plain[0], self.predictor.network).cpu()
+            return box_then_whole(plain[0], cast(TwoLooks, self.predictor.network)).cpu()
         settings = dict(self.chain.inferer.settings)
         if self.options.overlap is not None and "roi_size" in settings:
             settings["overlap"] = self.options.overlap
@@ -180,7 +181,8 @@ class ChainRun:
         inferer = getattr(monai.inferers, self.chain.inferer.name)(**settings)
         half = self.chain.half and device.type == "cuda"
         with torch.autocast("cuda", enabled=half):
-            return inferer(plain, self._network)[0].float().cpu()
+            logits: Tensor = inferer(plain, self._network)[0]
+        return logits.float().cpu()
 
     def _by_axes(self, image: Tensor, settings: dict[str, Any]) -> Tensor:
         """As `logits`, by a network whose tensors have axes in the order of some letters."""
@@ -195,13 +197,15 @@ class ChainRun:
 
         window = monai.inferers.SlidingWindowInferer(**settings)
         back = [0, *(1 + spatial.index(axis) for axis in ours[2:])]
-        return window(turned, network)[0].float().cpu().permute(back)
+        logits_there: Tensor = window(turned, network)[0]
+        return logits_there.float().cpu().permute(back)
 
     def _network(self, patch: Tensor) -> Tensor:
         self.progress(self.passes, self.passes + 1, "segmenting")
         self.passes += 1
-        logits = self.predictor.network(patch)
-        return logits[0] if isinstance(logits, list | tuple) else logits
+        answer = self.predictor.network(patch)
+        logits: Tensor = answer[0] if isinstance(answer, list | tuple) else answer
+        return logits
 
     def _after(self, step: Component, item: Item, *, discrete: bool = False) -> Item:
         """`item` after one step; labels are never interpolated."""

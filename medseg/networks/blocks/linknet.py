@@ -64,8 +64,8 @@ def one_logit(logits_BLIJK: Tensor) -> Tensor:
     return logits_BLIJK[:, 1:] - logits_BLIJK[:, :1]
 
 
-def _unit(conv: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
-    return conv, nn.InstanceNorm3d(int(conv.out_channels)), nn.ReLU()  # type: ignore[arg-type]
+def _unit(conv: nn.Conv3d | nn.ConvTranspose3d) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return conv, nn.InstanceNorm3d(conv.out_channels), nn.ReLU()
 
 
 class _Block(nn.Module):

@@ -79,7 +79,9 @@ def _letters(tensor: dict[str, Any], order: str) -> Axes:
 
 def _listed(axes: list[dict[str, Any]]) -> Axes:
     """Of format 0.5: a list of typed axes."""
-    order, sizes, names = "", {}, ()
+    order = ""
+    sizes: dict[str, tuple[int, int]] = {}
+    names: tuple[str, ...] = ()
     for axis in axes:
         kind = axis["type"]
         letter = {"batch": "b", "channel": "c"}.get(kind, str(axis.get("id", "")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from medseg.model_package.chain import Chain
 from medseg.model_package.foreign_network import FILE
@@ -27,11 +27,13 @@ from medseg.model_package.interop.monai_bundle.steps import (
 )
 from medseg.model_package.manifest import Card, Manifest
 from medseg.model_package.package import ModelPackage
-from medseg.planning.plan import Component, Normalisation, Plan, slice_axis
+from medseg.planning.plan import Component, Normalisation, Plan, Plane, slice_axis
 
 _CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")
 _SCRIPT, _STATE = "models/model.ts", "models/model.pt"
 _DEFAULT_PATCH = 96
+_DEFAULT_OVERLAP = 0.25
+"""Of MONAI's sliding window."""
 
 
 def recognises(path: Path) -> bool:
@@ -134,46 +136,43 @@ def _network(config: Config, inputs: Any, formats: Any, *, script: bool) -> Comp
 def _plan(chain: Chain, network: Component, inputs: Any) -> Plan:
     """What a plan can say of a chain; the chain itself is what is done."""
     settings = {step.name: step.settings for step in chain.before}
-    dims = network.settings["spatial_dims"]
-    roi = chain.inferer.settings.get("roi_size") or settings.get("Resized", {}).get("spatial_size")
-    roi = [roi] * dims if isinstance(roi, int) else list(roi or [_DEFAULT_PATCH] * dims)
-    i, j, k = (_DEFAULT_PATCH if n < 1 else n for n in [*roi, 1][:3])
+    window, dims = chain.inferer.settings, network.settings["spatial_dims"]
     orientation = settings.get("Orientationd", {}).get("axcodes") or "RAS"
-    pixdim = settings.get("Spacingd", {}).get("pixdim") or [1.0] * 3
-    x, y, z = (
-        float(mm) if mm > 0 else 1.0
-        for mm in ([pixdim] * 3 if isinstance(pixdim, int | float) else [*pixdim, 1.0, 1.0][:3])
-    )
+    patch = window.get("roi_size") or settings.get("Resized", {}).get("spatial_size")
+    i, j, k = _three(patch or _DEFAULT_PATCH, dims, default=_DEFAULT_PATCH)
     plane = None
     if dims == 2:
-        axis = chain.inferer.settings.get("spatial_dim", 2)
-        plane = next(
-            p
-            for p in ("axial", "coronal", "sagittal")
-            if slice_axis(p, orientation=orientation) == axis
-        )
-        patch = [i, j]
-        patch.insert(axis, 1)
-        i, j, k = patch
+        plane = _plane(orientation, window.get("spatial_dim", 2))
+        i, j, k = ((1, i, j), (i, 1, j), (i, j, 1))[window.get("spatial_dim", 2)]
+    spacing_mm = _three(settings.get("Spacingd", {}).get("pixdim") or 1.0, 3, default=1.0)
     count = network.settings["in_channels"]
-    names = channel_names(inputs.get("channel_def"), count) or tuple(
-        f"image {n}" for n in range(count)
-    )
+    names = channel_names(inputs.get("channel_def"), count)
     return Plan(
         orientation=orientation,
-        spacing_mm=(x, y, z),
+        spacing_mm=spacing_mm,
         channels=names or tuple(f"image {n}" for n in range(count)),
         normalisation=(Normalisation(scheme="none"),) * count,
-        patch=(i, j, k),
+        patch=(int(i), int(j), int(k)),
         batch=1,
         network=network,
         mirror_axes=(),
         augmentation=(),
-        overlap=chain.inferer.settings.get("overlap", 0.25)
-        if "roi_size" in chain.inferer.settings
-        else 0.0,
+        overlap=window.get("overlap", _DEFAULT_OVERLAP) if "roi_size" in window else 0.0,
         plane=plane,
     )
+
+
+def _three(given: Any, axes: int, *, default: float) -> tuple[float, float, float]:
+    """One number for each axis; `default` for those that are missing or left open."""
+    numbers = [given] * axes if isinstance(given, int | float) else list(given)
+    i, j, k = (n if n > 0 else default for n in [*numbers, default, default][:3])
+    return i, j, k
+
+
+def _plane(orientation: str, axis: int) -> Plane:
+    """The plane of slices across an axis."""
+    planes: tuple[Plane, ...] = get_args(Plane)
+    return next(plane for plane in planes if slice_axis(plane, orientation=orientation) == axis)
 
 
 def _card(metadata: dict[str, Any], inputs: Any) -> Card:

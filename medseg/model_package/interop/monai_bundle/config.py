@@ -113,8 +113,8 @@ class Config:
         if tree is None:
             raise self.refusal(text)
         for node in ast.walk(tree):
-            word = {ast.Name: "id", ast.Attribute: "attr"}.get(type(node))
-            if word and str(getattr(node, word)).startswith("__"):
+            word = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+            if word.startswith("__"):
                 raise self.refusal(text)
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
