@@ -53,7 +53,7 @@ def axes_of(tensor: dict[str, Any], where: str) -> Axes:
     PackageError
         When there are others than batch, channels and two or three of space.
     """
-    given = tensor.get("axes")
+    given: Any = tensor.get("axes")
     try:
         axes = _letters(tensor, given) if isinstance(given, str) else _listed(given)
     except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
