@@ -45,8 +45,9 @@ def test_probabilities_are_written_beside_the_labels(run, bundle, scan_file, tmp
 
 def test_a_batch_runs_it_as_any_model(bundle, series, tmp_path):
     options, output = BatchOptions(pool=InlinePool), tmp_path / "out"
-    run_batch(series.parent, model=bundle, output=output, options=options, events=Diary())
-    assert list(output.rglob("*.dcm"))
+    run_batch(series, model=bundle, output=output, options=options, events=Diary())
+    (path,) = output.rglob("labels.nii.gz")
+    assert read_labels(path).table.names == ("spleen",)
 
 
 def test_what_it_is_is_told(run, bundle):
