@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from medseg.inference.chain_run import one_tile
 from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks
 from medseg.inference.options import DEFAULT_OPTIONS, Options
@@ -83,12 +84,19 @@ class Estimate:
 def measure_tile(predictor: Predictor) -> Probe:
     """Time and memory of one tile of zeros on the predictor's device."""
     tile, device = predictor.plan.patch, predictor.device
+    chain = predictor.chain
     window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
     image_CIJK = torch.zeros(predictor.plan.inputs, *tile)
+
+    def work() -> torch.Tensor:
+        if chain is not None:
+            return one_tile(predictor, chain, tile)
+        return window.logits(image_CIJK, (0, 0, 0))
+
     with LiveMemory() as memory:
-        seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
+        seconds = timed(work)
     if seconds < _ENOUGH_S:
-        seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
+        seconds = timed(work)
     weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
     previous = None if predictor.previous is None else measure_tile(predictor.previous)
     return Probe(seconds, memory.peak_bytes, weights, previous)
@@ -113,6 +121,8 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
     every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
     main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)
+    if predictor.chain is not None:  # MONAI's sums, weights and probabilities of the whole scan
+        main_bytes += 3 * len(predictor.chain.outputs) * prod(extent) * _FLOAT_BYTES
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
     on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
 from medseg.inference.backends import Compilation, backend_of, device_for, on_backend
+from medseg.inference.chain_run import run_chain
 from medseg.inference.composed import Around, Together
 from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
@@ -21,6 +22,7 @@ from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.tta import FlipTTA
 from medseg.inference.unfamiliar import check_contrast, warnings_about
 from medseg.model_package import ModelPackage, find_package
+from medseg.model_package.chain import Chain
 from medseg.planning import Component, Plan
 from medseg.postprocessing import NO_POSTPROCESSING, Postprocessing, build_postprocessing
 from medseg.preprocessing import prepare_image
@@ -54,11 +56,12 @@ class Predictor:
         A person's own, which the plan names, between the preparation and the network.
     previous : Predictor or None
         The one before, whose labels are further input of the network (a cascade).
-
     together : Together or None
         Models that answer in place of `network`, which is empty then.
     around : Around or None
         Finds the structures around which alone the model looks.
+    chain : Chain or None
+        Of a model of another program: what is done in place of what the plan says.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Predictor:
     previous: Predictor | None = None
     together: Together | None = None
     around: Around | None = None
+    chain: Chain | None = None
 
     def __post_init__(self) -> None:
         self.plan.outputs(self.labels)
@@ -88,10 +92,12 @@ class Predictor:
                 code="PREVIOUS",
             )
         check_names(self.transforms, self.plan)
-        if self.plan.regions and self.postprocessing.on_probabilities:
+        exclusive = not self.plan.regions and self.chain is None
+        if not exclusive and self.postprocessing.on_probabilities:
             raise PlanError(
-                "a step on probabilities needs classes that exclude each other and this model gives"
-                " regions; leave the step out, or take steps on labels such as components or holes"
+                "a step on probabilities needs classes that exclude each other, and this model"
+                " gives regions or is of another program; leave the step out, or take steps on"
+                " labels such as components or holes"
             )
 
     @classmethod
@@ -169,9 +175,16 @@ class Predictor:
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
         previous = inner(package.inner(manifest.previous)) if manifest.previous else None
-        own = flattened(transforms)
         return cls(
-            network, manifest.plan, manifest.labels, target, steps, own, previous, around=around
+            network,
+            manifest.plan,
+            manifest.labels,
+            target,
+            steps,
+            flattened(transforms),
+            previous,
+            around=around,
+            chain=manifest.chain,
         )
 
     def predict(self, scan: Scan, *, progress: Progress = silent) -> LabelMap:
@@ -223,6 +236,9 @@ class Predictor:
             return self.around.run(replace(self, around=None), scan, options, progress=progress)
         if self.together is not None:
             return self.together.run(self._with_steps_of(options), scan, options, progress=progress)
+        if self.chain is not None:
+            check_contrast(scan)
+            return run_chain(self._with_steps_of(options), self.chain, scan, options, progress)
         image_CIJK, placement = prepare_image(scan, self.plan, self.transforms)
         check_contrast(scan)
         warnings = warnings_about(scan, image_CIJK, placement, self.plan)
@@ -264,12 +280,13 @@ class Predictor:
         GeometryError
             When the image is not one of such a scan.
         PlanError
-            When the model is made of several.
+            When the model is made of several, or of another program.
         """
-        if self.together is not None:
+        if self.together is not None or self.chain is not None:
             raise PlanError(
-                "a model of several prepares a scan for each of them, so it cannot label a prepared"
-                " one; give the scan"
+                "a model of several, or of another program, prepares scans in its own way, so it"
+                " cannot label a prepared one; give the scan to predict",
+                code="FOREIGN",
             )
         placement = Placement.of(grid, self.plan, box)
         if tuple(image_CIJK.shape[1:]) != placement.prepared.shape:

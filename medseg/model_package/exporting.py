@@ -81,12 +81,13 @@ def export_model(
     ------
     InputError
         When the ending or the opset is unknown, a package is not installed, or the network cannot
-        be exported.
+        be exported; or it is of another program.
     PackageError
         When the model's weights are missing or altered.
     WriteError
         When the file cannot be written, or gives other logits than torch.
     """
+    package.manifest.check_planned("exported")
     kind = _kind(path)
     version = kind.prepare(opset, check=check)
     if not path.parent.is_dir():

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from medseg.errors import PackageError
+from medseg.errors import InputError, PackageError
 from medseg.metrics.scores import mean_named
+from medseg.model_package.chain import Chain
 from medseg.model_package.requirements import Requirement
 from medseg.planning.plan import Component, Plan, decode, upgraded
 from medseg.volume.label_table import MEAN, LabelTable
@@ -128,6 +129,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Where the model looks; everywhere without it.
     digests : dict of str to str
         SHA-256 of the manifest in each of these subfolders.
+    chain : Chain or None
+        Of a model of another program, the steps that are done in place of what the plan says.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -147,6 +150,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parts: tuple[str, ...] = ()
     crop: Crop | None = None
     digests: dict[str, str] = {}
+    chain: Chain | None = None
+
+    def check_planned(self, purpose: str) -> None:
+        """Refuse a model of another program where the plan has to say all that is done.
+
+        Parameters
+        ----------
+        purpose : str
+            What it cannot be, such as ``"exported"``.
+
+        Raises
+        ------
+        InputError
+            When it has a chain.
+        """
+        if self.chain is not None:
+            raise InputError(
+                f"the model '{self.name}' comes from another program and does that program's steps"
+                f" in place of a plan's, so it cannot be {purpose}; use its own files there",
+                code="FOREIGN",
+            )
 
     @property
     def mean_dice(self) -> float | None:

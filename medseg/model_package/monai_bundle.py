@@ -64,6 +64,7 @@ def export_bundle(
             f"the folder '{folder.parent}' does not exist; make it or choose another",
             code="NO_FOLDER",
         )
+    package.manifest.check_planned("exported")
     _check_transforms(package.manifest)
     texts = _texts(package.manifest)
     try:

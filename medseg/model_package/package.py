@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+SAFETENSORS = ".safetensors"
 UNSAVED = Weights(file=WEIGHTS, sha256="")
 """Stands in a manifest until `save_package` knows the digest."""
 NONE = Weights(file="", sha256="")
@@ -145,6 +146,8 @@ class ModelPackage:
 
         plan = self.manifest.plan
         self.check_installed()
+        if self.manifest.chain is not None or not self.manifest.weights.file.endswith(SAFETENSORS):
+            return self._foreign_network()
         classes = plan.outputs(self.manifest.labels)
         if self.folds:
             givens = {fold_name(number): copy.deepcopy(given) for number in self.folds}
@@ -156,6 +159,17 @@ class ModelPackage:
         self.load_weights(network)
         network.requires_grad_(requires_grad=False)
         return channels_last(network.eval())
+
+    def _foreign_network(self) -> nn.Module:
+        """The network as another program has it: no image is padded for it."""
+        from medseg.model_package.foreign_network import build_foreign
+
+        network = build_foreign(self.manifest, self._verified())
+        if self.manifest.weights.file.endswith(SAFETENSORS):
+            self.load_weights(network)
+        for weight in network.parameters():  # a script has no requires_grad_ of its own
+            weight.requires_grad_(requires_grad=False)
+        return network.eval()
 
     def load_weights(self, network: nn.Module) -> None:
         """Give a network, made by this model's plan, the weights; of several folds, an ensemble.

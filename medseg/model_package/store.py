@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from medseg.errors import PackageError, WriteError, reason
-from medseg.model_package.interop import nnunet, read_foreign
+from medseg.model_package.interop import deepbet, nnunet, read_foreign
 from medseg.model_package.interop.kept import models_folder, stored_folder, stored_packages
 from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg.model_package.package import MANIFEST, ModelPackage, save_foreign
@@ -23,6 +23,26 @@ def shipped_packages() -> list[ModelPackage]:
     """The models inside this installation, by name."""
     folders = sorted(path.parent for path in SHIPPED.glob(f"*/{MANIFEST}"))
     return [ModelPackage.open(folder) for folder in folders]
+
+
+def installed_folder(name: str) -> Path | None:
+    """The folder of a model that an installed package brings; None where `name` names none.
+
+    Raises
+    ------
+    PackageError
+        When the package is not installed.
+    """
+    if name != deepbet.NAME:
+        return None
+    folder = deepbet.installed()
+    if folder is None:
+        raise PackageError(
+            f"the model '{name}' comes with the package deepbet, which is not installed; run"
+            " pip install 'medseg[brain]'",
+            code="NOT_INSTALLED",
+        )
+    return folder
 
 
 def find_package(name_or_folder: str | Path) -> ModelPackage:
@@ -43,14 +63,15 @@ def find_package(name_or_folder: str | Path) -> ModelPackage:
     shipped = {package.manifest.name: package for package in shipped_packages()}
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
-    folder = Path(name_or_folder)
+    folder = installed_folder(str(name_or_folder)) or Path(name_or_folder)
     for candidate in (folder, folder / "model", models_folder() / folder):
         if (candidate / MANIFEST).is_file():
             return ModelPackage.open(candidate)
     foreign = read_foreign(folder)
     if foreign is not None:
         return foreign
-    listing = ", ".join([*shipped, *(own.manifest.name for own in stored_packages())]) or "none"
+    own = (package.manifest.name for package in stored_packages())
+    listing = ", ".join([*shipped, deepbet.NAME, *own])
     raise PackageError(
         f"no model '{name_or_folder}': it is neither a shipped model nor one of yours ({listing}),"
         f" nor a folder with a {MANIFEST}, nor a model of a program that medseg knows",

@@ -79,6 +79,7 @@ def check_fit(dataset: Dataset, package: ModelPackage) -> Transfer:
         When the kind of scan differs, or the model knows none of the channels.
     """
     manifest = package.manifest
+    manifest.check_planned("trained further")
     if bool(manifest.plan.regions) != bool(dataset.regions):
         kinds = ("labels that exclude each other", "regions")
         ours, theirs = kinds[bool(dataset.regions)], kinds[not dataset.regions]

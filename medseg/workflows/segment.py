@@ -94,8 +94,8 @@ class SegmentOptions(TypedDict, total=False):
         :meth:`medseg.inference.Predictor.load`.
     backend : str
         What runs the network on a CPU; see :meth:`medseg.inference.Predictor.load`.
-    probabilities : bool
-        Whether the result has the probability of every class.
+    probabilities, uncertainty : bool
+        Whether the result has the probability of every class, and that a label is wrong.
     progress : Progress
         Called in every step; raising `medseg.errors.Cancelled` in it stops.
     """
@@ -108,6 +108,7 @@ class SegmentOptions(TypedDict, total=False):
     tta: bool
     backend: str
     probabilities: bool
+    uncertainty: bool
     progress: Progress
 
 
@@ -176,7 +177,10 @@ def segment(
         scan,
         predictor,
         ModelUsed.of(package),
-        Options(probabilities=options.get("probabilities", False)),
+        Options(
+            probabilities=options.get("probabilities", False),
+            uncertainty=options.get("uncertainty", False),
+        ),
         settings=msgspec.to_builtins(used),
         progress=progress,
     )

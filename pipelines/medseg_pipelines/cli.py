@@ -27,6 +27,7 @@ from medseg_pipelines.cli_options import (
     postprocess_option,
     probabilities_option,
     tta_option,
+    uncertainty_option,
 )
 from medseg_pipelines.dataset_cli import dataset
 from medseg_pipelines.evaluate_cli import compare, evaluate, report
@@ -91,6 +92,7 @@ def medseg() -> None:
     help="Which series of a DICOM folder; once for each channel of the model.",
 )
 @probabilities_option
+@uncertainty_option
 @encoding_option
 @postprocess_option
 @tta_option

@@ -169,6 +169,11 @@ backend_option = click.option(
     show_default=True,
     help="What runs the network on a CPU; auto measures once and takes the fastest.",
 )
+uncertainty_option = click.option(
+    "--uncertainty",
+    is_flag=True,
+    help="Write how probable it is that a label is wrong: NIfTI, uint8, per cent.",
+)
 tta_option = click.option(
     "--tta",
     is_flag=True,

@@ -61,7 +61,9 @@ def _plan_from(source: str) -> Plan:
         return read_plan(stored)
     if path.suffix == ".json":
         raise InputError(f"there is no plan '{path}'")
-    return find_package(source).manifest.plan
+    manifest = find_package(source).manifest
+    manifest.check_planned("explained as a plan")
+    return manifest.plan
 
 
 def _preprocessing(plan: Plan) -> Iterator[str]:

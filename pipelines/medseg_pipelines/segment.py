@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -19,12 +19,13 @@ from medseg.volume import LabelMap, Scan
 from medseg.volume.label_map import voxel_counts
 from medseg.workflows.outputs import check_file, check_label_file
 from medseg.workflows.record import ModelUsed
-from medseg.workflows.segment import read_case, segment_case, write_case
+from medseg.workflows.segment import Result, read_case, segment_case, write_case
 from medseg.writing import write_scan
 from medseg_pipelines.console import Console, duration
 
 PROBABILITIES = ".probabilities.nii.gz"
-"""How the file of the probabilities ends, beside the label map."""
+UNCERTAINTY = ".uncertainty.nii.gz"
+"""How the files of the probabilities and of the uncertainty end, beside the label map."""
 
 
 def segment_scan(
@@ -40,6 +41,7 @@ def segment_scan(
     tta: bool = False,
     backend: str = "torch",
     probabilities: bool = False,
+    uncertainty: bool = False,
     console: Console,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
@@ -57,9 +59,9 @@ def segment_scan(
     """
     start = time.monotonic()
     check_label_file(output, sources=given, encoding=encoding)
-    shares = output.with_name(f"{without_suffix(output)}{PROBABILITIES}")
-    if probabilities:
-        check_file(shares, sources=given)
+    maps = _map_files(output, probabilities=probabilities, uncertainty=uncertainty)
+    for path in maps.values():
+        check_file(path, sources=given)
     package = find_package(model)
     channels = package.manifest.plan.channels
     paths = find_channels(given, channels, series=series)
@@ -90,7 +92,7 @@ def segment_scan(
         console.print(f"Warning: {modality_warning}.", style="bold")
     try:
         with console.progress("segmenting") as progress:
-            options = Options(probabilities=probabilities)
+            options = Options(probabilities=probabilities, uncertainty=uncertainty)
             result = segment_case(scan, predictor, used, options, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
@@ -99,12 +101,27 @@ def segment_scan(
     for line in lines:
         console.print(line)
     written = write_case(result, output, encoding=encoding)
-    if result.probabilities is not None:
-        write_scan(result.probabilities, shares)
-        console.print(f"Probabilities, 0 to 255, are in {shares}")
+    _write_maps(result, maps, console)
     console.show(volume_table(result.labels))
     console.print(f"Wrote {written} in {duration(time.monotonic() - start)}.")
     return written
+
+
+def _map_files(output: Path, *, probabilities: bool, uncertainty: bool) -> dict[str, Path]:
+    """The files of the maps that are asked for, by their endings."""
+    asked = {PROBABILITIES: probabilities, UNCERTAINTY: uncertainty}
+    stem = without_suffix(output)
+    return {ending: output.with_name(f"{stem}{ending}") for ending in asked if asked[ending]}
+
+
+def _write_maps(result: Result, maps: Mapping[str, Path], console: Console) -> None:
+    """Write the maps that were asked for, and say where they are."""
+    if result.probabilities is not None:
+        write_scan(result.probabilities, maps[PROBABILITIES])
+        console.print(f"Probabilities, 0 to 255, are in {maps[PROBABILITIES]}")
+    if result.uncertainty is not None:
+        write_scan(result.uncertainty, maps[UNCERTAINTY])
+        console.print(f"Uncertainty, 0 to 100, is in {maps[UNCERTAINTY]}")
 
 
 def channel_lines(

@@ -33,6 +33,10 @@ NAPARI = EXTRAS["napari"]
 ONNX = LIBRARY / "model_package" / "onnx.py"
 _FOLDER = LIBRARY / "inference" / "backends"
 BACKENDS = {extra: _FOLDER / f"{extra}.py" for extra in ("onnxruntime", "openvino")}
+FOREIGN = [
+    LIBRARY / "model_package" / "interop" / "decoding.py",
+    LIBRARY / "networks" / "adapters" / "onnx_network.py",
+]
 
 
 def imported(*folders):
@@ -60,7 +64,8 @@ def undeclared(declared, *folders):
 
 def test_the_library_and_the_command_line_import_only_what_they_declare():
     journeys = [path for path in PIPELINES.iterdir() if path.stem not in {"cluster", "pacs"}]
-    library = [path for path in python_files(LIBRARY) if path not in {ONNX, *BACKENDS.values()}]
+    extras = {ONNX, *FOREIGN, *BACKENDS.values()}
+    library = [path for path in python_files(LIBRARY) if path not in extras]
     assert not undeclared(BASE, *library, *journeys)
 
 
@@ -71,6 +76,10 @@ def test_onnx_is_imported_where_its_extra_is_named_and_nowhere_else():
 @pytest.mark.parametrize("extra", BACKENDS)
 def test_a_backend_imports_the_library_of_its_extra(extra):
     assert not undeclared(BASE | EXTRAS[extra], BACKENDS[extra])
+
+
+def test_models_of_other_programs_need_no_more_than_their_extra_names():
+    assert not undeclared(BASE | EXTRAS["models"], *FOREIGN)
 
 
 @pytest.mark.parametrize("extra", ["cluster", "pacs"])

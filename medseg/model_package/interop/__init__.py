@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medseg.model_package.package import ModelPackage
 
-FORMATS: tuple[str, ...] = ("nnunet",)
+FORMATS: tuple[str, ...] = ("nnunet", "monai_bundle", "deepbet", "bioimageio", "sidecar")
 """Modules, in the order of asking."""
 
 
