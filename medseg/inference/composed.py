@@ -196,7 +196,8 @@ def _whole(
 
     def spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         out = np.zeros((*values.shape[:-3], *scan.grid.shape), values.dtype)
-        out[(..., *box)] = values
+        i, j, k = box
+        out[..., i, j, k] = values
         if options.roi is not None:
             out[..., outside(options.roi, scan.grid.shape)] = 0
         return out

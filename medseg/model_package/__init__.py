@@ -1,10 +1,11 @@
 """Model packages: one folder with a manifest and weights, verified before use."""
 
 from medseg.model_package.exporting import Exported, export_model
+from medseg.model_package.interop.kept import stored_packages
 from medseg.model_package.manifest import Card, Manifest
 from medseg.model_package.monai_bundle import export_bundle
 from medseg.model_package.package import ModelPackage, save_package
-from medseg.model_package.store import find_package, import_model, shipped_packages, stored_packages
+from medseg.model_package.store import find_package, import_model, shipped_packages
 
 __all__ = [
     "Card",

@@ -240,7 +240,8 @@ def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
     def kept(value: torch.Tensor) -> torch.Tensor:
         return value.detach().cpu().contiguous() if exact else _stored(value)
 
-    return save({name: kept(value) for name, value in network.state_dict().items()})
+    data: bytes = save({name: kept(value) for name, value in network.state_dict().items()})
+    return data
 
 
 def save_package(

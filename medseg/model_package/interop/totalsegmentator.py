@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -223,7 +224,7 @@ class _Maker:
         inner, crop = dict(self._cropping(name, row)), None
         if inner:
             crop = Crop(model="crop", labels=row.crop, margin_mm=row.margin_mm)
-        common = {
+        common: dict[str, Any] = {
             "name": PREFIX + name,
             "card": Card(
                 summary=f"TotalSegmentator's task '{name}'.",
