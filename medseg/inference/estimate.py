@@ -16,9 +16,12 @@ from torch.utils._pytree import tree_leaves
 from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks
 from medseg.inference.options import DEFAULT_OPTIONS, Options
+from medseg.inference.pointwise_head import CLASSES_AT_ONCE
 from medseg.inference.roi import roi_on
 from medseg.inference.sliding_window import padding
-from medseg.inference.streaming_argmax import ROWS_AT_ONCE
+from medseg.inference.streaming_argmax import ROWS_AT_ONCE, ROWS_FINAL, sums_dtype
+from medseg.inference.sweep import Sweep
+from medseg.inference.tiling import Triple
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device
 from medseg.volume import Grid
@@ -77,7 +80,8 @@ class Estimate:
 def measure_tile(predictor: Predictor) -> Probe:
     """Time and memory of one tile of zeros on the predictor's device."""
     tile, device = predictor.plan.patch, predictor.device
-    window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
+    way = next(fallbacks(device, tile))
+    window, _ = sliding_window_of(predictor, way, DEFAULT_OPTIONS, Sweep(0))
     image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
     with LiveMemory() as memory:
         seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
@@ -95,12 +99,10 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     roi = None
     if options.roi is not None:
         roi = roi_on(placement.prepared, options.roi, grid, margin=1)
-    tiles = len(sliding_window_of(predictor, default, options).starts(extent, roi))
+    tiles = len(sliding_window_of(predictor, default, options, Sweep(0))[0].starts(extent, roi))
     _, padded = padding(extent, tile)
     outputs = predictor.plan.outputs(predictor.labels)
-    window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
     native_shape = placement.native_shape
-    rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
     maps = options.uncertainty + bool(options.probability_of)
     image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
@@ -108,8 +110,26 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
     main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
-    on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
+    open_bytes = _open_bytes(predictor, extent, native_shape)
+    on_device = probe.weights_bytes + probe.peak_bytes + open_bytes
     return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
+
+
+def _open_bytes(predictor: Predictor, extent: Triple, native_shape: Triple) -> int:
+    """Sums of overlapping tiles, and what the rows that become final pass through."""
+    tile, whole = predictor.plan.patch, predictor.postprocessing.on_probabilities
+    sweep = Sweep(0) if whole else Sweep.of(extent, tile)
+    depth = sweep.turned(tile)[0]
+    _, shape = padding(sweep.turned(extent), sweep.turned(tile))
+    outputs = predictor.plan.outputs(predictor.labels)
+    split = None if whole else predictor.split
+    channels = outputs if split is None else split.head.weight_LF.shape[1]
+    plane = shape[1] * shape[2]
+    window = (channels * sums_dtype(channels, shape, depth).itemsize + _FLOAT_BYTES) * depth * plane
+    together = channels if split is None else channels + CLASSES_AT_ONCE
+    final = 2 * (ROWS_FINAL + 1) * together * plane * _FLOAT_BYTES
+    rows, height, width = sweep.turned(native_shape)
+    return window + final + 4 * min(ROWS_AT_ONCE, rows) * height * width * _FLOAT_BYTES
 
 
 _NO_DEVICE = Device(torch.device("cpu"), None, "")

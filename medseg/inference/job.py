@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi
+from medseg.inference.pointwise_head import PointwiseHead
 from medseg.inference.postprocessed_argmax import PostprocessedArgmax
 from medseg.inference.probability_maps import MOST, Percents, ProbabilityMaps
 from medseg.inference.roi import outside, roi_on
 from medseg.inference.sliding_window import SlidingWindow, extent_of
 from medseg.inference.streaming_argmax import StreamingArgmax
+from medseg.inference.sweep import Sweep
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Scan
@@ -62,7 +64,12 @@ class InferenceJob:
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
         """
-        plan, native_shape = self.predictor.plan, self.placement.native_shape
+        plan = self.predictor.plan
+        whole = self.predictor.postprocessing.on_probabilities
+        sweep = Sweep(0) if whole else Sweep.of(extent_of(self.image_CIJK), attempt.tile)
+        native_shape = sweep.turned(self.placement.native_shape)
+        image_CIJK = sweep.turn(self.image_CIJK)
+        window, head = sliding_window_of(self.predictor, attempt, self.options, sweep)
         channel = self.predictor.channel_of(self.options.probability_of)
         maps = ProbabilityMaps(
             native_shape,
@@ -72,14 +79,19 @@ class InferenceJob:
             every=plan.outputs(self.predictor.labels) if self.options.probabilities else 0,
         )
         stream = StreamingArgmax(
-            extent_of(self.image_CIJK), native_shape, regions=self.predictor.own_classes, maps=maps
+            extent_of(image_CIJK),
+            native_shape,
+            regions=self.predictor.own_classes,
+            maps=maps,
+            head=head,
         )
         rows = self._through_postprocessing(stream)
-        window = sliding_window_of(self.predictor, attempt, self.options)
         roi = self._roi_on_prepared()
-        for logits_LIJK in window.rows(self.image_CIJK, roi=roi, progress=self.progress):
+        turned_roi = None if roi is None else sweep.turned(roi)
+        for logits_LIJK in window.rows(image_CIJK, roi=turned_roi, progress=self.progress):
             rows.feed(logits_LIJK)
-        return RawPrediction(self._postprocessed(stream.classes), maps)
+        maps.replace_each(sweep.array_back)
+        return RawPrediction(self._postprocessed(sweep.array_back(stream.classes)), maps)
 
     def on_native_grid(self, values: npt.NDArray[Any], *, labels: bool = True) -> npt.NDArray[Any]:
         """Values of the placement's native shape on the scan's own voxels, 0 outside the box."""
@@ -133,7 +145,18 @@ class InferenceJob:
         return roi_on(self.placement.prepared, self.options.roi, self.grid, margin=1)
 
 
-def sliding_window_of(predictor: Predictor, attempt: Fallback, options: Options) -> SlidingWindow:
-    """The pass of a model's network that some options ask for."""
+def sliding_window_of(
+    predictor: Predictor, attempt: Fallback, options: Options, sweep: Sweep
+) -> tuple[SlidingWindow, PointwiseHead | None]:
+    """The pass of a model's network that some options ask for, and what makes logits of its rows.
+
+    Without a head the rows are logits.
+    """
     overlap = predictor.plan.overlap if options.overlap is None else options.overlap
-    return SlidingWindow(predictor.network, attempt, overlap)
+    split = predictor.split
+    if attempt.device is not predictor.device or predictor.postprocessing.on_probabilities:
+        split = None  # its buffers are on the predictor's device; refining takes all logits anyway
+    network = predictor.network if split is None else split.trunk
+    turned = replace(attempt, tile=sweep.turned(attempt.tile))
+    window = SlidingWindow(sweep.network(network), turned, overlap)
+    return window, None if split is None else split.head

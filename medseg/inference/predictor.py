@@ -15,6 +15,7 @@ from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
 from medseg.inference.job import InferenceJob, RawPrediction
 from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
+from medseg.inference.pointwise_head import Split, split
 from medseg.inference.tta import FlipTTA
 from medseg.inference.unfamiliar import check_contrast, warnings_about
 from medseg.model_package import ModelPackage, find_package
@@ -243,6 +244,11 @@ class Predictor:
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
         return measure_tile(self)
+
+    @functools.cached_property
+    def split(self) -> Split | None:
+        """The network without its last layer, and that layer, where this saves memory."""
+        return split(self.network, len(self.plan.channels), self.plan.patch)
 
     @property
     def own_classes(self) -> list[int]:

@@ -14,6 +14,7 @@ from medseg.inference.options import Roi
 from medseg.inference.roi import tiles_for
 from medseg.inference.streaming_argmax import RollingAccumulator
 from medseg.inference.tiling import Triple, tile_starts
+from medseg.inference.uniform_tiles import UniformTiles, tile_at
 from medseg.runtime.progress import Progress
 
 
@@ -83,9 +84,10 @@ class SlidingWindow:
         starts = self.starts(extent, roi)
         reason = self.attempt.message
         message = f"segmenting (memory ran out: {reason})" if reason else "segmenting"
+        logits_at = UniformTiles(padded, self.attempt.tile, self.logits)
         for done, start in enumerate(starts):
             progress(done, len(starts), message)
-            logits_LIJK = self.logits(padded, start).to(self.attempt.sums_on)
+            logits_LIJK = logits_at(start).to(self.attempt.sums_on)
             if window is None:
                 window = RollingAccumulator(len(logits_LIJK), shape, self.weight())
             yield from _final(window, start[0], crop)
@@ -97,20 +99,19 @@ class SlidingWindow:
     @torch.inference_mode()
     def logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start` of a padded image; shape (L, *tile)."""
-        region = tuple(slice(s, s + n) for s, n in zip(start, self.attempt.tile, strict=True))
+        tile = tile_at(image_CIJK, start, self.attempt.tile)[None]
         device = self.attempt.device
-        tile = image_CIJK[(None, slice(None), *region)].to(device.torch_device)
+        tile = tile.to(device.torch_device, memory_format=torch.channels_last_3d)
         with device.autocast():
-            return self.network(tile.to(memory_format=torch.channels_last_3d))[0]
+            return self.network(tile)[0]
 
 
 def _final(
     window: RollingAccumulator, row: int, crop: Callable[[Tensor, int], Tensor]
 ) -> Iterator[Tensor]:
-    """Rows before `row`, in steps of the window's length."""
-    while window.first < row:
-        stop = min(row, window.first + window.length)
-        yield crop(window.advance(stop), stop)
+    """Rows before `row`, without padding."""
+    for logits_LIJK in window.advance(row):
+        yield crop(logits_LIJK, window.first)
 
 
 @dataclass(frozen=True)

@@ -14,32 +14,40 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.inference.pointwise_head import PointwiseHead
 from medseg.inference.probability_maps import ProbabilityMaps
 
 Triple = tuple[int, int, int]
 ROWS_AT_ONCE = 16
 """Rows at the scan's resolution that are reduced together: bounds memory, not results."""
+ROWS_FINAL = 8
+"""Rows of logits that leave the window together."""
+_ROWS_ADDED = 4
+_LARGE_BYTES = 2 * 2**30
 _NO_MASS = 1e-30  # far below the least weight of a tile
 
 
 class RollingAccumulator:
     """Sum of weighted logits over a window of rows that slides along the first axis.
 
+    Rows stay where they are: the window is a ring, in which row ``n`` lies at ``n % length``.
+
     Parameters
     ----------
-    classes : int
+    channels : int
     shape : tuple of int
         Voxels of the whole volume.
     weight_IJK : torch.Tensor
         Weights of a tile's voxels; their first axis is the window's length.
     """
 
-    def __init__(self, classes: int, shape: Triple, weight_IJK: Tensor) -> None:
+    def __init__(self, channels: int, shape: Triple, weight_IJK: Tensor) -> None:
         rows = weight_IJK.shape[0]
         self.shape = shape
         self.weight_IJK = weight_IJK
         self.first = 0
-        self.sum_LIJK = weight_IJK.new_zeros((classes, rows, *shape[1:]))
+        dtype = sums_dtype(channels, shape, rows)
+        self.sum_LIJK = weight_IJK.new_zeros((channels, rows, *shape[1:]), dtype=dtype)
         self.mass_IJK = weight_IJK.new_zeros((rows, *shape[1:]))
 
     @property
@@ -49,29 +57,51 @@ class RollingAccumulator:
 
     def add(self, logits_LIJK: Tensor, start: Triple) -> None:
         """Blend in one tile that starts at `start`; its first row must be the window's."""
-        _, rows, height, width = logits_LIJK.shape
-        _, j, k = start
-        region = (slice(0, rows), slice(j, j + height), slice(k, k + width))
-        self.sum_LIJK[(slice(None), *region)].addcmul_(logits_LIJK.float(), self.weight_IJK)
-        self.mass_IJK[region] += self.weight_IJK
+        _, height, width = self.weight_IJK.shape
+        first, j, k = start
+        box = slice(j, j + height), slice(k, k + width)
+        for row, place in self._runs(first + self.length, _ROWS_ADDED):
+            rows = slice(row - first, row - first + place.stop - place.start)
+            weight = self.weight_IJK[rows]
+            # a dense copy of a few rows is twice as fast as adding channels-last to the sums
+            some = torch.empty(logits_LIJK[:, rows].shape, device=weight.device)
+            some.copy_(logits_LIJK[:, rows]).mul_(weight)
+            self.sum_LIJK[(slice(None), place, *box)] += some
+            self.mass_IJK[(place, *box)] += weight
 
-    def advance(self, row: int) -> Tensor:
+    def advance(self, row: int) -> Iterator[Tensor]:
         """Final logits of the rows before `row`; the window then starts there.
 
-        Returns
-        -------
+        Yields
+        ------
         logits_LIJK : torch.Tensor
-            Rows ``first`` to ``row`` (excluded) of the volume; 0 where no tile has been.
+            A few rows each, from ``first`` to `row` (excluded), float32; 0 where no tile has been.
         """
-        count = row - self.first
-        # the mean weighted by the Gaussian; tiles come in order, so no later one touches these rows
-        final = self.sum_LIJK[:, :count] / self.mass_IJK[:count].clamp_min(_NO_MASS)
-        remaining = self.mass_IJK.shape[0] - count
-        for buffer in (self.sum_LIJK, self.mass_IJK[None]):
-            buffer[:, :remaining] = buffer[:, count:].clone()
-            buffer[:, remaining:] = 0
-        self.first = row
-        return final
+        for first, place in self._runs(row, ROWS_FINAL):
+            # the mean weighted by the Gaussian; tiles come in order, so no later one touches these
+            final = self.sum_LIJK[:, place] / self.mass_IJK[place].clamp_min(_NO_MASS)
+            self.sum_LIJK[:, place] = 0
+            self.mass_IJK[place] = 0
+            self.first = first + place.stop - place.start
+            yield final
+
+    def _runs(self, stop: int, most: int) -> Iterator[tuple[int, slice]]:
+        """Rows from the first to `stop`, at most `most` together, and where they lie."""
+        first = self.first
+        while first < stop:
+            place = first % self.length
+            count = min(stop - first, self.length - place, most)
+            yield first, slice(place, place + count)
+            first += count
+
+
+def sums_dtype(channels: int, shape: Triple, rows: int) -> torch.dtype:
+    """How a window's sums are stored: in half precision where single would be large.
+
+    Half keeps 11 bits of a logit, as nnU-Net's sums do; only near ties are decided otherwise.
+    """
+    single = torch.float32.itemsize * channels * rows * shape[1] * shape[2]
+    return torch.float16 if single > _LARGE_BYTES else torch.float32
 
 
 class StreamingArgmax:
@@ -88,6 +118,8 @@ class StreamingArgmax:
         channels are the classes 0, 1, 2...
     maps : ProbabilityMaps, optional
         Maps of probability to write along with the classes.
+    head : PointwiseHead, optional
+        What makes logits of the rows, when those are features.
 
     Notes
     -----
@@ -104,8 +136,10 @@ class StreamingArgmax:
         *,
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
+        head: PointwiseHead | None = None,
     ) -> None:
         self.regions = regions
+        self.head = head
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
@@ -153,7 +187,10 @@ class StreamingArgmax:
         fraction = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
         upper = (lower + 1).clamp_max(logits_LIJK.shape[1] - 1)
         size = self.classes.shape[1:]
-        for logits_IJK in logits_LIJK:
+        if self.head is not None:  # of rows between which something lies
+            logits_LIJK = logits_LIJK[:, int(lower[0]) : int(upper[-1]) + 1]
+            lower, upper = lower - lower[0], upper - lower[0]
+        for logits_IJK in logits_LIJK if self.head is None else self.head.logits(logits_LIJK):
             rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
             yield rows if self.same else _in_plane(rows, size)
 

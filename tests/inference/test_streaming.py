@@ -10,6 +10,12 @@ from medseg.inference.blending import gaussian
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
 from medseg.inference.tiling import axis_starts, tile_starts
 
+
+def feed_all(stream, rows):
+    for logits in rows:
+        stream.feed(logits)
+
+
 SIZES = st.tuples(*[st.integers(4, 24)] * 3)
 
 
@@ -38,9 +44,9 @@ def test_streamed_labels_are_argmax_of_interpolated_logits(shape, home, tile, se
         total[(slice(None), *place)] += logits * weight
         mass[place] += weight
         if start[0] > window.first:
-            stream.feed(window.advance(start[0]))
+            feed_all(stream, window.advance(start[0]))
         window.add(logits, start)
-    stream.feed(window.advance(shape[0]))
+    feed_all(stream, window.advance(shape[0]))
     grown = torch.nn.functional.interpolate((total / mass)[None], size=home, mode="trilinear")[0]
     top = grown.topk(2, dim=0).values
     clear = (top[0] - top[1] > 1e-3).numpy()
