@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -33,6 +36,7 @@ _FLOAT_BYTES = 4
 _ENOUGH_S = 20.0
 """A first tile that took this long is not measured again; others are, without what only the first
 one waits for."""
+_LARGE_VOXELS = 32**3
 _REFINED_COPIES = 4  # of all probabilities, while they are refined
 
 
@@ -78,46 +82,96 @@ class Estimate:
 
 
 def measure_tile(predictor: Predictor) -> Probe:
-    """Time and memory of one tile of zeros on the predictor's device."""
-    tile, device = predictor.plan.patch, predictor.device
-    way = next(fallbacks(device, tile))
+    """Time and memory of one tile of zeros on the predictor's device.
+
+    A large tile is measured by an eighth of it, where the network takes one: the work and what it
+    holds grow with the voxels.
+    """
+    tile = predictor.plan.patch
+    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
+    half = tuple(n // 2 for n in tile)
+    if prod(half) >= _LARGE_VOXELS:
+        with suppress(RuntimeError, ValueError):  # of a network of one size, or other strides
+            seconds, peak_bytes = _measured(predictor, (half[0], half[1], half[2]))
+            share = prod(tile) / prod(half)
+            return Probe(seconds * share, round(peak_bytes * share), weights)
+    return Probe(*_measured(predictor, tile), weights)
+
+
+def _measured(predictor: Predictor, tile: Triple) -> tuple[float, int]:
+    """Seconds, and bytes of tensors that live together."""
+    way = next(fallbacks(predictor.device, tile))
     window, _ = sliding_window_of(predictor, way, DEFAULT_OPTIONS, Sweep(0))
     image_CIJK = torch.zeros(len(predictor.plan.channels), *tile)
     with LiveMemory() as memory:
         seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
     if seconds < _ENOUGH_S:
         seconds = timed(lambda: window.logits(image_CIJK, (0, 0, 0)))
-    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
-    return Probe(seconds, memory.peak_bytes, weights)
+    return seconds, memory.peak_bytes
+
+
+@torch.inference_mode()
+def tile_bytes(predictor: Predictor) -> int | None:
+    """What tensors of one tile take at most at the same time, without computing any.
+
+    The network runs on shapes alone. None when it cannot.
+    """
+    network = predictor.network if predictor.split is None else predictor.split.trunk
+    if not isinstance(network, nn.Module):
+        return None
+    shapes: dict[int, Any] = {
+        id(each): nn.Parameter(each.to("meta"), requires_grad=False)
+        for each in network.parameters()
+    }
+    shapes |= {id(each): each.to("meta") for each in network.buffers()}
+    try:
+        outline = copy.deepcopy(network, shapes)
+        tile = torch.empty(1, len(predictor.plan.channels), *predictor.plan.patch, device="meta")
+        with LiveMemory() as memory:
+            outline(tile.contiguous(memory_format=torch.channels_last_3d))
+    except Exception:  # noqa: BLE001 - of a person's network, whatever it asks of values
+        return None
+    width = torch.float32 if predictor.device.half is None else predictor.device.half
+    return memory.peak_bytes * width.itemsize // torch.float32.itemsize
 
 
 def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
     """What labelling a scan on `grid` will take."""
     placement = Placement.of(grid, predictor.plan)
-    extent, tile = placement.prepared.shape, predictor.plan.patch
-    default = next(fallbacks(_NO_DEVICE, tile))
-    roi = None
-    if options.roi is not None:
-        roi = roi_on(placement.prepared, options.roi, grid, margin=1)
-    tiles = len(sliding_window_of(predictor, default, options, Sweep(0))[0].starts(extent, roi))
-    _, padded = padding(extent, tile)
+    tiles = tiles_of(predictor, grid, options)
+    open_bytes = open_bytes_of(predictor, placement, predictor.plan.patch)
+    on_device = probe.weights_bytes + probe.peak_bytes + open_bytes
+    main_bytes = main_bytes_of(predictor, placement, options)
+    return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
+
+
+def tiles_of(predictor: Predictor, grid: Grid, options: Options) -> int:
+    """How often the network runs for a scan on `grid`."""
+    prepared = Placement.of(grid, predictor.plan).prepared
+    default = next(fallbacks(_NO_DEVICE, predictor.plan.patch))
+    window, _ = sliding_window_of(predictor, default, options, Sweep(0))
+    roi = options.roi and roi_on(prepared, options.roi, grid, margin=1)
+    return len(window.starts(prepared.shape, roi))
+
+
+def main_bytes_of(predictor: Predictor, placement: Placement, options: Options) -> int:
+    """The scan as the network sees it, labels, maps and probabilities to refine."""
+    extent = placement.prepared.shape
+    _, padded = padding(extent, predictor.plan.patch)
     outputs = predictor.plan.outputs(predictor.labels)
-    native_shape = placement.native_shape
     maps = options.uncertainty + bool(options.probability_of)
     image = len(predictor.plan.channels) * (prod(extent) + prod(padded)) * _FLOAT_BYTES
     # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
     every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
-    main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)
+    main_bytes = image + (3 + 2 * maps + every) * prod(placement.native_shape)
     if predictor.postprocessing.on_probabilities:
         main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
-    open_bytes = _open_bytes(predictor, extent, native_shape)
-    on_device = probe.weights_bytes + probe.peak_bytes + open_bytes
-    return Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
+    return main_bytes
 
 
-def _open_bytes(predictor: Predictor, extent: Triple, native_shape: Triple) -> int:
+def open_bytes_of(predictor: Predictor, placement: Placement, tile: Triple) -> int:
     """Sums of overlapping tiles, and what the rows that become final pass through."""
-    tile, whole = predictor.plan.patch, predictor.postprocessing.on_probabilities
+    extent, whole = placement.prepared.shape, predictor.postprocessing.on_probabilities
     sweep = Sweep(0) if whole else Sweep.of(extent, tile)
     depth = sweep.turned(tile)[0]
     _, shape = padding(sweep.turned(extent), sweep.turned(tile))
@@ -128,7 +182,7 @@ def _open_bytes(predictor: Predictor, extent: Triple, native_shape: Triple) -> i
     window = (channels * sums_dtype(channels, shape, depth).itemsize + _FLOAT_BYTES) * depth * plane
     together = channels if split is None else channels + CLASSES_AT_ONCE
     final = 2 * (ROWS_FINAL + 1) * together * plane * _FLOAT_BYTES
-    rows, height, width = sweep.turned(native_shape)
+    rows, height, width = sweep.turned(placement.native_shape)
     return window + final + 4 * min(ROWS_AT_ONCE, rows) * height * width * _FLOAT_BYTES
 
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
 from medseg.errors import GeometryError, PlanError
-from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
+from medseg.inference.estimate import (
+    Estimate,
+    Probe,
+    estimate,
+    main_bytes_of,
+    measure_tile,
+    open_bytes_of,
+    tile_bytes,
+    tiles_of,
+)
 from medseg.inference.job import InferenceJob, RawPrediction
-from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
+from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback, that_fit
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
 from medseg.inference.pointwise_head import Split, split
 from medseg.inference.tta import FlipTTA
@@ -162,7 +172,7 @@ class Predictor:
         Raises
         ------
         InputError
-            When the scan or the options do not fit the model.
+            When the scan or the options do not fit the model, or memory cannot suffice.
         GeometryError
             When the box does not lie in the scan, or the voxels did not come to lie where the plan
             puts them (a fault in medseg).
@@ -216,7 +226,9 @@ class Predictor:
         ).labels
 
     def _run(self, job: InferenceJob) -> Prediction:
-        attempts = fallbacks(self.device, self.plan.patch)
+        attempts = that_fit(
+            fallbacks(self.device, self.plan.patch), functools.partial(self._needed_bytes, job)
+        )
         raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
         provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
         value_of = np.array((0, *self.labels.values))
@@ -241,6 +253,10 @@ class Predictor:
         """
         return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
+    def tiles(self, grid: Grid, options: Options = DEFAULT_OPTIONS) -> int:
+        """How often the network runs for a scan on `grid`; takes no time to know."""
+        return tiles_of(self, grid, options)
+
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
         return measure_tile(self)
@@ -261,6 +277,18 @@ class Predictor:
             return None
         index = self.labels.names.index(name) + 1
         return self.own_classes.index(index) if self.plan.regions else index
+
+    @functools.cached_property
+    def _tile_bytes(self) -> int | None:
+        return tile_bytes(self)
+
+    def _needed_bytes(self, job: InferenceJob, attempt: Fallback) -> int | None:
+        """Main memory that a way of doing a job takes; None when that is not known."""
+        if attempt.device.torch_device.type != "cpu" or self._tile_bytes is None:
+            return None
+        network = self._tile_bytes * prod(attempt.tile) // prod(self.plan.patch)
+        open_bytes = open_bytes_of(job.predictor, job.placement, attempt.tile)
+        return network + open_bytes + main_bytes_of(job.predictor, job.placement, job.options)
 
     def _with_steps_of(self, options: Options) -> Predictor:
         """A predictor with the postprocessing that some options ask for."""

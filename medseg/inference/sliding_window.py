@@ -82,8 +82,8 @@ class SlidingWindow:
         window = None
         crop = _Crop(before, extent)
         starts = self.starts(extent, roi)
-        reason = self.attempt.message
-        message = f"segmenting (memory ran out: {reason})" if reason else "segmenting"
+        change, reason = self.attempt.message, self.attempt.reason
+        message = f"segmenting ({reason}: {change})" if change else "segmenting"
         logits_at = UniformTiles(padded, self.attempt.tile, self.logits)
         for done, start in enumerate(starts):
             progress(done, len(starts), message)

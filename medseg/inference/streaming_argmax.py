@@ -120,6 +120,8 @@ class StreamingArgmax:
         Maps of probability to write along with the classes.
     head : PointwiseHead, optional
         What makes logits of the rows, when those are features.
+    rows : slice, optional
+        Of the result, those to write; all when not given, else the others stay 0.
 
     Notes
     -----
@@ -137,9 +139,11 @@ class StreamingArgmax:
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
         head: PointwiseHead | None = None,
+        rows: slice | None = None,
     ) -> None:
         self.regions = regions
         self.head = head
+        self.wanted = rows or slice(0, native_shape[0])
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
@@ -159,8 +163,9 @@ class StreamingArgmax:
         ready = len(self.positions)
         if newest < self.last_row:
             ready = int(np.searchsorted(self.positions, newest, side="right"))
-        for start in range(self.done, ready, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, ready)
+        last = min(ready, self.wanted.stop)
+        for start in range(max(self.done, self.wanted.start), last, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, last)
             self._write(logits_LIJK, slice(start, stop))
         self.done = ready
         needed = newest if ready == len(self.positions) else int(self.positions[ready])

@@ -94,6 +94,11 @@ class SegmentOptions(TypedDict, total=False):
         :meth:`medseg.inference.Predictor.load`.
     probabilities : bool
         Whether the result has the probability of every class.
+    roi_from : str or Path
+        Where to look: a mask, another model or ``"coarse"``; see
+        :func:`medseg.inference.coarse_to_fine.looking_only`. Everywhere when not given.
+    roi_margin_mm : float
+        Looked at around it; 20 when not given.
     progress : Progress
         Called in every step; raising `medseg.errors.Cancelled` in it stops.
     """
@@ -105,6 +110,8 @@ class SegmentOptions(TypedDict, total=False):
     postprocessing: tuple[Component, ...]
     tta: bool
     probabilities: bool
+    roi_from: str | Path | None
+    roi_margin_mm: float
     progress: Progress
 
 
@@ -143,6 +150,7 @@ def segment(
     >>> medseg.segment("scan.nii.gz", "hippocampus-mr", "labels.nii.gz")  # doctest: +SKIP
     """
     from medseg.inference import Options, Predictor
+    from medseg.inference.coarse_to_fine import MARGIN_MM, looking_only
 
     given = [Path(path)] if isinstance(path, str | Path) else [Path(file) for file in path]
     output = Path(output)
@@ -167,13 +175,16 @@ def segment(
         postprocessing=options.get("postprocessing"),
         tta=options.get("tta", False),
     )
-    used = {name: options[name] for name in ("postprocessing", "tta") if name in options}
+    device, margin_mm = options.get("device", "auto"), options.get("roi_margin_mm", MARGIN_MM)
+    segmenter = looking_only(predictor, options.get("roi_from"), margin_mm=margin_mm, device=device)
+    chosen = ("postprocessing", "tta", "roi_from", "roi_margin_mm")
+    used = {name: options[name] for name in chosen if options.get(name) is not None}
     result = segment_case(
         scan,
-        predictor,
+        segmenter,
         ModelUsed.of(package),
         Options(probabilities=options.get("probabilities", False)),
-        settings=msgspec.to_builtins(used),
+        settings=msgspec.to_builtins(used, enc_hook=str),
         progress=progress,
     )
     clock = time.monotonic()

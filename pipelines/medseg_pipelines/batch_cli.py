@@ -21,6 +21,7 @@ from medseg_pipelines.cli_options import (
     policy_options,
     postprocess_option,
     probabilities_option,
+    roi_options,
     tta_option,
 )
 
@@ -152,6 +153,7 @@ def batch() -> None:
 @probabilities_option
 @postprocess_option
 @tta_option
+@roi_options
 @policy_options
 @device_option
 @click.pass_context

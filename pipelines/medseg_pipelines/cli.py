@@ -25,6 +25,7 @@ from medseg_pipelines.cli_options import (
     policy_options,
     postprocess_option,
     probabilities_option,
+    roi_options,
     tta_option,
 )
 from medseg_pipelines.dataset_cli import dataset
@@ -93,6 +94,7 @@ def medseg() -> None:
 @encoding_option
 @postprocess_option
 @tta_option
+@roi_options
 @policy_options
 @device_option
 def segment(

@@ -10,6 +10,7 @@ import torch
 
 from medseg.errors import PackageError
 from medseg.inference import Predictor
+from medseg.inference.coarse_to_fine import MARGIN_MM, CoarseToFine, looking_only
 from medseg.model_package import ModelPackage
 from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.messages import Task
@@ -22,7 +23,7 @@ _Wanted = tuple[str, bytes, str]
 class ModelAtWork:
     """A loaded model."""
 
-    predictor: Predictor
+    predictor: Predictor | CoarseToFine
     used: ModelUsed
 
 
@@ -36,7 +37,8 @@ class Models:
     def of(self, task: Task) -> ModelAtWork:
         """The model of a task, loaded and checked; `MedsegError` when it cannot be used."""
         settings = task.settings
-        way = msgspec.json.encode((settings.postprocessing, settings.tta))
+        roi = settings.roi_from, settings.roi_margin_mm
+        way = msgspec.json.encode((settings.postprocessing, settings.tta, *roi))
         wanted = (task.model_digest, way, task.device)
         if wanted not in self._loaded:
             while len(self._loaded) >= _MOST:
@@ -66,4 +68,6 @@ def _load(task: Task, device: str) -> ModelAtWork:
     predictor = Predictor.load(
         package, device=device, postprocessing=settings.postprocessing, tta=settings.tta
     )
-    return ModelAtWork(predictor, used)
+    margin_mm = MARGIN_MM if settings.roi_margin_mm is None else settings.roi_margin_mm
+    segmenter = looking_only(predictor, settings.roi_from, margin_mm=margin_mm, device=device)
+    return ModelAtWork(segmenter, used)
