@@ -84,7 +84,7 @@ class InferenceJob:
             regions=self.predictor.own_classes,
             maps=maps,
             head=head,
-            rows=self._native_rows(sweep),
+            roi=self._native_roi(sweep),
         )
         rows = self._through_postprocessing(stream)
         roi = self._roi_on_prepared()
@@ -140,13 +140,12 @@ class InferenceJob:
             classes[outside(roi, classes.shape)] = 0
         return self.predictor.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
-    def _native_rows(self, sweep: Sweep) -> slice | None:
-        """Rows of the result, in the sweep's order, that the box takes."""
+    def _native_roi(self, sweep: Sweep) -> Roi | None:
+        """The box on the result's voxels, in the sweep's order."""
         if self.options.roi is None:
             return None
         target = self.placement.reorientation.target
-        roi = roi_on(target, self.options.roi, self.grid, margin=1)
-        return sweep.turned(roi)[0]
+        return sweep.turned(roi_on(target, self.options.roi, self.grid, margin=1))
 
     def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:

@@ -102,7 +102,7 @@ def that_fit(
             f"segmenting takes about {gigabytes(min(too_large))} of memory and"
             f" {gigabytes(free_memory_bytes() or 0)} are free; end other programs, look at a box"
             " only, or take a machine with more memory",
-            code="MEMORY",
+            code="OUT_OF_MEMORY",
         )
 
 

@@ -39,12 +39,17 @@ class PointwiseHead:
 
     def logits(self, features_FIJK: Tensor) -> Iterator[Tensor]:
         """Logits of one class after another, each of shape (I, J, K), a few computed together."""
+        for first in range(0, len(self.bias_L), CLASSES_AT_ONCE):
+            yield from self.all_logits(features_FIJK, slice(first, first + CLASSES_AT_ONCE))
+
+    def all_logits(self, features_FIJK: Tensor, classes: slice = slice(None)) -> Tensor:
+        """Logits of some classes, or all; shape (L, I, J, K)."""
         flat = features_FIJK.flatten(1)
-        weights = self.weight_LF.to(flat.device).split(CLASSES_AT_ONCE)
-        biases = self.bias_L.to(flat.device).split(CLASSES_AT_ONCE)
-        for weight_LF, bias_L in zip(weights, biases, strict=True):
-            some = torch.addmm(bias_L[:, None], weight_LF, flat)
-            yield from some.unflatten(1, features_FIJK.shape[1:])
+        bias_L, weight_LF = (
+            each[classes].to(flat.device) for each in (self.bias_L, self.weight_LF)
+        )
+        logits: Tensor = torch.addmm(bias_L[:, None], weight_LF, flat)
+        return logits.unflatten(1, features_FIJK.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,7 @@ def split(network: Callable[[Tensor], Tensor], channels: int, patch: Triple) -> 
         return None
     bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach().float()
     head = PointwiseHead(layer.weight.detach().float().flatten(1), bias)
-    apart = torch.stack(list(head.logits(features))) - expected
+    apart = head.all_logits(features) - expected
     return Split(trunk, head) if apart.abs().max() <= _AGREE * expected.abs().max() else None
 
 

@@ -8,12 +8,15 @@ at once, on the scan's own voxels, one class at a time with a running maximum (`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.inference.label_blocks import Between, labels_of, spans
+from medseg.inference.options import Roi
 from medseg.inference.pointwise_head import PointwiseHead
 from medseg.inference.probability_maps import ProbabilityMaps
 
@@ -120,8 +123,8 @@ class StreamingArgmax:
         Maps of probability to write along with the classes.
     head : PointwiseHead, optional
         What makes logits of the rows, when those are features.
-    rows : slice, optional
-        Of the result, those to write; all when not given, else the others stay 0.
+    roi : tuple of slice, optional
+        Voxels of the result to write; all when not given, else others may stay 0.
 
     Notes
     -----
@@ -139,11 +142,13 @@ class StreamingArgmax:
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
         head: PointwiseHead | None = None,
-        rows: slice | None = None,
+        roi: Roi | None = None,
     ) -> None:
         self.regions = regions
         self.head = head
-        self.wanted = rows or slice(0, native_shape[0])
+        self.wanted, *inner = roi or tuple(slice(0, n) for n in native_shape)
+        sides = zip(shape[1:], native_shape[1:], inner, strict=True)
+        self.columns = list(product(*(spans(*side) for side in sides)))
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
@@ -175,28 +180,42 @@ class StreamingArgmax:
 
     def _write(self, logits_LIJK: Tensor, rows: slice) -> None:
         """Class of every voxel of some rows of the result, and the maps there."""
-        values = self._interpolated(logits_LIJK, self.positions[rows])
+        logits_LIJK, between = self._between(logits_LIJK, self.positions[rows])
+        if self.maps is None and logits_LIJK.device.type == "cpu":
+            for j, k in self.columns:
+                logits = self._logits(logits_LIJK[:, :, j.given, k.given])
+                labels = labels_of(logits, between, j, k, regions=self.regions)
+                self.classes[rows, j.native, k.native] = labels.numpy()
+            return
+        values = self._interpolated(logits_LIJK, between)
         if self.maps is not None:
             values = self.maps.record(values, rows)
         winner = _written(values, self.regions) if self.regions else _largest(values)
         if self.maps is not None and self.maps.every:
-            again = self._interpolated(logits_LIJK, self.positions[rows])
-            self.maps.record_every(again, rows)
+            self.maps.record_every(self._interpolated(logits_LIJK, between), rows)
         self.classes[rows] = winner.cpu().numpy()
 
-    def _interpolated(
+    def _between(
         self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]
-    ) -> Iterator[Tensor]:
-        """One channel after another at rows `positions`, on the result's own voxels."""
-        lower = torch.from_numpy(np.floor(positions).astype(np.int64) - self.first)
-        fraction = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
-        upper = (lower + 1).clamp_max(logits_LIJK.shape[1] - 1)
+    ) -> tuple[Tensor, Between]:
+        """The rows that rows of the result lie between, and where."""
+        first = int(positions[0]) - self.first
+        rows_LIJK = logits_LIJK[:, first : int(positions[-1]) + 2 - self.first]
+        lower = torch.from_numpy(positions.astype(np.int64) - self.first - first)
+        share = torch.from_numpy((positions % 1).astype(np.float32))
+        upper = (lower + 1).clamp_max(rows_LIJK.shape[1] - 1)
+        lower, upper, share = (each.to(logits_LIJK.device) for each in (lower, upper, share))
+        return rows_LIJK, Between(lower, upper, share)
+
+    def _logits(self, rows_LIJK: Tensor) -> Tensor:
+        """All logits of some voxels at once."""
+        return rows_LIJK if self.head is None else self.head.all_logits(rows_LIJK)
+
+    def _interpolated(self, logits_LIJK: Tensor, between: Between) -> Iterator[Tensor]:
+        """One channel after another at some rows, on the result's own voxels."""
         size = self.classes.shape[1:]
-        if self.head is not None:  # of rows between which something lies
-            logits_LIJK = logits_LIJK[:, int(lower[0]) : int(upper[-1]) + 1]
-            lower, upper = lower - lower[0], upper - lower[0]
         for logits_IJK in logits_LIJK if self.head is None else self.head.logits(logits_LIJK):
-            rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
+            rows = between(logits_IJK)
             yield rows if self.same else _in_plane(rows, size)
 
 

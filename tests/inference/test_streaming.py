@@ -1,11 +1,14 @@
 """Streaming must give what holding everything at once gives."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.inference import label_blocks
 from medseg.inference.blending import gaussian
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
 from medseg.inference.tiling import axis_starts, tile_starts
@@ -52,6 +55,33 @@ def test_streamed_labels_are_argmax_of_interpolated_logits(shape, home, tile, se
     clear = (top[0] - top[1] > 1e-3).numpy()
     assert np.array_equal(stream.classes[clear], grown.argmax(0).numpy()[clear])
     assert clear.mean() > 0.95
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SIZES, st.booleans(), st.sampled_from([3, 5, 64]), st.integers(0, 99))
+def test_labels_do_not_depend_on_blocks_and_on_what_cannot_win_there(
+    shape, home, exclusive, block, seed
+):
+    torch.manual_seed(seed)
+    places = torch.randn(6, 1, 1, 1) * torch.linspace(-3, 3, shape[2])  # each wins somewhere
+    logits = torch.randn(6, *shape) + places
+    logits[3] = logits[1]  # equal: the first wins
+    regions = () if exclusive else (1, 2, 3, 4, 5, 6)
+    with patch.object(label_blocks, "BLOCK", block):
+        stream = StreamingArgmax(shape, home, regions=regions)
+        for row in range(shape[0]):
+            stream.feed(logits[:, row : row + 1])
+    grown = torch.nn.functional.interpolate(logits[None], size=home, mode="trilinear")[0]
+    if exclusive:
+        top = torch.cat((grown[:3], grown[4:])).topk(2, dim=0).values
+        clear, expected = (top[0] - top[1] > 1e-3).numpy(), grown.argmax(0).numpy()
+        expected[expected == 3] = 1
+    else:
+        clear = (grown.abs().amin(0) > 1e-3).numpy()
+        indices = torch.arange(1, 7).reshape(6, 1, 1, 1)
+        expected = torch.where(grown > 0, indices, 0).amax(0).numpy()
+    assert np.array_equal(stream.classes[clear], expected[clear])
+    assert clear.mean() > 0.9
 
 
 def test_later_regions_overwrite_earlier_ones_where_they_are_positive():

@@ -1,0 +1,123 @@
+"""Labels block by block: only the classes that can win somewhere in a block are interpolated there.
+
+Interpolation is a mean with weights, so a class that lies below another one at every voxel of a
+block lies below it everywhere between them too, and a region that is nowhere positive stays so.
+Of 105 classes a few are left in most blocks, and a block's voxels stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 64
+"""Voxels of a block along each axis of a row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Voxels of a result along one axis, and what they are interpolated from.
+
+    Parameters
+    ----------
+    native : slice
+        Of the result.
+    given : slice
+        Of the logits.
+    weights : torch.Tensor, shape (native, given)
+        Two neighbours' shares in each voxel of the result; rows add up to 1.
+    """
+
+    native: slice
+    given: slice
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """Rows of a result as lying between rows of logits; tensors of one number each.
+
+    Parameters
+    ----------
+    lower, upper : torch.Tensor of int64
+    share : torch.Tensor of float32
+        Of the upper one.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    share: Tensor
+
+    def __call__(self, logits_LIJK: Tensor) -> Tensor:
+        """Logits of the rows of the result; the rows are the last axis but two."""
+        lower, upper = (logits_LIJK.index_select(-3, at) for at in (self.lower, self.upper))
+        return torch.lerp(lower, upper, self.share[:, None, None])
+
+
+def spans(given: int, native: int, wanted: slice) -> list[Span]:
+    """An axis in blocks, those that meet some wanted voxels; borders held, edges aligned.
+
+    Parameters
+    ----------
+    given, native : int
+        Voxels of logits and result.
+    wanted : slice
+        Of the result.
+    """
+    positions = np.clip((np.arange(native) + 0.5) * given / native - 0.5, 0, given - 1)
+    found = []
+    for start in range(0, native, BLOCK):
+        part = positions[start : start + BLOCK]
+        if start >= wanted.stop or start + len(part) <= wanted.start:
+            continue
+        first, last = int(part[0]), min(int(part[-1]) + 1, given - 1)
+        lower = part.astype(int) - first
+        rows = np.arange(len(part))
+        weights = np.zeros((len(part), last - first + 1), np.float32)
+        weights[rows, lower] = 1 - part % 1
+        weights[rows, np.minimum(lower + 1, last - first)] += part % 1
+        native_part = slice(start, start + len(part))
+        found.append(Span(native_part, slice(first, last + 1), torch.from_numpy(weights)))
+    return found
+
+
+def labels_of(
+    logits_LIJK: Tensor, between: Between, j: Span, k: Span, *, regions: Sequence[int] = ()
+) -> Tensor:
+    """Class of every voxel of a block.
+
+    Parameters
+    ----------
+    logits_LIJK : torch.Tensor
+        Of the voxels ``j.given``, ``k.given`` of the rows that `between` speaks of.
+    between : Between
+    j, k : Span
+    regions : sequence of int, optional
+        The class that each channel writes where it is positive, later ones over earlier ones;
+        without it the largest channel wins, the first among equals.
+
+    Returns
+    -------
+    torch.Tensor of uint8
+    """
+    flat = logits_LIJK.flatten(1)
+    likely = 0 if regions else int(flat.sum(1).argmax())
+    above = flat.amax(1) > 0 if regions else (flat - flat[likely]).amax(1) >= 0
+    channels = above.nonzero()[:, 0].tolist()
+    size = len(between.lower), len(j.weights), len(k.weights)
+    if not channels:
+        return torch.zeros(size, dtype=torch.uint8)
+    if channels == [likely] and not regions:
+        return torch.full(size, likely, dtype=torch.uint8)
+    values = j.weights @ between(logits_LIJK[above]) @ k.weights.T
+    best = torch.zeros(size) if regions else values[0]
+    winner = torch.full(size, 0 if regions else channels[0], dtype=torch.uint8)
+    for channel, value in zip(channels[not regions :], values[not regions :], strict=True):
+        winner.masked_fill_(value > best, regions[channel] if regions else channel)
+        if not regions:
+            best = torch.maximum(best, value)
+    return winner
