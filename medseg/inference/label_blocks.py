@@ -7,7 +7,7 @@ Of 105 classes a few are left in most blocks, and a block's voxels stay in the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,18 @@ class Span:
         Of the result.
     given : slice
         Of the logits.
-    weights : torch.Tensor, shape (native, given)
-        Two neighbours' shares in each voxel of the result; rows add up to 1.
+    weights : torch.Tensor, shape (native, given), or None
+        Two neighbours' shares in each voxel of the result; rows add up to 1. None where the
+        result has the logits' own voxels.
     """
 
     native: slice
     given: slice
-    weights: Tensor
+    weights: Tensor | None
+
+    def __len__(self) -> int:
+        """Voxels of the result."""
+        return int(self.native.stop - self.native.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +80,16 @@ def spans(given: int, native: int, wanted: slice) -> list[Span]:
         if start >= wanted.stop or start + len(part) <= wanted.start:
             continue
         first, last = int(part[0]), min(int(part[-1]) + 1, given - 1)
+        native_part, given_part = slice(start, start + len(part)), slice(first, last + 1)
+        if given == native:
+            found.append(Span(native_part, native_part, None))
+            continue
         lower = part.astype(int) - first
         rows = np.arange(len(part))
         weights = np.zeros((len(part), last - first + 1), np.float32)
         weights[rows, lower] = 1 - part % 1
         weights[rows, np.minimum(lower + 1, last - first)] += part % 1
-        native_part = slice(start, start + len(part))
-        found.append(Span(native_part, slice(first, last + 1), torch.from_numpy(weights)))
+        found.append(Span(native_part, given_part, torch.from_numpy(weights)))
     return found
 
 
@@ -104,20 +112,42 @@ def labels_of(
     -------
     torch.Tensor of uint8
     """
-    flat = logits_LIJK.flatten(1)
-    likely = 0 if regions else int(flat.sum(1).argmax())
-    above = flat.amax(1) > 0 if regions else (flat - flat[likely]).amax(1) >= 0
-    channels = above.nonzero()[:, 0].tolist()
-    size = len(between.lower), len(j.weights), len(k.weights)
+    channels = _able_to_win(logits_LIJK.flatten(1), exclusive=not regions)
+    size = len(between.lower), len(j), len(k)
     if not channels:
         return torch.zeros(size, dtype=torch.uint8)
-    if channels == [likely] and not regions:
-        return torch.full(size, likely, dtype=torch.uint8)
-    values = j.weights @ between(logits_LIJK[above]) @ k.weights.T
-    best = torch.zeros(size) if regions else values[0]
-    winner = torch.full(size, 0 if regions else channels[0], dtype=torch.uint8)
-    for channel, value in zip(channels[not regions :], values[not regions :], strict=True):
-        winner.masked_fill_(value > best, regions[channel] if regions else channel)
-        if not regions:
-            best = torch.maximum(best, value)
+    if len(channels) == 1 and not regions:
+        return torch.full(size, channels[0], dtype=torch.uint8)
+    values = between(logits_LIJK[channels])
+    values = values if j.weights is None else j.weights @ values
+    values = values if k.weights is None else values @ k.weights.T
+    if regions:
+        return written(iter(values), [regions[channel] for channel in channels])
+    return largest(iter(values), iter(channels))
+
+
+def largest(values: Iterator[Tensor], names: Iterator[int]) -> Tensor:
+    """Name of the channel with the largest value at each voxel, the first among equals."""
+    best = next(values)
+    winner = torch.full(best.shape, next(names), dtype=torch.uint8, device=best.device)
+    for value in values:
+        winner.masked_fill_(value > best, next(names))
+        best = torch.maximum(best, value)
     return winner
+
+
+def written(values: Iterator[Tensor], regions: Sequence[int]) -> Tensor:
+    """Class of the last channel with a positive value at each voxel, 0 where there is none."""
+    first = next(values)
+    winner = (first > 0).to(torch.uint8) * regions[0]
+    for region, value in zip(regions[1:], values, strict=True):
+        winner.masked_fill_(value > 0, region)
+    return winner
+
+
+def _able_to_win(logits_LN: Tensor, *, exclusive: bool) -> list[int]:
+    """Channels that are not below one and the same other everywhere; of regions, positive ones."""
+    if not exclusive:
+        return (logits_LN.amax(1) > 0).nonzero()[:, 0].tolist()
+    likely = logits_LN[logits_LN.sum(1).argmax()]
+    return ((logits_LN - likely).amax(1) >= 0).nonzero()[:, 0].tolist()

@@ -8,14 +8,14 @@ at once, on the scan's own voxels, one class at a time with a running maximum (`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import count, product
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medseg.inference.label_blocks import Between, labels_of, spans
+from medseg.inference.label_blocks import Between, labels_of, largest, spans, written
 from medseg.inference.options import Roi
 from medseg.inference.pointwise_head import PointwiseHead
 from medseg.inference.probability_maps import ProbabilityMaps
@@ -190,7 +190,7 @@ class StreamingArgmax:
         values = self._interpolated(logits_LIJK, between)
         if self.maps is not None:
             values = self.maps.record(values, rows)
-        winner = _written(values, self.regions) if self.regions else _largest(values)
+        winner = written(values, self.regions) if self.regions else largest(values, count())
         if self.maps is not None and self.maps.every:
             self.maps.record_every(self._interpolated(logits_LIJK, between), rows)
         self.classes[rows] = winner.cpu().numpy()
@@ -217,25 +217,6 @@ class StreamingArgmax:
         for logits_IJK in logits_LIJK if self.head is None else self.head.logits(logits_LIJK):
             rows = between(logits_IJK)
             yield rows if self.same else _in_plane(rows, size)
-
-
-def _largest(values: Iterator[Tensor]) -> Tensor:
-    """Index of the channel with the largest value at each voxel, the first among equals."""
-    best = next(values)
-    winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
-    for index, value in enumerate(values, start=1):
-        winner.masked_fill_(value > best, index)
-        best = torch.maximum(best, value)
-    return winner
-
-
-def _written(values: Iterator[Tensor], regions: Sequence[int]) -> Tensor:
-    """Class of the last channel with a positive value at each voxel, 0 where there is none."""
-    first = next(values)
-    winner = (first > 0).to(torch.uint8) * regions[0]
-    for region, value in zip(regions[1:], values, strict=True):
-        winner.masked_fill_(value > 0, region)
-    return winner
 
 
 def _in_plane(rows_IJK: Tensor, size: tuple[int, int]) -> Tensor:
