@@ -131,8 +131,7 @@ def tile_bytes(predictor: Predictor) -> int | None:
             outline(tile.contiguous(memory_format=torch.channels_last_3d))
     except Exception:  # noqa: BLE001 - of a person's network, whatever it asks of values
         return None
-    width = torch.float32 if predictor.device.half is None else predictor.device.half
-    return memory.peak_bytes * width.itemsize // torch.float32.itemsize
+    return memory.peak_bytes // (1 if predictor.device.half is None else 2)
 
 
 def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:

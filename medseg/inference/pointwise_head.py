@@ -49,7 +49,7 @@ class PointwiseHead:
             each[classes].to(flat.device) for each in (self.bias_L, self.weight_LF)
         )
         logits: Tensor = torch.addmm(bias_L[:, None], weight_LF, flat)
-        return logits.unflatten(1, features_FIJK.shape[1:])
+        return logits.reshape(-1, *features_FIJK.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)

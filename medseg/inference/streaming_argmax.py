@@ -146,8 +146,9 @@ class StreamingArgmax:
     ) -> None:
         self.regions = regions
         self.head = head
-        self.wanted, *inner = roi or tuple(slice(0, n) for n in native_shape)
-        sides = zip(shape[1:], native_shape[1:], inner, strict=True)
+        i, j, k = native_shape
+        self.wanted, *inner = roi or (slice(0, i), slice(0, j), slice(0, k))
+        sides = zip(shape[1:], (j, k), inner, strict=True)
         self.columns = list(product(*(spans(*side) for side in sides)))
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
