@@ -128,13 +128,13 @@ def bound(spec: dict[str, Any], stages: Stages) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from medseg.inference import Predictor
-    from medseg.reading import read
+    from medseg.reading import read_scan
 
     predictor = Predictor.load(package_of(spec), device="cpu")
     tile = torch.zeros(1, len(predictor.plan.channels), *predictor.plan.patch)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         predictor.network(tile)
-    tiles = sum(predictor.tiles(read(scan).grid) for scan in spec["scans"])
+    tiles = sum(predictor.tiles(read_scan(scan).grid) for scan in spec["scans"])
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a = torch.randn(2048, 2048).to(dtype)
         seconds = []
