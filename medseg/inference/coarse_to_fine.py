@@ -86,10 +86,10 @@ class CoarseToFine:
                 f"only a box of {size} mm was looked at, {self.margin_mm:g} mm around what"
                 f" {self.source} found"
             )
-        found = self.predictor.run(scan, replace(options, roi=roi), progress=progress)
-        provenance = found.labels.provenance
+        prediction = self.predictor.run(scan, replace(options, roi=roi), progress=progress)
+        provenance = prediction.labels.provenance
         provenance = replace(provenance, notes=(*provenance.notes, note))
-        return replace(found, labels=replace(found.labels, provenance=provenance))
+        return replace(prediction, labels=replace(prediction.labels, provenance=provenance))
 
 
 def looking_only(

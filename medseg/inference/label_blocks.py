@@ -74,7 +74,7 @@ def spans(given: int, native: int, wanted: slice) -> list[Span]:
         Of the result.
     """
     positions = np.clip((np.arange(native) + 0.5) * given / native - 0.5, 0, given - 1)
-    found = []
+    blocks = []
     for start in range(0, native, BLOCK):
         part = positions[start : start + BLOCK]
         if start >= wanted.stop or start + len(part) <= wanted.start:
@@ -82,15 +82,15 @@ def spans(given: int, native: int, wanted: slice) -> list[Span]:
         first, last = int(part[0]), min(int(part[-1]) + 1, given - 1)
         native_part, given_part = slice(start, start + len(part)), slice(first, last + 1)
         if given == native:
-            found.append(Span(native_part, native_part, None))
+            blocks.append(Span(native_part, native_part, None))
             continue
         lower = part.astype(int) - first
         rows = np.arange(len(part))
         weights = np.zeros((len(part), last - first + 1), np.float32)
         weights[rows, lower] = 1 - part % 1
         weights[rows, np.minimum(lower + 1, last - first)] += part % 1
-        found.append(Span(native_part, given_part, torch.from_numpy(weights)))
-    return found
+        blocks.append(Span(native_part, given_part, torch.from_numpy(weights)))
+    return blocks
 
 
 def labels_of(

@@ -63,14 +63,14 @@ class RollingAccumulator:
         _, height, width = self.weight_IJK.shape
         first, j, k = start
         box = slice(j, j + height), slice(k, k + width)
-        for row, place in self._runs(first + self.length, _ROWS_ADDED):
-            rows = slice(row - first, row - first + place.stop - place.start)
+        for row, ring in self._runs(first + self.length, _ROWS_ADDED):
+            rows = slice(row - first, row - first + ring.stop - ring.start)
             weight = self.weight_IJK[rows]
             # a dense copy of a few rows is twice as fast as adding channels-last to the sums
             some = torch.empty(logits_LIJK[:, rows].shape, device=weight.device)
             some.copy_(logits_LIJK[:, rows]).mul_(weight)
-            self.sum_LIJK[(slice(None), place, *box)] += some
-            self.mass_IJK[(place, *box)] += weight
+            self.sum_LIJK[(slice(None), ring, *box)] += some
+            self.mass_IJK[(ring, *box)] += weight
 
     def advance(self, row: int) -> Iterator[Tensor]:
         """Final logits of the rows before `row`; the window then starts there.
@@ -80,22 +80,22 @@ class RollingAccumulator:
         logits_LIJK : torch.Tensor
             A few rows each, from ``first`` to `row` (excluded), float32; 0 where no tile has been.
         """
-        for first, place in self._runs(row, ROWS_FINAL):
+        for first, ring in self._runs(row, ROWS_FINAL):
             # the mean weighted by the Gaussian; tiles come in order, so no later one touches these
-            final = self.sum_LIJK[:, place] / self.mass_IJK[place].clamp_min(_NO_MASS)
-            self.sum_LIJK[:, place] = 0
-            self.mass_IJK[place] = 0
-            self.first = first + place.stop - place.start
+            final = self.sum_LIJK[:, ring] / self.mass_IJK[ring].clamp_min(_NO_MASS)
+            self.sum_LIJK[:, ring] = 0
+            self.mass_IJK[ring] = 0
+            self.first = first + ring.stop - ring.start
             yield final
 
     def _runs(self, stop: int, most: int) -> Iterator[tuple[int, slice]]:
         """Rows from the first to `stop`, at most `most` together, and where they lie."""
         first = self.first
         while first < stop:
-            place = first % self.length
-            count = min(stop - first, self.length - place, most)
-            yield first, slice(place, place + count)
-            first += count
+            ring = first % self.length
+            rows = min(stop - first, self.length - ring, most)
+            yield first, slice(ring, ring + rows)
+            first += rows
 
 
 def sums_dtype(channels: int, shape: Triple, rows: int) -> torch.dtype:

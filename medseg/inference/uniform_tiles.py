@@ -32,7 +32,7 @@ class UniformTiles:
         self.tile = tile
         self.compute = compute
         self.reused = 0
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, start: Triple) -> Tensor:
         """Logits of the tile that starts at `start`; shape (L, *tile)."""
@@ -40,11 +40,11 @@ class UniformTiles:
         low = voxels.amin((1, 2, 3))
         if (voxels.amax((1, 2, 3)) - low).max() > _SAME:
             return self.compute(self.image_CIJK, start)
-        if self._known is not None and (self._known[0] - low).abs().max() <= _SAME:
+        if self._kept is not None and (self._kept[0] - low).abs().max() <= _SAME:
             self.reused += 1
-            return self._known[1]
-        self._known = (low, self.compute(self.image_CIJK, start))
-        return self._known[1]
+            return self._kept[1]
+        self._kept = (low, self.compute(self.image_CIJK, start))
+        return self._kept[1]
 
 
 def tile_at(image_CIJK: Tensor, start: Triple, tile: Triple) -> Tensor:

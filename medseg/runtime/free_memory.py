@@ -25,12 +25,12 @@ def free_memory_bytes() -> int | None:
     before a limit is met, so they count as free.
     """
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", _SYSTEM.read_text())
+        match = re.search(r"MemAvailable:\s+(\d+) kB", _SYSTEM.read_text())
     except OSError:
         return None
-    if found is None:
+    if match is None:
         return None
-    return max(0, min([int(found[1]) * 1024, *_free_in_groups()]))
+    return max(0, min([int(match[1]) * 1024, *_free_in_groups()]))
 
 
 def _free_in_groups() -> list[int]:

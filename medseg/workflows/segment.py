@@ -177,8 +177,8 @@ def segment(
     )
     device, margin_mm = options.get("device", "auto"), options.get("roi_margin_mm", MARGIN_MM)
     segmenter = looking_only(predictor, options.get("roi_from"), margin_mm=margin_mm, device=device)
-    chosen = ("postprocessing", "tta", "roi_from", "roi_margin_mm")
-    used = {name: value for name, value in options.items() if name in chosen and value is not None}
+    names = ("postprocessing", "tta", "roi_from", "roi_margin_mm")
+    used = {name: value for name, value in options.items() if name in names and value is not None}
     result = segment_case(
         scan,
         segmenter,
