@@ -95,9 +95,9 @@ def test_a_box_that_was_asked_for_is_taken_as_it_is():
 def test_a_box_lies_around_labels_of_any_grid_and_ends_with_the_scan():
     grid = Grid((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
     values = np.zeros((40, 40, 40), np.uint8)
-    values[10:12, 4:6, 36:40] = 1
+    values[10:12, 4:6, 36:40] = 5
     labels = LabelMap(values, Grid((40, 40, 40), np.eye(4)), TABLE)
-    assert box_around(labels, grid, 3.0) == (slice(2, 9), slice(0, 6), slice(15, 20))
+    assert box_around(labels, grid, 3.0) == (slice(3, 9), slice(0, 6), slice(16, 20))
     moved = np.eye(4)
     moved[0, 3] = 500.0
     with pytest.raises(GeometryError, match="outside the scan"):
