@@ -109,7 +109,7 @@ def test_memory_is_flat_in_classes_and_slices(monkeypatch):
     monkeypatch.setattr("medseg.inference.label_blocks.BLOCK", 8)  # small beside a small scan
 
     def peak(classes, slices):
-        one = predictor_of(network_of(classes), classes, patch=(16, 16, 16))
+        one = predictor_of(network_of(classes), classes, patch=(16, 16, 16), overlap=0.0)
         scan = scan_of((32, 32, slices))
         with LiveMemory() as memory:
             one.run(scan)
