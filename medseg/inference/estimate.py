@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from medseg.inference.blend import Blend
 from medseg.inference.chain_run import one_tile
 from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks
 from medseg.inference.options import DEFAULT_OPTIONS, Options
+from medseg.inference.pointwise_head import CLASSES_AT_ONCE
 from medseg.inference.roi import roi_on
 from medseg.inference.sliding_window import padding
-from medseg.inference.streaming_argmax import ROWS_AT_ONCE
+from medseg.inference.streaming_argmax import ROWS_AT_ONCE, ROWS_FINAL, sums_dtype
+from medseg.inference.sweep import Sweep
+from medseg.inference.tiling import Triple
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.device import Device
 from medseg.volume import Grid
@@ -31,6 +38,7 @@ _FLOAT_BYTES = 4
 _ENOUGH_S = 20.0
 """A first tile that took this long is not measured again; others are, without what only the first
 one waits for."""
+_LARGE_VOXELS = 32**3
 _REFINED_COPIES = 4  # of all probabilities, while they are refined
 
 
@@ -82,10 +90,29 @@ class Estimate:
 
 
 def measure_tile(predictor: Predictor) -> Probe:
-    """Time and memory of one tile of zeros on the predictor's device."""
-    tile, device = predictor.plan.patch, predictor.device
-    chain = predictor.chain
-    window = sliding_window_of(predictor, next(fallbacks(device, tile)), DEFAULT_OPTIONS)
+    """Time and memory of one tile of zeros on the predictor's device.
+
+    A large tile is measured by an eighth of it, where the network takes one: the work and what it
+    holds grow with the voxels.
+    """
+    tile = predictor.plan.patch
+    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
+    previous = None if predictor.previous is None else measure_tile(predictor.previous)
+    half = tuple(n // 2 for n in tile)
+    if prod(half) >= _LARGE_VOXELS and predictor.chain is None:
+        with suppress(RuntimeError, ValueError):  # of a network of one size, or other strides
+            seconds, peak_bytes = _measured(predictor, (half[0], half[1], half[2]))
+            share = prod(tile) / prod(half)
+            return Probe(seconds * share, round(peak_bytes * share), weights, previous)
+    return Probe(*_measured(predictor, tile), weights, previous)
+
+
+def _measured(predictor: Predictor, tile: Triple) -> tuple[float, int]:
+    """Seconds, and bytes of tensors that live together."""
+    chain, way = predictor.chain, next(fallbacks(predictor.device, tile))
+    split = predictor.split if chain is None else None
+    blend = Blend(Sweep(0), split, in_half=False)
+    window = sliding_window_of(predictor, way, DEFAULT_OPTIONS, blend)
     image_CIJK = torch.zeros(predictor.plan.inputs, *tile)
 
     def work() -> torch.Tensor:
@@ -97,35 +124,40 @@ def measure_tile(predictor: Predictor) -> Probe:
         seconds = timed(work)
     if seconds < _ENOUGH_S:
         seconds = timed(work)
-    weights = sum(p.numel() * p.element_size() for p in predictor.network.parameters())
-    previous = None if predictor.previous is None else measure_tile(predictor.previous)
-    return Probe(seconds, memory.peak_bytes, weights, previous)
+    return seconds, memory.peak_bytes
+
+
+@torch.inference_mode()
+def tile_bytes(predictor: Predictor) -> int | None:
+    """What tensors of one tile take at most at the same time, without computing any.
+
+    The network runs on shapes alone. None when it cannot.
+    """
+    network = predictor.network if predictor.split is None else predictor.split.trunk
+    if not isinstance(network, nn.Module):
+        return None
+    shapes: dict[int, Any] = {
+        id(each): nn.Parameter(each.to("meta"), requires_grad=False)
+        for each in network.parameters()
+    }
+    shapes |= {id(each): each.to("meta") for each in network.buffers()}
+    try:
+        outline = copy.deepcopy(network, shapes)
+        tile = torch.empty(1, predictor.plan.inputs, *predictor.plan.patch, device="meta")
+        with LiveMemory() as memory:
+            outline(tile.contiguous(memory_format=torch.channels_last_3d))
+    except Exception:  # noqa: BLE001 - of a person's network, whatever it asks of values
+        return None
+    return memory.peak_bytes // (1 if predictor.device.half is None else 2)
 
 
 def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
     """What labelling a scan on `grid` will take."""
     placement = Placement.of(grid, predictor.plan)
-    extent, tile = placement.prepared.shape, predictor.plan.patch
-    default = next(fallbacks(_NO_DEVICE, tile))
-    roi = None
-    if options.roi is not None:
-        roi = roi_on(placement.prepared, options.roi, grid, margin=1)
-    tiles = len(sliding_window_of(predictor, default, options).starts(extent, roi))
-    _, padded = padding(extent, tile)
-    outputs = predictor.plan.outputs(predictor.labels)
-    window = (outputs + 1) * tile[0] * padded[1] * padded[2] * _FLOAT_BYTES
-    native_shape = placement.native_shape
-    rows = 4 * min(ROWS_AT_ONCE, native_shape[0]) * native_shape[1] * native_shape[2] * _FLOAT_BYTES
-    maps = options.uncertainty + bool(options.probability_of)
-    image = predictor.plan.inputs * (prod(extent) + prod(padded)) * _FLOAT_BYTES
-    # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
-    every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
-    main_bytes = image + (3 + 2 * maps + every) * prod(native_shape)
-    if predictor.chain is not None:  # MONAI's sums, weights and probabilities of the whole scan
-        main_bytes += 3 * len(predictor.chain.outputs) * prod(extent) * _FLOAT_BYTES
-    if predictor.postprocessing.on_probabilities:
-        main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
-    on_device = probe.weights_bytes + probe.peak_bytes + 2 * window + rows
+    tiles = tiles_of(predictor, grid, options)
+    open_bytes = open_bytes_of(predictor, placement, predictor.plan.patch)
+    on_device = probe.weights_bytes + probe.peak_bytes + open_bytes
+    main_bytes = main_bytes_of(predictor, placement, options)
     own = Estimate(tiles, tiles * probe.tile_s, on_device, main_bytes)
     if predictor.previous is None or probe.previous is None:
         return own
@@ -136,6 +168,49 @@ def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe
         max(own.device_bytes, before.device_bytes) + probe.previous.weights_bytes,
         max(own.main_bytes, before.main_bytes),
     )
+
+
+def tiles_of(predictor: Predictor, grid: Grid, options: Options) -> int:
+    """How often the network runs for a scan on `grid`."""
+    prepared = Placement.of(grid, predictor.plan).prepared
+    default = next(fallbacks(_NO_DEVICE, predictor.plan.patch))
+    window = sliding_window_of(predictor, default, options, Blend(Sweep(0), None, in_half=False))
+    roi = options.roi and roi_on(prepared, options.roi, grid, margin=1)
+    return len(window.starts(prepared.shape, roi))
+
+
+def main_bytes_of(predictor: Predictor, placement: Placement, options: Options) -> int:
+    """The scan as the network sees it, labels, maps and probabilities to refine."""
+    extent = placement.prepared.shape
+    _, padded = padding(extent, predictor.plan.patch)
+    outputs = predictor.plan.outputs(predictor.labels)
+    maps = options.uncertainty + bool(options.probability_of)
+    image = predictor.plan.inputs * (prod(extent) + prod(padded)) * _FLOAT_BYTES
+    # a byte a voxel for classes, their label values and those on the scan's axes; two for a map
+    every = (outputs + 1) * options.probabilities  # each leaves the one array for the other
+    main_bytes = image + (3 + 2 * maps + every) * prod(placement.native_shape)
+    if predictor.chain is not None:  # MONAI's sums, weights and probabilities of the whole scan
+        main_bytes += 3 * len(predictor.chain.outputs) * prod(extent) * _FLOAT_BYTES
+    if predictor.postprocessing.on_probabilities:
+        main_bytes += _REFINED_COPIES * outputs * prod(extent) * _FLOAT_BYTES
+    return main_bytes
+
+
+def open_bytes_of(predictor: Predictor, placement: Placement, tile: Triple) -> int:
+    """Sums of overlapping tiles, and what the rows that become final pass through."""
+    extent = placement.prepared.shape
+    blend = Blend.of(predictor, extent, tile)
+    sweep, split = blend.sweep, blend.split
+    depth = sweep.turned(tile)[0]
+    _, shape = padding(sweep.turned(extent), sweep.turned(tile))
+    outputs = predictor.plan.outputs(predictor.labels)
+    channels = outputs if split is None else split.head.weight_LF.shape[1]
+    plane = shape[1] * shape[2]
+    window = (channels * sums_dtype(channels, shape, depth).itemsize + _FLOAT_BYTES) * depth * plane
+    together = channels if split is None else channels + CLASSES_AT_ONCE
+    final = 2 * (ROWS_FINAL + 1) * together * plane * _FLOAT_BYTES
+    rows, height, width = sweep.turned(placement.native_shape)
+    return window + final + 4 * min(ROWS_AT_ONCE, rows) * height * width * _FLOAT_BYTES
 
 
 _NO_DEVICE = Device(torch.device("cpu"), None, "")

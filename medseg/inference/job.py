@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from medseg.inference.blend import Blend
+from medseg.inference.label_blocks import Nearest
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi
 from medseg.inference.postprocessed_argmax import PostprocessedArgmax
@@ -16,6 +18,7 @@ from medseg.inference.probability_maps import MOST, Percents, ProbabilityMaps
 from medseg.inference.roi import outside, roi_on
 from medseg.inference.sliding_window import SlidingWindow, extent_of
 from medseg.inference.streaming_argmax import StreamingArgmax
+from medseg.inference.sweep import Sweep
 from medseg.preprocessing.placement import Placement
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, Scan
@@ -63,8 +66,15 @@ class InferenceJob:
             Device, tiles, and where they are added up; the network may be elsewhere before and
             is put back there.
         """
-        plan, native_shape = self.predictor.plan, self.placement.native_shape
-        channel, way = self.predictor.channel_of(self.options.probability_of), plan.resampling
+        plan = self.predictor.plan
+        blend = Blend.of(self.predictor, extent_of(self.image_CIJK), attempt.tile)
+        if attempt.device is not self.predictor.device:
+            blend = replace(blend, split=None)  # its buffers are on the predictor's device
+        sweep = blend.sweep
+        native_shape = sweep.turned(self.placement.native_shape)
+        image_CIJK = sweep.turn(self.image_CIJK)
+        window = sliding_window_of(self.predictor, attempt, self.options, blend)
+        channel = self.predictor.channel_of(self.options.probability_of)
         maps = ProbabilityMaps(
             native_shape,
             exclusive=not plan.regions,
@@ -73,19 +83,22 @@ class InferenceJob:
             every=plan.outputs(self.predictor.labels) if self.options.probabilities else 0,
         )
         stream = StreamingArgmax(
-            extent_of(self.image_CIJK),
+            extent_of(image_CIJK),
             native_shape,
             regions=self.predictor.own_classes,
             maps=maps,
-            nearest=self._nearest(),
-            half=plan.blending == "nnunet" and not (way and way.logits.torch),
+            head=None if blend.split is None else blend.split.head,
+            roi=self._native_roi(sweep),
+            nearest=sweep.turned(self._nearest()),
+            in_half=blend.in_half and not (plan.resampling and plan.resampling.logits.torch),
         )
         rows = self._through_postprocessing(stream)
-        window = sliding_window_of(self.predictor, attempt, self.options)
         roi = self._roi_on_prepared()
-        for logits_LIJK in window.rows(self.image_CIJK, roi=roi, progress=self.progress):
+        turned_roi = None if roi is None else sweep.turned(roi)
+        for logits_LIJK in window.rows(image_CIJK, roi=turned_roi, progress=self.progress):
             rows.feed(logits_LIJK)
-        return RawPrediction(self._postprocessed(stream.classes), maps)
+        maps.replace_each(sweep.array_back)
+        return RawPrediction(self._postprocessed(sweep.array_back(stream.classes)), maps)
 
     def on_native_grid(self, values: npt.NDArray[Any], *, labels: bool = True) -> npt.NDArray[Any]:
         """Values of the placement's native shape on the scan's own voxels, 0 outside the box."""
@@ -133,20 +146,27 @@ class InferenceJob:
             classes[outside(roi, classes.shape)] = 0
         return self.predictor.postprocessing.labels(classes, spacing_mm=target.spacing_mm)
 
-    def _nearest(self) -> dict[int, npt.NDArray[np.intp]]:
-        """Rows of logits that those of the scan take, along axes that are not interpolated."""
+    def _nearest(self) -> tuple[Nearest, Nearest, Nearest]:
+        """Voxels of logits that those of the scan take, along axes that are not interpolated."""
         plan, native = self.predictor.plan, self.placement.reorientation.target
         if plan.resampling is None:
-            return {}
+            return None, None, None
         way = plan.resampling.logits
         across = way.axis_across(plan.spacing_from(native.spacing_mm), native.spacing_mm)
         orders = [way.order_across if axis == across else way.order for axis in range(3)]
         counts = zip(extent_of(self.image_CIJK), native.shape, orders, strict=True)
-        return {
-            axis: nearest_voxels(before, after, single=way.torch)
-            for axis, (before, after, order) in enumerate(counts)
-            if order == 0
-        }
+        i, j, k = (
+            None if order else nearest_voxels(before, after, single=way.torch)
+            for before, after, order in counts
+        )
+        return i, j, k
+
+    def _native_roi(self, sweep: Sweep) -> Roi | None:
+        """The box on the result's voxels, in the sweep's order."""
+        if self.options.roi is None:
+            return None
+        target = self.placement.reorientation.target
+        return sweep.turned(roi_on(target, self.options.roi, self.grid, margin=1))
 
     def _roi_on_prepared(self) -> Roi | None:
         if self.options.roi is None:
@@ -154,7 +174,13 @@ class InferenceJob:
         return roi_on(self.placement.prepared, self.options.roi, self.grid, margin=1)
 
 
-def sliding_window_of(predictor: Predictor, attempt: Fallback, options: Options) -> SlidingWindow:
+def sliding_window_of(
+    predictor: Predictor, attempt: Fallback, options: Options, blend: Blend
+) -> SlidingWindow:
     """The pass of a model's network that some options ask for."""
     overlap = predictor.plan.overlap if options.overlap is None else options.overlap
-    return SlidingWindow(predictor.network, attempt, overlap, predictor.plan.blending)
+    network = predictor.network if blend.split is None else blend.split.trunk
+    turned = replace(attempt, tile=blend.sweep.turned(attempt.tile))
+    return SlidingWindow(
+        blend.sweep.network(network), turned, overlap, predictor.plan.blending, blend.in_half
+    )

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 import torch
 
+from medseg.errors import InputError
 from medseg.inference.tiling import Triple
 from medseg.runtime.device import Device, choose_device
+from medseg.runtime.free_memory import free_memory_bytes
 
 Result = TypeVar("Result")
 _LEAST_VOXELS = 32
@@ -31,12 +33,15 @@ class Fallback:
         Voxels the network sees at once.
     message : str
         What is different from the usual way, for a person; empty for the usual way.
+    reason : str
+        Why, for a person.
     """
 
     device: Device
     sums_on: torch.device
     tile: Triple
     message: str = ""
+    reason: str = "memory ran out while segmenting"
 
 
 def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
@@ -66,6 +71,46 @@ def fallbacks(device: Device, tile: Triple) -> Iterator[Fallback]:
         yield Fallback(choose_device("cpu"), cpu, tile, "the CPU was used, which takes longer")
 
 
+def that_fit(
+    attempts: Iterator[Fallback], needed_bytes: Callable[[Fallback], int | None]
+) -> Iterator[Fallback]:
+    """Those of some ways for which main memory suffices now, by what they are known to need.
+
+    Parameters
+    ----------
+    attempts : iterator of Fallback
+    needed_bytes : callable
+        Main memory that a way takes; None when that is not known, which counts as fitting.
+
+    Raises
+    ------
+    InputError
+        When none of them fits.
+    """
+    too_large: list[int] = []
+    tried = False
+    for attempt in attempts:
+        needed, free = needed_bytes(attempt), free_memory_bytes()
+        if needed is None or free is None or needed <= free:
+            tried = True
+            reason = f"{gigabytes(too_large[0])} of memory would be needed" if too_large else ""
+            yield replace(attempt, reason=reason or attempt.reason)
+        else:
+            too_large.append(needed)
+    if not tried:
+        raise InputError(
+            f"segmenting takes about {gigabytes(min(too_large))} of memory and"
+            f" {gigabytes(free_memory_bytes() or 0)} are free; end other programs, look at a box"
+            " only, or take a machine with more memory",
+            code="OUT_OF_MEMORY",
+        )
+
+
+def gigabytes(size_bytes: int) -> str:
+    """A size for a person."""
+    return f"{size_bytes / 1e9:.1f} GB"
+
+
 def run_with_fallback(
     attempts: Iterator[Fallback], work: Callable[[Fallback], Result]
 ) -> tuple[Result, tuple[str, ...]]:
@@ -92,7 +137,7 @@ def run_with_fallback(
                 raise
             failure = error.with_traceback(None)  # its frames hold the tensors
         else:
-            note = f"memory ran out while segmenting: {attempt.message}"
+            note = f"{attempt.reason}: {attempt.message}"
             return result, (note,) if attempt.message else ()
         free_memory()
     assert failure is not None

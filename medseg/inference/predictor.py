@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,20 @@ from medseg.errors import GeometryError, PlanError
 from medseg.inference.backends import Compilation, backend_of, device_for, on_backend
 from medseg.inference.chain_run import run_chain
 from medseg.inference.composed import Around, Together
-from medseg.inference.estimate import Estimate, Probe, estimate, measure_tile
+from medseg.inference.estimate import (
+    Estimate,
+    Probe,
+    estimate,
+    main_bytes_of,
+    measure_tile,
+    open_bytes_of,
+    tile_bytes,
+    tiles_of,
+)
 from medseg.inference.job import InferenceJob, RawPrediction
-from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback
+from medseg.inference.oom_fallback import Fallback, fallbacks, run_with_fallback, that_fit
 from medseg.inference.options import DEFAULT_OPTIONS, Options, Prediction
+from medseg.inference.pointwise_head import Split, split
 from medseg.inference.tta import FlipTTA
 from medseg.inference.unfamiliar import check_contrast, warnings_about
 from medseg.model_package import ModelPackage, find_package
@@ -226,7 +237,7 @@ class Predictor:
         Raises
         ------
         InputError
-            When the scan or the options do not fit the model.
+            When the scan or the options do not fit the model, or memory cannot suffice.
         GeometryError
             When the box does not lie in the scan, or the voxels did not come to lie where the plan
             puts them (a fault in medseg).
@@ -299,7 +310,9 @@ class Predictor:
         ).labels
 
     def _run(self, job: InferenceJob) -> Prediction:
-        attempts = fallbacks(self.device, self.plan.patch)
+        attempts = that_fit(
+            fallbacks(self.device, self.plan.patch), functools.partial(self._needed_bytes, job)
+        )
         raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
         provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
         value_of = np.array((0, *self.labels.values))
@@ -327,9 +340,19 @@ class Predictor:
             return self.together.estimate(grid, options, probe)
         return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
+    def tiles(self, grid: Grid, options: Options = DEFAULT_OPTIONS) -> int:
+        """How often the network runs for a scan on `grid`; takes no time to know."""
+        models = (self,) if self.together is None else self.together.models
+        return sum(tiles_of(model, grid, options) for model in models)
+
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
         return measure_tile(self) if self.together is None else self.together.probe()
+
+    @functools.cached_property
+    def split(self) -> Split | None:
+        """The network without its last layer, and that layer, where this saves memory."""
+        return split(self.network, self.plan.inputs, self.plan.patch)
 
     @property
     def own_classes(self) -> list[int]:
@@ -342,6 +365,18 @@ class Predictor:
             return None
         index = self.labels.names.index(name) + 1
         return self.own_classes.index(index) if self.plan.regions else index
+
+    @functools.cached_property
+    def _tile_bytes(self) -> int | None:
+        return tile_bytes(self)
+
+    def _needed_bytes(self, job: InferenceJob, attempt: Fallback) -> int | None:
+        """Main memory that a way of doing a job takes; None when that is not known."""
+        if attempt.device.torch_device.type != "cpu" or self._tile_bytes is None:
+            return None
+        network = self._tile_bytes * prod(attempt.tile) // prod(self.plan.patch)
+        open_bytes = open_bytes_of(job.predictor, job.placement, attempt.tile)
+        return network + open_bytes + main_bytes_of(job.predictor, job.placement, job.options)
 
     def _with_steps_of(self, options: Options) -> Predictor:
         """A predictor with the postprocessing that some options ask for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,15 @@ class ProbabilityMaps:
     def requested(self) -> bool:
         """Whether there is a map to make."""
         return self.uncertainty is not None or self.probability is not None or bool(self.every)
+
+    def replace_each(self, change: Callable[[Percents], Percents]) -> None:
+        """Put in place of every map what `change` makes of it, one after another."""
+        if self.uncertainty is not None:
+            self.uncertainty = change(self.uncertainty)
+        if self.probability is not None:
+            self.probability = change(self.probability)
+        for channel, percents in enumerate(self.every):
+            self.every[channel] = change(percents)
 
     def record(self, values: Iterator[Tensor], rows: slice) -> Iterator[Tensor]:
         """Let the channels of some rows pass, and write those rows of the maps."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,7 @@ from medseg.inference.tiling import Triple
 from medseg.volume import Grid
 from medseg.volume.grid import CORNERS
 
+Indices = npt.NDArray[np.int_]
 _RIM = 1 / 8
 """Share of a tile at its rim where it weighs next to nothing beside its neighbours."""
 
@@ -33,15 +36,36 @@ def roi_on(target: Grid, roi: Roi, source: Grid, *, margin: int = 0) -> Roi:
     tuple of slice
         At least one voxel along each axis.
     """
-    edges = np.array([(span.start - 0.5, span.stop - 0.5) for span in roi])
-    corners = target.to_index(source.to_world(edges[np.arange(3), CORNERS]))
+    low, high = _extent(target, roi, source)
     size = np.asarray(target.shape)
-    low = np.floor(corners.min(axis=0) + 0.5 + 1e-6).astype(int) - margin
-    high = np.ceil(corners.max(axis=0) + 0.5 - 1e-6).astype(int) + margin
-    low = np.clip(low, 0, size - 1)
-    high = np.clip(high, low + 1, size)
+    low = np.clip(low - margin, 0, size - 1)
+    high = np.clip(high + margin, low + 1, size)
     i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return i, j, k
+
+
+def is_apart(target: Grid, roi: Roi, source: Grid) -> bool:
+    """Whether no voxel of `target` lies in the box that `roi_on` would give without clipping."""
+    low, high = _extent(target, roi, source)
+    return bool((high <= 0).any() or (low >= target.shape).any())
+
+
+def grown(roi: Roi, grid: Grid, margin_mm: float) -> Roi:
+    """A box with so much more on each side, as far as the grid reaches."""
+    i, j, k = (
+        slice(max(span.start - ceil(margin_mm / mm), 0), min(span.stop + ceil(margin_mm / mm), n))
+        for span, mm, n in zip(roi, grid.spacing_mm, grid.shape, strict=True)
+    )
+    return i, j, k
+
+
+def _extent(target: Grid, roi: Roi, source: Grid) -> tuple[Indices, Indices]:
+    """First voxel of a box, and the one after its last, on a grid that may not reach so far."""
+    edges = np.array([(span.start - 0.5, span.stop - 0.5) for span in roi])
+    corners = target.to_index(source.to_world(edges[np.arange(3), CORNERS]))
+    low = np.floor(corners.min(axis=0) + 0.5 + 1e-6).astype(int)
+    high = np.ceil(corners.max(axis=0) + 0.5 - 1e-6).astype(int)
+    return low, high
 
 
 def tiles_for(starts: list[Triple], tile: Triple, *, shape: Triple, roi: Roi) -> list[Triple]:

@@ -15,6 +15,7 @@ from medseg.inference.options import Roi
 from medseg.inference.roi import tiles_for
 from medseg.inference.streaming_argmax import RollingAccumulator
 from medseg.inference.tiling import Triple, tile_starts
+from medseg.inference.uniform_tiles import UniformTiles, tile_at
 from medseg.runtime.progress import Progress
 
 
@@ -32,12 +33,15 @@ class SlidingWindow:
         Smallest share of a tile that neighbours have in common.
     blending : {"gaussian", "nnunet"}
         As plans say it.
+    in_half : bool
+        Whether nnU-Net's sums are kept in half precision, as there.
     """
 
     network: Callable[[Tensor], Tensor]
     attempt: Fallback
     overlap: float
     blending: Literal["gaussian", "nnunet"] = "gaussian"
+    in_half: bool = False
 
     def starts(self, extent: Triple, roi: Roi | None = None) -> list[Triple]:
         """First voxel of every tile, in the image padded to one tile at least.
@@ -59,8 +63,10 @@ class SlidingWindow:
 
     def weight(self) -> Tensor:
         """How much each voxel of a tile counts; shape (I, J, K)."""
-        weigh = nnunet_gaussian if self.blending == "nnunet" else gaussian
-        return weigh(self.attempt.tile, self.attempt.sums_on)
+        if self.blending == "gaussian":
+            return gaussian(self.attempt.tile, self.attempt.sums_on)
+        weight = nnunet_gaussian(self.attempt.tile, self.attempt.sums_on)
+        return weight if self.in_half else weight.float()
 
     def rows(
         self, image_CIJK: Tensor, *, roi: Roi | None = None, progress: Progress
@@ -86,11 +92,12 @@ class SlidingWindow:
         window = None
         crop = _Crop(before, extent)
         starts = self.starts(extent, roi)
-        reason = self.attempt.message
-        message = f"segmenting (memory ran out: {reason})" if reason else "segmenting"
+        change, reason = self.attempt.message, self.attempt.reason
+        message = f"segmenting ({reason}: {change})" if change else "segmenting"
+        logits_at = UniformTiles(padded, self.attempt.tile, self.logits)
         for done, start in enumerate(starts):
             progress(done, len(starts), message)
-            logits_LIJK = self.logits(padded, start).to(self.attempt.sums_on)
+            logits_LIJK = logits_at(start).to(self.attempt.sums_on)
             if window is None:
                 window = RollingAccumulator(len(logits_LIJK), shape, self.weight())
             yield from _final(window, start[0], crop)
@@ -102,20 +109,19 @@ class SlidingWindow:
     @torch.inference_mode()
     def logits(self, image_CIJK: Tensor, start: Triple) -> Tensor:
         """Logits of the tile at `start` of a padded image; shape (L, *tile)."""
-        region = tuple(slice(s, s + n) for s, n in zip(start, self.attempt.tile, strict=True))
+        tile = tile_at(image_CIJK, start, self.attempt.tile)[None]
         device = self.attempt.device
-        tile = image_CIJK[(None, slice(None), *region)].to(device.torch_device)
+        tile = tile.to(device.torch_device, memory_format=torch.channels_last_3d)
         with device.autocast():
-            return self.network(tile.to(memory_format=torch.channels_last_3d))[0]
+            return self.network(tile)[0]
 
 
 def _final(
     window: RollingAccumulator, row: int, crop: Callable[[Tensor, int], Tensor]
 ) -> Iterator[Tensor]:
-    """Rows before `row`, in steps of the window's length."""
-    while window.first < row:
-        stop = min(row, window.first + window.length)
-        yield crop(window.advance(stop), stop)
+    """Rows before `row`, without padding."""
+    for logits_LIJK in window.advance(row):
+        yield crop(logits_LIJK, window.first)
 
 
 @dataclass(frozen=True)

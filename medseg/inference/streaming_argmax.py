@@ -7,39 +7,59 @@ at once, on the scan's own voxels, one class at a time with a running maximum (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count, product
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.inference.label_blocks import (
+    Between,
+    Nearest,
+    labels_of,
+    largest,
+    positions_of,
+    spans,
+    written,
+)
+from medseg.inference.options import Roi
+from medseg.inference.pointwise_head import PointwiseHead
 from medseg.inference.probability_maps import ProbabilityMaps
 
 Triple = tuple[int, int, int]
 ROWS_AT_ONCE = 16
 """Rows at the scan's resolution that are reduced together: bounds memory, not results."""
+ROWS_FINAL = 8
+"""Rows of logits that leave the window together."""
+_ROWS_ADDED = 4
+_LARGE_BYTES = 2 * 2**30
 
 
 class RollingAccumulator:
     """Sum of weighted logits over a window of rows that slides along the first axis.
 
+    Rows stay where they are: the window is a ring, in which row ``n`` lies at ``n % length``.
+
     Parameters
     ----------
-    classes : int
+    channels : int
     shape : tuple of int
         Voxels of the whole volume.
     weight_IJK : torch.Tensor
-        Weights of a tile's voxels; their first axis is the window's length. Sums are stored in
-        their number format.
+        Weights of a tile's voxels; their first axis is the window's length. With weights in half
+        precision the sums are, too.
     """
 
-    def __init__(self, classes: int, shape: Triple, weight_IJK: Tensor) -> None:
+    def __init__(self, channels: int, shape: Triple, weight_IJK: Tensor) -> None:
         rows = weight_IJK.shape[0]
         self.shape = shape
         self.weight_IJK = weight_IJK
         self.first = 0
-        self.sum_LIJK = weight_IJK.new_zeros((classes, rows, *shape[1:]))
+        in_half = weight_IJK.dtype == torch.float16
+        dtype = weight_IJK.dtype if in_half else sums_dtype(channels, shape, rows)
+        self.sum_LIJK = weight_IJK.new_zeros((channels, rows, *shape[1:]), dtype=dtype)
         self.mass_IJK = weight_IJK.new_zeros((rows, *shape[1:]))
 
     @property
@@ -49,30 +69,52 @@ class RollingAccumulator:
 
     def add(self, logits_LIJK: Tensor, start: Triple) -> None:
         """Blend in one tile that starts at `start`; its first row must be the window's."""
-        _, rows, height, width = logits_LIJK.shape
-        _, j, k = start
-        region = (slice(0, rows), slice(j, j + height), slice(k, k + width))
-        self.sum_LIJK[(slice(None), *region)] += logits_LIJK.float() * self.weight_IJK
-        self.mass_IJK[region] += self.weight_IJK
+        _, height, width = self.weight_IJK.shape
+        first, j, k = start
+        box = slice(j, j + height), slice(k, k + width)
+        for row, ring in self._runs(first + self.length, _ROWS_ADDED):
+            rows = slice(row - first, row - first + ring.stop - ring.start)
+            weight = self.weight_IJK[rows]
+            # a dense copy of a few rows is twice as fast as adding channels-last to the sums
+            some = torch.empty(logits_LIJK[:, rows].shape, device=weight.device)
+            some.copy_(logits_LIJK[:, rows]).mul_(weight)
+            self.sum_LIJK[(slice(None), ring, *box)] += some
+            self.mass_IJK[(ring, *box)] += weight
 
-    def advance(self, row: int) -> Tensor:
+    def advance(self, row: int) -> Iterator[Tensor]:
         """Final logits of the rows before `row`; the window then starts there.
 
-        Returns
-        -------
+        Yields
+        ------
         logits_LIJK : torch.Tensor
-            Rows ``first`` to ``row`` (excluded) of the volume, float32; 0 where no tile has been.
+            A few rows each, from ``first`` to `row` (excluded), float32; 0 where no tile has been.
         """
-        count = row - self.first
-        # the mean weighted by the Gaussian; tiles come in order, so no later one touches these rows
-        mass_IJK = self.mass_IJK[:count]
-        final = (self.sum_LIJK[:, :count] / mass_IJK.masked_fill(mass_IJK == 0, 1)).float()
-        remaining = self.mass_IJK.shape[0] - count
-        for buffer in (self.sum_LIJK, self.mass_IJK[None]):
-            buffer[:, :remaining] = buffer[:, count:].clone()
-            buffer[:, remaining:] = 0
-        self.first = row
-        return final
+        for first, ring in self._runs(row, ROWS_FINAL):
+            # the mean weighted by the Gaussian; tiles come in order, so no later one touches these
+            mass = self.mass_IJK[ring]
+            final = (self.sum_LIJK[:, ring] / mass.masked_fill(mass == 0, 1)).float()
+            self.sum_LIJK[:, ring] = 0
+            self.mass_IJK[ring] = 0
+            self.first = first + ring.stop - ring.start
+            yield final
+
+    def _runs(self, stop: int, most: int) -> Iterator[tuple[int, slice]]:
+        """Rows from the first to `stop`, at most `most` together, and where they lie."""
+        first = self.first
+        while first < stop:
+            ring = first % self.length
+            rows = min(stop - first, self.length - ring, most)
+            yield first, slice(ring, ring + rows)
+            first += rows
+
+
+def sums_dtype(channels: int, shape: Triple, rows: int) -> torch.dtype:
+    """How a window's sums are stored: in half precision where single would be large.
+
+    Half keeps 11 bits of a logit, as nnU-Net's sums do; only near ties are decided otherwise.
+    """
+    single = torch.float32.itemsize * channels * rows * shape[1] * shape[2]
+    return torch.float16 if single > _LARGE_BYTES else torch.float32
 
 
 class StreamingArgmax:
@@ -89,9 +131,14 @@ class StreamingArgmax:
         channels are the classes 0, 1, 2...
     maps : ProbabilityMaps, optional
         Maps of probability to write along with the classes.
-    nearest : mapping of int to ndarray of int, optional
-        For each axis along which nothing is interpolated: the row of logits of each of the result.
-    half : bool, default False
+    head : PointwiseHead, optional
+        What makes logits of the rows, when those are features.
+    roi : tuple of slice, optional
+        Voxels of the result to write; all when not given, else others may stay 0.
+    nearest : tuple of (ndarray of int or None)
+        For each axis along which nothing is interpolated: the voxel of logits of each of the
+        result.
+    in_half : bool, default False
         Whether interpolated logits are rounded to half precision, as nnU-Net's are.
 
     Notes
@@ -109,19 +156,27 @@ class StreamingArgmax:
         *,
         regions: Sequence[int] = (),
         maps: ProbabilityMaps | None = None,
-        nearest: Mapping[int, npt.NDArray[np.intp]] | None = None,
-        half: bool = False,
+        head: PointwiseHead | None = None,
+        roi: Roi | None = None,
+        nearest: tuple[Nearest, Nearest, Nearest] = (None, None, None),
+        in_half: bool = False,
     ) -> None:
         self.regions = regions
+        self.head = head
+        i, j, k = native_shape
+        self.wanted, *inner = roi or (slice(0, i), slice(0, j), slice(0, k))
+        sides = zip(shape[1:], (j, k), inner, nearest[1:], strict=True)
+        self.columns = list(product(*(spans(*side) for side in sides)))
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
-        self.half = half
-        positions = (np.arange(native_shape[0]) + 0.5) * shape[0] / native_shape[0] - 0.5
-        self.nearest = {axis: torch.from_numpy(rows) for axis, rows in (nearest or {}).items()}
-        self.positions = np.clip(positions, 0, shape[0] - 1)
-        if 0 in self.nearest:
-            self.positions = self.nearest.pop(0).double().numpy()
+        self.in_half = in_half
+        self.positions = positions_of(shape[0], native_shape[0], nearest[0])
+        self.nearest = {
+            axis: torch.from_numpy(voxels)
+            for axis, voxels in enumerate(nearest)
+            if axis and voxels is not None
+        }
         self.last_row = shape[0] - 1
         self.done = 0
         self.rows_LIJK: Tensor | None = None
@@ -136,8 +191,9 @@ class StreamingArgmax:
         ready = len(self.positions)
         if newest < self.last_row:
             ready = int(np.searchsorted(self.positions, newest, side="right"))
-        for start in range(self.done, ready, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, ready)
+        last = min(ready, self.wanted.stop)
+        for start in range(max(self.done, self.wanted.start), last, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, last)
             self._write(logits_LIJK, slice(start, stop))
         self.done = ready
         needed = newest if ready == len(self.positions) else int(self.positions[ready])
@@ -147,48 +203,46 @@ class StreamingArgmax:
 
     def _write(self, logits_LIJK: Tensor, rows: slice) -> None:
         """Class of every voxel of some rows of the result, and the maps there."""
-        values = self._interpolated(logits_LIJK, self.positions[rows])
+        logits_LIJK, between = self._between(logits_LIJK, self.positions[rows])
+        if self.maps is None and logits_LIJK.device.type == "cpu" and not self.in_half:
+            for j, k in self.columns:
+                logits = self._logits(logits_LIJK[:, :, j.given, k.given])
+                labels = labels_of(logits, between, j, k, regions=self.regions)
+                self.classes[rows, j.native, k.native] = labels.numpy()
+            return
+        values = self._interpolated(logits_LIJK, between)
         if self.maps is not None:
             values = self.maps.record(values, rows)
-        winner = _written(values, self.regions) if self.regions else _largest(values)
+        winner = written(values, self.regions) if self.regions else largest(values, count())
         if self.maps is not None and self.maps.every:
-            again = self._interpolated(logits_LIJK, self.positions[rows])
-            self.maps.record_every(again, rows)
+            self.maps.record_every(self._interpolated(logits_LIJK, between), rows)
         self.classes[rows] = winner.cpu().numpy()
 
-    def _interpolated(
+    def _between(
         self, logits_LIJK: Tensor, positions: npt.NDArray[np.float64]
-    ) -> Iterator[Tensor]:
-        """One channel after another at rows `positions`, on the result's own voxels."""
-        lower = torch.from_numpy(np.floor(positions).astype(np.int64) - self.first)
-        fraction = torch.from_numpy((positions % 1).astype(np.float32)).to(logits_LIJK.device)
-        upper = (lower + 1).clamp_max(logits_LIJK.shape[1] - 1)
+    ) -> tuple[Tensor, Between]:
+        """The rows that rows of the result lie between, and where."""
+        first = int(positions[0]) - self.first
+        rows_LIJK = logits_LIJK[:, first : int(positions[-1]) + 2 - self.first]
+        lower = torch.from_numpy(positions.astype(np.int64) - self.first - first)
+        share = torch.from_numpy((positions % 1).astype(np.float32))
+        upper = (lower + 1).clamp_max(rows_LIJK.shape[1] - 1)
+        lower, upper, share = (each.to(logits_LIJK.device) for each in (lower, upper, share))
+        return rows_LIJK, Between(lower, upper, share)
+
+    def _logits(self, rows_LIJK: Tensor) -> Tensor:
+        """All logits of some voxels at once."""
+        return rows_LIJK if self.head is None else self.head.all_logits(rows_LIJK)
+
+    def _interpolated(self, logits_LIJK: Tensor, between: Between) -> Iterator[Tensor]:
+        """One channel after another at some rows, on the result's own voxels."""
         size = self.classes.shape[1:]
-        for logits_IJK in logits_LIJK:
-            rows = torch.lerp(logits_IJK[lower], logits_IJK[upper], fraction[:, None, None])
-            for axis, nearest in self.nearest.items():
-                rows = rows.index_select(axis, nearest.to(rows.device))
+        for logits_IJK in logits_LIJK if self.head is None else self.head.logits(logits_LIJK):
+            rows = between(logits_IJK)
+            for axis, voxels in self.nearest.items():
+                rows = rows.index_select(axis, voxels.to(rows.device))
             grown = rows if self.same else _in_plane(rows, size)
-            yield grown.half().float() if self.half else grown
-
-
-def _largest(values: Iterator[Tensor]) -> Tensor:
-    """Index of the channel with the largest value at each voxel, the first among equals."""
-    best = next(values)
-    winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
-    for index, value in enumerate(values, start=1):
-        winner.masked_fill_(value > best, index)
-        best = torch.maximum(best, value)
-    return winner
-
-
-def _written(values: Iterator[Tensor], regions: Sequence[int]) -> Tensor:
-    """Class of the last channel with a positive value at each voxel, 0 where there is none."""
-    first = next(values)
-    winner = (first > 0).to(torch.uint8) * regions[0]
-    for region, value in zip(regions[1:], values, strict=True):
-        winner.masked_fill_(value > 0, region)
-    return winner
+            yield grown.half().float() if self.in_half else grown
 
 
 def _in_plane(rows_IJK: Tensor, size: tuple[int, int]) -> Tensor:

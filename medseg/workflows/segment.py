@@ -96,6 +96,11 @@ class SegmentOptions(TypedDict, total=False):
         What runs the network on a CPU; see :meth:`medseg.inference.Predictor.load`.
     probabilities, uncertainty : bool
         Whether the result has the probability of every class, and that a label is wrong.
+    roi_from : str or Path
+        Where to look: a mask, another model or ``"coarse"``; see
+        :func:`medseg.inference.coarse_to_fine.looking_only`. Everywhere when not given.
+    roi_margin_mm : float
+        Looked at around it; 20 when not given.
     progress : Progress
         Called in every step; raising `medseg.errors.Cancelled` in it stops.
     """
@@ -109,6 +114,8 @@ class SegmentOptions(TypedDict, total=False):
     backend: str
     probabilities: bool
     uncertainty: bool
+    roi_from: str | Path | None
+    roi_margin_mm: float
     progress: Progress
 
 
@@ -147,6 +154,7 @@ def segment(
     >>> medseg.segment("scan.nii.gz", "hippocampus-mr", "labels.nii.gz")  # doctest: +SKIP
     """
     from medseg.inference import Options, Predictor
+    from medseg.inference.coarse_to_fine import MARGIN_MM, looking_only
 
     given = [Path(path)] if isinstance(path, str | Path) else [Path(file) for file in path]
     output = Path(output)
@@ -172,16 +180,19 @@ def segment(
         tta=options.get("tta", False),
         backend=options.get("backend", "torch"),
     )
-    used = {name: options[name] for name in ("postprocessing", "tta", "backend") if name in options}
+    device, margin_mm = options.get("device", "auto"), options.get("roi_margin_mm", MARGIN_MM)
+    segmenter = looking_only(predictor, options.get("roi_from"), margin_mm=margin_mm, device=device)
+    names = ("postprocessing", "tta", "backend", "roi_from", "roi_margin_mm")
+    used = {name: value for name, value in options.items() if name in names and value is not None}
     result = segment_case(
         scan,
-        predictor,
+        segmenter,
         ModelUsed.of(package),
         Options(
             probabilities=options.get("probabilities", False),
             uncertainty=options.get("uncertainty", False),
         ),
-        settings=msgspec.to_builtins(used),
+        settings=msgspec.to_builtins(used, enc_hook=str),
         progress=progress,
     )
     clock = time.monotonic()

@@ -22,6 +22,7 @@ from medseg_pipelines.cli_options import (
     policy_options,
     postprocess_option,
     probabilities_option,
+    roi_options,
     tta_option,
 )
 
@@ -154,6 +155,7 @@ def batch() -> None:
 @postprocess_option
 @tta_option
 @backend_option
+@roi_options
 @policy_options
 @device_option
 @click.pass_context

@@ -26,6 +26,7 @@ from medseg_pipelines.cli_options import (
     policy_options,
     postprocess_option,
     probabilities_option,
+    roi_options,
     tta_option,
     uncertainty_option,
 )
@@ -97,6 +98,7 @@ def medseg() -> None:
 @postprocess_option
 @tta_option
 @backend_option
+@roi_options
 @policy_options
 @device_option
 def segment(

@@ -179,7 +179,25 @@ tta_option = click.option(
     is_flag=True,
     help="Take the mean over mirror images: more exact, up to eight times slower.",
 )
+_roi_from_option = click.option(
+    "--roi-from",
+    metavar="MASK|MODEL|coarse",
+    help="Look only at a box around the labels of a mask, of another model, or of a quick look"
+    " at larger voxels.",
+)
+_roi_margin_option = click.option(
+    "--roi-margin",
+    "roi_margin_mm",
+    type=click.FloatRange(0),
+    metavar="MM",
+    help="Around that box; 20 when not given.",
+)
 file_path = click.Path(path_type=Path)
+
+
+def roi_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say where to look."""
+    return _roi_from_option(_roi_margin_option(command))
 
 
 def policy_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from medseg.model_package import find_package
 from medseg.planning import Component
 from medseg.reading import Policies
 from medseg.reading.file_names import without_suffix
+from medseg.runtime.free_memory import free_memory_bytes
 from medseg.volume import LabelMap, Scan
 from medseg.volume.label_map import voxel_counts
 from medseg.workflows.outputs import check_file, check_label_file
@@ -23,9 +25,14 @@ from medseg.workflows.segment import Result, read_case, segment_case, write_case
 from medseg.writing import write_scan
 from medseg_pipelines.console import Console, duration
 
+if TYPE_CHECKING:
+    from medseg.inference import Options, Predictor
+
 PROBABILITIES = ".probabilities.nii.gz"
 UNCERTAINTY = ".uncertainty.nii.gz"
 """How the files of the probabilities and of the uncertainty end, beside the label map."""
+_MANY_TILES = 8
+"""Where measuring a part of one first hardly counts."""
 
 
 def segment_scan(
@@ -42,6 +49,8 @@ def segment_scan(
     backend: str = "torch",
     probabilities: bool = False,
     uncertainty: bool = False,
+    roi_from: str | None = None,
+    roi_margin_mm: float | None = None,
     console: Console,
 ) -> Path:
     """Read a scan, label every voxel, write the label map on the scan's own grid.
@@ -81,19 +90,23 @@ def segment_scan(
         Options,
         Predictor,
     )
+    from medseg.inference.coarse_to_fine import MARGIN_MM, looking_only
 
     predictor = Predictor.load(
         package, device=device, postprocessing=postprocessing, tta=tta, backend=backend
     )
     console.print(f"Model:  {package.manifest.name}, on {predictor.device.description}")
+    margin_mm = MARGIN_MM if roi_margin_mm is None else roi_margin_mm
+    segmenter = looking_only(predictor, roi_from, margin_mm=margin_mm, device=device)
     used = ModelUsed.of(package)
     modality_warning = used.modality_warning(scan.modality)
     if modality_warning:
         console.print(f"Warning: {modality_warning}.", style="bold")
+    options = Options(probabilities=probabilities, uncertainty=uncertainty)
+    _forecast(predictor, scan, options, console)
     try:
         with console.progress("segmenting") as progress:
-            options = Options(probabilities=probabilities, uncertainty=uncertainty)
-            result = segment_case(scan, predictor, used, options, progress=progress)
+            result = segment_case(scan, segmenter, used, options, progress=progress)
     except Cancelled as stop:
         raise Cancelled("nothing was written; run the same command again") from stop
     lines = [f"Note:   {warning}" for warning in result.warnings if warning != modality_warning]
@@ -122,6 +135,22 @@ def _write_maps(result: Result, maps: Mapping[str, Path], console: Console) -> N
     if result.uncertainty is not None:
         write_scan(result.uncertainty, maps[UNCERTAINTY])
         console.print(f"Uncertainty, 0 to 100, is in {maps[UNCERTAINTY]}")
+
+
+def _forecast(predictor: Predictor, scan: Scan, options: Options, console: Console) -> None:
+    """Say how long the whole scan takes, and how much memory, where there are many tiles."""
+    from medseg.inference.oom_fallback import gigabytes
+
+    if predictor.tiles(scan.grid, options) < _MANY_TILES:
+        return
+    with console.progress("measuring a tile"):
+        expected = predictor.estimate(scan.grid, options, probe=predictor.probe())
+    free = free_memory_bytes()
+    console.print(
+        f"Takes: about {duration(expected.seconds)} for {expected.tiles} tiles, and"
+        f" {gigabytes(expected.device_bytes + expected.main_bytes)} of memory"
+        + (f"; {gigabytes(free)} are free" if free else "")
+    )
 
 
 def channel_lines(

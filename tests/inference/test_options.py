@@ -350,7 +350,10 @@ def test_a_forecast_counts_tiles_and_memory():
     small = one.estimate(Grid((16, 16, 16), np.eye(4)), probe=probe)
     large = one.estimate(Grid((16, 16, 64), np.eye(4)), probe=probe)
     assert (small.tiles, large.tiles) == (1, 7)
-    assert large.device_bytes > small.device_bytes > probe.peak_bytes
+    assert large.device_bytes == small.device_bytes > probe.peak_bytes  # the window's length
+    wide = one.estimate(Grid((16, 64, 64), np.eye(4)), probe=probe)
+    assert wide.device_bytes > large.device_bytes
+    assert large.main_bytes > small.main_bytes
     refined = Options(postprocessing=(Component(name="crf"),))
     assert one.estimate(Grid((16, 16, 64), np.eye(4)), refined, probe=probe).main_bytes > (
         large.main_bytes

@@ -1,14 +1,23 @@
 """Streaming must give what holding everything at once gives."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.inference import label_blocks
 from medseg.inference.blending import gaussian
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
 from medseg.inference.tiling import axis_starts, tile_starts
+
+
+def feed_all(stream, rows):
+    for logits in rows:
+        stream.feed(logits)
+
 
 SIZES = st.tuples(*[st.integers(4, 24)] * 3)
 
@@ -38,14 +47,40 @@ def test_streamed_labels_are_argmax_of_interpolated_logits(shape, home, tile, se
         total[(slice(None), *place)] += logits * weight
         mass[place] += weight
         if start[0] > window.first:
-            stream.feed(window.advance(start[0]))
+            feed_all(stream, window.advance(start[0]))
         window.add(logits, start)
-    stream.feed(window.advance(shape[0]))
+    feed_all(stream, window.advance(shape[0]))
     grown = torch.nn.functional.interpolate((total / mass)[None], size=home, mode="trilinear")[0]
     top = grown.topk(2, dim=0).values
     clear = (top[0] - top[1] > 1e-3).numpy()
     assert np.array_equal(stream.classes[clear], grown.argmax(0).numpy()[clear])
     assert clear.mean() > 0.95
+
+
+@settings(max_examples=20, deadline=None)
+@given(SIZES, SIZES, st.booleans(), st.sampled_from([3, 5, 64]), st.integers(0, 99))
+def test_labels_do_not_depend_on_blocks_and_on_what_cannot_win_there(
+    shape, home, exclusive, block, seed
+):
+    torch.manual_seed(seed)
+    places = torch.randn(6, 1, 1, 1) * torch.linspace(-3, 3, shape[2])  # each wins somewhere
+    logits = torch.randn(6, *shape) + places
+    logits[3] = logits[1]  # equal: the first wins
+    regions = () if exclusive else (1, 2, 3, 4, 5, 6)
+    with patch.object(label_blocks, "BLOCK", block):
+        stream = StreamingArgmax(shape, home, regions=regions)
+        feed_all(stream, logits.split(5, dim=1))
+    grown = torch.nn.functional.interpolate(logits[None], size=home, mode="trilinear")[0]
+    if exclusive:
+        top = torch.cat((grown[:3], grown[4:])).topk(2, dim=0).values
+        clear, expected = (top[0] - top[1] > 1e-3).numpy(), grown.argmax(0).numpy()
+        expected[expected == 3] = 1
+    else:
+        clear = (grown.abs().amin(0) > 1e-3).numpy()
+        indices = torch.arange(1, 7).reshape(6, 1, 1, 1)
+        expected = torch.where(grown > 0, indices, 0).amax(0).numpy()
+    assert np.array_equal(stream.classes[clear], expected[clear])
+    assert clear.mean() > 0.9
 
 
 def test_later_regions_overwrite_earlier_ones_where_they_are_positive():

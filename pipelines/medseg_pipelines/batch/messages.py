@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     postprocessing: tuple[Component, ...] | None = None  # in place of the model's own
     tta: bool = False
     backend: str = "torch"  # see medseg.inference.backends
+    roi_from: str | None = None  # a model, or "coarse"; everything is looked at when None
+    roi_margin_mm: float | None = None
     deidentify: bool = False
 
 

@@ -56,6 +56,9 @@ _PORTION = (
 )
 
 
+_LATER = ("roi_from", "roi_margin_mm")
+
+
 class RunConfig(msgspec.Struct, frozen=True):
     """Digests of one model and one set of settings; with the scan they make a case."""
 
@@ -65,7 +68,11 @@ class RunConfig(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, package: ModelPackage, settings: Settings) -> Self:
         """That of a model package and settings."""
-        text = msgspec.json.encode(settings, order="sorted")
+        named = msgspec.to_builtins(settings)
+        for name in _LATER:  # so that a ledger from before they were settings knows its cases
+            if named[name] is None:
+                del named[name]
+        text = msgspec.json.encode(named, order="sorted")
         return cls(model_digest(package), hashlib.sha256(text).hexdigest())
 
     def case(self, key: str) -> str:

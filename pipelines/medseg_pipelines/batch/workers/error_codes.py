@@ -54,6 +54,7 @@ def _judged(error: Exception, task: Task, stage: str) -> tuple[Literal["refused"
     if isinstance(error, InputError) and not Path(task.scan.path).exists():
         return "failed", Fault(code="VANISHED", message="its files are no longer where they were")
     for_ever = error.code in _OF_THE_SCAN or (isinstance(error, InputError) and system is None)
+    for_ever = for_ever and error.code != OUT_OF_MEMORY
     fault = Fault(code=error.code, message=scrubbed(str(error), task.scan))
     return ("refused" if for_ever else "failed"), fault
 

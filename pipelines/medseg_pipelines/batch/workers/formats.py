@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from medseg.errors import InputError
@@ -46,3 +48,10 @@ def check_settings(settings: Settings) -> None:
     except msgspec.ValidationError as error:
         raise InputError(f"a policy is unknown: {error}", code="POLICY") from error
     check_encoding(FILES["dicom-seg"], settings.encoding)
+    roi_from = settings.roi_from
+    if roi_from is not None and Path(roi_from).is_file() and Path(roi_from).suffix != ".zip":
+        raise InputError(
+            f"the box cannot come from the mask '{Path(roi_from).name}': one mask does not fit"
+            " every scan; give a model or 'coarse', or segment that scan alone",
+            code="ONE_MASK",
+        )

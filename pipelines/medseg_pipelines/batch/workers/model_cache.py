@@ -10,6 +10,7 @@ import torch
 
 from medseg.errors import PackageError
 from medseg.inference import Predictor
+from medseg.inference.coarse_to_fine import MARGIN_MM, CoarseToFine, looking_only
 from medseg.model_package import find_package
 from medseg.workflows.record import ModelUsed
 from medseg_pipelines.batch.messages import Task
@@ -22,7 +23,7 @@ _Wanted = tuple[str, bytes, str]
 class ModelAtWork:
     """A loaded model."""
 
-    predictor: Predictor
+    predictor: Predictor | CoarseToFine
     used: ModelUsed
 
 
@@ -36,7 +37,8 @@ class Models:
     def of(self, task: Task) -> ModelAtWork:
         """The model of a task, loaded and checked; `MedsegError` when it cannot be used."""
         settings = task.settings
-        way = msgspec.json.encode((settings.postprocessing, settings.tta, settings.backend))
+        how = settings.postprocessing, settings.tta, settings.backend
+        way = msgspec.json.encode((*how, settings.roi_from, settings.roi_margin_mm))
         wanted = (task.model_digest, way, task.device)
         if wanted not in self._loaded:
             while len(self._loaded) >= _MOST:
@@ -70,4 +72,6 @@ def _load(task: Task, device: str) -> ModelAtWork:
         tta=settings.tta,
         backend=settings.backend,
     )
-    return ModelAtWork(predictor, used)
+    margin_mm = MARGIN_MM if settings.roi_margin_mm is None else settings.roi_margin_mm
+    segmenter = looking_only(predictor, settings.roi_from, margin_mm=margin_mm, device=device)
+    return ModelAtWork(segmenter, used)
