@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from medseg.inference.blend import Blend
-from medseg.inference.label_blocks import Nearest
+from medseg.inference.label_blocks import Interpolation, Nearest
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi
 from medseg.inference.postprocessed_argmax import PostprocessedArgmax
@@ -89,8 +89,10 @@ class InferenceJob:
             maps=maps,
             head=None if blend.split is None else blend.split.head,
             roi=self._native_roi(sweep),
-            nearest=sweep.turned(self._nearest()),
-            in_half=blend.in_half and not (plan.resampling and plan.resampling.logits.torch),
+            interpolation=Interpolation(
+                sweep.turned(self._nearest()),
+                blend.in_half and not (plan.resampling and plan.resampling.logits.torch),
+            ),
         )
         rows = self._through_postprocessing(stream)
         roi = self._roi_on_prepared()

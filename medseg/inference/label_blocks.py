@@ -21,6 +21,23 @@ BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
+class Interpolation:
+    """How logits come to the voxels of the result: linearly, where nothing else is said.
+
+    Parameters
+    ----------
+    nearest : tuple of (ndarray of int or None)
+        For each axis along which nothing is interpolated: the voxel of logits of each of the
+        result.
+    in_half : bool
+        Whether interpolated logits are rounded to half precision, as nnU-Net's are.
+    """
+
+    nearest: tuple[Nearest, Nearest, Nearest] = (None, None, None)
+    in_half: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Span:
     """Voxels of a result along one axis, and what they are interpolated from.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from medseg.inference.label_blocks import (
     Between,
-    Nearest,
+    Interpolation,
     labels_of,
     largest,
     positions_of,
@@ -35,6 +35,7 @@ ROWS_FINAL = 8
 """Rows of logits that leave the window together."""
 _ROWS_ADDED = 4
 _LARGE_BYTES = 2 * 2**30
+LINEAR = Interpolation()
 
 
 class RollingAccumulator:
@@ -135,11 +136,7 @@ class StreamingArgmax:
         What makes logits of the rows, when those are features.
     roi : tuple of slice, optional
         Voxels of the result to write; all when not given, else others may stay 0.
-    nearest : tuple of (ndarray of int or None)
-        For each axis along which nothing is interpolated: the voxel of logits of each of the
-        result.
-    in_half : bool, default False
-        Whether interpolated logits are rounded to half precision, as nnU-Net's are.
+    interpolation : Interpolation, optional
 
     Notes
     -----
@@ -158,11 +155,11 @@ class StreamingArgmax:
         maps: ProbabilityMaps | None = None,
         head: PointwiseHead | None = None,
         roi: Roi | None = None,
-        nearest: tuple[Nearest, Nearest, Nearest] = (None, None, None),
-        in_half: bool = False,
+        interpolation: Interpolation = LINEAR,
     ) -> None:
         self.regions = regions
         self.head = head
+        nearest = interpolation.nearest
         i, j, k = native_shape
         self.wanted, *inner = roi or (slice(0, i), slice(0, j), slice(0, k))
         sides = zip(shape[1:], (j, k), inner, nearest[1:], strict=True)
@@ -170,7 +167,7 @@ class StreamingArgmax:
         self.maps = maps if maps is not None and maps.requested else None
         self.classes = np.zeros(native_shape, np.uint8)
         self.same = tuple(shape) == tuple(native_shape)
-        self.in_half = in_half
+        self.in_half = interpolation.in_half
         self.positions = positions_of(shape[0], native_shape[0], nearest[0])
         self.nearest = {
             axis: torch.from_numpy(voxels)
