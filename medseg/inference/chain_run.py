@@ -242,7 +242,7 @@ class ChainRun:
 
     def _probabilities(self, item: Item, done: tuple[Component, ...]) -> Tensor:
         """Of every channel, on the voxels of the image."""
-        values = item[_PREDICTION]
+        values: Tensor = item[_PREDICTION]
         if values.min() < 0 or values.max() > 1:
             values = values.softmax(0) if self.exclusive else values.sigmoid()
         if not any(step.name == "Invertd" for step in done):

@@ -148,7 +148,8 @@ def tile_bytes(predictor: Predictor) -> int | None:
             outline(tile.contiguous(memory_format=torch.channels_last_3d))
     except Exception:  # noqa: BLE001 - of a person's network, whatever it asks of values
         return None
-    return memory.peak_bytes // (1 if predictor.device.half is None else 2)
+    peak_bytes: int = memory.peak_bytes
+    return peak_bytes // (1 if predictor.device.half is None else 2)
 
 
 def estimate(predictor: Predictor, grid: Grid, options: Options, *, probe: Probe) -> Estimate:
@@ -221,7 +222,7 @@ class LiveMemory(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak_bytes = 0
+        self.peak_bytes: int = 0
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -70,7 +70,8 @@ def scale_mean_variance(tensor: Tensor, scan: Tensor, settings: Settings) -> Ten
     if shape is not None:
         mean, std = mean.reshape(shape), std.reshape(shape)
     scaled = tensor - tensor.mean(own, keepdim=True)
-    return scaled / (tensor.std(own, correction=0, keepdim=True) + eps) * (std + eps) + mean
+    share: Tensor = (std + eps) / (tensor.std(own, correction=0, keepdim=True) + eps)
+    return scaled * share + mean
 
 
 def scale_range(tensor: Tensor, scan: Tensor, settings: Settings) -> Tensor:
@@ -78,14 +79,16 @@ def scale_range(tensor: Tensor, scan: Tensor, settings: Settings) -> Tensor:
     axes = _axes(tensor, settings)
     low = _quantile(tensor, settings.get("min_percentile", 0.0), axes)
     high = _quantile(tensor, settings.get("max_percentile", 100.0), axes)
-    return (tensor - low) / (high - low + settings.get("eps", 1e-6))
+    eps: float = settings.get("eps", 1e-6)
+    return (tensor - low) / (high - low + eps)
 
 
 def zero_mean_unit_variance(tensor: Tensor, scan: Tensor, settings: Settings) -> Tensor:
     """(x - mean) / (std + eps), of the tensor itself."""
     axes = _axes(tensor, settings)
     std = tensor.std(axes, correction=0, keepdim=True)
-    return (tensor - tensor.mean(axes, keepdim=True)) / (std + settings.get("eps", 1e-6))
+    eps: float = settings.get("eps", 1e-6)
+    return (tensor - tensor.mean(axes, keepdim=True)) / (std + eps)
 
 
 def foreground(tensor: Tensor, scan: Tensor, settings: Settings) -> Tensor:

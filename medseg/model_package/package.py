@@ -168,7 +168,7 @@ class ModelPackage:
         if self.manifest.weights.file.endswith(SAFETENSORS):
             self.load_weights(network)
         for weight in network.parameters():  # a script has no requires_grad_ of its own
-            weight.requires_grad_(requires_grad=False)
+            weight.requires_grad = False
         return network.eval()
 
     def load_weights(self, network: nn.Module) -> None:

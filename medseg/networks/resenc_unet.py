@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medseg.errors import PlanError
 from medseg.networks.blocks.layers import Norm, conv_block, norm_layer
 from medseg.networks.blocks.skip_network import (
+    Count,
     Decoding,
     SkipNetwork,
     Stage,
@@ -51,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strides: tuple[Axes, ...] = ()
     kernels: tuple[Axes, ...] = ()
     blocks: tuple[int, ...] = ()
-    convolutions: int | tuple[int, ...] = 1
+    convolutions: Count | tuple[Count, ...] = 1
     deep_supervision: bool = True
     norm: Norm = "instance"
     bias: bool = False

@@ -15,6 +15,7 @@ from torch import nn
 
 from medseg.networks.blocks.layers import Norm
 from medseg.networks.blocks.skip_network import (
+    Count,
     Decoding,
     SkipNetwork,
     Stage,
@@ -54,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     features: tuple[int, ...] = (32, 64, 128, 256)
     strides: tuple[Axes, ...] = ()
     kernels: tuple[Axes, ...] = ()
-    convolutions: int | tuple[int, ...] = 2
-    decoder_convolutions: tuple[int, ...] = ()
+    convolutions: Count | tuple[Count, ...] = 2
+    decoder_convolutions: tuple[Count, ...] = ()
     deep_supervision: bool = True
     downsampling: Literal["convolution", "max_pool"] = "convolution"
     attention: bool = False

@@ -60,7 +60,7 @@ def nonzero(voxels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     ----------
     voxels : ndarray, shape (C, I, J, K)
     """
-    inside = voxels[0] != 0
+    inside: npt.NDArray[np.bool_] = voxels[0] != 0
     for channel in voxels[1:]:
         inside |= channel != 0
     return inside

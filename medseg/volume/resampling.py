@@ -191,7 +191,8 @@ def nearest_voxels(n_in: int, n_out: int, *, single: bool = False) -> npt.NDArra
         indices = np.floor((np.arange(n_out, dtype=np.float32) + 0.5) * np.float32(n_in / n_out))
     else:
         indices = np.floor(n_in / n_out * (np.arange(n_out) + 0.5) - 0.5 + 0.5)
-    return np.clip(indices, 0, n_in - 1).astype(np.intp)
+    clipped: npt.NDArray[np.intp] = np.clip(indices, 0, n_in - 1).astype(np.intp)
+    return clipped
 
 
 def _held_spline(n_in: int, n_out: int) -> npt.NDArray[np.float64]:

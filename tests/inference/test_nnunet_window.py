@@ -11,6 +11,7 @@ from scipy import ndimage
 from medseg.errors import PlanError
 from medseg.inference import Predictor
 from medseg.inference.blending import nnunet_gaussian
+from medseg.inference.label_blocks import Interpolation
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
 from medseg.inference.tiling import axis_starts, tile_starts
 from medseg.planning import Component, Normalisation, Plan, Resampling
@@ -67,9 +68,9 @@ def test_tiles_are_added_up_in_half_precision_as_nnunet_does():
         region = slice(i, i + 4), slice(j, j + 6), slice(k, k + 5)
         theirs[(slice(None), *region)] += logits * weight
         counts[region] += weight
-        rows.append(window.advance(i))
+        rows += window.advance(i)
         window.add(logits, (i, j, k))
-    rows.append(window.advance(8))
+    rows += window.advance(8)
     assert torch.equal(torch.cat(rows, 1), (theirs / counts).float())
 
 
@@ -78,7 +79,8 @@ def test_across_thick_slices_the_nearest_row_is_taken(axis):
     shape, home = (5, 6, 4), tuple(9 if n == axis else m for n, m in enumerate((5, 6, 4)))
     logits = torch.randn(3, *shape)
     rows = nearest_voxels(shape[axis], 9)
-    stream = StreamingArgmax(shape, home, nearest={axis: rows})
+    nearest = tuple(rows if n == axis else None for n in range(3))
+    stream = StreamingArgmax(shape, home, interpolation=Interpolation(nearest))
     for start in range(0, 5, 2):
         stream.feed(logits[:, start : start + 2])
     assert np.array_equal(stream.classes, logits.argmax(0).numpy().take(rows, axis))

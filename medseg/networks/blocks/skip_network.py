@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,9 @@ from medseg.networks.blocks.layers import (
     pointwise,
     transposed_conv,
 )
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=8)]
+"""Of convolutions in a stage."""
 
 
 class Stage(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import PackageError
 from medseg.model_package.chain import Chain
@@ -85,7 +86,7 @@ def read(path: Path) -> ModelPackage:
         When a file is missing, or not the one of version `VERSION`.
     """
     files = ModelFiles(path)
-    weights = {}
+    weights: dict[str, Any] = {}
     for part, (file, expected) in _WEIGHTS.items():
         name = (files.root_of(file) or "") + file
         data = files.read(name)

@@ -67,7 +67,7 @@ def read(path: Path) -> ModelPackage:
     after = steps_after(config, image)
     inferer = inferer_of(config)
     formats = metadata.get("network_data_format", {})
-    inputs = next(iter(formats.get("inputs", {}).values()), {})
+    inputs: dict[str, Any] = next(iter(formats.get("inputs", {}).values()), {})
     file = _weights_file(config, files, root)
     network = _network(config, inputs, formats, script=file.endswith(".ts"))
     names, labels = labels_of(formats, after, channels=network.settings["out_channels"])
@@ -123,7 +123,7 @@ def _loaders(value: Any) -> list[dict[str, Any]]:
 def _network(config: Config, inputs: Any, formats: Any, *, script: bool) -> Component:
     """The network by its class, with every setting; a script only with its channels."""
     if script:
-        outputs = next(iter(formats.get("outputs", {}).values()), {})
+        outputs: dict[str, Any] = next(iter(formats.get("outputs", {}).values()), {})
         channels = {"in_channels": inputs.get("num_channels", 1)}
         channels["out_channels"] = outputs.get("num_channels", 2)
         return Component(name=FILE, settings={"spatial_dims": 3, **channels})

@@ -28,7 +28,7 @@ def labels_of(
     PackageError
         When the steps do not lead to one label for each voxel.
     """
-    output = next(iter(formats.get("outputs", {}).values()), {})
+    output: dict[str, Any] = next(iter(formats.get("outputs", {}).values()), {})
     given = output.get("channel_def") or output.get("label_def")
     settings = {step.name: step.settings for step in after}
     discrete = settings.get("AsDiscreted", {})
