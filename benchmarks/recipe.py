@@ -1,7 +1,7 @@
 """What makes a short training good: one change at a time, for equal processor time, on two tasks.
 
     python benchmarks/recipe.py [--minutes 4] [--seeds 0 1] [--tasks hippocampus fetal_head]
-                                [--form "width=0.5" "batch=1 rate=4e-3" ...]
+                                [--form "width=0.5" "batch=1 rate=4e-2" ...]
 
 One core and a process for each row, on fold 1: fold 0 judges the networks and the peers, so no
 choice is made on it. A form changes the standard recipe by words of `medseg.training.recipe.Recipe`
@@ -38,9 +38,10 @@ FORMS = (
     "width=1.5",
     "batch=1",
     "batch=4",
-    "rate=1e-3",
-    "rate=4e-3",
+    "rate=1e-2",
+    "rate=4e-2",
     "schedule=cosine",
+    "optimizer=adamw rate=2e-3",
     "optimizer=sgd rate=1e-2",
     "ema_decay=0.99",
     "augmentation=none",

@@ -1,7 +1,7 @@
 """Held-out Dice against wall-clock time of training: medseg and nnU-Net on one fold, in turn.
 
     python benchmarks/time_to_dice.py --nnunet-python VENV/bin/python [--minutes 10 20 40]
-        [--device cpu] [--task hippocampus] [--seeds 0]
+        [--device cpu] [--task hippocampus] [--seeds 0] [--clock wall]
 
 Each budget is a training of its own from nothing, since schedules span it: medseg by `--minutes`,
 nnU-Net by its own trainer, network, augmentation and loader, with the polynomial schedule spanning
@@ -9,7 +9,9 @@ the budget (benchmarks/rivals/nnunet/by_time.py). Both segment every held-out ca
 mirroring (medseg also without), each by its own predictor, and are scored by the same code. One
 process at a time, the two alternately, so that both meet the same machine. What comes before the
 first step (imports, nnU-Net's preprocessing, its compilation on a GPU) is not in the budget; the
-wall-clock time of training and predicting with it all stands beside. A cell that was measured is
+wall-clock time of training and predicting with it all stands beside. With `--clock processor` the
+minutes of both are of processor time, on one core each, with the loaders in the same process: what
+an idle core does in as many minutes, whatever else the machine does. A cell that was measured is
 kept, and one that was interrupted starts again, so the script can be killed at any moment. Results:
 benchmarks/results/time_to_dice.json and .md. Without `--nnunet-python` only medseg is measured.
 Needs ../shared/data and an nnU-Net 2.8.1 in an environment of its own.
@@ -18,14 +20,18 @@ Needs ../shared/data and an nnU-Net 2.8.1 in an environment of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from rivals.nnunet_folders import NAME, SCRIPTS, environment, prepare
@@ -35,7 +41,7 @@ from medseg.inference import Predictor
 from medseg.metrics import overlap, summarise
 from medseg.metrics.scores import label_names
 from medseg.reading import read_labels
-from medseg.training import Dataset, TrainingOptions, train
+from medseg.training import Dataset, TrainingOptions, clock, train
 from medseg.training.history import read_history
 from medseg.volume import LabelMap
 from medseg.volume.label_table import MEAN
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--task", default="hippocampus", choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--clock", default="wall", choices=["wall", "processor"])
     parser.add_argument("--runs", type=Path, default=Path("runs/time_to_dice"))
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -64,7 +71,8 @@ def main() -> None:
     for minutes in arguments.minutes:
         for seed in arguments.seeds:
             for system in systems:
-                cell = f"{arguments.task}-{arguments.device}-{minutes:g}min-{seed}-{system}"
+                device = arguments.device + ("" if arguments.clock == "wall" else "-core")
+                cell = f"{arguments.task}-{device}-{minutes:g}min-{seed}-{system}"
                 run_cell(runs / cell, minutes, seed, arguments)
     keep(runs)
 
@@ -77,9 +85,12 @@ def run_cell(run: Path, minutes: float, seed: int, arguments: argparse.Namespace
     shutil.rmtree(run, ignore_errors=True)
     words: list[Any] = ["--one", run, "--minutes", minutes, "--seeds", seed]
     words += ["--device", arguments.device, "--task", arguments.task, "--runs", arguments.runs]
+    words += ["--clock", arguments.clock]
     if arguments.nnunet_python:
         words += ["--nnunet-python", arguments.nnunet_python]
-    subprocess.run([sys.executable, __file__, *map(str, words)], check=True)
+    one_core = {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0"}
+    extra = one_core if arguments.clock == "processor" else {}
+    subprocess.run([sys.executable, __file__, *map(str, words)], check=True, env=os.environ | extra)
 
 
 def row_file(run: Path) -> Path:
@@ -100,6 +111,7 @@ def measure(arguments: argparse.Namespace) -> None:
         "minutes": arguments.minutes[0],
         "seed": arguments.seeds[0],
         "system": system,
+        "clock": arguments.clock,
         "machine": machine(arguments.device),
     }
     write_text(row_file(run), json.dumps(row, indent=1) + "\n")
@@ -114,7 +126,8 @@ def with_medseg(dataset: Dataset, run: Path, arguments: argparse.Namespace) -> d
         validations=0,
     )
     start = time.monotonic()
-    model = train(dataset, run, options=options)
+    with clock_of_training(arguments.clock):
+        model = train(dataset, run, options=options)
     trained = time.monotonic() - start
     history = read_history(run)
     row: dict[str, Any] = {"steps": history[-1]["step"], "seconds": history[-1]["seconds"]}
@@ -128,6 +141,13 @@ def with_medseg(dataset: Dataset, run: Path, arguments: argparse.Namespace) -> d
     return row | {"train_wall_s": trained, "batch": predictor.plan.batch}
 
 
+def clock_of_training(name: str) -> contextlib.AbstractContextManager[Any]:
+    """What a training takes for the time."""
+    if name == "wall":
+        return contextlib.nullcontext()
+    return mock.patch.object(clock, "time", SimpleNamespace(monotonic=time.process_time))
+
+
 def with_nnunet(dataset: Dataset, run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and predict in nnU-Net's own interpreter; its label maps are read and scored here."""
     folder = arguments.runs / f"nnunet-{arguments.task}"
@@ -135,6 +155,7 @@ def with_nnunet(dataset: Dataset, run: Path, arguments: argparse.Namespace) -> d
     told = environment(folder) | {
         "nnUNet_results": str(run / "results"),
         "BUDGET_SECONDS": str(arguments.minutes[0] * 60),
+        "BUDGET_CLOCK": arguments.clock,
     }
     words = (NAME, "3d_fullres", "0", arguments.device, raw / "held_out", run / "labels")
     start = time.monotonic()
@@ -184,13 +205,14 @@ def keep(runs: Path) -> None:
         (json.loads(file.read_text()) for file in files),
         key=lambda row: (row["task"], row["device"], row["minutes"], row["seed"], row["system"]),
     )
-    text = "| task | device | min | seed | system | Dice mirrored | plain | steps | batch |"
+    text = "| task | device | min (clock) | seed | system | Dice mirrored | plain | steps | batch |"
     text += " training, s | wall, s |\n" + "|---" * 11 + "|\n"
     for row in rows:
         plain = f"{row['plain'][MEAN]:.4f}" if "plain" in row else ""
         each = "/".join(f"{dice:.4f}" for name, dice in row["mirrored"].items() if name != MEAN)
         text += (
-            f"| {row['task']} | {row['device']} | {row['minutes']:g} | {row['seed']} |"
+            f"| {row['task']} | {row['device']} | {row['minutes']:g} ({row['clock']}) |"
+            f" {row['seed']} |"
             f" {row['system']} | {row['mirrored'][MEAN]:.4f} ({each}) | {plain} | {row['steps']} |"
             f" {row['batch']} | {row['seconds']:.0f} | {row['train_wall_s']:.0f} |\n"
         )

@@ -20,7 +20,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Parameters
     ----------
-    optimizer : {"adamw", "muon", "sgd"}
+    optimizer : {"muon", "adamw", "sgd"}
         ``muon`` is :class:`medseg.training.muon.Muon`, whose rates are about ten times those of
         ``adamw``; ``sgd`` has Nesterov's momentum of `momentum`.
     learning_rate : float
@@ -48,9 +48,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Largest norm of a gradient.
     """
 
-    optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
-    learning_rate: float = 2e-3
-    fine_tuning_rate: float = 5e-4
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    learning_rate: float = 2e-2
+    fine_tuning_rate: float = 5e-3
     weight_decay: float = 1e-2
     momentum: float = 0.99
     schedule: Literal["poly", "cosine"] = "poly"

@@ -17,6 +17,7 @@ from medseg.reading import read_scan
 from medseg.training import Dataset, TrainingOptions
 from medseg.training.options import NETWORK
 from medseg.training.own_parts import Callback, TrainingEvent
+from medseg.training.recipe import Recipe
 from medseg.volume.label_table import MEAN
 from medseg.writing import write_labels, write_scan, write_text
 from medseg_pipelines.console import Console
@@ -59,7 +60,7 @@ def demo_options(*, steps: int | None, seed: int, device: str) -> TrainingOption
         device=device,
         seed=seed,
         validations=max(1, steps // STEPS_BETWEEN_VALIDATIONS),
-        learning_rate=1e-2,
+        recipe=Recipe(optimizer="adamw", learning_rate=1e-2),
         augmentation="none",
         class_weights="auto",
     )

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 from medseg.metrics import overlap
 from medseg.reading import read_labels
 from medseg.training import TrainingOptions, open_dataset, train
+from medseg.training.recipe import Recipe
 from toy_dataset import TOY_PLAN, toy_case, write_toy
 
 BLOCK = """
@@ -33,7 +34,9 @@ TURNED = np.array([[0, -1.2, 0, 3], [-1.0, 0, 0, 8], [0, 0, 1.5, -4], [0, 0, 0, 
 def boxes(tmp_path_factory, one_thread):
     """A run that has learnt the boxes of the toy dataset."""
     folder = tmp_path_factory.mktemp("boxes")
-    options = TrainingOptions(steps=250, validations=1, device="cpu", learning_rate=1e-2)
+    options = TrainingOptions(
+        steps=250, validations=1, device="cpu", recipe=Recipe(optimizer="adamw", learning_rate=1e-2)
+    )
     train(open_dataset(write_toy(folder / "toy")), folder / "run", options=options, plan=TOY_PLAN)
     return folder / "run"
 

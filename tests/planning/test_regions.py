@@ -23,6 +23,7 @@ from medseg.training.held_out import prepare_held_out
 from medseg.training.history import read_history
 from medseg.training.label_file import meaning_of
 from medseg.training.postprocessing_search import choose_postprocessing
+from medseg.training.recipe import Recipe
 from medseg.training.validation import mean_dice
 from medseg.volume import Grid, LabelMap, Scan
 from toy_dataset import TOY_PLAN, toy_case, write_toy_regions
@@ -161,7 +162,11 @@ def test_regions_are_planned(dataset, tmp_path):
 def test_a_run_learns_regions_and_measures_them(dataset, tmp_path):
     run = tmp_path / "run"
     options = TrainingOptions(
-        steps=100, validations=3, device="cpu", learning_rate=1e-2, postprocess=True
+        steps=100,
+        validations=3,
+        device="cpu",
+        recipe=Recipe(optimizer="adamw", learning_rate=1e-2),
+        postprocess=True,
     )
     folder = train(dataset, run, options=options, plan=PLAN)
     manifest = ModelPackage.open(folder).manifest

@@ -19,6 +19,7 @@ from medseg.planning import Component
 from medseg.reading import read_labels
 from medseg.training import Dataset, TrainingOptions, open_dataset, train, train_folds
 from medseg.training.postprocessing_search import PostprocessingChoice
+from medseg.training.recipe import Recipe
 from medseg.training.run_status import run_status
 from medseg.training.splits import Fold
 from medseg.training.state import read_state
@@ -28,8 +29,12 @@ from toy_dataset import TOY_PLAN, write_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OPTIONS = TrainingOptions(steps=60, validations=1, device="cpu", learning_rate=1e-2)
-SHORT = TrainingOptions(steps=4, validations=1, device="cpu", learning_rate=1e-2)
+OPTIONS = TrainingOptions(
+    steps=60, validations=1, device="cpu", recipe=Recipe(optimizer="adamw", learning_rate=1e-2)
+)
+SHORT = TrainingOptions(
+    steps=4, validations=1, device="cpu", recipe=Recipe(optimizer="adamw", learning_rate=1e-2)
+)
 
 ONE_LABEL = LabelTable.of({1: "a"})
 

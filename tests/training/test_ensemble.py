@@ -20,6 +20,7 @@ from medseg.training.ensemble import (
     save_average,
     try_average,
 )
+from medseg.training.recipe import Recipe
 from medseg.volume import LabelTable
 from toy_dataset import TOY_PLAN, write_toy
 
@@ -70,7 +71,9 @@ def test_the_average_is_the_mean_of_the_weights(tmp_path):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     dataset = open_dataset(write_toy(root / "toy"))
-    options = TrainingOptions(steps=60, validations=1, device="cpu", learning_rate=1e-2)
+    options = TrainingOptions(
+        steps=60, validations=1, device="cpu", recipe=Recipe(optimizer="adamw", learning_rate=1e-2)
+    )
     train_folds(dataset, root / "run", folds=[0, 1], options=options, plan=TOY_PLAN)
     return root / "run"
 

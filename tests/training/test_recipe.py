@@ -78,7 +78,7 @@ def test_a_new_plan_has_the_recipes_augmentation_and_supervision(dataset, tmp_pa
     assert plan.augmentation == augmentation_preset("light")
     assert plan.network.settings["deep_supervision"] is False
     said = ModelPackage.open(tmp_path / "run" / "model").manifest.provenance["recipe"]
-    assert said == "standard: adamw, learning rate 0.002, poly fall, no deep supervision"
+    assert said == "standard: muon, learning rate 0.02, poly fall, no deep supervision"
 
 
 def test_a_resumed_run_keeps_the_recipe_it_began_with(dataset, tmp_path, monkeypatch):
@@ -91,7 +91,7 @@ def test_a_resumed_run_keeps_the_recipe_it_began_with(dataset, tmp_path, monkeyp
         train(dataset, run, options=OPTIONS, plan=TOY_PLAN, progress=stop)
     monkeypatch.setattr(recipes, "TABLE", (Row(preset="standard", recipe=Recipe(optimizer="sgd")),))
     train(None, run, resume=True)
-    assert json.loads((run / "options.json").read_text())["recipe"]["optimizer"] == "adamw"
+    assert json.loads((run / "options.json").read_text())["recipe"]["optimizer"] == "muon"
     assert max(row["lr"] for row in read_history(run)) <= Recipe().learning_rate
     with pytest.raises(InputError, match="began with preset standard; leave out --preset best"):
         train(None, run, resume=True, options=structs.replace(OPTIONS, preset="best"))

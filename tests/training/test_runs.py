@@ -22,13 +22,16 @@ from medseg.planning import Component
 from medseg.planning.plan import encode
 from medseg.training import TrainingOptions, open_dataset, train
 from medseg.training.history import read_history
+from medseg.training.recipe import Recipe
 from medseg.training.state import read_state
 from medseg.volume import Grid, Scan
 from toy_dataset import TOY_PLAN, toy_case, write_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-OPTIONS = TrainingOptions(steps=12, validations=2, device="cpu", learning_rate=1e-2)
+OPTIONS = TrainingOptions(
+    steps=12, validations=2, device="cpu", recipe=Recipe(optimizer="adamw", learning_rate=1e-2)
+)
 KILLED = """
 import os, signal, sys
 from pathlib import Path

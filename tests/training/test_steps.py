@@ -22,7 +22,7 @@ from toy_dataset import TOY_PLAN, write_toy
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = TrainingOptions(steps=6, validations=2, fold=0, device="cpu")
-AVERAGED = structs.replace(OPTIONS, recipe=Recipe(ema_decay=0.9, learning_rate=1e-2))
+AVERAGED = structs.replace(OPTIONS, recipe=Recipe(ema_decay=0.9, learning_rate=0.1))
 FLOAT32 = Device(torch.device("cpu"), None, "CPU, float32")
 PLAN = structs.replace(TOY_PLAN, batch=5)
 

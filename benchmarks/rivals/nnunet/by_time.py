@@ -1,4 +1,4 @@
-"""A trainer of nnU-Net whose schedule spans a wall-clock budget.
+"""A trainer of nnU-Net whose schedule spans a budget of time, of the wall's clock or its own.
 
 Runs in nnU-Net's own interpreter, which has no medseg. Network, loss, optimiser, augmentation and
 batch are nnU-Net's. Its polynomial schedule is followed by the share of the budget that has passed,
@@ -16,11 +16,13 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
 class TrainerByTime(nnUNetTrainer):
-    """Trains for `BUDGET_SECONDS`, which count from the first iteration."""
+    """Trains for `BUDGET_SECONDS` of `BUDGET_CLOCK`, which count from the first iteration."""
 
     def __init__(self, plans, configuration, fold, dataset_json, device):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.budget = float(os.environ["BUDGET_SECONDS"])
+        own = os.environ.get("BUDGET_CLOCK") == "processor"
+        self.now = time.process_time if own else time.monotonic
         self.num_val_iterations_per_epoch = 1
         self.num_epochs = 100_000
         self.save_every = 100_000
@@ -35,13 +37,13 @@ class TrainerByTime(nnUNetTrainer):
         self.logger.plot_progress_png = lambda *_: None
         with torch.no_grad():
             self.validation_step(next(self.dataloader_val))
-        start = time.monotonic()
-        while (passed := time.monotonic() - start) < self.budget:
+        start = self.now()
+        while (passed := self.now() - start) < self.budget:
             self.on_epoch_start()
             self.on_train_epoch_start()
             outputs = []
             until = min(passed + self.budget / 50, self.budget)
-            while not outputs or (passed := time.monotonic() - start) < until:
+            while not outputs or (passed := self.now() - start) < until:
                 rate = self.initial_lr * max(1 - passed / self.budget, 0.0) ** 0.9
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
@@ -52,7 +54,7 @@ class TrainerByTime(nnUNetTrainer):
                 self.on_validation_epoch_start()
                 self.on_validation_epoch_end([self.validation_step(next(self.dataloader_val))])
             self.on_epoch_end()
-        self.seconds = time.monotonic() - start
+        self.seconds = self.now() - start
         self.on_train_end()
 
 
