@@ -14,6 +14,10 @@ EXPORT = "medseg/model_package/torchscript.py"
 """Writes for others; what it reads is the file it has just written."""
 PIPE = ("medseg/training/loader_workers.py", "medseg/training/patch_worker.py")
 """A training hands objects of Python to its own child, as multiprocessing does; never a file."""
+BY_LIST = "medseg/model_package/interop/script_weights.py"
+"""An unpickler that finds no name but those of its own list; its tests hand it others."""
+SCRIPT = "medseg/model_package/foreign_network.py"
+"""TorchScript beside its sidecar: instructions of torch's own, which name no Python."""
 HARMLESS = {"UnpicklingError"}
 METHODS = {  # receiver, method
     ("torch", "load"),
@@ -92,5 +96,5 @@ def test_the_rule_lets_pass(code):
 
 def test_nothing_runs_what_it_reads():
     found = [place(path, node) for path, node in nodes(*PACKAGES) if runs_what_it_reads(node)]
-    found = [line for line in found if not line.startswith((EXPORT, *PIPE))]
+    found = [line for line in found if not line.startswith((EXPORT, BY_LIST, SCRIPT, *PIPE))]
     assert not found, "store safetensors and strict JSON"

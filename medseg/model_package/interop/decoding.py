@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 import re
 from collections.abc import Mapping
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import PackageError, reason
@@ -61,7 +61,7 @@ def state_dict(data: bytes, where: str) -> dict[str, Tensor]:
 
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise PackageError(
             f"the weights '{where}' hold more than tensors, and nothing of it was executed:"
             f" {_refused(error)}; ask for a file of the state_dict alone",

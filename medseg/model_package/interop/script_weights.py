@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
 from collections import OrderedDict
+from pickle import Unpickler, UnpicklingError
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def script_weights(data: bytes, where: str) -> dict[str, Tensor]:
             (name,) = (n for n in archive.namelist() if n.endswith("/data.pkl"))
             tree = _Unpickler(archive, name.removesuffix(".pkl")).load()
         return dict(_named_tensors(tree, ""))
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise PackageError(
             f"the weights '{where}' hold more than tensors, and nothing of it was executed:"
             f" {reason(error)}",
@@ -59,7 +59,7 @@ class _Node:
         self.attributes = dict(state)
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(Unpickler):
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{folder}.pkl")))
         self.archive = archive
@@ -74,12 +74,12 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         if module == "torch" and name in _TYPES:
             return _TYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, count = pid
         if not str(key).isdigit() or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"it asks for the storage {str(key)[:40]!r}")
+            raise UnpicklingError(f"it asks for the storage {str(key)[:40]!r}")
         values = torch.frombuffer(bytearray(self.archive.read(f"{self.folder}/{key}")), dtype=dtype)
         if len(values) != count:
             raise ValueError(f"storage {key} has {len(values)} values and should have {count}")
