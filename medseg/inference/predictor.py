@@ -352,6 +352,8 @@ class Predictor:
     @functools.cached_property
     def split(self) -> Split | None:
         """The network without its last layer, and that layer, where this saves memory."""
+        if backend_of(self.network):  # another library runs it as a whole
+            return None
         return split(self.network, self.plan.inputs, self.plan.patch)
 
     @property

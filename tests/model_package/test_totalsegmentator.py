@@ -115,7 +115,10 @@ def test_a_task_looks_around_what_another_finds(home):
     labels = predictor.predict(scan)
     assert labels.table.names == ("lung_vessels", "lung_trachea_bronchia")
     at = [np.flatnonzero((seen.values == rarest).any(axis=axes)) for axes in AXES]
-    box = tuple(slice(max(0, rows[0] - 1), rows[-1] + 2) for rows in at)
+    box = tuple(
+        slice(max(0, rows[0] - 1), min(n, rows[-1] + 2))
+        for rows, n in zip(at, grid.shape, strict=True)
+    )
     inside = np.zeros(grid.shape, bool)
     inside[box] = True
     assert not labels.values[~inside].any()

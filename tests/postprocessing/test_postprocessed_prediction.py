@@ -126,9 +126,9 @@ def test_a_manifest_of_schema_version_1_is_read():
 
 
 def test_a_manifest_of_a_newer_medseg_is_refused():
-    data = {"schema_version": 4, "name": "new", "weights": {"file": "w", "sha256": ""}}
+    data = {"schema_version": 5, "name": "new", "weights": {"file": "w", "sha256": ""}}
     data |= {"plan": msgspec.to_builtins(PLAN), "labels": msgspec.to_builtins(TABLE)}
-    with pytest.raises(PackageError, match="schema version 4"):
+    with pytest.raises(PackageError, match="schema version 5"):
         decode_manifest(msgspec.json.encode(data), where="new")
 
 
