@@ -1,7 +1,8 @@
 """The same weights by nnU-Net, MONAI and medseg, from files to files: time, memory, equal labels.
 
     python benchmarks/inference.py --nnunet-python VENV/bin/python [--cases hippocampus ct-25 ...]
-        [--systems nnunet monai medseg medseg-coarse] [--rounds 3] [--threads 2] [--size 1.0]
+        [--systems nnunet monai medseg medseg-bfloat16 medseg-openvino ...] [--rounds 3]
+        [--threads 2] [--size 1.0] [--scans 52] [--quick]
 
 Cases: hippocampus (a folder of 52 scans, 3 classes), cube (128^3, 3 classes), ct-25 and ct-105
 (512 x 512 x 200 to 1.5 mm). nnU-Net's code makes a model of random weights for each; medseg imports
@@ -35,7 +36,13 @@ from medseg.reading import read_labels  # noqa: E402
 from medseg.volume import Grid, Scan  # noqa: E402
 from medseg.writing import write_scan  # noqa: E402
 
-SYSTEMS = ("nnunet", "monai", "medseg", "medseg-coarse")
+SYSTEMS = ("nnunet", "monai", "medseg", "medseg-bfloat16", "medseg-openvino", "medseg-coarse")
+_ASKED = {
+    "medseg-bfloat16": {"device": "cpu:bfloat16"},
+    "medseg-openvino": {"backend": "openvino"},
+    "medseg-coarse": {"roi_from": "coarse"},
+}
+"""What a system is told beside the model and the scans."""
 DATA = HERE.parent.parent / "shared" / "data" / "hippocampus" / "images"
 _SCANS = 52
 UNET = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
@@ -160,8 +167,7 @@ def prepare(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, A
             write_scan(made_scan(case), scan)
         scans = [scan]
     else:
-        scans = sorted(DATA.glob("*.nii.gz"))[:_SCANS]
-        scans = scans[: max(1, round(len(scans) * arguments.size))]
+        scans = sorted(DATA.glob("*.nii.gz"))[: arguments.scans]
     labels = {"background": 0, **{f"part {n}": n for n in range(1, case.classes)}}
     spec = {
         "model": str(folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"),
@@ -175,6 +181,8 @@ def prepare(name: str, case: Case, arguments: argparse.Namespace) -> dict[str, A
         },
         "scans": [str(scan.resolve()) for scan in scans],
         "roi_from": None,
+        "device": "cpu",
+        "backend": "torch",
     }
     if not Path(spec["model"]).is_dir():
         run(arguments, "nnunet", "make", spec, folder)
@@ -186,8 +194,7 @@ def run(
 ) -> dict[str, Any]:
     """One process; the line of JSON that it prints last."""
     told = folder / "spec.json"
-    coarse = {"roi_from": "coarse"} if system == "medseg-coarse" else {}
-    told.write_text(json.dumps(spec | coarse | {"output": str(folder / system)}))
+    told.write_text(json.dumps(spec | _ASKED.get(system, {}) | {"output": str(folder / system)}))
     python, script = sys.executable, HERE / "rivals" / "predicting.py"
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     if system == "nnunet":
@@ -249,8 +256,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--size", type=float, default=1.0, help="of scans and patches")
+    parser.add_argument("--scans", type=int, default=_SCANS, help="of the hippocampus folder")
+    parser.add_argument(
+        "--quick", action="store_true", help="nnU-Net and medseg once, on 3 scans of hippocampus"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/inference"))
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.cases, arguments.systems = ["hippocampus"], ["nnunet", "medseg"]
+        arguments.rounds, arguments.scans = 1, 3
+        arguments.runs = arguments.runs / "quick"
     arguments.runs.mkdir(parents=True, exist_ok=True)
     kept = arguments.runs / "rows.json"
     rows = json.loads(kept.read_text()) if kept.is_file() else {}
@@ -262,14 +277,14 @@ def main() -> None:
         wanted = [(s, n) for n in range(arguments.rounds) for s in arguments.systems]
         for system, number in [("bound", 0), *wanted]:
             if len(of_case.setdefault(system, [])) <= number:
-                what = {"nnunet": "predict", "medseg-coarse": "medseg"}.get(system, system)
+                what = {"nnunet": "predict"}.get(system, system.partition("-")[0])
                 of_case[system].append(run(arguments, system, what, spec, folder))
                 kept.write_text(json.dumps(rows, indent=1) + "\n")
         agreements = {system: agreement(spec, folder, system) for system in arguments.systems}
         page += table(name, {system: runs for system, runs in of_case.items() if runs}, agreements)
     text = "\n".join(page)
     print(text)
-    if arguments.size == 1:
+    if arguments.size == 1 and not arguments.quick:
         (HERE / "results" / "inference.md").write_text(text.strip() + "\n")
 
 

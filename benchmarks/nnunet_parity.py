@@ -6,7 +6,7 @@ Models of every form that plans have (networks, norms, both generations, 2-D, ca
 several channels and folds, transposed axes, ways of resampling) are made by nnU-Net's code in its
 own interpreter, which also predicts small real scans and turned ones, with mirroring, as it does
 by default. medseg imports the same folders and predicts the same files. Prints a row for each model
-and case, and writes results/nnunet_parity.md.
+and case, and writes results/nnunet_parity.md when all are there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from medseg.inference import Predictor
 from medseg.model_package.interop.nnunet.importing import import_nnunet
 from medseg.reading import read_labels
 from medseg.reading.channels import read_channels
+from medseg.runtime.device import choose_device
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "nnunet_parity.md"
@@ -39,9 +40,10 @@ _TEXT = """# Labels of nnU-Net's predictor and of medseg, from the same folders
 
 `python benchmarks/nnunet_parity.py --nnunet-python PYTHON`: small networks, taught for a few steps
 to tell levels of smoothed intensities apart, so that borders of labels are everywhere. Both mirror.
-Equal: voxels with nnU-Net's label, the network in single precision; 16 bits: in bfloat16, where
-this is what medseg takes on the machine. nnU-Net's own: voxels at which its labels stay the same
-when it adds tiles up in single instead of half precision. The last columns are seconds from files
+Equal: voxels with nnU-Net's label, the network in single precision, as medseg takes it for these
+models on a CPU; 16 bits: in bfloat16, when asked for on a machine that has it. nnU-Net's own:
+voxels at which its labels stay the same when it adds tiles up in single instead of half precision.
+The last columns are seconds from files
 to labels on a busy machine, and no measure of speed.
 
 """
@@ -58,8 +60,7 @@ class Compared:
     exact : int
         Voxels whose label differs from nnU-Net's, both networks working in single precision.
     quick : int or None
-        The same in the number format that medseg takes on this machine; None where that is single
-        precision.
+        The same in bfloat16; None where this machine has none.
     own : int
         Voxels whose label differs in nnU-Net itself, when it adds tiles up in single precision.
     labels : int
@@ -88,8 +89,10 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
     package = import_nnunet(
         folder if not model.previous else folder.parent, root / "p" / model.name
     )
-    quick = Predictor.load(package, device="cpu", tta=True)
-    exact = _in_single(quick)
+    exact = Predictor.load(package, device="cpu:float32", tta=True)
+    quick = None
+    if choose_device("cpu").half is not None:
+        quick = Predictor.load(package, device="cpu:bfloat16", tta=True)
     output = root / "labels" / model.name
     seconds = json.loads((output / "half" / "seconds.json").read_text())
     rows = []
@@ -103,7 +106,7 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
             for word in ("half", "single")
         )
         differing = None
-        if quick.device.half is not None:
+        if quick is not None:
             differing = int((quick.predict(scan).values != half).sum())
         rows.append(
             Compared(
@@ -120,13 +123,6 @@ def compare(model: Model, root: Path, cases: dict[str, list[Path]]) -> list[Comp
             )
         )
     return rows
-
-
-def _in_single(predictor: Predictor) -> Predictor:
-    """The same, without the processor's half precision."""
-    previous = predictor.previous and _in_single(predictor.previous)
-    device = replace(predictor.device, half=None)
-    return replace(predictor, device=device, previous=previous)
 
 
 def table(rows: list[Compared]) -> str:
@@ -186,7 +182,8 @@ def main() -> None:
             rows += compare(model, root, cases)
             print(table(rows[-len(model.cases) :]), flush=True)
     text = table(rows)
-    RESULTS.write_text(_TEXT + text)
+    if not arguments.only:
+        RESULTS.write_text(_TEXT + text)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def by_medseg(spec: dict[str, Any], stages: Stages) -> None:
 
     stages["import"] = time.perf_counter() - START
     package = package_of(spec)
-    predictor = measured(stages, "load", Predictor.load)(package, device="cpu")
+    load = measured(stages, "load", Predictor.load)
+    predictor = load(package, device=spec["device"], backend=spec["backend"])
     segmenter = looking_only(predictor, spec["roi_from"])
     SlidingWindow.logits = measured(stages, "network", SlidingWindow.logits)  # type: ignore[method-assign]
     channels, used = package.manifest.plan.channels, ModelUsed.of(package)
@@ -79,7 +80,6 @@ def by_monai(spec: dict[str, Any], stages: Stages) -> None:
         Invertd,
         LoadImaged,
         NormalizeIntensityd,
-        Orientationd,
         SaveImaged,
         ScaleIntensityRanged,
         Spacingd,
@@ -98,8 +98,7 @@ def by_monai(spec: dict[str, Any], stages: Stages) -> None:
         [
             LoadImaged("image"),
             EnsureChannelFirstd("image"),
-            Orientationd("image", axcodes=plan.orientation),
-            Spacingd("image", pixdim=plan.spacing_mm, mode="bilinear"),
+            Spacingd("image", pixdim=plan.spacing_mm[::-1], mode="bilinear"),
             *scaled,
         ]
     )
@@ -115,8 +114,9 @@ def by_monai(spec: dict[str, Any], stages: Stages) -> None:
     for scan in spec["scans"]:
         item = measured(stages, "read and prepare", before)({"image": scan})
         with torch.inference_mode():
-            logits = measured(stages, "network and sums", inferer)(item["image"][None], network)
-        item["pred"] = decollate_batch(logits)[0]
+            image_CKJI = item["image"].permute(0, 3, 2, 1)  # nnU-Net's networks see axes in reverse
+            logits = measured(stages, "network and sums", inferer)(image_CKJI[None], network)
+        item["pred"] = decollate_batch(logits)[0].permute(0, 3, 2, 1)
         del logits
         measured(stages, "back to the scan, write", after)(item)
 
