@@ -244,6 +244,21 @@ def weights_of(network: nn.Module, *, exact: bool = False) -> bytes:
     return data
 
 
+def round_as_stored(network: nn.Module) -> None:
+    """Give a network the weights that it has when it is read from a package again.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Its weights are rounded in place.
+    """
+    import torch
+
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.copy_(_stored(value))
+
+
 def save_package(
     folder: Path,
     manifest: Manifest,

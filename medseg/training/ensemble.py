@@ -14,7 +14,7 @@ from torch import nn
 
 from medseg.errors import InputError
 from medseg.inference import Predictor
-from medseg.model_package import Manifest, ModelPackage, find_package, save_package
+from medseg.model_package import Manifest, ModelPackage, find_package, round_as_stored, save_package
 from medseg.model_package.manifest import FoldScores, fold_name
 from medseg.model_package.package import UNSAVED
 from medseg.networks.adapters.ensemble import Ensemble
@@ -235,6 +235,7 @@ def try_average(
     plan, cases = package.manifest.plan, dataset.cases[:: -(-len(dataset.cases) // CASES_TRIED)]
     held_out = prepare_held_out(dataset, cases, plan, cache_of(run), progress=progress)
     network = averaged_network(package)
+    round_as_stored(network)
     where = choose_device(device)
     ensemble = Predictor.load(package, device=device, postprocessing=())
     averaged = Predictor(network.to(where.torch_device), plan, package.manifest.labels, where)

@@ -15,7 +15,7 @@ from torch import nn
 from medseg.errors import InputError, PlanError
 from medseg.inference import Predictor
 from medseg.losses import Loss, build_loss, loss_choice, try_loss
-from medseg.model_package import find_package, save_package
+from medseg.model_package import find_package, round_as_stored, save_package
 from medseg.networks import build_network
 from medseg.networks.adapters.trial import try_network
 from medseg.planning import Plan, read_plan
@@ -321,6 +321,7 @@ def _packed(
     """The model's folder: the checkpoint that was asked for, measured on the held-out cases."""
     run, network, plan = trainer.run, predictor.network, predictor.plan
     _, facts = choose_checkpoint(run, network, options, trainer.state)
+    round_as_stored(network)
     facts = training_facts(options, plan, trainer.state) | facts
     facts["device"] = predictor.device.description.split(",")[0]
     scores = dice_of(measure_held_out(run, predictor, validation.cases, dataset, progress=progress))

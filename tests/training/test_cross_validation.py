@@ -91,8 +91,8 @@ def test_every_case_is_predicted_by_the_network_that_did_not_see_it(finished, da
             scan, _ = dataset.read(case)
             written = read_labels(finished / "out_of_fold" / f"{case.name}.nii.gz")
             assert written.grid.same_as(scan.grid)
-            for model in (alone, within):  # but for ties, on images prepared at other moments
-                assert (written.values == model.predict(scan).values).mean() > 0.999
+            for model in (alone, within):
+                assert np.array_equal(written.values, model.predict(scan).values)
 
 
 def test_scores_are_those_of_the_label_maps(finished, dataset):
@@ -146,6 +146,7 @@ def stop_in(fold, step):
     return progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [(0, 2), (1, 3), (2, 4)])
 def test_a_run_that_was_stopped_anywhere_ends_the_same(dataset, tmp_path, stop):
     run, other = tmp_path / "run", tmp_path / "other"
@@ -168,6 +169,7 @@ def test_folders_of_folds_that_were_half_made_are_made_anew(dataset, tmp_path):
     assert len(weights_of(run)) == 3
 
 
+@pytest.mark.slow
 def test_two_devices_train_two_folds_at_once(dataset, tmp_path):
     run = tmp_path / "run"
     told = set()
@@ -187,6 +189,7 @@ def test_two_devices_train_two_folds_at_once(dataset, tmp_path):
     assert [fold.number for fold in find_package(run).manifest.folds] == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_fold_that_fails_in_its_process_is_named_and_nothing_is_lost(dataset, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(Cancelled):
