@@ -140,6 +140,7 @@ def test_a_case_that_ends_its_worker_every_time_stops_nobody_else(go, output):
     assert nothing_is_left(output)
 
 
+@pytest.mark.slow
 def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(start, output):
     first = start()
     assert first.stdout.readline() == "begun\n"
@@ -177,6 +178,7 @@ def test_ctrl_c_ends_the_run_and_its_workers_cleanly(start, output):
     whole_or_absent(output)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_at_once(start, output, undisturbed):
     run = start()
     assert run.stdout.readline() == "begun\n"

@@ -119,6 +119,7 @@ def test_every_task_ends_in_its_result_and_the_process_stays(pool, tasks, tmp_pa
     assert not list((tmp_path / "scratch").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)]
 )
@@ -134,6 +135,7 @@ def test_a_worker_that_dies_is_told_with_the_cases_it_had_begun_and_replaced(poo
     assert pool.processes[0] != worker
 
 
+@pytest.mark.slow
 def test_what_a_dead_worker_had_not_begun_goes_on_in_the_next(pool, tasks):
     pool.submit(tasks[0])
     (worker,) = pool.processes
@@ -144,6 +146,7 @@ def test_what_a_dead_worker_had_not_begun_goes_on_in_the_next(pool, tasks):
     assert {one.state for one in got.values()} == {"done"}
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_ended_and_its_case_told(tasks, tmp_path):
     pool = LocalPool(heartbeat_timeout_s=3.0, scratch=tmp_path / "scratch")
     try:
@@ -158,6 +161,7 @@ def test_a_stopped_worker_is_ended_and_its_case_told(tasks, tmp_path):
         pool.close()
 
 
+@pytest.mark.slow
 def test_a_case_that_gets_no_further_is_given_up(tasks, tmp_path):
     pool = LocalPool(stall_timeout_s=0.0, scratch=tmp_path / "scratch")
     try:
@@ -168,6 +172,7 @@ def test_a_case_that_gets_no_further_is_given_up(tasks, tmp_path):
         pool.close()
 
 
+@pytest.mark.slow
 def test_a_dangerous_case_has_its_worker_for_itself(pool, tasks):
     alone = msgspec.structs.replace(tasks[1], alone=True)
     for task in (tasks[0], alone, tasks[2]):
@@ -182,6 +187,7 @@ def test_a_dangerous_case_has_its_worker_for_itself(pool, tasks):
     assert order == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
 
 
+@pytest.mark.slow
 def test_another_model_than_the_run_began_with_is_nobodys_case(pool, tasks):
     pool.submit(msgspec.structs.replace(tasks[0], model_digest="0" * 64))
     with pytest.raises(PackageError, match="another one") as raised:
@@ -197,6 +203,7 @@ def test_workers_that_cannot_start_end_the_run(pool, tasks, monkeypatch):
     assert raised.value.code == "WORKERS_DO_NOT_START"
 
 
+@pytest.mark.slow
 def test_more_memory_than_allowed_is_the_failure_of_one_case(tasks, archive, tmp_path):
     large = archive / "large.nii"
     header = nibabel.Nifti1Header()

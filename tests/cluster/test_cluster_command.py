@@ -102,6 +102,7 @@ def test_a_stopped_run_leaves_nobody_and_goes_on_where_it_was(command, tmp_path,
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_none_is_one_sentence_and_nothing_is_begun(command, tmp_path):
     done = start(command("--cluster", "somewhere"))
     _, err = done.communicate(timeout=240)
@@ -111,6 +112,7 @@ def test_a_cluster_that_is_none_is_one_sentence_and_nothing_is_begun(command, tm
     assert not Path(tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address_leaves_the_cases_waiting(command, tmp_path):
     line = command("--cluster", "127.0.0.1:9")
     line[2] = (

@@ -67,6 +67,7 @@ def test_a_case_can_be_killed_that_nobody_has_begun(two_workers, tasks):
     assert waiting.case not in ended
 
 
+@pytest.mark.slow
 def test_a_case_that_gets_no_further_is_given_up(two_workers, tasks, monkeypatch):
     monkeypatch.setattr(two_workers, "_stall_timeout_s", 3.0)
     hanging, slow = tasks("hang 600"), tasks("wait 6")
@@ -85,6 +86,7 @@ def test_a_worker_that_cannot_begin_is_not_used_and_the_case_not_blamed(tasks):
     assert marks(tasks) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

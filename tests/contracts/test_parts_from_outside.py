@@ -113,6 +113,7 @@ def test_a_class_by_name_at_the_command_line(toy, tmp_path):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["networks", "losses"])
 def test_lists_name_the_package(command):
     result = run_command(command, "list")
@@ -156,6 +157,7 @@ def test_another_version_of_the_plug_in_is_a_warning(model, sample_package, tmp_
             Predictor.load(model, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_broken_entry_point_is_named_and_the_rest_works(site, tmp_path):
     lay(site, "medseg.networks", "broken", "import a_module_that_is_not_there\n")
     with pytest.raises(PlanError, match=r"'broken'.*medseg-other 0.1.*a_module_that") as caught:

@@ -151,6 +151,7 @@ def test_labels_are_torchs(tmp_path, scan, backend, kind):
     same(found.values, wanted.values)
 
 
+@pytest.mark.slow
 def test_folds_and_mirror_images_are_run_by_the_library_too(tmp_path, scan, backend):
     package = packed(tmp_path / "toy", folds=(0, 2))
     for tta in (False, True):
@@ -161,6 +162,7 @@ def test_folds_and_mirror_images_are_run_by_the_library_too(tmp_path, scan, back
     same(one.values, Predictor.load(package.of_fold(2)).predict(scan).values)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_labels_alike(backend):
     package = find_package("hippocampus-mr")
     image = torch.randn(1, 1, *package.manifest.plan.patch)
@@ -194,6 +196,7 @@ def test_logits_stay_when_the_next_tile_is_run(package, backend):
     assert torch.equal(first, kept)
 
 
+@pytest.mark.slow
 def test_what_was_written_is_used_again(package, fresh, backend, monkeypatch):
     tile = torch.randn(1, 1, 16, 16, 16)
     first = Predictor.load(package, backend=backend).network(tile)
@@ -202,6 +205,7 @@ def test_what_was_written_is_used_again(package, fresh, backend, monkeypatch):
     assert torch.equal(Predictor.load(package, backend=backend).network(tile), first)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_a_network_that_was_given(tmp_path, fresh, backend):
     own = build_network(SOLID, classes=3)
     plan = msgspec.structs.replace(SOLID, network=Component(name="given:Net"))
@@ -214,6 +218,7 @@ def test_nothing_is_kept_of_a_network_that_was_given(tmp_path, fresh, backend):
     assert not list(fresh.rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_stops_nobody(package, tmp_path, backend, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))

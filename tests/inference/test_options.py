@@ -279,6 +279,7 @@ def test_when_nothing_fits_the_error_is_the_devices():
         predictor(network=Hungry(most=1)).predict(scan)
 
 
+@pytest.mark.slow
 def test_a_gpu_sums_elsewhere_then_takes_smaller_tiles_then_the_cpu():
     gpu = Device(torch.device("cuda"), torch.float16, "a GPU")
     ways = list(fallbacks(gpu, (128, 96, 24)))

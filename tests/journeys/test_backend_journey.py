@@ -22,6 +22,7 @@ def backend(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_segment_by_a_library_gives_torchs_labels_and_says_so(
     run, scan_file, model, tmp_path, backend
 ):
@@ -43,6 +44,7 @@ def test_segment_by_a_library_gives_torchs_labels_and_says_so(
     assert "measured: torch" in shown
 
 
+@pytest.mark.slow
 def test_a_batch_by_a_library(run, scan_file, model, tmp_path, backend):
     (tmp_path / "scans").mkdir()
     scan_file.rename(tmp_path / "scans" / "one.nii.gz")

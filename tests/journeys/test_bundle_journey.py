@@ -57,6 +57,7 @@ def no_medseg(tmp_path):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("affine", "least"),
     [

@@ -55,6 +55,7 @@ def on_page(page, *lines):
     return subprocess.run(command, capture_output=True, env=env, check=False)
 
 
+@pytest.mark.slow
 def test_no_letter_stops_a_command(root, tmp_path):
     data, model = root / "data", ("--model", root / "run", "--device", "cpu")
     image, truth, table = data / "images" / f"{PLACE}.nii.gz", data / "labels", data / "labels.json"
@@ -73,6 +74,7 @@ def test_no_letter_stops_a_command(root, tmp_path):
     assert b"UnicodeEncodeError" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_a_refusal_of_such_a_name_has_its_exit_code(root, tmp_path):
     run = ("--output", tmp_path / "run")
     weights = ("--class-weights", "Печень=2")

@@ -26,6 +26,7 @@ def small(monkeypatch):
     monkeypatch.setattr(demo_training, "FEATURES", (4, 8))
 
 
+@pytest.mark.slow
 def test_the_whole_way_leaves_everything_in_its_place_even_on_a_miss(run, small, tmp_path):
     output = tmp_path / "demo"
     result = run("demo", "--output", output, "--no-view", "--steps", 2, "--device", "cpu")
@@ -46,6 +47,7 @@ def test_the_whole_way_leaves_everything_in_its_place_even_on_a_miss(run, small,
         assert read_labels(output / "truth" / path.name).grid.same_as(read_labels(path).grid)
 
 
+@pytest.mark.slow
 def test_it_trains_until_the_validation_patient_is_found_well(run, small, tmp_path, monkeypatch):
     scores = iter((0.5, 0.94))
     monkeypatch.setattr("medseg.training.run.mean_dice", lambda *_, **__: {MEAN: next(scores)})

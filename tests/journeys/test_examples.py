@@ -29,6 +29,7 @@ def example(name):
     return module
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_and_used(capsys):
     assert 0 <= example("own_network").main(steps=2) <= 1
     assert "Dice of the liver" in capsys.readouterr().out
@@ -39,6 +40,7 @@ def test_labels_of_a_monai_pipeline_lie_on_the_series(capsys):
     assert "lies on the slices of the series: True" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_model_is_taken_into_monai(capsys):
     pytest.importorskip("ignite", reason="MONAI's evaluator needs the package pytorch-ignite")
     bundle = example("model_to_monai").main()
@@ -51,6 +53,7 @@ def cells():
     return [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["source"]]
 
 
+@pytest.mark.slow
 def test_the_notebook_was_executed_and_its_cells_still_run():
     names = {"__name__": "notebook"}
     pytest.importorskip("ignite", reason="MONAI's evaluator needs the package pytorch-ignite")

@@ -67,6 +67,7 @@ def test_it_trains_packs_and_segments(run, toy, tmp_path, name):
     assert read_labels(output).grid.same_as(read_scan(scan).grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "deeplab"])
 def test_colour_pictures_get_a_flat_network(run, pictures, tmp_path, name):
     folder, output = tmp_path / "run", tmp_path / "out.png"
@@ -94,6 +95,7 @@ def test_a_flat_network_labels_a_volume_slice_by_slice(run, toy, tmp_path):
     assert run("segment", scan, "--model", folder, "--output", output).exit_code == 0
 
 
+@pytest.mark.slow
 def test_published_weights_are_taken_over_and_told(run, pictures, tmp_path):
     torch.manual_seed(1)
     published = EncoderSettings(name="mobilenet_v2", norm="batch")

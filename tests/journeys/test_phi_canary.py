@@ -298,6 +298,7 @@ def elements_with(dataset: Dataset, *words: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_no_word_about_a_patient_comes_out(archive, model, tmp_path):
     output, seen = tmp_path / "out", (HEADER, PLACE, BIRTH, STUDY)
     code = INLINE.format(header=HEADER, place=PLACE)

@@ -58,6 +58,7 @@ def test_a_plan_that_may_be_of_pictures_says_what_a_pixel_counts_as(run, tmp_pat
         assert ("Of pictures a pixel counts as 1 mm" in said) is is_told
 
 
+@pytest.mark.slow
 def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path):
     assert train("first", "--augmentation", "none").exit_code == 0
     plan = tmp_path / "first" / "plan.json"
@@ -69,6 +70,7 @@ def test_a_preset_takes_the_place_of_what_a_given_plan_says(train, run, tmp_path
     assert read_plan(tmp_path / "another" / "plan.json").augmentation == strong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("augmentation", "word"),
     [
@@ -100,6 +102,7 @@ def test_shipped_models_explain_themselves(run):
     assert run("plan", "explain", "no-such-plan.json").exit_code == 2
 
 
+@pytest.mark.slow
 def test_left_and_right_are_told_before_the_training_and_in_the_plan(train, run, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({"Niere links": 1, "Niere rechts": 2}), encoding="utf-8")

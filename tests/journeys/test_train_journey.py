@@ -55,6 +55,7 @@ def test_there_must_be_a_run_to_resume(run, dataset, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, model, tmp_path):
     folder = tmp_path / "run"
@@ -94,6 +95,7 @@ def test_sigterm_keeps_a_checkpoint_and_says_how_to_go_on(dataset, model, tmp_pa
     assert not (folder / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_epochs_is_resumed_for_more_of_them(run, dataset, tmp_path):
     folder = tmp_path / "run"
     start = run("train", dataset, "--device", "cpu", "--epochs", "1", "--output", folder)

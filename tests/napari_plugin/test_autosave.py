@@ -269,6 +269,7 @@ CRASHING = """
 """
 
 
+@pytest.mark.slow
 def test_a_killed_program_costs_nothing(
     make_napari_viewer, qtbot, hippocampus, tmp_path, monkeypatch, save_picture
 ) -> None:

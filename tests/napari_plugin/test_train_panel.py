@@ -182,6 +182,7 @@ def test_from_corrected_cases_to_a_model(
     save_picture(viewer, "train-run.png")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why(open_train, qtbot, tmp_path) -> None:
     _, panel = open_train()
     page = panel.training
@@ -198,6 +199,7 @@ def test_a_run_that_fails_says_why(open_train, qtbot, tmp_path) -> None:
     assert not page.form.stop.isEnabled()
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_told_by_name(open_train, qtbot, hippocampus, tmp_path) -> None:
     viewer, panel = open_train()
     panel.use(tmp_path / "set")

@@ -164,6 +164,7 @@ def hospital(archive, settings, toml, model):
     return ours, toml(ours)
 
 
+@pytest.mark.slow
 def test_no_patient_text_outside_dicom(orthanc, hospital, process, canaries, run):
     """The whole service; one object contradicts another, so that this is told too."""
     ours, path = hospital

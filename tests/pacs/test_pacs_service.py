@@ -65,6 +65,7 @@ def hospital(orthanc, archive, settings, spool_of, serving, segmenter, model):
     return made
 
 
+@pytest.mark.slow
 def test_end_to_end_with_orthanc(hospital, orthanc, put, series, tmp_path):
     orthanc.fill(series)
     service, spool = hospital(

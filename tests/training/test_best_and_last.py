@@ -89,6 +89,7 @@ def test_a_resumed_run_counts_on_to_its_early_stop(dataset, tmp_path):
     assert (ended.step, ended.best_step, ended.stale, ended.ended) == (4, 1, 3, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds_a_case", "seconds_at_end", "validations"),
     [(0.01, 0, 10), (0.3, 0, 10), (1.5, 0, 10), (0.3, 2.5, 10), (0.3, 2.5, 0)],

@@ -78,6 +78,7 @@ def trained(tmp_path_factory):
     return root / "run"
 
 
+@pytest.mark.slow
 def test_weights_that_point_elsewhere_do_not_average(trained, tmp_path):
     """Of a network and one of opposite weights the mean is a network of zeros."""
     run = tmp_path / "run"

@@ -103,6 +103,7 @@ def test_an_array_that_numpy_cut_short_is_told_as_a_full_disk(tmp_path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
 def test_a_file_that_may_not_grow_is_one_sentence_and_the_run_goes_on(tmp_path):
     """The limit is above a case's label map and below its image."""

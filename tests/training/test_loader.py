@@ -196,6 +196,7 @@ def test_any_number_of_workers_gives_the_same_batches():
     assert_equal([(images, labels)], drawn[0][:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("transform", "words"),
     [
@@ -218,6 +219,7 @@ def test_what_fails_in_a_worker_is_told_as_it_is():
         draw_batch(CASES, PLAN, own, options=OPTIONS, step=0, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_workers_end_with_a_training_that_is_killed(tmp_path):
     script = tmp_path / "training.py"

@@ -175,6 +175,7 @@ def test_a_model_is_packed_whatever_comes_of_the_postprocessing_search(
     assert (tmp_path / "run" / "model" / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a POSIX signal")
 def test_kill_nine_and_resume_ends_the_same(dataset, undisturbed, tmp_path):
     """A run that dies while the checkpoint of its eighth step is written."""

@@ -66,6 +66,7 @@ def test_labels_are_those_of_monai(kind, tmp_path):
     assert np.allclose(labels.grid.affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_size_is_labelled_as_by_monai(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", "endoscopic_tool")
     picture = np.stack([blobs(n).max(2) for n in range(3)], -1)
@@ -81,6 +82,7 @@ def test_a_picture_of_another_size_is_labelled_as_by_monai(tmp_path):
     assert (labels.values[..., 0] == values).mean() >= 0.9999
 
 
+@pytest.mark.slow
 def test_the_command_of_monai_writes_what_medseg_writes(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", "spleen_ct")
     (scan,) = write_scans(tmp_path / "data", "spleen_ct")
@@ -122,6 +124,7 @@ def test_probabilities_lie_on_the_scan_and_agree_with_labels(tmp_path):
     assert answer.uncertainty.voxels.max() <= 50
 
 
+@pytest.mark.slow
 def test_outside_a_box_nothing_is_labelled_and_inside_as_before(tmp_path):
     bundle = write_bundle(tmp_path / "bundle", "swin_unetr_btcv")
     (path,) = write_scans(tmp_path / "data", "swin_unetr_btcv")
