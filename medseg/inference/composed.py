@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.inference.estimate import Estimate, Probe
+from medseg.inference.oom_fallback import check_free
 from medseg.inference.options import Options, Prediction
 from medseg.inference.probability_maps import MOST
 from medseg.inference.roi import outside
@@ -56,10 +58,14 @@ class Together:
         Raises
         ------
         InputError
-            When maps of parts are asked for, which know nothing of each other's labels.
+            When maps of parts are asked for, which know nothing of each other's labels, or the
+            sums of probabilities do not fit into memory.
         """
         if self.way == "parts":
             return self._parts(whole, scan, options, progress)
+        check_free(
+            self._sums_bytes(scan.grid), "the probabilities of all labels for the whole scan"
+        )
         asked = replace(
             options, postprocessing=(), probabilities=True, uncertainty=False, probability_of=""
         )
@@ -102,6 +108,13 @@ class Together:
 
         return numbered
 
+    def _sums_bytes(self, grid: Grid) -> int:
+        """Sums of the probabilities of all labels on a scan's voxels; parts have none."""
+        if self.way == "parts":
+            return 0
+        outputs = self.models[0].plan.outputs(self.models[0].labels)
+        return outputs * prod(grid.shape) * np.dtype(np.uint16).itemsize
+
     def probe(self) -> Probe:
         """A tile of each."""
         probes = tuple(model.probe() for model in self.models)
@@ -121,7 +134,7 @@ class Together:
             sum(own.tiles for own in each),
             sum(own.seconds for own in each),
             max(own.device_bytes for own in each) + probe.weights_bytes,
-            max(own.main_bytes for own in each),
+            max(own.main_bytes for own in each) + self._sums_bytes(grid),
         )
 
 
@@ -166,6 +179,25 @@ class Around:
         cut = replace(scan, voxels=scan.voxels[(slice(None), *box)], grid=scan.grid.cropped(box))
         result = inside.run(cut, replace(options, roi=None), progress=progress)
         return _whole(result, scan, inside, box, options, result.labels.provenance.notes)
+
+    def estimate(self, inside: Estimate, grid: Grid, probe: Probe) -> Estimate:
+        """The looking for structures first, and at most what all of the scan takes then.
+
+        Parameters
+        ----------
+        inside : Estimate
+            Of the whole scan by the model that looks around them.
+        grid : Grid
+        probe : Probe
+            Of the model that finds them.
+        """
+        first = self.model.estimate(grid, probe=probe)
+        return Estimate(
+            first.tiles + inside.tiles,
+            first.seconds + inside.seconds,
+            max(first.device_bytes, inside.device_bytes + probe.weights_bytes),
+            max(first.main_bytes, inside.main_bytes),
+        )
 
 
 def _everything(grid: Grid) -> Box:

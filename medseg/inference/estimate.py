@@ -57,6 +57,8 @@ class Probe:
         Of the network before, in a cascade.
     inside : tuple of Probe
         Of each model, where several answer together.
+    around : Probe or None
+        Of the model that finds the structures around which alone the others look.
     """
 
     tile_s: float
@@ -64,6 +66,7 @@ class Probe:
     weights_bytes: int
     previous: Probe | None = None
     inside: tuple[Probe, ...] = ()
+    around: Probe | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,29 @@ def that_fit(
         )
 
 
+def check_free(needed_bytes: int, what: str) -> None:
+    """Refuse what cannot fit into main memory.
+
+    Parameters
+    ----------
+    needed_bytes : int
+    what : str
+        Takes them, for a person.
+
+    Raises
+    ------
+    InputError
+        With both numbers.
+    """
+    free = free_memory_bytes()
+    if free is not None and needed_bytes > free:
+        raise InputError(
+            f"{what} take {gigabytes(needed_bytes)} of memory and {gigabytes(free)} are free; end"
+            " other programs, cut the scan, or take a machine with more memory",
+            code="OUT_OF_MEMORY",
+        )
+
+
 def gigabytes(size_bytes: int) -> str:
     """A size for a person."""
     return f"{size_bytes / 1e9:.1f} GB"

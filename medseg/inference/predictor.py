@@ -129,6 +129,7 @@ class Predictor:
         ----------
         package : ModelPackage or str or Path
         device : str, default "auto"
+            On ``"cpu"`` models of nnU-Net compute in float32, as there; others in what is fastest.
         postprocessing : tuple of Component, optional
             Steps after the network, in place of the model's own; none when empty.
         tta : bool, default False
@@ -155,8 +156,10 @@ class Predictor:
         """
         if not isinstance(package, ModelPackage):
             package = find_package(package)
-        target = device_for(backend, device)
         manifest = package.manifest
+        target = device_for(backend, device)
+        if manifest.plan.blending == "nnunet" and device in {"auto", "cpu"}:
+            target = target.as_nnunet()
         package.check_installed()
         steps = build_postprocessing(
             manifest.postprocessing if postprocessing is None else postprocessing
@@ -170,19 +173,11 @@ class Predictor:
             names = manifest.members or manifest.parts
             models = tuple(inner(package.inner(name)) for name in names)
             together = Together(models, "mean" if manifest.members else "parts")
-            network = nn.Identity()
-            return cls(
-                network,
-                manifest.plan,
-                manifest.labels,
-                target,
-                steps,
-                together=together,
-                around=around,
-            )
+            made = cls(nn.Identity(), manifest.plan, manifest.labels, target, steps)
+            return replace(made, together=together, around=around)
         loaded = package.load_network(network).to(target.torch_device)
-        is_given = network is not None
-        network = on_backend(Compilation(package, loaded, target, given=is_given), backend)
+        compilation = Compilation(package, loaded, target, given=network is not None)
+        network = on_backend(compilation, backend)
         if tta and manifest.plan.mirror_axes:
             network = FlipTTA(network, manifest.plan.mirror_axes).eval()
         previous = inner(package.inner(manifest.previous)) if manifest.previous else None
@@ -315,8 +310,8 @@ class Predictor:
         )
         raw, notes = run_with_fallback(attempts, functools.partial(self._run_on, job))
         provenance = replace(job.provenance, notes=(*job.provenance.notes, *notes))
-        value_of = np.array((0, *self.labels.values))
-        value_of = value_of.astype(np.uint8 if value_of.max() < 256 else np.uint16)
+        few = max(self.labels.values, default=0) < 256
+        value_of = np.array((0, *self.labels.values), np.uint8 if few else np.uint16)
         values = job.on_native_grid(value_of[raw.classes])
         return Prediction(
             LabelMap(values, job.grid, self.labels, provenance),
@@ -336,18 +331,23 @@ class Predictor:
             What will be asked for.
         probe : Probe
         """
+        if self.around is not None and probe.around is not None:
+            inside = replace(self, around=None).estimate(grid, options, probe=probe)
+            return self.around.estimate(inside, grid, probe.around)
         if self.together is not None:
             return self.together.estimate(grid, options, probe)
         return estimate(self._with_steps_of(options), grid, options, probe=probe)
 
     def tiles(self, grid: Grid, options: Options = DEFAULT_OPTIONS) -> int:
         """How often the network runs for a scan on `grid`; takes no time to know."""
+        first = 0 if self.around is None else self.around.model.tiles(grid)
         models = (self,) if self.together is None else self.together.models
-        return sum(tiles_of(model, grid, options) for model in models)
+        return first + sum(tiles_of(model, grid, options) for model in models)
 
     def probe(self) -> Probe:
         """Measure one tile on this device; takes about as long as one or two tiles."""
-        return measure_tile(self) if self.together is None else self.together.probe()
+        own = measure_tile(self) if self.together is None else self.together.probe()
+        return own if self.around is None else replace(own, around=self.around.model.probe())
 
     @functools.cached_property
     def split(self) -> Split | None:

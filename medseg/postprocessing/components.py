@@ -23,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ----------
     keep : int
         How many pieces each label keeps, the largest first.
+    equal : bool
+        Whether pieces as large as the last that is kept are kept, too, as nnU-Net does.
     connected_by : {"faces", "corners"}
         Whether voxels that share only an edge or a corner belong together.
     labels : tuple of int
@@ -32,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     keep: Annotated[int, Meta(ge=1)] = 1
+    equal: bool = False
     connected_by: Literal["faces", "corners"] = "faces"
     labels: tuple[int, ...] = ()
     together: bool = False
@@ -60,11 +63,14 @@ class _Components:
         return refined
 
     def _dropped(self, mask_IJK: Mask, spacing_mm: Three) -> Mask:
-        """Voxels of the pieces that are not among the largest; of equal ones, the first stays."""
+        """Voxels of the pieces that are not among the largest; of equal ones the first, or all."""
         corners = self.settings.connected_by == "corners"
         components = ConnectedComponents.of(mask_IJK, spacing_mm=spacing_mm, corners=corners)
-        falling = np.argsort(-components.volumes_mm3, kind="stable")
-        dropped = np.ones(len(falling), np.bool_)
-        dropped[falling[: self.settings.keep]] = False
+        volumes_mm3 = components.volumes_mm3
+        kept = np.argsort(-volumes_mm3, kind="stable")[: self.settings.keep]
+        dropped = np.ones(len(volumes_mm3), np.bool_)
+        dropped[kept] = False
+        if self.settings.equal:
+            dropped &= volumes_mm3 < volumes_mm3[kept[-1]]
         dropped[0] = False
         return components.select(dropped)

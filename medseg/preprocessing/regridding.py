@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import zoom
 from torch.nn.functional import interpolate
 
 from medseg.planning.interpolation import Interpolation, Spacing
@@ -120,7 +121,19 @@ def _labels(labels_IJK: Array, shape: Shape, way: Interpolation, order: Literal[
         return nearest
     if way.torch:
         return largest_mask(labels_IJK, shape, lambda mask: _thousandths(mask, shape))
-    return largest_mask(labels_IJK, shape, lambda mask: resample(mask, shape, order=1), nearest)
+    return largest_mask(labels_IJK, shape, lambda mask: _zoomed(mask, shape), nearest)
+
+
+def _zoomed(mask_IJK: Array, shape: Shape) -> Array:
+    """A mask interpolated linearly by the steps of scikit-image's ``resize``.
+
+    Masks are as large as one another at many borders, and there rounding decides.
+    """
+    factors = [1 / (before / after) for before, after in zip(mask_IJK.shape, shape, strict=True)]
+    moved: Array = zoom(
+        mask_IJK, factors, output=np.float64, order=1, mode="nearest", grid_mode=True
+    )
+    return moved
 
 
 def _thousandths(mask_IJK: Array, shape: Shape) -> Array:

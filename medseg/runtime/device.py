@@ -36,6 +36,10 @@ class Device:
             self.torch_device.type, dtype=self.half, enabled=self.half is not None
         )
 
+    def as_nnunet(self) -> Device:
+        """The number format that nnU-Net computes in here: float32 on a CPU."""
+        return _cpu_in("float32") if self.torch_device.type == "cpu" else self
+
 
 def choose_device(name: str = "auto") -> Device:
     """The device called `name`; ``"auto"`` takes CUDA, then the CPU.
@@ -43,7 +47,8 @@ def choose_device(name: str = "auto") -> Device:
     Parameters
     ----------
     name : str, default "auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+        ``"auto"``, ``"cpu"``, ``"cpu:float32"``, ``"cpu:bfloat16"``, ``"cuda"``, ``"cuda:1"`` or
+        ``"mps"``.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def choose_device(name: str = "auto") -> Device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     kind = name.split(":")[0]
     if kind == "cpu":
-        return _cpu()
+        return _cpu_in(name.partition(":")[2])
     if kind == "cuda" and torch.cuda.is_available():
         return _cuda(name)
     if kind == "mps" and torch.backends.mps.is_available():
@@ -77,6 +82,22 @@ def _cuda(name: str) -> Device:
     description = f"{torch.cuda.get_device_name(index)} ({name}), {free / 2**30:.0f} of "
     description += f"{total / 2**30:.0f} GiB free, {str(half).removeprefix('torch.')}"
     return Device(device, half, description)
+
+
+def _cpu_in(number_format: str) -> Device:
+    """The CPU in a number format; the fastest it has when empty."""
+    fastest = _cpu()
+    if number_format == "float32":
+        described = fastest.description.replace("bfloat16", "float32")
+        return Device(fastest.torch_device, None, described)
+    if number_format not in {"", "bfloat16"} or (number_format and fastest.half is None):
+        has = "float32" if fastest.half is None else "float32 and bfloat16"
+        raise InputError(
+            f"device 'cpu:{number_format}': this processor is used in {has}; take cpu:float32, or"
+            " cpu for the fastest",
+            code="NO_DEVICE",
+        )
+    return fastest
 
 
 @functools.cache

@@ -113,7 +113,7 @@ def largest_mask(
     shape : tuple of int
         Shape that `transform` gives.
     transform : callable
-        Takes one label's mask (float32, 0 to 1) to `shape`.
+        Takes one label's mask (float32, 0 to 1) to `shape`, in any number format.
     nearest : ndarray, shape `shape`, optional
         Labels that are taken where no other's mask is larger; else the smallest of the largest.
 
@@ -123,11 +123,14 @@ def largest_mask(
         Same dtype as `values`; 0 where no mask reaches.
     """
     # one mask at a time with a running maximum: memory for two, however many labels there are
-    best = np.zeros(shape, np.float32)
+    best: Array = np.zeros((), np.float32)
     labels = np.zeros(shape, values.dtype)
-    of_nearest = None if nearest is None else np.zeros(shape, np.float32)
+    of_nearest: Array | None = None
     for value in np.unique(values):
         weight = transform((values == value).astype(np.float32))
+        if best.ndim == 0:
+            best = np.zeros_like(weight)
+            of_nearest = None if nearest is None else np.zeros_like(weight)
         wins = weight > best
         labels[wins] = value
         best[wins] = weight[wins]

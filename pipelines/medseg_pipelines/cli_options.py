@@ -144,7 +144,10 @@ def model_option(*, several: bool = False) -> Callable[[Callable[..., Any]], Cal
 
 
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cpu:bfloat16, cuda, cuda:1 or mps.",
 )
 encoding_option = click.option(
     "--encoding", type=click.Choice(["binary", "labelmap", "auto"]), help="Of a DICOM SEG."

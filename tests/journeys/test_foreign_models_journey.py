@@ -69,12 +69,16 @@ def test_what_needs_a_plan_says_that_it_has_none(run, bundle, command, tmp_path)
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_a_hostile_bundle_is_one_sentence_and_leaves_nothing(run, bundle, scan_file, tmp_path):
+@pytest.mark.parametrize("line", ["$os.system('touch {}')", "$__import__('os').mkdir('{}')"])
+def test_a_hostile_bundle_is_one_sentence_and_leaves_nothing(
+    run, bundle, scan_file, tmp_path, line
+):
     copy = shutil.copytree(bundle, tmp_path / "hostile")
     path = copy / "configs" / "inference.json"
     content = json.loads(path.read_text())
     marker = tmp_path / "executed"
-    path.write_text(json.dumps({**content, "run": [f"$os.system('touch {marker}')"]}))
+    lines = ["$import os", line.format(marker)]
+    path.write_text(json.dumps({**content, "imports": lines[:1], "run": lines[1:]}))
     result = run("segment", scan_file, "--model", copy, "--output", tmp_path / "labels.nii.gz")
     assert (result.exit_code, marker.exists()) == (2, False)
     assert str(path) in result.stderr

@@ -1,12 +1,16 @@
 """From the command line: a model of nnU-Net in, labels out; TotalSegmentator's folder in, tasks."""
 
+import os
+import zipfile
+
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from batch_stand_ins import InlinePool, files_below
 from medseg_pipelines.batch import archive_run
-from nnunet_folders import configuration, dataset, network_of, plans, write_trained
+from nnunet_folders import checkpoint, configuration, dataset, network_of, plans, write_trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TRAINED = "nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -80,6 +84,52 @@ def test_what_cannot_be_imported_is_one_sentence(run, folder, tmp_path):
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert "checkpoint_final.pth" in result.stderr
+    assert not [file for file in (tmp_path / "models").rglob("*") if file.is_file()]
+
+
+class Touch:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def hostile_checkpoint(folder, marker):
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save(checkpoint(network_of(), extra=Touch(marker)), file)
+    return folder
+
+
+def archive_that_leads_out(folder, marker):
+    path = folder.parent / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (file for file in folder.rglob("*") if file.is_file()):
+            archive.write(file, file.relative_to(folder.parent))
+        archive.writestr(f"../../{marker.name}", b"out")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [(hostile_checkpoint, "checkpoint_final.pth"), (archive_that_leads_out, "model.zip")],
+)
+@pytest.mark.parametrize("command", ["import", "segment"])
+def test_a_hostile_model_runs_nothing_and_leaves_nothing(
+    run, folder, scan, tmp_path, make, named, command
+):
+    marker, output = tmp_path / "executed", tmp_path / "labels.nii.gz"
+    model = make(folder, marker)
+    words = {
+        "import": ("models", "import", model),
+        "segment": ("segment", scan, "--model", model, "--output", output),
+    }
+    result = run(*words[command])
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert named in result.stderr
+    assert not [*tmp_path.parent.rglob(marker.name), *tmp_path.rglob(output.name)]
     assert not [file for file in (tmp_path / "models").rglob("*") if file.is_file()]
 
 

@@ -211,7 +211,7 @@ def test_postprocessing_of_the_folds_that_are_taken(tmp_path):
     place.mkdir()
     (place / "postprocessing.json").write_text(json.dumps(content))
     (place / "postprocessing.pkl").write_bytes(b"never opened")
-    settings = {"connected_by": "corners", "labels": [1, 2], "together": True}
+    settings = {"connected_by": "corners", "equal": True, "labels": [1, 2], "together": True}
     assert imported(tmp_path, folder).manifest.postprocessing == (
         Component(name="components", settings=settings),
         Component(name="components", settings={**settings, "labels": [2]}),

@@ -1,6 +1,7 @@
 """Datasets of nnU-Net with several configurations: cascades, ensembles, and what is asked back."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 
 from medseg.errors import InputError, PackageError
-from medseg.inference import Options, Predictor
+from medseg.inference import Options, Predictor, oom_fallback
 from medseg.inference.estimate import Probe
 from medseg.model_package import Manifest, find_package, import_model, save_package
 from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg.model_package.package import NONE
+from medseg.runtime import device
 from medseg.volume import Grid, LabelTable, Scan
 from nnunet_folders import configuration, network_of, plans, write_trained
 
@@ -173,6 +175,35 @@ def test_what_an_ensemble_takes_is_told_in_advance(tmp_path, scan):
     both = predictor.estimate(scan.grid, probe=probe)
     assert both.tiles == sum(own.tiles for own in each)
     assert both.seconds == sum(own.seconds for own in each)
+
+
+def test_an_ensemble_whose_sums_do_not_fit_is_refused_with_numbers(tmp_path, scan, monkeypatch):
+    dataset = write(tmp_path, **{"3d_fullres": network_of(), "2d": network_of(dims=2)})
+    told_best(dataset, "3d_fullres", "2d")
+    predictor = Predictor.load(import_model(dataset), device="cpu")
+    monkeypatch.setattr(oom_fallback, "free_memory_bytes", lambda: 100)
+    with pytest.raises(
+        InputError, match=r"probabilities of all labels .* 0\.0 GB are free"
+    ) as caught:
+        predictor.predict(scan)
+    assert caught.value.code == "OUT_OF_MEMORY"
+
+
+def test_a_cpu_computes_as_nnunet_there_unless_asked(tmp_path, monkeypatch):
+    dataset = write(tmp_path, **{"3d_fullres": network_of()})
+    fast = device.Device(torch.device("cpu"), torch.bfloat16, "CPU, 1 thread, bfloat16")
+    monkeypatch.setattr(device, "_cpu", lambda: fast)
+    for name, half, words in [
+        ("cpu", None, "CPU, 1 thread, float32"),
+        ("cpu:float32", None, "CPU, 1 thread, float32"),
+        ("cpu:bfloat16", torch.bfloat16, "CPU, 1 thread, bfloat16"),
+    ]:
+        found = Predictor.load(dataset, device=name).device
+        assert (found.half, found.description) == (half, words)
+    monkeypatch.setattr(device, "_cpu", lambda: replace(fast, half=None))
+    for name in ("cpu:bfloat16", "cpu:float8"):
+        with pytest.raises(InputError, match=f"device '{name}'.* used in float32;"):
+            Predictor.load(dataset, device=name)
 
 
 def test_a_model_of_several_is_no_single_network(tmp_path):

@@ -8,8 +8,10 @@ import pytest
 
 from medseg.errors import PackageError
 from medseg.inference import Predictor
+from medseg.inference.estimate import Probe
 from medseg.model_package import find_package
-from medseg.model_package.interop.totalsegmentator import import_tasks, recognises, table
+from medseg.model_package.interop.totalsegmentator import import_tasks, recognises
+from medseg.model_package.interop.totalsegmentator_table import table
 from medseg.volume import Grid, Scan
 from nnunet_folders import configuration, dataset, network_of, plans, write_trained
 
@@ -89,6 +91,25 @@ def test_licensed_tasks_need_their_owners_number(home):
     assert "licence number" in outcome.package.manifest.card.licence
 
 
+def test_a_licensed_folder_given_alone_needs_the_number_too(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = "Dataset303_face_1559subj"
+    own = tmp_path / "elsewhere" / name / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    file = plans({"3d_fullres": configuration()}, dataset_name=name)
+    write_trained(
+        own,
+        {"0": network_of(heads=2)},
+        plans_json=file,
+        dataset_json=dataset(labels={"background": 0, "face": 1}),
+    )
+    for given in (own, own.parent):
+        with pytest.raises(PackageError, match="task face, which needs the licence") as caught:
+            find_package(given)
+        assert caught.value.code == "LICENCE"
+    (home / "config.json").write_text(json.dumps({"license_number": "aca_" + "0" * 14}))
+    assert find_package(own).manifest.labels.names == ("face",)
+
+
 def test_weights_of_another_version_are_refused(home):
     write(home, 299, 5)
     (outcome,) = import_tasks(home)
@@ -112,6 +133,12 @@ def test_a_task_looks_around_what_another_finds(home):
     rarest = int(values[counts.argmin()])
     name = seen.table.names[rarest - 1]
     predictor = replace(predictor, around=replace(predictor.around, labels=(name,)))
+    inner = replace(predictor, around=None)
+    probe = Probe(1.0, 10, 6, around=Probe(0.5, 5, 2))
+    first = predictor.around.model.estimate(scan.grid, probe=probe.around)
+    whole, alone = (each.estimate(scan.grid, probe=probe) for each in (predictor, inner))
+    assert whole.tiles == first.tiles + alone.tiles == predictor.tiles(scan.grid)
+    assert whole.seconds == first.seconds + alone.seconds
     labels = predictor.predict(scan)
     assert labels.table.names == ("lung_vessels", "lung_trachea_bronchia")
     at = [np.flatnonzero((seen.values == rarest).any(axis=axes)) for axes in AXES]

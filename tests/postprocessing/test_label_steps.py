@@ -49,6 +49,15 @@ def test_components_over_faces_or_corners(connected_by, left):
     assert components.build(settings)(labels, spacing_mm=MM).sum() == left
 
 
+@pytest.mark.parametrize(("equal", "left"), [(False, [5]), (True, [5, 5])])
+def test_components_of_equal_size(equal, left):
+    labels = np.zeros((20, 3, 3), np.uint8)
+    labels[[0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 13], 1, 1] = 1
+    found = components.build(components.Settings(equal=equal))(labels, spacing_mm=MM)
+    sizes = [found[:6].sum(), found[6:12].sum(), found[12:].sum()]
+    assert [size for size in sizes if size] == left
+
+
 def test_components_of_labels_that_are_one_structure():
     labels = two_balls()
     labels[16:18, 15, 15] = 2  # touches the larger ball

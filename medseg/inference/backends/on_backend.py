@@ -135,13 +135,13 @@ def device_for(backend: str, device: str) -> Device:
         )
     if backend not in LIBRARIES:
         return choose_device(device)
-    if device not in {"auto", "cpu"}:
+    if device.partition(":")[0] not in {"auto", "cpu"}:
         raise InputError(
             f"backend '{backend}' runs on the CPU and the device is '{device}'; take the device cpu"
             " or the backend torch",
             code="BACKEND",
         )
-    return choose_device("cpu")
+    return choose_device("cpu" if device == "auto" else device)
 
 
 def backend_of(network: nn.Module) -> str:

@@ -1,15 +1,7 @@
-"""TotalSegmentator's weights: folders of nnU-Net, and a table of what those do not say.
-
-The table (``totalsegmentator.json``) holds facts of TotalSegmentator 2.18 (Wasserthal et al.,
-Radiology: AI 5, 2023; Apache-2.0): which datasets make a task, what it resamples to, where it
-looks, what its labels are called, and which tasks need a licence. An id has other labels in
-``total`` than in ``total_v3``: labels come by the number of a dataset, never by their place.
-"""
+"""TotalSegmentator's weights: folders of nnU-Net that a table makes into models of its tasks."""
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from medseg.errors import MedsegError, PackageError
 from medseg.model_package.interop.kept import models_folder, stored_folder
 from medseg.model_package.interop.nnunet.options import ImportOptions
 from medseg.model_package.interop.structure_codes import coded
+from medseg.model_package.interop.totalsegmentator_table import (
+    LICENCES,
+    LICENSED,
+    NO_KEY,
+    Task,
+    has_key,
+    table,
+)
 from medseg.model_package.manifest import Card, Crop, Manifest
 from medseg.model_package.package import NONE, ModelPackage, save_foreign, save_package
 from medseg.planning import Interpolation, Plan, Resampling
@@ -34,67 +33,6 @@ PREFIX = "totalsegmentator-"
 _AXES = "SAR"
 """Of arrays: TotalSegmentator turns scans to RAS, and nnU-Net reads their axes in reverse."""
 _ORDER_OF = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
-_LICENSED = "licensed"
-_LICENCES = {
-    "": "Apache-2.0",
-    "CC BY-NC": "CC BY-NC, not for commercial use",
-    _LICENSED: "TotalSegmentator's own: free for non-commercial use, with a licence number",
-}
-_KEY_LENGTH = 18
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row of the table.
-
-    Parameters
-    ----------
-    labels : str
-        Row of the table of labels.
-    ids : tuple of int
-        Numbers of the datasets that make it; several are its parts.
-    spacing_mm : tuple of float or None
-        Along R, A, S, to which scans are resampled first; None: as nnU-Net's plans say.
-    crop : tuple of str
-        Labels around which it looks.
-    margin_mm : float
-    crop_by : str
-        Task that finds them.
-    configuration : str
-        Of nnU-Net.
-    licence : {"", "CC BY-NC", "licensed"}
-    """
-
-    labels: str
-    ids: tuple[int, ...]
-    spacing_mm: tuple[float, float, float] | None = None
-    crop: tuple[str, ...] = ()
-    margin_mm: float = 0.0
-    crop_by: str = ""
-    configuration: str = "3d_fullres"
-    licence: str = ""
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The table.
-
-    Parameters
-    ----------
-    tasks : dict of str to Task
-    labels : dict of str to list of str
-        Names of values 1, 2...
-    parts : dict of str to list of str
-        The same, by the number of a dataset that is part of a task.
-    """
-
-    tasks: dict[str, Task]
-    labels: dict[str, list[str]]
-    parts: dict[str, list[str]]
-
-
-@functools.cache
-def table() -> Table:
-    """The table of tasks."""
-    return msgspec.json.decode(Path(__file__).with_suffix(".json").read_bytes(), type=Table)
 
 
 @dataclass(frozen=True)
@@ -170,16 +108,12 @@ def _datasets(root: Path) -> dict[int, Path]:
 def _outcome(
     name: str, row: Task, root: Path, datasets: dict[int, Path], progress: Progress
 ) -> Outcome:
-    licence = _LICENCES[row.licence]
+    licence = LICENCES[row.licence]
     folder = stored_folder(PREFIX + name)
     if folder.exists():
         return Outcome(name, licence, ModelPackage.open(folder), "was there already")
-    if row.licence == _LICENSED and not _has_key(root):
-        reason = (
-            "needs the licence of its owner, whose number (license_number) is not in config.json;"
-            " get one with totalseg_set_license"
-        )
-        return Outcome(name, licence, reason=reason)
+    if row.licence == LICENSED and not has_key(root):
+        return Outcome(name, licence, reason=NO_KEY)
     store = models_folder()
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".medseg-", dir=store) as scratch:
@@ -191,15 +125,6 @@ def _outcome(
             return Outcome(name, licence, reason=str(error))
         made.folder.rename(folder)
     return Outcome(name, licence, ModelPackage.open(folder))
-
-
-def _has_key(root: Path) -> bool:
-    """Whether the owner of this folder has set a licence number, as TotalSegmentator does."""
-    try:
-        config = json.loads((root / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and len(str(config.get("license_number", ""))) == _KEY_LENGTH
 
 
 @dataclass(frozen=True)
@@ -228,7 +153,7 @@ class _Maker:
             "name": PREFIX + name,
             "card": Card(
                 summary=f"TotalSegmentator's task '{name}'.",
-                licence=_LICENCES[row.licence],
+                licence=LICENCES[row.licence],
                 attribution="Wasserthal et al., Radiology: Artificial Intelligence 5 (2023)",
                 modality="MR" if "_mr" in name or name == "brain_aneurysm" else "CT",
             ),

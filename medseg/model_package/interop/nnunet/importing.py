@@ -29,6 +29,7 @@ from medseg.model_package.interop.nnunet.postprocessed import FILE as POSTPROCES
 from medseg.model_package.interop.nnunet.postprocessed import steps_of
 from medseg.model_package.interop.nnunet.scores import fold_scores, mean_scores
 from medseg.model_package.interop.nnunet.weights import has_batch_norm, load_into
+from medseg.model_package.interop.totalsegmentator_table import check_licence
 from medseg.model_package.manifest import Card, FoldScores, Manifest, fold_name
 from medseg.model_package.package import NONE, UNSAVED, ModelPackage, save_package
 from medseg.planning import Component, Plan
@@ -72,6 +73,8 @@ def import_nnunet(
     options = options or ImportOptions()
     with _opened(path, progress) as root, _named(path):
         choice = choose(root, options.configuration)
+        for each in choice.members:
+            check_licence(each.plans.dataset_name or each.folder.parent.name, each.folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder.parent) as scratch:
             if len(choice.members) == 1:

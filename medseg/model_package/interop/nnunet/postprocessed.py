@@ -58,8 +58,8 @@ def _step(function: str, options: dict[str, Any], labels: LabelTable) -> Compone
     classes = [labels.values.index(value) + 1 for value in values if value in labels.values]
     if not classes:
         return None
-    settings = {"connected_by": "corners", "labels": sorted(classes), "together": True}
-    return Component(name="components", settings=settings)
+    kept = {"connected_by": "corners", "equal": True, "together": True}
+    return Component(name="components", settings=kept | {"labels": sorted(classes)})
 
 
 def _flat(value: Any) -> set[int]:
