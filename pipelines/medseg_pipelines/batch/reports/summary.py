@@ -125,5 +125,5 @@ def _plain(row: Row) -> dict[str, Any]:
 def _typed(row: Row) -> dict[str, Any]:
     """A row of the Parquet table; a label that it does not have is missing."""
     values = _values(row)
-    values["ended"] = round(1000 * row.ended_at) if row.ended_at else None
+    values["ended"] = int(1000 * row.ended_at) if row.ended_at else None
     return values | {name + UNIT: ml for name, ml in row.volumes_ml.items()}
