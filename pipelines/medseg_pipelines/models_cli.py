@@ -38,13 +38,15 @@ def model_info(name_or_folder: str) -> None:
 
 @models.command("import")
 @click.argument("path", type=file_path)
-@click.option("--name", default="", help="What to call it; its dataset's name when not given.")
+@click.option("--name", default="", help="What to call it; as it calls itself when not given.")
 @click.option("--configuration", default="", help="Of nnU-Net, or task.")
 @click.option("--fold", "folds", multiple=True, help="Of nnU-Net; all when not given. Repeatable.")
 def import_model(path: Path, *, name: str, configuration: str, folds: tuple[str, ...]) -> None:
     """Make a trained model of another program one of yours.
 
-    PATH is a folder or zip of nnU-Net v2, or TotalSegmentator's own folder (~/.totalsegmentator).
+    PATH is a folder or zip of nnU-Net v2, TotalSegmentator's own folder (~/.totalsegmentator), a
+    MONAI bundle, a package of bioimage.io, or a network as ONNX or TorchScript beside its
+    medseg.json.
     """
     from medseg.model_package.interop.nnunet.options import ImportOptions
     from medseg_pipelines.models import import_from
