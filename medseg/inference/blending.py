@@ -1,48 +1,54 @@
-"""How overlapping tiles are weighed: most in the middle, where the network sees all around."""
+"""What of a network's tiles is blended: its features or its logits, and along which axis first."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
-_NNUNET_LARGEST = 10.0
+from medseg.inference.pointwise_head import Split
+from medseg.inference.sliding_window import padding
+from medseg.inference.sweep import Sweep
+from medseg.inference.tiling import Triple
 
+if TYPE_CHECKING:
+    from medseg.inference.predictor import Predictor
 
-def nnunet_gaussian(tile: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Weights of a tile's voxels as nnU-Net v2 rounds them.
-
-    The Gaussian's middle is a voxel, and it is stored in half precision, as are the sums of tiles
-    that it weighs; what is 0 there takes the least of the other weights.
-
-    Returns
-    -------
-    weight_IJK : torch.Tensor
-        float16, largest 10.
-    """
-    i, j, k = (_profile(n, n // 2) for n in tile)
-    weight = i[:, None, None] * j[None, :, None] * k[None, None, :]
-    halved = (_NNUNET_LARGEST * weight).half()
-    return halved.masked_fill(halved == 0, float(halved[halved > 0].min())).to(device)
+_MOST_HALF_BYTES = 2**28
 
 
-def gaussian(tile: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Weights of a tile's voxels: a Gaussian with sigma = tile / 8 along each axis.
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """How tiles of one image become rows of logits.
 
-    Returns
-    -------
-    weight_IJK : torch.Tensor
-        float32, largest 1, nowhere below 1e-4 so that no voxel is lost.
-
-    References
+    Parameters
     ----------
-    Isensee et al., nnU-Net, Nature Methods 18, 2021, online methods.
+    sweep : Sweep
+        Which axis the rows are of.
+    split : Split or None
+        The network in two, where its features are blended and logits are made of the rows.
+    in_half : bool
+        Whether logits are added up as nnU-Net does, in its order and in half precision, which
+        decides near ties as there. Where that would take much memory, or features stand for the
+        logits of many classes, sums are more exact than nnU-Net's.
     """
-    i, j, k = (_profile(n, (n - 1) / 2) for n in tile)
-    weight = i[:, None, None] * j[None, :, None] * k[None, None, :]
-    return weight.clamp_min(1e-4).to(device)
 
+    sweep: Sweep
+    split: Split | None
+    in_half: bool
 
-def _profile(count: int, middle: float) -> Tensor:
-    """The Gaussian along one axis."""
-    from_middle = torch.arange(count, dtype=torch.float32) - middle
-    return torch.exp(-0.5 * (from_middle / (count / 8)) ** 2)
+    @classmethod
+    def of(cls, predictor: Predictor, extent: Triple, tile: Triple) -> Blend:
+        """The blend for an image of so many voxels, in tiles of so many."""
+        whole = predictor.postprocessing.on_probabilities
+        if predictor.plan.blending == "nnunet" and not whole:
+            _, shape = padding(extent, tile)
+            outputs = predictor.plan.outputs(predictor.labels)
+            sums = outputs * tile[0] * prod(shape[1:]) * torch.float16.itemsize
+            if sums <= _MOST_HALF_BYTES:
+                return cls(Sweep(0), None, True)
+        if whole:  # all logits are kept anyway
+            return cls(Sweep(0), None, False)
+        return cls(Sweep.of(extent, tile), predictor.split, False)

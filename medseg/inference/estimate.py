@@ -16,7 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.inference.blend import Blend
+from medseg.inference.blending import Blend
 from medseg.inference.chain_run import one_tile
 from medseg.inference.job import sliding_window_of
 from medseg.inference.oom_fallback import fallbacks

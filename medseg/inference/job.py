@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from medseg.inference.blend import Blend
+from medseg.inference.blending import Blend
 from medseg.inference.label_blocks import Interpolation, Nearest
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Options, Roi

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from medseg.inference.blending import gaussian, nnunet_gaussian
 from medseg.inference.oom_fallback import Fallback
 from medseg.inference.options import Roi
 from medseg.inference.roi import tiles_for
 from medseg.inference.streaming_argmax import RollingAccumulator
+from medseg.inference.tile_weights import gaussian, nnunet_gaussian
 from medseg.inference.tiling import Triple, tile_starts
 from medseg.inference.uniform_tiles import UniformTiles, tile_at
 from medseg.runtime.progress import Progress

@@ -13,11 +13,11 @@ from torch import nn
 
 from many_classes import CLASSES, FEATURES, NETWORK, network_of, predictor_of, scan_of
 from medseg.inference import Options
-from medseg.inference.blending import gaussian
 from medseg.inference.estimate import LiveMemory
 from medseg.inference.pointwise_head import split
 from medseg.inference.streaming_argmax import RollingAccumulator
 from medseg.inference.sweep import Sweep
+from medseg.inference.tile_weights import gaussian
 from medseg.inference.tiling import tile_starts
 from medseg.inference.uniform_tiles import UniformTiles
 

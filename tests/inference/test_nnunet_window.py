@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from medseg.errors import PlanError
 from medseg.inference import Predictor
-from medseg.inference.blending import nnunet_gaussian
 from medseg.inference.label_blocks import Interpolation
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
+from medseg.inference.tile_weights import nnunet_gaussian
 from medseg.inference.tiling import axis_starts, tile_starts
 from medseg.planning import Component, Normalisation, Plan, Resampling
 from medseg.runtime.device import choose_device

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.inference import label_blocks
-from medseg.inference.blending import gaussian
 from medseg.inference.streaming_argmax import RollingAccumulator, StreamingArgmax
+from medseg.inference.tile_weights import gaussian
 from medseg.inference.tiling import axis_starts, tile_starts
 
 
