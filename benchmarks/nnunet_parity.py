@@ -43,8 +43,9 @@ to tell levels of smoothed intensities apart, so that borders of labels are ever
 Equal: voxels with nnU-Net's label, the network in single precision, as medseg takes it for these
 models on a CPU; 16 bits: in bfloat16, when asked for on a machine that has it. nnU-Net's own:
 voxels at which its labels stay the same when it adds tiles up in single instead of half precision.
-The last columns are seconds from files
-to labels on a busy machine, and no measure of speed.
+What differs is rounding: where two labels are as likely as one another to the last bit, and with
+several folds, whose sums nnU-Net rounds fold by fold, where medseg sums the mean of the folds. The
+last columns are seconds from files to labels on a busy machine, and no measure of speed.
 
 """
 
