@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -15,9 +15,9 @@ from medseg.discovery.label_places import is_label_map
 from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
-from medseg.reading.dicom.headers import find_images
+from medseg.reading.dicom.folder import common_folders, stacks_below
 from medseg.reading.dicom.series import list_stacks
-from medseg.reading.dicom.stacks import Stack, stacks_of
+from medseg.reading.dicom.stacks import Stack
 from medseg.reading.file_names import without_suffix
 from medseg.runtime.progress import Progress, silent
 
@@ -129,20 +129,14 @@ def _series_below(
     root: Path, describe: Callable[[Stack], Info], progress: Progress
 ) -> tuple[list[Finding[Info]], list[Finding[Info]]]:
     """DICOM stacks in folders and damaged files; apart from them, images without a place."""
-    images, faults = find_images(root, progress)
-    stacks = stacks_of(images)
-    folders = _common_folders(stacks)
+    stacks, faults = stacks_below(root, progress)
+    folders = common_folders(stacks)
     findings: list[Finding[Info]] = []
     planar: list[Finding[Info]] = []
     for stack in stacks:
         target = planar if stack.is_picture else findings
         target.append((ScanSource(folders[stack.series_uid], stack.selector, ""), describe(stack)))
-    volumes = {source.path for source, _ in findings}
-    findings += [
-        (ScanSource(path, "", ""), fault)
-        for path, fault in faults.items()
-        if volumes.isdisjoint(path.parents)
-    ]
+    findings += [(ScanSource(path, "", ""), fault) for path, fault in faults.items()]
     return findings, planar
 
 
@@ -168,15 +162,6 @@ def _files(root: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [Path(base, name) for name in names if name[0] != "."]
     return paths
-
-
-def _common_folders(stacks: Iterable[Stack]) -> dict[str, Path]:
-    """For each series the smallest folder that holds all of its files (or its only file)."""
-    folders: dict[str, set[str]] = {}
-    for stack in stacks:
-        parents = {str(path.parent) for path in stack.paths}
-        folders.setdefault(stack.series_uid, set()).update(parents)
-    return {uid: Path(os.path.commonpath(sorted(parents))) for uid, parents in folders.items()}
 
 
 def _with_unique_names(sources: list[ScanSource], root: Path) -> list[ScanSource]:

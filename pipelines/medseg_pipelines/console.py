@@ -27,8 +27,10 @@ class Console:
 
     def __init__(self, rich: RichConsole | None = None) -> None:
         self.rich = rich or RichConsole(highlight=False)
-        if not self.rich.is_terminal:
-            self.rich.width = max(self.rich.width, _WIDE)
+        self.log = rich or RichConsole(highlight=False, stderr=True)
+        for screen in (self.rich, self.log):
+            if not screen.is_terminal:
+                screen.width = max(screen.width, _WIDE)
         self.stopping = False
 
     def print(self, text: str, *, style: str | None = None) -> None:
@@ -41,7 +43,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
-        """A bar with the time left, or a line now and then when it is no terminal."""
+        """A bar with the time left, or a line on stderr now and then when it is no terminal."""
         if not self.rich.is_terminal:
             yield _Lines(self, title)
             return
@@ -122,7 +124,8 @@ class _Lines:
             steps = done - self._first
             left = (now - self._start) * (total - done) / steps if steps else 0.0
             eta = f", about {duration(left)} left" if left else ""
-            self._console.print(f"  {text}: {done}/{total}{eta}")
+            line = f"  {text}: {done}/{total}{eta}"
+            self._console.log.print(line, markup=False, soft_wrap=True)
         self._console.check()
 
     def tell(self, sentence: str, /) -> None:

@@ -133,11 +133,42 @@ def test_colour_photographs(tmp_path):
     assert np.array_equal(read_scan(tmp_path).voxels[..., 0], values.transpose(2, 1, 0))
 
 
-def test_palette_colour_is_refused(tmp_path):
+def test_palette_colour_without_its_palette_is_refused(tmp_path):
     flat(tmp_path / "1", "US", PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(InputError) as caught:
         read_scan(tmp_path)
     assert caught.value.code == "COLOUR"
+
+
+def test_palette_colour_is_read_in_colour(tmp_path):
+    table = np.arange(256, dtype=np.uint16)
+    tags: dict[str, object] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for factor, colour in enumerate(("Red", "Green", "Blue"), start=1):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tags[f"{colour}PaletteColorLookupTableData"] = (table * factor).tobytes()
+    stored = random_stored((1, 9, 7)) % 256
+    ds = Series(stored, tags=tags).slice(0)
+    del ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.RescaleSlope, ds.RescaleIntercept
+    ds.Modality = "US"
+    save(ds, tmp_path / "1")
+    scan = read_scan(tmp_path)
+    assert scan.channels == 3
+    for factor in (1, 2, 3):
+        assert np.array_equal(scan.voxels[factor - 1, ..., 0], stored[0].T * factor)
+
+
+@pytest.mark.parametrize(
+    ("modality", "field"), [("NM", "PixelSpacing"), ("RTIMAGE", "ImagePlanePixelSpacing")]
+)
+def test_planar_images_of_other_kinds_are_read(tmp_path, modality, field):
+    ds = Series(random_stored((1, 9, 7))).slice(0)
+    del ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.PixelSpacing
+    ds.Modality = modality
+    setattr(ds, field, [2.2, 1.1])
+    save(ds, tmp_path / "1")
+    scan = read_scan(tmp_path)
+    assert np.allclose(scan.grid.spacing_mm[:2], (1.1, 2.2))
+    assert not scan.provenance.laterality_known
 
 
 def cine(path, modality="XA", frames=4, compression=None, **tags):

@@ -36,10 +36,6 @@ READABLE = {
 }
 REFUSED = {
     "dicom_vendor_qa/ct_ge_tilt_variable_gap/In": "IRREGULAR",
-    "dicom_vendor_qa/mr_12bit_stored/In": "MOSAIC",
-    "dicom_vendor_qa/mr_siemens_epi_pe_ap/In": "MOSAIC",
-    "dicom_vendor_qa/mr_siemens_mosaic_jpeg2000/In": "MOSAIC",
-    "dicom_vendor_qa/mr_siemens_mosaic_orientation/In/cor": "MOSAIC",
     "dicom2nifti_tests/failing/sliceincrement/001": "MISSING_SLICE",
     "dicom2nifti_tests/failing/sliceorientation/001": "NEEDS_SELECTION",
     "dicom_vendor_qa/mr_enhanced_siemens_xa10/In": "NEEDS_SELECTION",
@@ -186,3 +182,32 @@ def test_over_anonymised_ct_lies_under_its_labels(shared_data):
     index = Grid(labels.shape, labels.affine).to_index(scan.grid.corners_mm())
     np.testing.assert_allclose(index, np.round(index), atol=0.02)
     assert any("blank" in note for note in scan.provenance.notes)
+
+
+@pytest.mark.parametrize(
+    ("folder", "truth"),
+    [
+        ("mr_siemens_mosaic_orientation/In/ax", "mr_siemens_mosaic_orientation/Ref/ax_asc_36sl_9"),
+        (
+            "mr_siemens_mosaic_orientation/In/cor",
+            "mr_siemens_mosaic_orientation/Ref/cor_asc_36sl_13",
+        ),
+        (
+            "mr_siemens_mosaic_orientation/In/sag",
+            "mr_siemens_mosaic_orientation/Ref/sag_asc_36sl_19",
+        ),
+    ],
+)
+def test_mosaics_equal_their_reference(shared_data, folder, truth):
+    root = shared_data / "dicom_vendor_qa"
+    reference = nib.load(root / f"{truth}.nii.gz")
+    expected = np.asarray(reference.dataobj)
+    stacks = list_stacks(root / folder)
+    for time, stack in enumerate(stacks):
+        scan = read_stack(stack)
+        index = np.indices(scan.grid.shape).reshape(3, -1).T
+        to_index = np.linalg.inv(reference.affine) @ scan.grid.affine
+        placed = index @ to_index[:3, :3].T + to_index[:3, 3]
+        assert np.abs(placed - np.rint(placed)).max() < 1e-3
+        there = tuple(np.rint(placed).astype(int).T)
+        assert np.array_equal(expected[(*there, time)], scan.voxels[0].ravel())

@@ -173,15 +173,15 @@ def _plugin(syntax: Any) -> str:
 
 def _plain_values(source: PixelData, frame: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Uncompressed little-endian values of a frame, shape (J, I)."""
-    sign = "i" if source.header.PixelRepresentation else "u"
-    dtype = np.dtype(f"<{sign}{source.header.BitsAllocated // 8}")
-    count = shape[0] * shape[1]
+    count, dtype = shape[0] * shape[1], source.dtype
     start = frame * count * dtype.itemsize
     return np.frombuffer(source.pixels, dtype, count, start).reshape(shape)
 
 
 def _only_stored_bits(array: npt.NDArray[Any], header: Dataset) -> npt.NDArray[Any]:
     """Drop what lies above HighBit and below BitsStored (old overlays) and extend the sign."""
+    if array.dtype.kind == "f":
+        return array
     allocated, stored = array.dtype.itemsize * 8, int(header.BitsStored)
     high = as_numbers(header, "HighBit", 1)
     top = int(high[0]) + 1 if high else stored

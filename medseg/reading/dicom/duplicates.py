@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+
 import numpy as np
 
 from medseg.errors import GeometryError, ReadError
 from medseg.reading.dicom.frames import Frame
-from medseg.reading.dicom.pixels import read_voxels
-from medseg.runtime.progress import silent
+from medseg.reading.dicom.pixels import modality_values
 
 
 def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
@@ -23,30 +25,52 @@ def without_duplicates(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
     GeometryError
         Code ``DUPLICATE_UID`` when two files have one SOPInstanceUID and differ.
     """
-    first: dict[tuple[str, int], Frame] = {}
-    unique, copies = [], 0
+    first: dict[tuple[object, ...], Frame] = {}
+    unique: list[Frame] = []
+    pairs: list[tuple[Frame, Frame]] = []
     for frame in frames:
-        key = (frame.file.instance_uid, frame.number)
+        key = (frame.file.text("SOPInstanceUID"), frame.number, frame.tile)
         original = first.setdefault(key, frame) if key[0] else frame
         if original is frame:
             unique.append(frame)
-        elif original.position_mm == frame.position_mm and _same_pixels(original, frame):
-            copies += 1
+        elif original.position_mm == frame.position_mm:
+            pairs.append((original, frame))
         else:
-            raise GeometryError(
-                f"{original.file.path.name} and {frame.file.path.name} have the same SOPInstanceUID"
-                " but differ; remove the wrong one",
-                code="DUPLICATE_UID",
-            )
-    return unique, [f"{copies} copies of slices were left out"] if copies else []
+            raise _two_images(original, frame)
+    _check_same_pixels([pair for pair in pairs if not _same_bytes(*pair)])
+    return unique, [f"{len(pairs)} copies of slices were left out"] if pairs else []
 
 
-def _same_pixels(first: Frame, second: Frame) -> bool:
-    """Whether two frames hold the same values, however they are compressed."""
-    try:
-        if first.file.path.read_bytes() == second.file.path.read_bytes():
-            return True
-        values = [read_voxels([frame], progress=silent)[0] for frame in (first, second)]
-    except (ReadError, OSError):
+def _two_images(original: Frame, frame: Frame) -> GeometryError:
+    return GeometryError(
+        f"{original.file.path.name} and {frame.file.path.name} have the same SOPInstanceUID but"
+        " differ; remove the wrong one",
+        code="DUPLICATE_UID",
+    )
+
+
+def _same_bytes(first: Frame, second: Frame) -> bool:
+    """Whether two files are equal byte by byte."""
+    if first.file.size != second.file.size:
         return False
-    return np.array_equal(values[0], values[1])
+    try:
+        return first.file.path.read_bytes() == second.file.path.read_bytes()
+    except OSError:
+        return False
+
+
+def _check_same_pixels(pairs: Sequence[tuple[Frame, Frame]]) -> None:
+    """Raise `GeometryError` when two frames hold other values, however they are compressed.
+
+    All are decoded by one crew of processes: starting one takes longer than decoding.
+    """
+    frames = [frame for pair in pairs for frame in pair]
+    last = 0
+    try:
+        with closing(modality_values(frames)) as values:
+            for pair in pairs:
+                if not np.array_equal(next(values), next(values)):
+                    raise _two_images(*pair)
+                last += 1
+    except ReadError as error:
+        raise _two_images(*pairs[min(last, len(pairs) - 1)]) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,15 @@ def dataset_of(path: Path, **options: Any) -> Dataset:
     """
     from pydicom import dcmread
 
+    quiet_pydicom()
     with GuardedFile(path) as file:
         return dcmread(file, **options)
+
+
+@functools.cache
+def quiet_pydicom() -> None:
+    """Keep pydicom's warnings off the error stream: the reader says what matters in its notes."""
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 class GuardedFile(io.BufferedReader):

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from medseg.reading.dicom.headers import MARKS, DicomFile, as_items, as_numbers, as_text
+import numpy.typing as npt
+
+from medseg.errors import GeometryError
+from medseg.reading.dicom.header_fields import MARKS
+from medseg.reading.dicom.header_values import as_items, as_numbers, as_text, shown
+from medseg.reading.dicom.headers import DicomFile
+from medseg.reading.dicom.mosaic import is_mosaic, tiles_of
+from medseg.reading.dicom.nuclear import is_reconstructed, slice_positions
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -23,6 +30,9 @@ _GROUP_MARKS = (
     ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
     ("CTReconstructionSequence", "ConvolutionKernel"),
 )
+_PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+_PLACE_GROUPS = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+_PLACE_POINTERS = {0x0020_9056, 0x0020_9057, 0x0020_0032, 0x0020_0037, 0x0020_9113, 0x0020_9116}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +55,15 @@ class Frame:
         Fields of functional groups that may differ between frames at one position.
     rescale : tuple of float or None
         Slope and intercept of a functional group; None leaves it to the file's Modality LUT.
+    thickness_mm : float
+        SliceThickness; 0 when not given.
+    unusable : tuple of str
+        Fields about its place that are there and cannot be used, each with its text.
+    tile : tuple of int or None
+        First row, first column, rows and columns of the stored image that are this frame, where
+        that holds several.
+    refusal : GeometryError or None
+        Why it cannot be placed although it has a geometry.
     """
 
     file: DicomFile
@@ -54,6 +73,30 @@ class Frame:
     pixel_spacing_mm: tuple[float, ...]
     group_marks: Mapping[str, str] = field(default_factory=dict)
     rescale: tuple[float, float] | None = None
+    thickness_mm: float = 0.0
+    unusable: tuple[str, ...] = ()
+    tile: tuple[int, int, int, int] | None = None
+    refusal: GeometryError | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        if self.tile is not None:
+            return self.tile[2:]
+        return self.file.count("Rows"), self.file.count("Columns")
+
+    def part_of(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Its own pixels (J, I) of the stored image that holds it."""
+        if self.tile is None:
+            return image
+        top, left, rows, columns = self.tile
+        return image[top : top + rows, left : left + columns]
+
+    @property
+    def absent(self) -> str:
+        """Names of the fields that say where it lies and that it lacks."""
+        values = (self.position_mm, self.orientation, self.pixel_spacing_mm)
+        return ", ".join(key for key, value in zip(_PLACE, values, strict=True) if not value)
 
     @property
     def has_geometry(self) -> bool:
@@ -63,9 +106,8 @@ class Frame:
     @functools.cached_property
     def marks(self) -> Mapping[str, str]:
         """Fields that may tell this image from others at its position, by name."""
-        if self.group_marks:
-            return self.group_marks
-        return {mark: as_text(self.file.header, mark) for mark in MARKS}
+        own = {mark: text for mark in MARKS if (text := as_text(self.file.header, mark))}
+        return {**self.group_marks, **own}
 
 
 def frames_of(file: DicomFile) -> list[Frame]:
@@ -77,6 +119,10 @@ def frames_of(file: DicomFile) -> list[Frame]:
         Single-frame, or multi-frame with functional groups. A multi-frame file without them
         gives one frame without geometry.
     """
+    if is_mosaic(file) and not file.is_multiframe:
+        return _tiled_frames(file)
+    if is_reconstructed(file) and "PerFrameFunctionalGroupsSequence" not in file.header:
+        return _reconstructed_frames(file)
     if not file.is_multiframe:
         return [_plain_frame(file)]
     groups = as_items(file.header, "PerFrameFunctionalGroupsSequence")
@@ -88,15 +134,53 @@ def frames_of(file: DicomFile) -> list[Frame]:
     ]
 
 
+def _tiled_frames(file: DicomFile) -> list[Frame]:
+    """The slices of a mosaic; one frame with the reason when they cannot be placed."""
+    whole = _plain_frame(file)
+    try:
+        mosaic = tiles_of(file)
+    except GeometryError as error:
+        return [replace(whole, refusal=error)]
+    return [
+        replace(whole, position_mm=position, tile=tile)
+        for position, tile in zip(mosaic.positions_mm, mosaic.tiles, strict=True)
+    ]
+
+
+def _reconstructed_frames(file: DicomFile) -> list[Frame]:
+    """The slices of a reconstruction of nuclear medicine; one without geometry if not placed."""
+    positions, orientation, marks = slice_positions(file)
+    if not positions:
+        return [_plain_frame(file)]
+    spacing = as_numbers(file.header, "PixelSpacing", 2)
+    thickness = _thickness(file.header)
+    return [
+        Frame(file, n, position, orientation, spacing, marks[n], thickness_mm=thickness)
+        for n, position in enumerate(positions)
+    ]
+
+
 def _plain_frame(file: DicomFile) -> Frame:
     header = file.header
+    values = [as_numbers(header, key, count) for key, count in _PLACE.items()]
+    unusable = [
+        f"{key} {shown(header, key)}"
+        for key, value in zip(_PLACE, values, strict=True)
+        if not value and shown(header, key)
+    ]
     return Frame(
         file,
         0,
-        as_numbers(header, "ImagePositionPatient", 3),
-        as_numbers(header, "ImageOrientationPatient", 6),
-        as_numbers(header, "PixelSpacing", 2),
+        *values,
+        thickness_mm=_thickness(header),
+        unusable=tuple(unusable),
     )
+
+
+def _thickness(dataset: Dataset | None) -> float:
+    """SliceThickness in mm; 0 when not given."""
+    numbers = as_numbers(dataset, "SliceThickness", 1) if dataset is not None else ()
+    return max(numbers[0], 0.0) if numbers else 0.0
 
 
 def _grouped_frame(
@@ -116,6 +200,7 @@ def _grouped_frame(
         for group, keyword in _GROUP_MARKS
         if (group_item := item(group)) is not None
     }
+    marks |= _dimensions(file, item("FrameContentSequence"))
     return Frame(
         file,
         number,
@@ -124,7 +209,42 @@ def _grouped_frame(
         numbers("PixelMeasuresSequence", "PixelSpacing", 2),
         marks,
         (slope[0], intercept[0]) if slope and intercept else None,
+        thickness_mm=_thickness(item("PixelMeasuresSequence")) or _thickness(file.header),
+        unusable=_unusable(item),
     )
+
+
+def _unusable(item: Callable[[str], Dataset | None]) -> tuple[str, ...]:
+    """Fields of place in functional groups that cannot be used, with their texts."""
+    faults = []
+    for (key, count), group in zip(_PLACE.items(), _PLACE_GROUPS, strict=True):
+        dataset = item(group)
+        text = shown(dataset, key) if dataset is not None else ""
+        if dataset is not None and text and not as_numbers(dataset, key, count):
+            faults.append(f"{key} {text}")
+    return tuple(faults)
+
+
+def _dimensions(file: DicomFile, content: Dataset | None) -> dict[str, str]:
+    """DimensionIndexValues by what they point to, without those of the place in the stack.
+
+    References
+    ----------
+    DICOM PS3.3 C.7.6.17 (multi-frame dimension).
+    """
+    pointers = [
+        int(numbers[0]) if (numbers := as_numbers(item, "DimensionIndexPointer", 1)) else 0
+        for item in as_items(file.header, "DimensionIndexSequence")
+    ]
+    values = as_numbers(content, "DimensionIndexValues") if content is not None else ()
+    if len(values) != len(pointers):
+        return {}
+    others = {
+        f"dimension ({pointer >> 16:04X}-{pointer & 0xFFFF:04X})": f"{value:g}"
+        for pointer, value in zip(pointers, values, strict=True)
+        if pointer not in _PLACE_POINTERS
+    }
+    return {**others, "DimensionIndexValues": "\\".join(others.values())} if others else {}
 
 
 def _item_finder(per_frame: Dataset, shared: Dataset | None) -> Callable[[str], Dataset | None]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from medseg.errors import GeometryError
 from medseg.reading.dicom.frames import Frame
-from medseg.reading.dicom.headers import as_numbers
 from medseg.volume import Grid
 from medseg.volume.conventions import affine_from_dicom, flip_lps_ras_points
 from medseg.volume.grid import FloatArray
@@ -20,10 +19,12 @@ from medseg.volume.grid import FloatArray
 SAME_POSITION_MM = 0.01
 """Slices nearer than this along the normal are at one position."""
 
-_UNEVEN_MM = 0.05
+SINGLE_SLICE = "a single slice"
+"""How the note on a stack of one begins."""
+
+_OFF_MM = 0.1
 _UNEVEN_FRACTION = 0.01
 _TILT_DEGREES = 0.1
-_SELF_CHECK_MM = 0.1
 
 
 def depths_mm(frames: Sequence[Frame]) -> FloatArray:
@@ -57,8 +58,8 @@ def grid_of(frames: Sequence[Frame]) -> tuple[Grid, list[str]]:
     _check_orientation(first)
     step, notes = _single_step(first) if len(frames) == 1 else _even_step(frames)
     affine = affine_from_dicom(first.orientation, first.pixel_spacing_mm, first.position_mm, step)
-    file = first.file
-    grid = Grid((file.count("Columns"), file.count("Rows"), len(frames)), affine)
+    rows, columns = first.size
+    grid = Grid((columns, rows, len(frames)), affine)
     return grid, notes
 
 
@@ -76,7 +77,7 @@ def check_corners(frames: Sequence[Frame], grid: Grid) -> None:
     """
     levels = np.arange(len(frames), dtype=np.float64)
     errors_mm = _corner_errors_mm(frames, grid, levels, np.zeros((len(frames), 2)))
-    if errors_mm.max() > _SELF_CHECK_MM:
+    if errors_mm.max() > _OFF_MM:
         raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
 
@@ -101,7 +102,7 @@ def check_repaired(
         Code ``SELF_CHECK``, when a corner is more than 0.1 mm (or 1 % of the slice distance) off.
     """
     errors_mm = _corner_errors_mm(frames, grid, levels, shifts)
-    if errors_mm.max() > max(_SELF_CHECK_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
+    if errors_mm.max() > max(_OFF_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
         raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
 
@@ -156,10 +157,9 @@ def _check_orientation(frame: Frame) -> None:
 
 def _single_step(frame: Frame) -> tuple[FloatArray, list[str]]:
     """Step of a stack of one: along the normal, as long as the slice is thick."""
-    thickness = as_numbers(frame.file.header, "SliceThickness", 1)
-    length = thickness[0] if thickness and thickness[0] > 0 else 1.0
-    source = "its SliceThickness" if thickness and thickness[0] > 0 else "assumed"
-    return _normal(frame) * length, [f"a single slice; its depth of {length:g} mm is {source}"]
+    length = frame.thickness_mm or 1.0
+    source = "its SliceThickness" if frame.thickness_mm else "assumed"
+    return _normal(frame) * length, [f"{SINGLE_SLICE}; its depth of {length:g} mm is {source}"]
 
 
 def _even_step(frames: Sequence[Frame]) -> tuple[FloatArray, list[str]]:
@@ -171,7 +171,7 @@ def _even_step(frames: Sequence[Frame]) -> tuple[FloatArray, list[str]]:
     expected = positions[0] + np.arange(count)[:, None] * step
     deviation_mm = np.linalg.norm(positions - expected, axis=1)
     spacing = float(step @ normal)
-    if deviation_mm.max() > max(_UNEVEN_MM, _UNEVEN_FRACTION * spacing):
+    if deviation_mm.max() > _OFF_MM:
         raise _uneven(np.diff(positions @ normal), float(deviation_mm.max()))
     cosine = spacing / float(np.linalg.norm(step) * np.linalg.norm(normal))
     tilt = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
@@ -189,7 +189,7 @@ def _uneven(gaps: FloatArray, off_mm: float) -> GeometryError:
         f" where {median_mm:.2f} mm is usual"
     )
     steps = np.round(gaps / median_mm)
-    tolerance = max(_UNEVEN_MM, 2 * _UNEVEN_FRACTION * median_mm)
+    tolerance = max(_OFF_MM, 2 * _UNEVEN_FRACTION * median_mm)
     if steps.max() > 1 and steps.min() >= 1 and np.abs(gaps - steps * median_mm).max() < tolerance:
         missing = int((steps - 1).sum())
         return GeometryError(

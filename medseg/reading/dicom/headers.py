@@ -1,6 +1,7 @@
 """DICOM files of a folder and the few header fields that geometry and decoding need.
 
-Patient text is never read: only the fields listed here are parsed, and those that a caller names.
+Only the fields of :mod:`medseg.reading.dicom.header_fields` are parsed, and those that a caller
+names. Those about the patient are compared between slices and never shown.
 """
 
 from __future__ import annotations
@@ -8,75 +9,49 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import ReadError
-from medseg.reading.dicom.file import GuardedFile
+from medseg.reading.dicom.file import GuardedFile, quiet_pydicom
+from medseg.reading.dicom.header_fields import FIELDS, MARKS, PIXEL_FIELDS, PRIVATE_TAGS
+from medseg.reading.dicom.header_values import (
+    as_items,
+    as_numbers,
+    as_text,
+    sanitized,
+    shown,
+    tags_of,
+)
+from medseg.reading.dicom.pixel_element import HEAD_BYTES, PixelElement, complete
 from medseg.reading.dicom.sop_classes import non_scans
 from medseg.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MARKS = (
-    "AcquisitionNumber",
-    "EchoTime",
-    "EchoNumbers",
-    "TemporalPositionIdentifier",
-    "DiffusionBValue",
-    "DiffusionGradientOrientation",
-    "TriggerTime",
-    "InversionTime",
-    "ImageType",
-    "ConvolutionKernel",
-    "ContentTime",
-    "AcquisitionTime",
-)
-"""Header fields that may tell apart several images at one position, the likeliest first."""
-
-PIXEL_FIELDS = (
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "ModalityLUTSequence",
-    "Modality",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
-)
-"""Header fields that decoding and rescaling need."""
-
-_FIELDS = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "SliceThickness",
-    "ImagerPixelSpacing",
-    "PixelSpacingCalibrationType",
-    "SequenceOfUltrasoundRegions",
-    "FrameIncrementPointer",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    *PIXEL_FIELDS,
-    *MARKS,
+__all__ = [
+    "EMPTY",
+    "MARKS",
+    "PIXEL_FIELDS",
+    "DicomFile",
+    "as_items",
+    "as_numbers",
+    "as_text",
+    "class_uid",
+    "find_images",
+    "not_a_scan",
+    "read_header",
+    "read_image",
+    "sanitized",
+    "sniff",
+    "transfer_syntax",
 ]
+
+EMPTY = "EMPTY"
+"""Code of files that have a DICOM name and nothing in them."""
 
 _DICOM_ROOT = "1.2.840.10008."
 _STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # group 0008 or 0002, when there is no preamble
@@ -95,17 +70,23 @@ class DicomFile:
     ----------
     path : Path
     header : pydicom.Dataset
-        The fields listed in this module.
+        Fields of :mod:`medseg.reading.dicom.header_fields`.
     pixels_at : int
         Where, in bytes from the start, the element with the pixels begins; 0 when unknown.
     size : int
         Bytes of the file; 0 when unknown.
+    element : PixelElement
+        What its pixels are by their own bytes.
+    assumed : tuple of str
+        Fields of the pixels that the file lacks and that could be filled in.
     """
 
     path: Path
     header: Dataset
     pixels_at: int = 0
     size: int = 0
+    element: PixelElement = field(default_factory=PixelElement)
+    assumed: tuple[str, ...] = ()
 
     def text(self, keyword: str) -> str:
         """A header field as text; empty when absent."""
@@ -133,8 +114,8 @@ class DicomFile:
 
     @functools.cached_property
     def transfer_syntax(self) -> Any:
-        """How the pixels are encoded; see :func:`transfer_syntax`."""
-        return transfer_syntax(self.header)
+        """How the pixels are encoded by their own bytes, else by what the file says."""
+        return self.element.transfer_syntax(transfer_syntax(self.header))
 
     @property
     def is_multiframe(self) -> bool:
@@ -163,50 +144,6 @@ def _uid(text: str) -> Any:
     from pydicom.uid import UID
 
     return UID(text)
-
-
-def as_text(dataset: Dataset, keyword: str) -> str:
-    """A field as text, several values joined by a backslash; empty when absent or blank."""
-    value = _value(dataset, keyword)
-    if value is None or isinstance(value, str):
-        return (value or "").strip("\0 ")
-    items = value if isinstance(value, Iterable) else (value,)
-    return "\\".join(str(item) for item in items)
-
-
-def sanitized(text: str) -> str:
-    """A UID or code word as it is when valid; else cut to 64 characters, odd ones as "?"."""
-    return re.sub(r"[^A-Za-z0-9._ -]", "?", text[:64])
-
-
-def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
-    """A field as finite numbers; empty when absent, not numbers, or not `count` of them."""
-    value = _value(dataset, keyword)
-    if value is None or value == "":
-        return ()
-    items = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-    try:
-        numbers = tuple(float(item) for item in items)
-    except (TypeError, ValueError, OverflowError):
-        return ()
-    finite = all(abs(number) < float("inf") for number in numbers)
-    return numbers if finite and count in (None, len(numbers)) else ()
-
-
-def _value(dataset: Dataset, keyword: str) -> Any:
-    """A field's value; None when absent, or when its bytes cannot be what its type says."""
-    try:
-        element = dataset.get(_tag(keyword))
-        value = None if element is None else element.value
-    except Exception:  # noqa: BLE001 - values are parsed late, and fail in every kind of way
-        return None
-    return value
-
-
-def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
-    """The items of a sequence; none when absent, or when its bytes are no sequence."""
-    value = _value(dataset, keyword)
-    return value if isinstance(value, MutableSequence) else ()
 
 
 def find_images(
@@ -275,17 +212,23 @@ def read_header(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile | N
     """
     from pydicom import dcmread
 
+    quiet_pydicom()
     kind = sniff(path)
     if kind == "stub":
-        raise _damaged(path, "it is empty or cut short")
+        raise ReadError(
+            f"{path.name} is empty or cut short; copy or export it again, or move it away",
+            code=EMPTY,
+        )
     if not kind:
         return None
     try:
         with GuardedFile(path) as file:
-            header = dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=_tags(extra_fields)
+            tags = tags_of((*FIELDS, *PRIVATE_TAGS, *extra_fields))
+            header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            pixels_at, element = file.tell(), PixelElement.of(file.read(HEAD_BYTES))
+            image = DicomFile(
+                path, header, pixels_at, file.size, element, complete(header, element)
             )
-            image = DicomFile(path, header, file.tell(), file.size)
     except ReadError as error:
         raise ReadError(f"{path.name} is {error}", code=error.code) from error
     except Exception as error:  # parsers raise of every kind on damaged bytes
@@ -296,21 +239,18 @@ def read_header(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile | N
         return image
     class_uid = _stated_class(image)
     if kind == "dicom" and _should_have_image(class_uid):
-        raise _damaged(path, "the header ends before the image")
+        raise _damaged(path, _without_size(image))
     return image if class_uid in non_scans() else None  # kept when worth naming to the user
 
 
-@functools.cache
-def _tags(extra_fields: tuple[str, ...]) -> list[Any]:
-    """The fields as tags, cached: pydicom would look each of them up again for each file."""
-    return [_tag(keyword) for keyword in (*_FIELDS, *extra_fields)]
-
-
-@functools.cache
-def _tag(keyword: str) -> Any:
-    from pydicom.tag import Tag
-
-    return Tag(keyword)
+def _without_size(image: DicomFile) -> str:
+    """What is wrong with a header that has no size: its fields, or that it was cut."""
+    if not image.element.keyword:
+        return "the header ends before the image"
+    for keyword in ("Rows", "Columns"):
+        if image.count(keyword) <= 0 and (text := shown(image.header, keyword)):
+            return f"its {keyword} is {text}"
+    return "Rows or Columns are missing"
 
 
 def _stated_class(image: DicomFile) -> str:

@@ -9,26 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medseg.errors import ReadError
 from medseg.reading.dicom.decoder_pool import DecodingError
 from medseg.reading.dicom.file import dataset_of
-from medseg.reading.dicom.headers import (
-    PIXEL_FIELDS,
-    DicomFile,
-    as_numbers,
-    as_text,
-    sanitized,
-    transfer_syntax,
-)
+from medseg.reading.dicom.header_fields import PIXEL_FIELDS
+from medseg.reading.dicom.header_values import as_numbers, as_text, sanitized, shown
+from medseg.reading.dicom.headers import DicomFile, transfer_syntax
+from medseg.reading.dicom.pixel_element import PixelElement, complete
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"  # tag (7FE0,0010), little endian
 _ITEM = b"\xfe\xff\x00\xe0"  # tag (FFFE,E000)
 _END_OF_ITEMS = b"\xfe\xff\xdd\xe0\0\0\0\0"  # tag (FFFE,E0DD), no length
-_UNDEFINED = b"\xff\xff\xff\xff"
+_ALLOCATED = (1, *range(8, 65, 8))
+_FLOAT_KINDS = {"FloatPixelData": np.dtype("<f4"), "DoubleFloatPixelData": np.dtype("<f8")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +36,15 @@ class PixelData:
     header: Dataset
     pixels: bytes
     transfer_syntax: Any
+    keyword: str = "PixelData"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of uncompressed little-endian values."""
+        if self.keyword in _FLOAT_KINDS:
+            return _FLOAT_KINDS[self.keyword]
+        sign = "i" if self.header.PixelRepresentation else "u"
+        return np.dtype(f"<{sign}{self.header.BitsAllocated // 8}")
 
     @functools.cached_property
     def fragments(self) -> list[bytes]:
@@ -72,44 +79,64 @@ def pixel_data_of(file: DicomFile) -> PixelData:
         Code ``TRUNCATED`` when pixels are missing, ``UNDECODABLE`` when the file is damaged.
     """
     with as_read_errors(file.path):
+        _check_fields(file)
         pixels = _plain_pixels(file) or _pixels_in_items(file)
+        keyword = file.element.keyword or "PixelData"
         if pixels:
-            data = PixelData(file.header, pixels, file.transfer_syntax)
+            data = PixelData(file.header, pixels, file.transfer_syntax, keyword)
         else:
-            fields = [*PIXEL_FIELDS, "PixelData"]
-            dataset = dataset_of(file.path, force=True, specific_tags=fields)
-            data = PixelData(dataset, dataset.get("PixelData") or b"", transfer_syntax(dataset))
+            data = _parsed_again(file)
         _check_length(data, file.path)
         return data
+
+
+def _parsed_again(file: DicomFile) -> PixelData:
+    """The pixels of a file that is deflated, big endian or whose items do not end properly."""
+    kinds = ("PixelData", *_FLOAT_KINDS)
+    dataset = dataset_of(file.path, force=True, specific_tags=[*PIXEL_FIELDS, *kinds])
+    keyword = next((kind for kind in kinds if dataset.get(kind)), "PixelData")
+    complete(dataset, PixelElement(keyword, length=len(dataset.get(keyword) or b"")))
+    syntax = file.transfer_syntax if file.element.keyword else transfer_syntax(dataset)
+    return PixelData(dataset, dataset.get(keyword) or b"", syntax, keyword)
+
+
+def _check_fields(file: DicomFile) -> None:
+    """Raise `ReadError` where the header cannot be what the pixels are."""
+    if file.element.contradicts(file.transfer_syntax):
+        raise ReadError(
+            f"the pixels of {file.path.name} are compressed, while its header says that they are"
+            f" not ({sanitized(file.transfer_syntax.name)}); export it again",
+            code="TRANSFER_SYNTAX",
+        )
+    for keyword, usable in (("BitsAllocated", _ALLOCATED), ("PixelRepresentation", (0, 1))):
+        is_float = file.element.keyword in _FLOAT_KINDS
+        if file.count(keyword, -1) in usable or is_float or not file.element.keyword:
+            continue
+        text = shown(file.header, keyword)
+        stated = f"says {keyword} {text}, which cannot be" if text else f"has no {keyword}"
+        raise ReadError(
+            f"{file.path.name} {stated}: what its pixels are is not known; export it again",
+            code="PIXEL_FIELDS",
+        )
 
 
 def is_plain(file: DicomFile | PixelData) -> bool:
     """Whether pixels lie in the file as little-endian grey values of whole bytes."""
     bits = as_numbers(file.header, "BitsAllocated", 1)
     samples = as_numbers(file.header, "SamplesPerPixel", 1)
-    whole_bytes = bits in ((8.0,), (16.0,), (32.0,))
+    whole_bytes = bits in ((8.0,), (16.0,), (32.0,), (64.0,))
     plain = file.transfer_syntax in (_IMPLICIT, _EXPLICIT)
     return whole_bytes and plain and samples in ((), (1.0,))
 
 
 def _plain_pixels(file: DicomFile) -> bytes | None:
-    """The value of PixelData, read without parsing the file again; None where that cannot be.
-
-    References
-    ----------
-    DICOM PS3.5 7.1.2 and 7.1.3: tag, (VR and two reserved bytes,) length, value.
-    """
-    if not file.pixels_at or not is_plain(file):
+    """The value of the pixels, read without parsing the file again; None where that cannot be."""
+    element = file.element
+    if not element.keyword or element.length is None or not is_plain(file):
         return None
-    start = 4 if file.transfer_syntax == _IMPLICIT else 8
     with file.path.open("rb") as stream:
-        stream.seek(file.pixels_at)
-        element = stream.read(start + 4)
-        length = element[start:]
-        if element[:4] != _PIXEL_DATA or length == _UNDEFINED:
-            return None
-        remaining = max(file.path.stat().st_size - stream.tell(), 0)
-        return stream.read(min(int.from_bytes(length, "little"), remaining))
+        stream.seek(file.pixels_at + element.head_bytes)
+        return stream.read(min(element.length, max(file.size - stream.tell(), 0)))
 
 
 def _pixels_in_items(file: DicomFile) -> bytes | None:
@@ -121,13 +148,11 @@ def _pixels_in_items(file: DicomFile) -> bytes | None:
     ----------
     DICOM PS3.5 A.4: items of a tag, a length and a value each, then a delimiter.
     """
-    if not file.pixels_at or not file.transfer_syntax.is_encapsulated:
+    compressed = file.element.keyword and file.element.length is None
+    if not compressed or not file.transfer_syntax.is_encapsulated:
         return None
     with file.path.open("rb") as stream:
-        stream.seek(file.pixels_at)
-        element = stream.read(12)
-        if element[:4] != _PIXEL_DATA or element[8:] != _UNDEFINED:
-            return None
+        stream.seek(file.pixels_at + file.element.head_bytes)
         items = stream.read()
     at = 0
     while items[at : at + 4] == _ITEM:
@@ -152,8 +177,9 @@ def check_pixel_length(file: DicomFile) -> None:
                 f" ({sanitized(syntax)}); export it uncompressed",
                 code="UNSUPPORTED",
             ) from error
-        element = 8 if syntax == _IMPLICIT else 12  # bytes of tag, type and length
-        stored, expected = file.size - file.pixels_at - element, expected_bytes(file.header)
+        _check_fields(file)
+        stored = file.size - file.pixels_at - file.element.head_bytes
+        expected = expected_bytes(file.header)
         if file.pixels_at and is_plain(file) and stored < expected:
             raise _truncated(file.path, f"{max(stored, 0)} of {expected} bytes of pixels are there")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from medseg.errors import ReadError
 from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.frames import Frame
-from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
+from medseg.reading.dicom.header_values import as_numbers, as_text, shown
+from medseg.reading.dicom.headers import DicomFile
 from medseg.reading.dicom.pixel_data import PixelData, pixel_data_of
 from medseg.runtime.progress import Progress
 from medseg.volume.conventions import from_kji
@@ -42,12 +43,15 @@ def read_voxels(
         When a file is truncated (code ``TRUNCATED``), damaged or in an encoding that cannot be
         decoded.
     """
-    if frames[0].file.count("SamplesPerPixel", 1) > 1:
+    if frames[0].file.count("SamplesPerPixel", 1) > 1 or _has_palette(frames[0]):
         return _read_colour(frames, progress=progress)
-    volume = _Volume(len(frames), frames[0].file.count("Rows"), frames[0].file.count("Columns"))
+    rows, columns = frames[0].size
+    volume = _Volume(len(frames), rows, columns)
     padded = 0
-    with closing(stored_frames(with_pixel_data(frames), volume.shape)) as decoded:
-        for k, (frame, (header, stored)) in enumerate(zip(frames, decoded, strict=True)):
+    stored_size = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    with closing(stored_frames(with_pixel_data(frames), stored_size)) as decoded:
+        for k, (frame, (header, image)) in enumerate(zip(frames, decoded, strict=True)):
+            stored = frame.part_of(image)
             values = _rescaled(stored, header, frame)
             mask = _padding(stored, header)
             if mask is not None and mask.any():
@@ -58,6 +62,16 @@ def read_voxels(
     return from_kji(volume.array)[np.newaxis], _notes(frames, padded)
 
 
+def modality_values(frames: Sequence[Frame]) -> Generator[npt.NDArray[Any], None, None]:
+    """The rescaled values of each frame, shape (J, I) or (J, I, samples), decoded by one crew."""
+    if not frames:
+        return
+    stored_size = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    with closing(stored_frames(with_pixel_data(frames), stored_size)) as decoded:
+        for frame, (header, image) in zip(frames, decoded, strict=True):
+            yield _rescaled(frame.part_of(image), header, frame)
+
+
 def _read_colour(
     frames: Sequence[Frame], *, progress: Progress
 ) -> tuple[npt.NDArray[Any], list[str]]:
@@ -65,7 +79,8 @@ def _read_colour(
     shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
     planes = []
     with closing(stored_frames(with_pixel_data(frames), shape)) as decoded:
-        for k, (_, stored) in enumerate(decoded):
+        for k, (header, values) in enumerate(decoded):
+            stored = _through_palette(values, header) if _has_palette(frames[k]) else values
             if stored.shape != (*shape, 3):
                 raise ReadError(
                     f"{frames[k].file.path.name} has no three colours; export it in grey",
@@ -74,6 +89,22 @@ def _read_colour(
             planes.append(np.moveaxis(stored, -1, 0))
             progress(k + 1, len(frames), "reading slices")
     return from_kji(np.stack(planes, axis=1)), ["in colour: channels are red, green and blue"]
+
+
+def _has_palette(frame: Frame) -> bool:
+    return frame.file.text("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def _through_palette(stored: npt.NDArray[Any], header: Dataset) -> npt.NDArray[Any]:
+    """Red, green and blue of the numbers of a palette's colours, shape (J, I, 3).
+
+    References
+    ----------
+    DICOM PS3.3 C.7.6.3.1.5 and C.7.9 (palette colour look-up tables).
+    """
+    from pydicom.pixels.processing import apply_color_lut
+
+    return np.asarray(apply_color_lut(stored, header))
 
 
 def _notes(frames: Sequence[Frame], padded: int) -> list[str]:
@@ -130,7 +161,7 @@ def _fits_int16(values: npt.NDArray[Any]) -> bool:
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_] | None:
     """Pixels (J, I) of a CT that are padding; None for other modalities or without padding."""
     value = as_numbers(dataset, "PixelPaddingValue", 1)
-    if not value or as_text(dataset, "Modality") != "CT":
+    if not value or as_text(dataset, "Modality") != "CT" or stored.dtype.kind == "f":
         return None
     limit = as_numbers(dataset, "PixelPaddingRangeLimit", 1) or value
     low, high = sorted(_as_stored(number[0], stored.dtype) for number in (value, limit))
@@ -156,14 +187,17 @@ def _rescaled(stored: npt.NDArray[Any], dataset: Dataset, frame: Frame) -> npt.N
         from pydicom.pixels.processing import apply_modality_lut
 
         return np.asarray(apply_modality_lut(stored, dataset)).astype(np.int64)
-    slope, intercept = frame.rescale or _stated_rescale(dataset)
+    slope, intercept = frame.rescale or _stated_rescale(dataset, frame.file.path.name)
     if slope == 0:
         raise ReadError(
             f"{frame.file.path.name} has a RescaleSlope of 0, which would erase it; the header is"
             " wrong",
             code="BAD_RESCALE",
         )
-    if not (slope.is_integer() and intercept.is_integer()):
+    whole = slope.is_integer() and intercept.is_integer()
+    if stored.dtype.kind == "f" and (slope, intercept) == (1.0, 0.0):
+        return stored
+    if not whole or stored.dtype.kind == "f":
         return stored * slope + intercept
     dtype = _exact_dtype(stored, int(slope), int(intercept))
     values: Any = stored.astype(dtype)
@@ -186,8 +220,15 @@ def _exact_dtype(stored: npt.NDArray[Any], slope: int, intercept: int) -> type[A
     return np.float64
 
 
-def _stated_rescale(dataset: Dataset) -> tuple[float, float]:
-    """RescaleSlope and RescaleIntercept of the file, 1 and 0 where they are not given."""
-    slope = as_numbers(dataset, "RescaleSlope", 1)
-    intercept = as_numbers(dataset, "RescaleIntercept", 1)
-    return (slope[0] if slope else 1.0), (intercept[0] if intercept else 0.0)
+def _stated_rescale(dataset: Dataset, name: str) -> tuple[float, float]:
+    """RescaleSlope and RescaleIntercept of the file `name`, 1 and 0 where they are not given."""
+    factors = []
+    for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        numbers, text = as_numbers(dataset, keyword, 1), shown(dataset, keyword)
+        if text and not numbers:
+            raise ReadError(
+                f"{name} says {keyword} {text}, which is no number; export it again",
+                code="BAD_RESCALE",
+            )
+        factors.append(numbers[0] if numbers else default)
+    return factors[0], factors[1]

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from medseg.reading.dicom.frames import Frame, frames_of
-from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers
+from medseg.reading.dicom.header_values import as_items, as_numbers
+from medseg.reading.dicom.headers import DicomFile
+from medseg.reading.dicom.nuclear import is_reconstructed
 
 _FLAT = {"CR", "DX", "MG", "IO", "PX", "RG", "RF", "XA", "US", "ES", "XC", "OP", "GM", "SM", "DG"}
-_CINES = {"US", "XA", "RF", "ES", "XC", "OP"}
+_FLAT |= {"NM", "RTIMAGE"}
+_CINES = {"US", "XA", "RF", "ES", "XC", "OP", "NM"}
 _FRAMES_FOLLOW_BY = {  # FrameTime, FrameTimeVector; angles and table of an X-ray system that moves
     0x0018_1063,
     0x0018_1065,
@@ -21,6 +24,7 @@ _FRAMES_FOLLOW_BY = {  # FrameTime, FrameTimeVector; angles and table of an X-ra
     0x0018_1135,
     0x0018_1136,
     0x0018_1137,
+    *range(0x0054_0010, 0x0054_0101, 0x10),  # vectors of nuclear medicine
 }
 _MOST_FRAMES = 20_000
 _PLANE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -32,7 +36,7 @@ _NO_POSITION = "a 2-D image without a place in the patient: left and right are n
 def is_2d(frame: Frame) -> bool:
     """Whether a frame without geometry is of a kind that never has any."""
     file = frame.file
-    single = file.count("NumberOfFrames", 1) == 1
+    single = file.count("NumberOfFrames", 1) == 1 and not is_reconstructed(file)
     return file.modality in _FLAT and (single or is_cine(file))
 
 
@@ -46,9 +50,9 @@ def is_cine(file: DicomFile) -> bool:
     ----------
     DICOM PS3.3 C.7.6.6 (multi-frame), C.7.6.5 (cine), C.8.7.5 (XA positioner).
     """
-    groups = "PerFrameFunctionalGroupsSequence" in file.header
+    volume = "PerFrameFunctionalGroupsSequence" in file.header or is_reconstructed(file)
     frames = file.count("NumberOfFrames", 1)
-    if groups or file.modality not in _CINES or not 1 < frames <= _MOST_FRAMES:
+    if volume or file.modality not in _CINES or not 1 < frames <= _MOST_FRAMES:
         return False
     return _FRAMES_FOLLOW_BY.issuperset(as_numbers(file.header, "FrameIncrementPointer"))
 
@@ -76,6 +80,7 @@ def as_plane(frame: Frame) -> tuple[Frame, bool, list[str]]:
         position_mm=(0.0, 0.0, 0.0),
         orientation=_PLANE,
         pixel_spacing_mm=spacing or (1.0, 1.0),
+        thickness_mm=0.0,
     )
     return plane_frame, bool(spacing), [_NO_POSITION, note]
 
@@ -91,6 +96,12 @@ def _spacing(frame: Frame) -> tuple[tuple[float, ...], str]:
         return stated or at_detector, (
             "uncalibrated: spacing is that of the detector (ImagerPixelSpacing), things in the"
             " patient are smaller than they measure"
+        )
+    at_image_plane = _positive(as_numbers(header, "ImagePlanePixelSpacing", 2))
+    if at_image_plane:
+        return at_image_plane, (
+            "spacing is that of the image plane (ImagePlanePixelSpacing), things in the patient are"
+            " smaller than they measure"
         )
     by_region = _of_ultrasound(frame)
     if by_region:

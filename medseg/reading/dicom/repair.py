@@ -105,7 +105,7 @@ def repair_of(frames: Sequence[Frame], refusal: GeometryError) -> Repair:
     if refusal.code == "MISSING_SLICE":
         levels = np.round(levels)
     affine = affine_from_dicom(first.orientation, first.pixel_spacing_mm, first.position_mm, step)
-    grid = Grid((first.file.count("Columns"), first.file.count("Rows"), count), affine)
+    grid = Grid((first.size[1], first.size[0], count), affine)
     axes = np.reshape(first.orientation, (2, 3)) / np.array(first.pixel_spacing_mm)[::-1, None]
     shifts = (positions - positions[0] - levels[:, None] * step) @ axes.T
     check_repaired(frames, grid, levels, shifts)
@@ -131,7 +131,7 @@ def native_slices_of(frames: Sequence[Frame]) -> NativeSlices:
 def _frame_grid(frame: Frame, depth_mm: float) -> Grid:
     step = depth_mm * np.cross(frame.orientation[:3], frame.orientation[3:])
     affine = affine_from_dicom(frame.orientation, frame.pixel_spacing_mm, frame.position_mm, step)
-    return Grid((frame.file.count("Columns"), frame.file.count("Rows"), 1), affine)
+    return Grid((frame.size[1], frame.size[0], 1), affine)
 
 
 def _note(levels: FloatArray, gaps: FloatArray, count: int, code: str) -> str:

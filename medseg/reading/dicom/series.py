@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import GeometryError, InputError, ReadError
+from medseg.reading.dicom.agreement import owners_differ
 from medseg.reading.dicom.decoding import prewarm_decoder
+from medseg.reading.dicom.folder import stacks_below
 from medseg.reading.dicom.geometry import check_corners
-from medseg.reading.dicom.headers import DicomFile, find_images, read_header, read_image, sniff
+from medseg.reading.dicom.headers import DicomFile, read_header, read_image, sniff
 from medseg.reading.dicom.pixels import read_voxels
 from medseg.reading.dicom.planar import lacks_position
 from medseg.reading.dicom.repair import native_slices_of, repair_of
@@ -117,16 +119,16 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     Raises
     ------
     ReadError
-        When a DICOM file is damaged.
+        When there is no stack, and a DICOM file is damaged.
     InputError
         When `folder` is one slice of several.
     """
     root = Path(folder)
     if root.is_dir():
-        images, faults = find_images(root, progress, on_image=prewarm_decoder)
-        for fault in faults.values():
+        stacks, faults = stacks_below(root, progress, on_image=prewarm_decoder)
+        for fault in faults.values() if not stacks else ():
             raise fault
-        return stacks_of(images)
+        return stacks
     image = read_image(root)
     if not image.is_multiframe:
         _check_single(image)
@@ -151,6 +153,11 @@ def read_stack(stack: Stack, *, policies: Policies = REFUSE, progress: Progress 
         check_corners(stack.frames, stack.grid)
         voxels, notes = read_voxels(stack.frames, progress=progress)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
+        if owners_differ(stack.frames):
+            uids = ()
+        if stack.frames[0].tile is not None:
+            uids = ()
+            notes.append("slices of a mosaic: results can be written, but not as DICOM SEG")
         if lacks_position(stack.frames[0]):
             uids = ()
             notes.append("results can be written, but not as DICOM SEG")

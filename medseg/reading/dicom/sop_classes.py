@@ -31,6 +31,7 @@ def non_scans() -> Mapping[str, str]:
         LABEL_MAP_SEGMENTATION: "a DICOM segmentation",
         uid.SurfaceSegmentationStorage: "a DICOM surface segmentation",
         uid.ParametricMapStorage: "a DICOM parametric map",
+        uid.MRSpectroscopyStorage: "MR spectroscopy",
         uid.RTDoseStorage: "a radiotherapy dose",
         uid.RTStructureSetStorage: "a radiotherapy structure set",
     }

@@ -11,15 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import GeometryError, InputError
+from medseg.reading.dicom.agreement import disagreement, notes_on
 from medseg.reading.dicom.duplicates import without_duplicates
 from medseg.reading.dicom.frames import Frame, frames_of
-from medseg.reading.dicom.geometry import SAME_POSITION_MM, depths_mm, grid_of
+from medseg.reading.dicom.geometry import (
+    SAME_POSITION_MM,
+    SINGLE_SLICE,
+    depths_mm,
+    grid_of,
+)
 from medseg.reading.dicom.headers import DicomFile
 from medseg.reading.dicom.planar import as_plane, is_2d, is_cine
+from medseg.reading.dicom.refusals import no_geometry, refusal_by_kind
+from medseg.reading.dicom.splitting import Part, split
 from medseg.volume import Grid, NativeSlices, Provenance
 
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING_MM = 1e-4
+_NEARLY = 1e-2
 
 PICTURE_CODES = ("NO_GEOMETRY", "COLOUR")
 """Refusals of pictures that are no volume at all, such as screenshots in a series folder."""
@@ -47,6 +56,8 @@ class Stack:
     volume : tuple of int
         Which volume of its series (phase, echo, time point) it is, from 1, and of how many.
     laterality_known, has_physical_size : bool
+    told_by : str
+        The field, and its value, that tells it from the other volumes of its series.
     """
 
     frames: tuple[Frame, ...]
@@ -58,6 +69,7 @@ class Stack:
     volume: tuple[int, int] = (1, 1)
     laterality_known: bool = True
     has_physical_size: bool = True
+    told_by: str = ""
 
     @property
     def series_uid(self) -> str:
@@ -100,14 +112,14 @@ class Stack:
 
     def describe(self) -> str:
         """One line for a person: selector, modality, size, spacing, slices; no patient text."""
-        file = self.frames[0].file
-        size = f"{file.count('Columns')} x {file.count('Rows')}"
+        rows, columns = self.frames[0].size
         location = f"cannot be read: {self.refusal.code}" if self.refusal else ""
         if self.grid is not None:
             location = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm) + " mm"
         uid = self.selector or "(no UID)"
         kind = self.modality or "?"
-        return f"{uid}  {kind}  {size}  {len(self.frames)} slice(s)  {location}"
+        size = f"{columns} x {rows}  {len(self.frames)} slice(s)"
+        return "  ".join(filter(None, (uid, kind, size, location, self.told_by)))
 
 
 def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
@@ -116,20 +128,37 @@ def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
     Notes
     -----
     Frames of one stack share SeriesInstanceUID, SOPClassUID, FrameOfReferenceUID, Rows, Columns,
-    orientation (within 1e-3) and PixelSpacing (within 1e-4 mm); a multi-frame file is on its own.
-    Each frame of a cine is a stack.
+    orientation (within 1e-3) and PixelSpacing (within 1e-4 mm); a multi-frame file of several
+    places is on its own. What such a split leaves is one stack again where it is one even stack:
+    the split was wrong. Each frame of a cine is a stack.
     """
-    buckets: dict[tuple[str, ...], list[Frame]] = {}
+    series: dict[tuple[object, ...], list[Frame]] = {}
     for file in files:
-        buckets.setdefault(_bucket(file), []).extend(frames_of(file))
-    return _with_selectors([stack for bucket in buckets.values() for stack in _in_bucket(bucket)])
+        for frame in frames_of(file):
+            series.setdefault((file.text("SeriesInstanceUID"), *frame.size), []).append(frame)
+    return _with_selectors([stack for frames in series.values() for stack in _in_series(frames)])
 
 
-def _bucket(file: DicomFile) -> tuple[str, ...]:
-    """What must be equal, letter by letter, in one stack."""
-    keys = ("SeriesInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns")
-    own_path = str(file.path) if file.is_multiframe else ""
-    return (*(file.text(key) for key in keys), own_path)
+def _in_series(frames: list[Frame]) -> list[Stack]:
+    """The stacks among frames of one series and size."""
+    references = {text for f in frames if (text := f.file.text("FrameOfReferenceUID"))}
+    only = references.pop() if len(references) == 1 else ""
+    places: dict[DicomFile, set[tuple[float, ...]]] = {}
+    for frame in frames:
+        places.setdefault(frame.file, set()).add(frame.position_mm)
+    buckets: dict[tuple[str, ...], list[Frame]] = {}
+    for frame in frames:
+        file = frame.file
+        alone = len(places[file]) > 1 or not frame.has_geometry  # mosaics are never multi-frame
+        own = (
+            (file.text("ConcatenationUID") or str(file.path))
+            if alone and file.is_multiframe
+            else ""
+        )
+        key = (file.text("SOPClassUID"), file.text("FrameOfReferenceUID") or only, own)
+        buckets.setdefault(key, []).append(frame)
+    stacks = [stack for bucket in buckets.values() for stack in _in_bucket(bucket)]
+    return rejoined(stacks) if len(stacks) > 1 else stacks
 
 
 def _in_bucket(frames: list[Frame]) -> list[Stack]:
@@ -140,7 +169,7 @@ def _in_bucket(frames: list[Frame]) -> list[Stack]:
         planar = [_planar(frame) for frame in unlocated]
         return _cine(planar[0]) if is_cine(unlocated[0].file) else planar
     if not located:
-        return [Stack(tuple(frames), None, _refusal_by_kind(frames) or _no_geometry(frames, 0))]
+        return [Stack(tuple(frames), None, refusal_by_kind(frames) or no_geometry(frames, 0))]
     groups: list[list[Frame]] = []
     for frame in located:
         _group_like(frame, groups).append(frame)
@@ -149,11 +178,11 @@ def _in_bucket(frames: list[Frame]) -> list[Stack]:
 
 def _planar(frame: Frame) -> Stack:
     """A stack of one image that has no place in the patient."""
-    refusal = _refusal_by_kind([frame])
+    refusal = refusal_by_kind([frame])
     if refusal:
         return Stack((frame,), None, refusal)
     plane_frame, has_physical_size, notes = as_plane(frame)
-    stack = _as_stack([plane_frame], notes)
+    stack = as_stack([plane_frame], notes)
     if stack.grid is None:
         return stack
     return replace(
@@ -184,151 +213,124 @@ def _cine(first: Stack) -> list[Stack]:
 def _group_like(frame: Frame, groups: list[list[Frame]]) -> list[Frame]:
     """The group whose first frame has this orientation and spacing; a new one if there is none."""
     for group in groups:
-        rotation = np.subtract(frame.orientation, group[0].orientation)
-        scaling = np.subtract(frame.pixel_spacing_mm, group[0].pixel_spacing_mm)
-        if (
-            np.abs(rotation).max() <= _SAME_ORIENTATION
-            and np.abs(scaling).max() <= _SAME_SPACING_MM
-        ):
+        if _are_alike(frame, group[0]):
             return group
     groups.append([])
     return groups[-1]
 
 
+def _are_alike(first: Frame, second: Frame) -> bool:
+    """Whether two frames have one orientation and spacing."""
+    rotation = np.subtract(first.orientation, second.orientation)
+    scaling = np.subtract(first.pixel_spacing_mm, second.pixel_spacing_mm)
+    return bool(
+        np.abs(rotation).max() <= _SAME_ORIENTATION and np.abs(scaling).max() <= _SAME_SPACING_MM
+    )
+
+
 def _in_group(frames: list[Frame], unlocated: list[Frame]) -> list[Stack]:
     """The stacks among frames of one orientation and spacing."""
-    refusal = _refusal_by_kind(frames)
+    refusal = refusal_by_kind(frames)
     if unlocated and refusal is None:
-        refusal = _no_geometry(unlocated, len(frames))
+        refusal = no_geometry(unlocated, len(frames))
     if refusal:
         return [Stack(tuple(frames), None, refusal)]
     try:
         unique, notes = without_duplicates(frames)
-        parts = _split(unique)
+        parts = split(unique)
     except InputError as error:
         return [Stack(tuple(frames), None, error)]
-    if len(parts) > 1:
-        notes = [*notes, f"its series holds {len(parts)} images per position; this is one of them"]
     copies = len(frames) - len(unique)
     return [
-        replace(_as_stack(part, notes), copies=copies, volume=(number, len(parts)))
+        replace(
+            as_stack(part.frames, [*notes, *_one_of(len(parts), part)]),
+            copies=copies,
+            volume=(number, len(parts)),
+            told_by=part.told_by,
+        )
         for number, part in enumerate(parts, start=1)
     ]
 
 
-def _as_stack(frames: list[Frame], notes: list[str]) -> Stack:
+def _one_of(count: int, part: Part) -> list[str]:
+    """The note on a volume that is not alone in its series."""
+    if count == 1:
+        return []
+    note = f"its series holds {count} images per position; this is one of them, told apart by"
+    return [f"{note} {part.told_by}"]
+
+
+def rejoined(stacks: list[Stack]) -> list[Stack]:
+    """The stacks of a series, those that interleave or continue to one even stack made one.
+
+    A field that differs between them (FrameOfReferenceUID, the file) then did not tell volumes
+    apart. Those that would be even but for their pixel spacing or orientation are refused once.
+    """
+    groups: list[list[Stack]] = []
+    for stack in stacks:
+        for group in groups:
+            if _may_continue(group[0], stack):
+                group.append(stack)
+                break
+        else:
+            groups.append([stack])
+    joined = [one for group in groups for one in _one_or_all(group)]
+    return joined if len(joined) < len(stacks) else stacks
+
+
+def _may_continue(first: Stack, second: Stack) -> bool:
+    """Whether two stacks could be parts of one, by their direction."""
+    a, b = first.frames[0], second.frames[0]
+    located = a.has_geometry and b.has_geometry
+    volumes = (first.volume[1], second.volume[1]) == (1, 1)
+    return located and volumes and np.abs(np.subtract(a.orientation, b.orientation)).max() < _NEARLY
+
+
+def _one_or_all(group: list[Stack]) -> list[Stack]:
+    """One stack where the group is one even stack, else the group."""
+    frames = [frame for stack in group for frame in stack.frames]
+    if (
+        len(group) == 1
+        or len(frames) <= 2
+        or (np.diff(np.sort(depths_mm(frames))) <= SAME_POSITION_MM).any()
+    ):
+        return group
+    notes = list(dict.fromkeys(note for stack in group for note in stack.notes))
+    whole = as_stack(frames, [note for note in notes if not note.startswith(SINGLE_SLICE)])
+    if whole.grid is None:
+        return group
+    if any(not _are_alike(frames[0], frame) for frame in frames):
+        fault = GeometryError(
+            f"{len(group)} parts of one series lie between each other as one even stack would, but"
+            " their PixelSpacing or ImageOrientationPatient differ; export the series again",
+            code="INTERLEAVED",
+        )
+        return [replace(whole, grid=None, refusal=fault)] if _interleave(group) else group
+    return [replace(whole, copies=sum(stack.copies for stack in group))]
+
+
+def _interleave(group: list[Stack]) -> bool:
+    """Whether a slice of one stack lies between slices of another."""
+    normal = np.cross(*np.reshape(group[0].frames[0].orientation, (2, 3)))
+    spans = sorted(
+        (min(depths), max(depths))
+        for stack in group
+        if (depths := [float(np.dot(f.position_mm, normal)) for f in stack.frames])
+    )
+    return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans))
+
+
+def as_stack(frames: list[Frame], notes: list[str]) -> Stack:
     """Sort the frames and place them; what does not fit becomes the refusal."""
     ordered = tuple(frames[index] for index in np.argsort(depths_mm(frames), kind="stable"))
     try:
         grid, grid_notes = grid_of(ordered)
     except GeometryError as error:
-        return Stack(ordered, None, error)
-    return Stack(ordered, grid, None, (*notes, *grid_notes))
-
-
-def _split(frames: list[Frame]) -> list[list[Frame]]:
-    """Parts with one image per position, told apart by one header field or a pair of them.
-
-    Raises
-    ------
-    GeometryError
-        Code ``AMBIGUOUS_4D`` when no field tells the images apart.
-    """
-    positions = _position_numbers(frames)
-    depth = int(np.bincount(positions).max())
-    if depth == 1:
-        return [frames]
-    marks = [mark for mark in frames[0].marks if len({f.marks.get(mark) for f in frames}) > 1]
-    for keys in itertools.chain(itertools.combinations(marks, 1), itertools.combinations(marks, 2)):
-        parts = _parts(frames, positions, keys)
-        if len(parts) == depth and all(len(set(taken)) == len(taken) for taken, _ in parts):
-            return [part for _, part in parts]
-    raise GeometryError(
-        f"the series holds up to {depth} images at one position and no header field tells them"
-        " apart; export the volumes (phases, echoes) as separate series",
-        code="AMBIGUOUS_4D",
-    )
-
-
-def _parts(
-    frames: list[Frame], positions: Iterable[int], keys: tuple[str, ...]
-) -> list[tuple[list[int], list[Frame]]]:
-    """Places and frames for each value of the fields `keys`, in the order of the values."""
-    parts: dict[tuple[str, ...], tuple[list[int], list[Frame]]] = {}
-    for position, frame in zip(positions, frames, strict=True):
-        value = tuple(frame.marks.get(key, "") for key in keys)
-        taken, part = parts.setdefault(value, ([], []))
-        taken.append(position)
-        part.append(frame)
-    return [parts[value] for value in sorted(parts, key=_numbers_first)]
-
-
-def _numbers_first(value: tuple[str, ...]) -> list[tuple[float, str]]:
-    """Sort key: numbers by size, then text."""
-    return [(float(text) if _is_number(text) else float("inf"), text) for text in value]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) == float(text)
-    except ValueError:
-        return False
-
-
-def _position_numbers(frames: list[Frame]) -> list[int]:
-    """The number of each frame's position along the normal, counted from 0."""
-    depths = depths_mm(frames)
-    order = np.argsort(depths, kind="stable")
-    steps = np.diff(depths[order], prepend=depths[order[0]]) > SAME_POSITION_MM
-    numbers = np.empty(len(frames), np.intp)
-    numbers[order] = np.cumsum(steps)
-    return [int(number) for number in numbers]
-
-
-def _refusal_by_kind(frames: list[Frame]) -> InputError | None:
-    """Why images of this kind are not read, if they are not."""
-    file, name = frames[0].file, frames[0].file.path.name
-    if "MOSAIC" in file.text("ImageType").upper().split("\\"):
-        return GeometryError(
-            f"{name} is a Siemens mosaic (many slices tiled in one image), which is not read;"
-            " convert it with dcm2niix and give the NIfTI file",
-            code="MOSAIC",
-        )
-    if file.text("PhotometricInterpretation") == "PALETTE COLOR" or _is_screenshot(frames[0]):
-        return InputError(
-            f"{name} is a colour picture, not a scan; give a series of grey images",
-            code="COLOUR",
-        )
-    located = any(frame.has_geometry for frame in frames)
-    if file.is_multiframe and not located and not is_cine(file):
-        return GeometryError(
-            f"{name} holds {file.count('NumberOfFrames', 1)} frames but does not say where each"
-            " lies (no complete functional groups); export it as single slices",
-            code="NO_FUNCTIONAL_GROUPS",
-        )
-    return None
-
-
-def _is_screenshot(frame: Frame) -> bool:
-    """Whether it is in colour and neither lies in the patient nor is of a 2-D kind."""
-    coloured = frame.file.count("SamplesPerPixel", 1) > 1
-    return coloured and not frame.has_geometry and not is_2d(frame)
-
-
-def _no_geometry(unlocated: list[Frame], others: int) -> GeometryError:
-    """For frames without position, orientation or spacing, beside `others` that have them."""
-    name = unlocated[0].file.path.name
-    if others:
-        return GeometryError(
-            f"{name} has no complete position in the patient, {others} other slices of its series"
-            " have; export the series again",
-            code="INCOMPLETE_GEOMETRY",
-        )
-    return GeometryError(
-        f"{name} has no position in the patient (ImagePositionPatient, ImageOrientationPatient,"
-        " PixelSpacing), so its voxels cannot be placed; give an image that has them",
-        code="NO_GEOMETRY",
-    )
+        return Stack(ordered, None, error, tuple(notes))
+    refusal = disagreement(ordered)
+    if refusal:
+        return Stack(ordered, None, refusal, tuple(notes))
+    return Stack(ordered, grid, None, (*notes, *grid_notes, *notes_on(ordered)))
 
 
 def _with_selectors(stacks: list[Stack]) -> list[Stack]:

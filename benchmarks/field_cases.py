@@ -1,0 +1,69 @@
+"""What people's own files break: each shown case, right or wrong.
+
+    python benchmarks/field_cases.py [--cases ../shared/cases] [--only io/decimal_comma ...]
+
+The cases are written by the scripts of ``--cases``, whose READMEs say what is right; rows are in
+field_rows/. Exits with 1 when any is wrong. A whole run writes results/field_cases.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from field_rows import scans
+
+HERE = Path(__file__).resolve().parent
+ROWS = {**scans.ROWS}
+
+
+def made(cases: Path, name: str, place: Path) -> Path:
+    """Run the script that writes a case; gives the folder."""
+    group, case = name.split("/")
+    together = group == "geometry"
+    script = cases / group / ("image_cases.py" if together else f"{case}.py")
+    target = place / group / ("" if together else case)
+    arguments = [str(target), *([case] if together else [])]
+    command = [sys.executable, "-B", "-W", "ignore", str(script), *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    return place / group / case
+
+
+def judge(name: str, cases: Path, place: Path) -> tuple[bool, str]:
+    """Whether a case is right, and what was seen."""
+    try:
+        return True, ROWS[name][1](made(cases, name, place))
+    except Exception as error:  # noqa: BLE001 - whatever breaks is a wrong row
+        return False, f"{type(error).__name__}: {error}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=Path, default=HERE.parents[1] / "shared" / "cases")
+    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), metavar="CASE")
+    arguments = parser.parse_args()
+    names, wrong = arguments.only or list(ROWS), 0
+    table = ["| case | right | | seen |", "|---|---|---|---|"]
+    with tempfile.TemporaryDirectory(prefix="medseg-field-") as folder:
+        for name in names:
+            right, seen = judge(name, arguments.cases, Path(folder))
+            wrong += not right
+            nameless = re.sub(r"(?<![\w.])/(?:[^\s/]+/)+", "", seen)
+            words = " ".join(nameless.replace("|", "/").split())
+            verdict = "right" if right else "**wrong**"
+            table.append(f"| {name} | {ROWS[name][0]} | {verdict} | {words[:260]} |")
+            print(table[-1], flush=True)
+    head = f"{len(names) - wrong} of {len(names)} cases right."
+    print(head)
+    if not arguments.only:
+        page = "\n".join([head, "", *table])
+        (HERE / "results" / "field_cases.md").write_text(page + "\n", "utf-8")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
