@@ -310,9 +310,7 @@ def _overlay_bits(folder: Path) -> None:
     _write(_each(twelve_bits, stored=stored), folder)
 
 
-@_expect(
-    "one slice with another PixelSpacing", code="NEEDS_SELECTION", stacks=("MISSING_SLICE", "")
-)
+@_expect("one slice with another PixelSpacing", code="INTERLEAVED")
 def _one_other_spacing(folder: Path) -> None:
     slices = _slices()
     slices[_MIDDLE].PixelSpacing = [1.4, 0.8]

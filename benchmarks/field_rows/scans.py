@@ -135,7 +135,7 @@ def empty_file(folder: Path) -> str:
 
 @row("io/rescale_missing_in_one_slice", "told or refused")
 def rescale(folder: Path) -> str:
-    return refused(folder / "series", "RescaleSlope", "003.dcm")
+    return refused(folder / "series", "RescaleIntercept", "003.dcm")
 
 
 @row("io/two_patients_in_one_series", "told; DICOM results refused")

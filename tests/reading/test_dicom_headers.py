@@ -198,3 +198,61 @@ def test_an_empty_file_is_told_or_is_a_lost_slice(tmp_path):
     assert any("LOCKFILE" in note for note in scan.provenance.notes)
     (tmp_path / "006").touch()
     assert refusal(tmp_path).code == "EMPTY"
+
+
+@pytest.mark.parametrize("field", ["BitsAllocated", "BitsStored", "Rows", "PixelRepresentation"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_whole_numbers_in_text_are_numbers(tmp_path, field, times):
+    def change(_, ds):
+        ds["PixelData"].VR = "OW"
+        text, tag = str(ds[field].value), ds[field].tag
+        del ds[field]
+        ds.add_new(tag, "LO", [text] * times)
+
+    series = alter(tmp_path, change)
+    assert np.array_equal(read_scan(tmp_path).voxels[0], series.values())
+
+
+@pytest.mark.parametrize("field", ["SamplesPerPixel", "NumberOfFrames"])
+def test_an_unusable_number_of_pixels_is_shown(tmp_path, field):
+    def change(k, ds):
+        setattr(ds, field, 1)
+        tag = ds[field].tag
+        del ds[field]
+        ds.add_new(tag, "LO", "1;0")
+
+    alter(tmp_path, change)
+    error = refusal(tmp_path)
+    assert error.code == "PIXEL_FIELDS"
+    assert "'1;0'" in str(error)
+
+
+def test_missing_factors_are_told(tmp_path):
+    series = alter(tmp_path, lambda k, ds: delattr(ds, "RescaleIntercept"))
+    scan = read_scan(tmp_path)
+    assert np.array_equal(scan.voxels[0], series.values() + 1024)
+    assert any("RescaleIntercept missing" in note for note in scan.provenance.notes)
+
+
+def test_a_sign_that_one_slice_does_not_state_is_not_assumed(tmp_path):
+    def change(k, ds):
+        if k == 3:
+            del ds.PixelRepresentation
+
+    alter(tmp_path, change, Series(random_stored().astype(np.int16)))
+    assert refusal(tmp_path).code == "MIXED_VALUES"
+
+
+def test_pixels_beyond_what_the_header_says_are_told(tmp_path):
+    alter(tmp_path, lambda k, ds: setattr(ds, "Rows", 8))
+    assert any("more pixels" in note for note in read_scan(tmp_path).provenance.notes)
+
+
+def test_a_slice_without_a_place_is_missed_whatever_its_frame_of_reference(tmp_path):
+    def change(k, ds):
+        if k == 5:
+            ds.FrameOfReferenceUID = generate_uid()
+            del ds.ImageOrientationPatient
+
+    alter(tmp_path, change)
+    assert refusal(tmp_path).code == "INCOMPLETE_GEOMETRY"

@@ -16,10 +16,15 @@ from medseg.reading.dicom.header_fields import (
 )
 from medseg.reading.dicom.header_values import as_numbers, as_text, has_comma, sanitized, shown
 from medseg.reading.dicom.headers import DicomFile, transfer_syntax
+from medseg.reading.dicom.pixel_data import has_more_pixels
 
 _MEANINGS = (*UNITS, "PhotometricInterpretation", "ComplexImageComponent", "Modality")
 _TOLD = ("ImageType", "ConvolutionKernel", "KVP", "FrameOfReferenceUID", "SOPClassUID")
-_LUTS = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
+_NEUTRAL = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0, "ModalityLUTSequence": ""}
+_RESCALED = {"CT", "PT", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"}
+"""Modalities and SOP classes (CT, PET) whose headers must have both factors."""
+
 _DECIMALS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -44,6 +49,7 @@ def disagreement(frames: Sequence[Frame]) -> InputError | None:
     files = _files(frames)
     return (
         _mixed_rescale(frames)
+        or _mixed_assumed(files)
         or next((error for key in _MEANINGS if (error := _mixed_meaning(files, key))), None)
         or next((error for file in files if (error := _reversed_rows(file))), None)
     )
@@ -68,7 +74,16 @@ def notes_on(frames: Sequence[Frame]) -> list[str]:
     if any(has_comma(file.header, key) for file in files for key in _DECIMALS):
         notes.append("decimal commas in its headers are read as points")
     if assumed := sorted({key for file in files for key in file.assumed}):
-        notes.append(f"{', '.join(assumed)} missing: taken from the pixels (unsigned, all bits)")
+        notes.append(
+            f"{', '.join(assumed)} missing or unusable: taken from the pixels (unsigned, all bits)"
+        )
+    if lacking := _without_rescale(frames):
+        notes.append(
+            f"{', '.join(lacking)} missing: values are as stored and may not be in the units of"
+            " their kind (HU)"
+        )
+    if any(has_more_pixels(file) for file in files):
+        notes.append("its files hold more pixels than their headers say; the rest is left out")
     if any(_is_mislabelled(file) for file in files):
         notes.append(
             "its pixels are encoded in another way than its meta information says"
@@ -96,34 +111,65 @@ def _is_mislabelled(file: DicomFile) -> bool:
 
 
 def _mixed_rescale(frames: Sequence[Frame]) -> InputError | None:
-    """The refusal where some slices have factors that others lack."""
-    has = [_has_factors(frame) for frame in frames]
-    neutral = all(_is_neutral(frame) for frame, there in zip(frames, has, strict=True) if there)
-    if len(set(has)) == 1 or neutral:
+    """The refusal where some slices have factors that others lack and that change their values."""
+    factors = [_factors_of(frame) for frame in frames]
+    mixed = [
+        key
+        for key, neutral in _NEUTRAL.items()
+        if any(key not in own for own in factors)
+        and any(own.get(key, neutral) != neutral for own in factors)
+    ]
+    if not mixed:
         return None
+    has = [mixed[0] in own for own in factors]
     rarer = has.count(True) <= has.count(False)
     odd = has.index(rarer)
-    verb = "has" if rarer else "lacks"
+    fields = " and ".join(key for key in mixed if (key in factors[odd]) == rarer)
     return InputError(
-        f"{frames[odd].file.path.name} {verb} RescaleSlope and RescaleIntercept (or a Modality"
-        f" LUT), unlike {len(frames) - has.count(rarer)} other slices of its series: their values"
-        " are not in the same units; export the series again",
+        f"{frames[odd].file.path.name} {'has' if rarer else 'lacks'} {fields}, unlike"
+        f" {has.count(not rarer)} other slices of its series: their values are not in the same"
+        " units; export the series again",
         code="MIXED_VALUES",
     )
 
 
-def _has_factors(frame: Frame) -> bool:
-    return frame.rescale is not None or any(key in frame.file.header for key in _LUTS)
-
-
-def _is_neutral(frame: Frame) -> bool:
-    """Whether rescaling changes nothing."""
+def _factors_of(frame: Frame) -> dict[str, str | float]:
+    """What a frame's values are rescaled by, by field; absent and blank ones left out."""
     header = frame.file.header
-    if frame.rescale is None and "ModalityLUTSequence" in header:
-        return False
-    slope = as_numbers(header, "RescaleSlope", 1) or (1.0,)
-    intercept = as_numbers(header, "RescaleIntercept", 1) or (0.0,)
-    return (frame.rescale or (*slope, *intercept)) == (1.0, 0.0)
+    if frame.rescale is not None:
+        return dict(zip(_RESCALE, frame.rescale, strict=True))
+    if "ModalityLUTSequence" in header:
+        return {"ModalityLUTSequence": "a table"}
+    return {
+        key: (as_numbers(header, key, 1) or (text,))[0]
+        for key in _RESCALE
+        if (text := as_text(header, key))
+    }
+
+
+def _without_rescale(frames: Sequence[Frame]) -> list[str]:
+    """Fields that the values of these slices should be rescaled by and that are not there."""
+    lacking: set[str] = set()
+    for frame in frames:
+        own = _factors_of(frame)
+        needed = frame.file.modality in _RESCALED or frame.file.text("SOPClassUID") in _RESCALED
+        if "ModalityLUTSequence" not in own and (own or needed):
+            lacking |= {key for key in _RESCALE if key not in own}
+    return [key for key in _RESCALE if key in lacking]
+
+
+def _mixed_assumed(files: Sequence[DicomFile]) -> InputError | None:
+    """The refusal where what was filled in for one file is not what others of its series say."""
+    for file in files:
+        for key in file.assumed:
+            others = {other.text(key) for other in files if key not in other.assumed}
+            if others - {file.text(key)}:
+                return InputError(
+                    f"{file.path.name} has no usable {key}, which is {min(others)} in other slices"
+                    " of its series: what its pixels are is not known; export the series again",
+                    code="MIXED_VALUES",
+                )
+    return None
 
 
 def _mixed_meaning(files: Sequence[DicomFile], key: str) -> InputError | None:
@@ -131,8 +177,9 @@ def _mixed_meaning(files: Sequence[DicomFile], key: str) -> InputError | None:
     if len(_values(files, key, str)) < 2:
         return None
     counts = Counter(file.text(key) for file in files)
-    odd = min(files, key=lambda file: counts[file.text(key)])
     usual = max(files, key=lambda file: counts[file.text(key)])
+    others = [file for file in files if file.text(key) != usual.text(key)]
+    odd = min(others, key=lambda file: counts[file.text(key)])
     return InputError(
         f"{odd.path.name} has {key} {shown(odd.header, key) or 'blank'}, where"
         f" {counts[usual.text(key)]} other slices of its series have"

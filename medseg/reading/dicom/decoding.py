@@ -16,7 +16,8 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.codestream import near_lossless, stated_size
 from medseg.reading.dicom.decoder_pool import DecoderPool, prewarm
 from medseg.reading.dicom.frames import Frame
-from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text
+from medseg.reading.dicom.header_values import as_text, as_whole
+from medseg.reading.dicom.headers import DicomFile
 from medseg.reading.dicom.pixel_data import PixelData, as_read_errors, is_plain
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ def _options(header: Dataset) -> dict[str, str | int]:
         "pixel_representation": "PixelRepresentation",
         "planar_configuration": "PlanarConfiguration",
     }
-    numbers = {key: as_numbers(header, keyword, 1) for key, keyword in keywords.items()}
+    numbers = {key: as_whole(header, keyword) for key, keyword in keywords.items()}
     options: dict[str, str | int] = {
-        key: int(values[0]) for key, values in numbers.items() if values
+        key: number for key, number in numbers.items() if number is not None
     }
     options.setdefault("samples_per_pixel", 1)
     options["photometric_interpretation"] = as_text(header, "PhotometricInterpretation")
@@ -183,8 +184,8 @@ def _only_stored_bits(array: npt.NDArray[Any], header: Dataset) -> npt.NDArray[A
     if array.dtype.kind == "f":
         return array
     allocated, stored = array.dtype.itemsize * 8, int(header.BitsStored)
-    high = as_numbers(header, "HighBit", 1)
-    top = int(high[0]) + 1 if high else stored
+    high = as_whole(header, "HighBit")
+    top = stored if high is None else high + 1
     if not 0 < stored <= top <= allocated or allocated == stored:
         return array
     shifted: npt.NDArray[Any] = array << (allocated - top)

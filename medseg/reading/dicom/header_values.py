@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _MOST_SHOWN = 64
+_ODD = r"[^A-Za-z0-9.,;:/+_ \\-]"
 
 
 def as_text(dataset: Dataset, keyword: str) -> str:
@@ -33,7 +34,7 @@ def sanitized(text: str) -> str:
 def shown(dataset: Dataset, keyword: str) -> str:
     """A field's own text for a sentence, cut and in quotes; empty when absent or blank."""
     text = as_text(dataset, keyword)
-    return f"'{re.sub(r'[^A-Za-z0-9.,;:/+_ -]', '?', text[:_MOST_SHOWN])}'" if text else ""
+    return f"'{re.sub(_ODD, '?', text[:_MOST_SHOWN])}'" if text else ""
 
 
 def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
@@ -60,6 +61,29 @@ def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tupl
         return ()
     finite = all(abs(number) < float("inf") for number in numbers)
     return numbers if finite and count in (None, len(numbers)) else ()
+
+
+def as_whole(dataset: Dataset, keyword: str) -> int | None:
+    """A field of one whole number, whatever its type; None when absent or anything else."""
+    value = _value(dataset, keyword)
+    if type(value) is int:
+        return value
+    numbers = set(as_numbers(dataset, keyword))
+    number = numbers.pop() if len(numbers) == 1 else 0.5
+    return int(number) if number.is_integer() and not has_comma(dataset, keyword) else None
+
+
+def put_whole(dataset: Dataset, keyword: str, number: int) -> None:
+    """Set a field of one whole number, whatever type a writer gave it."""
+    dataset.pop(_tag(keyword), None)
+    setattr(dataset, keyword, number)
+
+
+def settle_whole(dataset: Dataset, keyword: str) -> None:
+    """Make a field that is a whole number in text, or twice the same, that number."""
+    number = as_whole(dataset, keyword)
+    if number is not None and not isinstance(_value(dataset, keyword), int):
+        put_whole(dataset, keyword, number)
 
 
 def _number(item: Any) -> float:

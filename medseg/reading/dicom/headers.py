@@ -21,6 +21,7 @@ from medseg.reading.dicom.header_values import (
     as_items,
     as_numbers,
     as_text,
+    as_whole,
     sanitized,
     shown,
     tags_of,
@@ -94,8 +95,8 @@ class DicomFile:
 
     def count(self, keyword: str, default: int = 0) -> int:
         """A header field as a whole number."""
-        numbers = as_numbers(self.header, keyword)
-        return int(numbers[0]) if numbers else default
+        number = as_whole(self.header, keyword)
+        return default if number is None else number
 
     @functools.cached_property
     def series_uid(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from medseg.errors import ReadError
 from medseg.reading.dicom.decoder_pool import DecodingError
 from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.header_fields import PIXEL_FIELDS
-from medseg.reading.dicom.header_values import as_numbers, as_text, sanitized, shown
+from medseg.reading.dicom.header_values import as_text, as_whole, sanitized, shown
 from medseg.reading.dicom.headers import DicomFile, transfer_syntax
 from medseg.reading.dicom.pixel_element import PixelElement, complete
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _ITEM = b"\xfe\xff\x00\xe0"  # tag (FFFE,E000)
 _END_OF_ITEMS = b"\xfe\xff\xdd\xe0\0\0\0\0"  # tag (FFFE,E0DD), no length
+_NEEDED = ("BitsAllocated", "PixelRepresentation")
 _ALLOCATED = (1, *range(8, 65, 8))
 _FLOAT_KINDS = {"FloatPixelData": np.dtype("<f4"), "DoubleFloatPixelData": np.dtype("<f8")}
 
@@ -51,7 +52,7 @@ class PixelData:
         """Compressed bytes of each frame."""
         from pydicom.encaps import generate_frames
 
-        count = as_numbers(self.header, "NumberOfFrames", 1)
+        count = as_whole(self.header, "NumberOfFrames")
         offsets = [
             self.header.get(key) for key in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
         ]
@@ -59,7 +60,7 @@ class PixelData:
         return list(
             generate_frames(
                 self.pixels,
-                number_of_frames=int(count[0]) if count else 1,
+                number_of_frames=count or 1,
                 extended_offsets=table,
             )
         )
@@ -108,11 +109,13 @@ def _check_fields(file: DicomFile) -> None:
             f" not ({sanitized(file.transfer_syntax.name)}); export it again",
             code="TRANSFER_SYNTAX",
         )
-    for keyword, usable in (("BitsAllocated", _ALLOCATED), ("PixelRepresentation", (0, 1))):
-        is_float = file.element.keyword in _FLOAT_KINDS
-        if file.count(keyword, -1) in usable or is_float or not file.element.keyword:
-            continue
+    if not file.element.keyword:
+        return
+    for keyword, usable in _usable_fields(file):
         text = shown(file.header, keyword)
+        number = as_whole(file.header, keyword)
+        if (number is not None and number in usable) or (not text and keyword not in _NEEDED):
+            continue
         stated = f"says {keyword} {text}, which cannot be" if text else f"has no {keyword}"
         raise ReadError(
             f"{file.path.name} {stated}: what its pixels are is not known; export it again",
@@ -120,13 +123,22 @@ def _check_fields(file: DicomFile) -> None:
         )
 
 
+def _usable_fields(file: DicomFile) -> list[tuple[str, Container[int]]]:
+    """Fields that say what the pixels are, and what they may be."""
+    fields: list[tuple[str, Container[int]]] = [
+        ("SamplesPerPixel", (1, 3, 4)),
+        ("NumberOfFrames", range(1, 1 << 31)),
+    ]
+    if file.element.keyword in _FLOAT_KINDS:
+        return fields
+    return [("BitsAllocated", _ALLOCATED), ("PixelRepresentation", (0, 1)), *fields]
+
+
 def is_plain(file: DicomFile | PixelData) -> bool:
     """Whether pixels lie in the file as little-endian grey values of whole bytes."""
-    bits = as_numbers(file.header, "BitsAllocated", 1)
-    samples = as_numbers(file.header, "SamplesPerPixel", 1)
-    whole_bytes = bits in ((8.0,), (16.0,), (32.0,), (64.0,))
+    whole_bytes = as_whole(file.header, "BitsAllocated") in (8, 16, 32, 64)
     plain = file.transfer_syntax in (_IMPLICIT, _EXPLICIT)
-    return whole_bytes and plain and samples in ((), (1.0,))
+    return whole_bytes and plain and as_whole(file.header, "SamplesPerPixel") in (None, 1)
 
 
 def _plain_pixels(file: DicomFile) -> bytes | None:
@@ -184,6 +196,12 @@ def check_pixel_length(file: DicomFile) -> None:
             raise _truncated(file.path, f"{max(stored, 0)} of {expected} bytes of pixels are there")
 
 
+def has_more_pixels(file: DicomFile) -> bool:
+    """Whether uncompressed pixels are longer than the header says, by more than padding."""
+    length = file.element.length
+    return length is not None and is_plain(file) and length > expected_bytes(file.header) + 1
+
+
 def expected_bytes(header: Dataset) -> int:
     """Bytes of all the frames that a header promises, uncompressed.
 
@@ -194,8 +212,8 @@ def expected_bytes(header: Dataset) -> int:
     keys = (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1))
     bits = int(header.BitsAllocated)
     for key, default in keys:
-        numbers = as_numbers(header, key, 1)
-        bits *= int(numbers[0]) if numbers else default
+        number = as_whole(header, key)
+        bits *= default if number is None else number
     halved = as_text(header, "PhotometricInterpretation") == "YBR_FULL_422"
     return bits // 8 // 3 * 2 if halved else bits // 8
 

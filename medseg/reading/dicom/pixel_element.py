@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medseg.reading.dicom.header_values import as_numbers, as_text
+from medseg.reading.dicom.header_values import as_text, as_whole, put_whole, settle_whole
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -19,6 +19,10 @@ _TAGS = {
 _TYPES = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OV")
 _UNDEFINED = b"\xff\xff\xff\xff"
 _COUNTS = {"Rows": 0, "Columns": 0, "SamplesPerPixel": 1, "NumberOfFrames": 1}
+_FILLED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+WHOLE_NUMBERS = (*_COUNTS, *_FILLED, "HighBit", "PlanarConfiguration")
+"""Fields of one whole number that say what the pixels are."""
+
 FLOAT_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
@@ -79,37 +83,47 @@ class PixelElement:
 
 
 def complete(header: Dataset, element: PixelElement) -> tuple[str, ...]:
-    """Fill in fields of the pixels that are missing or unusable and can have one value only.
+    """Make the whole numbers about the pixels such, and fill in those that can have one value only.
 
     Returns
     -------
     tuple of str
-        The names of those that were filled in; what they are of is for the reader to tell.
+        The names of those that were missing or unusable and filled in.
     """
-    filled = []
-    is_float = element.keyword in FLOAT_BITS
-    if not as_numbers(header, "BitsAllocated", 1) and (bits := _bits_of(header, element)):
-        header.BitsAllocated = bits
-        filled.append("BitsAllocated")
-    allocated = as_numbers(header, "BitsAllocated", 1)
-    if not allocated or is_float:
-        return tuple(filled)
-    if not as_numbers(header, "BitsStored", 1):
-        high = as_numbers(header, "HighBit", 1)
-        header.BitsStored = int(high[0]) + 1 if high else int(allocated[0])
-        filled.append("BitsStored")
+    for keyword in WHOLE_NUMBERS:
+        settle_whole(header, keyword)
+    before = [as_whole(header, keyword) for keyword in _FILLED]
+    allocated = as_whole(header, "BitsAllocated") or _bits_of(header, element)
+    if element.keyword in FLOAT_BITS:
+        allocated = FLOAT_BITS[element.keyword]
+    if allocated:
+        put_whole(header, "BitsAllocated", allocated)
+    if allocated and element.keyword not in FLOAT_BITS:
+        _fill_bits(header, allocated)
+    return tuple(
+        keyword
+        for keyword, number in zip(_FILLED, before, strict=True)
+        if as_whole(header, keyword) != number
+    )
+
+
+def _fill_bits(header: Dataset, allocated: int) -> None:
+    """Set BitsStored (by HighBit where it can be) and PixelRepresentation where there is none."""
+    high = as_whole(header, "HighBit")
+    if high is None or not 0 <= high < allocated:
+        high = allocated - 1
+    stored = as_whole(header, "BitsStored")
+    if stored is None or stored < 1:
+        put_whole(header, "BitsStored", high + 1)
     if not as_text(header, "PixelRepresentation"):
-        header.PixelRepresentation = 0
-        filled.append("PixelRepresentation")
-    return tuple(filled)
+        put_whole(header, "PixelRepresentation", 0)
 
 
 def _bits_of(header: Dataset, element: PixelElement) -> int:
     """Bits of a value by the bytes that are there; 0 when that is not clear."""
-    if element.keyword in FLOAT_BITS:
-        return FLOAT_BITS[element.keyword]
     count = 1
     for keyword, default in _COUNTS.items():
-        count *= int((as_numbers(header, keyword, 1) or (default,))[0])
+        number = as_whole(header, keyword)
+        count *= default if number is None else number
     by_length = {count * bits // 8 + count * bits // 8 % 2: bits for bits in (8, 16, 32)}
     return by_length.get(element.length or 0, 0)

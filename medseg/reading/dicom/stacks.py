@@ -146,19 +146,24 @@ def _in_series(frames: list[Frame]) -> list[Stack]:
     places: dict[DicomFile, set[tuple[float, ...]]] = {}
     for frame in frames:
         places.setdefault(frame.file, set()).add(frame.position_mm)
-    buckets: dict[tuple[str, ...], list[Frame]] = {}
-    for frame in frames:
+    buckets: dict[tuple[str, str, str], list[Frame]] = {}
+    for frame in sorted(frames, key=lambda frame: not frame.has_geometry):
         file = frame.file
         alone = len(places[file]) > 1 or not frame.has_geometry  # mosaics are never multi-frame
-        own = (
-            (file.text("ConcatenationUID") or str(file.path))
-            if alone and file.is_multiframe
-            else ""
-        )
-        key = (file.text("SOPClassUID"), file.text("FrameOfReferenceUID") or only, own)
-        buckets.setdefault(key, []).append(frame)
+        uid = file.text("ConcatenationUID") or str(file.path)
+        own = uid if alone and file.is_multiframe else ""
+        key = (file.text("SOPClassUID"), own, file.text("FrameOfReferenceUID") or only)
+        for bucket in [key] if frame.has_geometry else _like(key, buckets):
+            buckets.setdefault(bucket, []).append(frame)
     stacks = [stack for bucket in buckets.values() for stack in _in_bucket(bucket)]
     return rejoined(stacks) if len(stacks) > 1 else stacks
+
+
+def _like(
+    key: tuple[str, str, str], buckets: Iterable[tuple[str, str, str]]
+) -> list[tuple[str, str, str]]:
+    """Where an image without a place may be a slice of: any frame of reference."""
+    return [bucket for bucket in buckets if bucket[:2] == key[:2]] or [key]
 
 
 def _in_bucket(frames: list[Frame]) -> list[Stack]:
@@ -330,7 +335,8 @@ def as_stack(frames: list[Frame], notes: list[str]) -> Stack:
     refusal = disagreement(ordered)
     if refusal:
         return Stack(ordered, None, refusal, tuple(notes))
-    return Stack(ordered, grid, None, (*notes, *grid_notes, *notes_on(ordered)))
+    told = dict.fromkeys([*notes, *grid_notes, *notes_on(ordered)])
+    return Stack(ordered, grid, None, tuple(told))
 
 
 def _with_selectors(stacks: list[Stack]) -> list[Stack]:
