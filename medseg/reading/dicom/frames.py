@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
+from medseg.reading.dicom import mosaic, vframe
 from medseg.reading.dicom.header_fields import MARKS
 from medseg.reading.dicom.header_values import as_items, as_numbers, as_text, shown
 from medseg.reading.dicom.headers import DicomFile
-from medseg.reading.dicom.mosaic import is_mosaic, tiles_of
 from medseg.reading.dicom.nuclear import is_reconstructed, slice_positions
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def frames_of(file: DicomFile) -> list[Frame]:
         Single-frame, or multi-frame with functional groups. A multi-frame file without them
         gives one frame without geometry.
     """
-    if is_mosaic(file) and not file.is_multiframe:
+    if not file.is_multiframe and (mosaic.is_mosaic(file) or vframe.is_vframe(file)):
         return _tiled_frames(file)
     if is_reconstructed(file) and "PerFrameFunctionalGroupsSequence" not in file.header:
         return _reconstructed_frames(file)
@@ -138,12 +138,12 @@ def _tiled_frames(file: DicomFile) -> list[Frame]:
     """The slices of a mosaic; one frame with the reason when they cannot be placed."""
     whole = _plain_frame(file)
     try:
-        mosaic = tiles_of(file)
+        tiled = mosaic.tiles_of(file) if mosaic.is_mosaic(file) else vframe.tiles_of(file)
     except GeometryError as error:
         return [replace(whole, refusal=error)]
     return [
         replace(whole, position_mm=position, tile=tile)
-        for position, tile in zip(mosaic.positions_mm, mosaic.tiles, strict=True)
+        for position, tile in zip(tiled.positions_mm, tiled.tiles, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ _MOST_SHOWN = 64
 _ODD = r"[^A-Za-z0-9.,;:/+_ \\-]"
 
 
-def as_text(dataset: Dataset, keyword: str) -> str:
+def as_text(dataset: Dataset, keyword: str | int) -> str:
     """A field as text, several values joined by a backslash; empty when absent or blank."""
     value = _value(dataset, keyword)
     if value is None or isinstance(value, str):
@@ -37,7 +37,7 @@ def shown(dataset: Dataset, keyword: str) -> str:
     return f"'{re.sub(_ODD, '?', text[:_MOST_SHOWN])}'" if text else ""
 
 
-def as_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...]:
+def as_numbers(dataset: Dataset, keyword: str | int, count: int | None = None) -> tuple[float, ...]:
     """A field as finite numbers; empty when absent, not numbers, or not `count` of them.
 
     Text of any type is split at backslashes. A comma cannot stand in a decimal string (VR DS), so
@@ -101,7 +101,7 @@ def has_comma(dataset: Dataset, keyword: str) -> bool:
     return "," in as_text(dataset, keyword)
 
 
-def _value(dataset: Dataset, keyword: str) -> Any:
+def _value(dataset: Dataset, keyword: str | int) -> Any:
     """A field's value, its bytes when they cannot be what its type says; None when absent."""
     tag = _tag(keyword)
     try:
@@ -113,7 +113,7 @@ def _value(dataset: Dataset, keyword: str) -> Any:
     return value
 
 
-def as_items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+def as_items(dataset: Dataset, keyword: str | int) -> Sequence[Dataset]:
     """The items of a sequence; none when absent, or when its bytes are no sequence."""
     value = _value(dataset, keyword)
     return value if isinstance(value, MutableSequence) else ()

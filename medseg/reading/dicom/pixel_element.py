@@ -71,7 +71,7 @@ class PixelElement:
         from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
         native = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        if not self.keyword or self.length is None:
+        if not self.keyword or self.length is None or not stated.is_transfer_syntax:
             return stated
         if stated.is_encapsulated or stated in native:
             return native[self.is_explicit]
@@ -93,9 +93,11 @@ def complete(header: Dataset, element: PixelElement) -> tuple[str, ...]:
     for keyword in WHOLE_NUMBERS:
         settle_whole(header, keyword)
     before = [as_whole(header, keyword) for keyword in _FILLED]
-    allocated = as_whole(header, "BitsAllocated") or _bits_of(header, element)
+    allocated = as_whole(header, "BitsAllocated")
     if element.keyword in FLOAT_BITS:
         allocated = FLOAT_BITS[element.keyword]
+    elif allocated is None:
+        allocated = _bits_of(header, element)
     if allocated:
         put_whole(header, "BitsAllocated", allocated)
     if allocated and element.keyword not in FLOAT_BITS:

@@ -29,6 +29,7 @@ from medseg.volume import Grid, NativeSlices, Provenance
 _SAME_ORIENTATION = 1e-3
 _SAME_SPACING_MM = 1e-4
 _NEARLY = 1e-2
+_MOST_SHOWN = 80
 
 PICTURE_CODES = ("NO_GEOMETRY", "COLOUR")
 """Refusals of pictures that are no volume at all, such as screenshots in a series folder."""
@@ -117,6 +118,7 @@ class Stack:
         if self.grid is not None:
             location = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm) + " mm"
         uid = self.selector or "(no UID)"
+        uid = f"{uid[:_MOST_SHOWN]}..." if len(uid) > _MOST_SHOWN else uid
         kind = self.modality or "?"
         size = f"{columns} x {rows}  {len(self.frames)} slice(s)"
         return "  ".join(filter(None, (uid, kind, size, location, self.told_by)))
