@@ -234,6 +234,53 @@ def test_truncated_pixels_have_their_code(tmp_path):
     assert caught.value.code == "TRUNCATED"
 
 
+def as_jpeg_extended(path):
+    """Encode a slice in JPEG Extended, 12 bits, as GDCM does."""
+    import gdcm
+
+    reader, change = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    assert writer.Write()
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_twelve_bits_of_jpeg_extended(tmp_path, bits, photometric):
+    j, i = np.mgrid[0:40, 0:24]
+    waves = np.sin(i / 7) * np.cos(j / 9)
+    stored = np.rint((1 << bits - 1) * (1 + 0.99 * waves)).astype(np.uint16)[None]
+    tags = {"BitsStored": 12, "HighBit": 11, "PhotometricInterpretation": photometric}
+    series = Series(stored, tags=tags)
+    (path,) = series.write(tmp_path)
+    as_jpeg_extended(path)
+
+    def state(ds):
+        ds.BitsStored, ds.HighBit = bits, bits - 1
+
+    rewrite(path, state)
+    assert inspect(tmp_path)[0].verdict.outcome == "ok"
+    assert np.abs(read_scan(tmp_path).voxels[0] - series.values()).max() <= 8
+
+
+def test_signed_values_in_jpeg_extended_are_refused_by_all(tmp_path):
+    tags = {"BitsStored": 12, "HighBit": 11}
+    (path,) = Series(random_stored((1, 40, 24)), tags=tags).write(tmp_path)
+    as_jpeg_extended(path)
+    rewrite(path, lambda ds: setattr(ds, "PixelRepresentation", 1))
+    assert inspect(tmp_path)[0].verdict.code == "UNSUPPORTED"
+    with pytest.raises(ReadError) as caught:
+        read_scan(tmp_path)
+    assert caught.value.code == "UNSUPPORTED"
+
+
 def test_mosaic_is_refused(tmp_path):
     Series(random_stored((1, 9, 7)), tags={"ImageType": ["ORIGINAL", "MOSAIC"]}).write(tmp_path)
     with pytest.raises(GeometryError) as caught:

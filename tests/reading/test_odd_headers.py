@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 import pytest
+from pydicom import DataElement
+from pydicom.config import IGNORE
 
 from dicom_phantom import Series, random_stored, save
 from medseg.errors import InputError, ReadError
@@ -46,18 +48,19 @@ TYPES = ("UT", "LO", "SH", "ST", "OB")
 def damage(ds, field, kind, chance):
     """One field missing, doubled, misspelt or of another type."""
     text = "\\".join(map(str, np.atleast_1d(ds[field].value)))
-    tag = ds[field].tag
+    tag, vr, at = ds[field].tag, "LO", chance.randrange(len(text) + 1)
     del ds[field]
-    if kind == "blank":
-        ds.add_new(tag, "LO", "")
-    elif kind == "doubled":
-        ds.add_new(tag, "LO", f"{text}\\{text}")
-    elif kind == "misspelt":
-        at = chance.randrange(len(text) + 1)
-        ds.add_new(tag, "LO", text[:at] + chance.choice("x,;- ") + text[at:])
-    elif kind == "other type":
+    if kind == "missing":
+        return
+    value = {
+        "blank": "",
+        "doubled": f"{text}\\{text}",
+        "misspelt": text[:at] + chance.choice("x,;- ") + text[at:],
+    }.get(kind, text)
+    if kind == "other type":
         vr = chance.choice(TYPES)
-        ds.add_new(tag, vr, text.encode() + b" " * (len(text) % 2) if vr == "OB" else text)
+        value = text.encode() + b" " * (len(text) % 2) if vr == "OB" else text
+    ds[tag] = DataElement(tag, vr, value, validation_mode=IGNORE)
 
 
 def write_damaged(folder, seed):

@@ -77,6 +77,8 @@ def notes_on(frames: Sequence[Frame]) -> list[str]:
         notes.append(
             f"{', '.join(assumed)} missing or unusable: taken from the pixels (unsigned, all bits)"
         )
+    if any(slope[0] < 0 for file in files if (slope := as_numbers(file.header, _RESCALE[0], 1))):
+        notes.append("RescaleSlope is negative: high stored values are low ones")
     if lacking := _without_rescale(frames):
         notes.append(
             f"{', '.join(lacking)} missing: values are as stored and may not be in the units of"
@@ -119,8 +121,9 @@ def _mixed_rescale(frames: Sequence[Frame]) -> InputError | None:
         if any(key not in own for own in factors)
         and any(own.get(key, neutral) != neutral for own in factors)
     ]
+    turned = [own.get("RescaleSlope", 1.0) for own in factors]
     if not mixed:
-        return None
+        return _mixed_signs(frames, turned)
     has = [mixed[0] in own for own in factors]
     rarer = has.count(True) <= has.count(False)
     odd = has.index(rarer)
@@ -129,6 +132,19 @@ def _mixed_rescale(frames: Sequence[Frame]) -> InputError | None:
         f"{frames[odd].file.path.name} {'has' if rarer else 'lacks'} {fields}, unlike"
         f" {has.count(not rarer)} other slices of its series: their values are not in the same"
         " units; export the series again",
+        code="MIXED_VALUES",
+    )
+
+
+def _mixed_signs(frames: Sequence[Frame], slopes: Sequence[str | float]) -> InputError | None:
+    """The refusal where values are turned round in some slices only."""
+    negative = [isinstance(slope, float) and slope < 0 for slope in slopes]
+    if len(set(negative)) == 1:
+        return None
+    odd = negative.index(negative.count(True) <= negative.count(False))
+    return InputError(
+        f"{frames[odd].file.path.name} has RescaleSlope {slopes[odd]:g}, whose sign is not that of"
+        " other slices of its series; export the series again",
         code="MIXED_VALUES",
     )
 

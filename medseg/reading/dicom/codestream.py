@@ -37,6 +37,17 @@ def stated_size(fragment: bytes) -> tuple[int, int] | None:
     return rows - top, columns - left
 
 
+def stated_bits(fragment: bytes) -> int:
+    """Bits of a value written inside a JPEG or JPEG-LS frame; 0 where none are.
+
+    References
+    ----------
+    ITU-T T.81, B.2.2 (frame header: precision).
+    """
+    starts = (at for marker, at in _segments(fragment) if marker in _START_OF_FRAME)
+    return next((fragment[at + 4] for at in starts), 0)
+
+
 def near_lossless(fragment: bytes) -> tuple[int, int] | None:
     """Precision and NEAR of a JPEG-LS frame: by how much values may differ from those encoded.
 

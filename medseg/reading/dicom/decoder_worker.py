@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 MOST_MEMORY = 1 << 30
 _RUN_LENGTHS = "1.2.840.10008.1.2.5"
+_BYTE = 8
 
 _Decoded = tuple[str, tuple[int, ...], bytes]
 
@@ -64,8 +65,12 @@ def _answer(target: BinaryIO, options: dict[str, Any], frame: bytes) -> None:
     """Write the kind of the values, their shape and their bytes; or the kind of the failure."""
     try:
         grey = options["samples_per_pixel"] == 1 and options["bits_allocated"] in (8, 16)
-        simple = grey and options["syntax"] == _RUN_LENGTHS
-        dtype, shape, content = (_of_run_lengths if simple else _by_pydicom)(options, frame)
+        decode = _by_pydicom
+        if grey and options["syntax"] == _RUN_LENGTHS:
+            decode = _of_run_lengths
+        elif grey and options.pop("precision", 0) > _BYTE:
+            decode = _of_twelve_bits
+        dtype, shape, content = decode(options, frame)
         head = {"dtype": dtype, "shape": shape, "length": len(content)}
     except Exception as error:  # noqa: BLE001 - decoders raise of every kind; the reader gets it
         content, head = b"", {"fault": type(error).__name__, "length": 0}
@@ -88,6 +93,37 @@ def _of_run_lengths(options: dict[str, Any], frame: bytes) -> _Decoded:
     return f"<{sign}{bits // 8}", shape, bytes(content)
 
 
+def _of_twelve_bits(options: dict[str, Any], frame: bytes) -> _Decoded:
+    """Kind, shape and bytes of a grey, unsigned frame in 12 bits of JPEG Extended.
+
+    pydicom does not let GDCM decode these. Loss may leave values beyond the bits that are stored;
+    they become the nearest of those.
+    """
+    import gdcm
+    import numpy as np
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((options["columns"], options["rows"], 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(
+        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
+    )
+    kind = gdcm.TransferSyntax.GetTSType(options["syntax"])
+    image.SetTransferSyntax(gdcm.TransferSyntax(kind))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
+    content = image.GetBuffer().encode("utf-8", "surrogateescape")
+    shape = options["rows"], options["columns"]
+    values = np.frombuffer(content, "<u2").reshape(shape)
+    return "<u2", shape, np.minimum(values, (1 << options["bits_stored"]) - 1).tobytes()
+
+
 def _by_pydicom(options: dict[str, Any], frame: bytes) -> _Decoded:
     """Kind, shape and bytes of any frame."""
     from pydicom.encaps import encapsulate
@@ -96,6 +132,7 @@ def _by_pydicom(options: dict[str, Any], frame: bytes) -> _Decoded:
 
     decoder = get_decoder(UID(options.pop("syntax")))
     plugin = options.pop("plugin")
+    options.pop("precision", None)
     array, _ = decoder.as_array(
         encapsulate([frame], has_bot=False), index=0, decoding_plugin=plugin, **options
     )

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading.dicom.codestream import near_lossless, stated_size
+from medseg.reading.dicom.codestream import near_lossless, stated_bits, stated_size
 from medseg.reading.dicom.decoder_pool import DecoderPool, prewarm
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.header_values import as_text, as_whole
 from medseg.reading.dicom.headers import DicomFile
-from medseg.reading.dicom.pixel_data import PixelData, as_read_errors, is_plain
+from medseg.reading.dicom.pixel_data import JPEG_EXTENDED, PixelData, as_read_errors, is_plain
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -80,6 +80,8 @@ def _start(source: PixelData, frame: Frame, shape: tuple[int, int], pool: Decode
     if stated_size(fragment) not in (None, shape):
         raise ValueError("the compressed image has another size than the header")
     options = {**_options(source.header), "syntax": syntax, "plugin": _plugin(syntax)}
+    if syntax == JPEG_EXTENDED:
+        options["precision"] = stated_bits(fragment)
     values = pool.decode(fragment, options).result
     signed = near_lossless(fragment) if options.get("pixel_representation") else None
     return (

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _ITEM = b"\xfe\xff\x00\xe0"  # tag (FFFE,E000)
 _END_OF_ITEMS = b"\xfe\xff\xdd\xe0\0\0\0\0"  # tag (FFFE,E0DD), no length
 _NEEDED = ("BitsAllocated", "PixelRepresentation")
+_BYTE = 8
 _ALLOCATED = (1, *range(8, 65, 8))
 _FLOAT_KINDS = {"FloatPixelData": np.dtype("<f4"), "DoubleFloatPixelData": np.dtype("<f8")}
 
@@ -108,6 +110,14 @@ def _check_fields(file: DicomFile) -> None:
             f"the pixels of {file.path.name} are compressed, while its header says that they are"
             f" not ({sanitized(file.transfer_syntax.name)}); export it again",
             code="TRANSFER_SYNTAX",
+        )
+    bits = file.count("BitsStored")
+    plain_grey = file.count("SamplesPerPixel", 1) == 1 and not file.count("PixelRepresentation")
+    if file.transfer_syntax == JPEG_EXTENDED and bits > _BYTE and not plain_grey:
+        raise ReadError(
+            f"{file.path.name} has signed values or colours of {bits} bits in JPEG Extended, which"
+            " is not supported; export it uncompressed",
+            code="UNSUPPORTED",
         )
     if not file.element.keyword:
         return
