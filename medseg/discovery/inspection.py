@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,12 +20,13 @@ from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.reading.dicom.stacks import Stack
 from medseg.reading.error_context import in_file
 from medseg.reading.policies import REFUSE, Policies
-from medseg.runtime.progress import Progress, silent
+from medseg.runtime.progress import Progress, silent, tell
 from medseg.volume import Grid, Scan
 from medseg.volume.conventions import obliquity_degrees, orientation_letters
 
 Outcome = Literal["ok", "repaired", "refused"]
 Extra = TypeVar("Extra")
+_MOST_NAMED = 3
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +150,7 @@ def inspect_with(
     path: str | Path,
     *,
     extract: Callable[[Stack], Extra],
+    extra_fields: tuple[str, ...] = (),
     policies: Policies = REFUSE,
     pixels: bool = False,
     progress: Progress = silent,
@@ -156,7 +158,7 @@ def inspect_with(
     """Report as :func:`inspect` does, with where each volume is and what else its headers say.
 
     `extract` is called with each DICOM stack while its files are there; what it returns is passed
-    on.
+    on. It may ask for the header fields of `extra_fields`, too.
 
     Returns
     -------
@@ -175,7 +177,10 @@ def inspect_with(
     def describe(stack: Stack) -> tuple[VolumeReport, Extra]:
         return _of_stack(stack, policies=policies, pixels=pixels), extract(stack)
 
-    findings, results = _findings(root, describe, progress), []
+    results: list[tuple[ScanSource, VolumeReport, Extra | None]] = []
+    findings, skipped = _findings(root, describe, progress, extra_fields)
+    if skipped:
+        tell(progress, _passed_over(skipped))
     for done, (source, info) in enumerate(findings, start=1):
         results.append(_with_report(source, info))
         progress(done, len(findings), "looking at scans")
@@ -192,19 +197,36 @@ def _with_report(
 
 
 def _findings(
-    root: Path, describe: Callable[[Stack], Info], progress: Progress
-) -> list[Finding[Info]]:
-    """Every volume, with what `describe` returns where it is a DICOM stack."""
+    root: Path,
+    describe: Callable[[Stack], Info],
+    progress: Progress,
+    extra_fields: tuple[str, ...],
+) -> tuple[list[Finding[Info]], list[Path]]:
+    """Every volume, with what `describe` returns where it is a DICOM stack; files that are none."""
     if root.is_dir() or zip_archive.recognises(root):
-        return sources_below(root, pictures=True, describe=describe, progress=progress)[0]
+        return sources_below(
+            root,
+            pictures=True,
+            describe=describe,
+            progress=progress,
+            extra_fields=extra_fields,
+        )
     source = ScanSource(root, "", root.name)
     if sniff(root) not in ("dicom", "guess"):
-        return [(source, None)]
+        return [(source, None)], []
     try:
-        stacks = list_stacks(root, progress=progress)
+        stacks = list_stacks(root, progress=progress, extra_fields=extra_fields)
     except InputError:
-        return [(source, None)]
-    return [(ScanSource(root, stack.selector, root.name), describe(stack)) for stack in stacks]
+        return [(source, None)], []
+    named = [(ScanSource(root, stack.selector, root.name), describe(stack)) for stack in stacks]
+    return list(named), []
+
+
+def _passed_over(paths: Sequence[Path]) -> str:
+    """A sentence about files that hold no scan."""
+    names = ", ".join(path.name for path in paths[:_MOST_NAMED])
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return f"{len(paths)} other file(s) hold no scan and are passed over: {names}{more}"
 
 
 def _report(source: ScanSource, info: VolumeReport | InputError | None) -> VolumeReport:

@@ -9,8 +9,12 @@ from pathlib import Path
 from medseg.errors import InputError
 
 SEGMENTS = ".seg.nrrd"
-SCAN_ENDINGS = (".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".mha", ".mhd", ".gipl")
+SCAN_ENDINGS = (
+    *(".nii.gz", ".gipl.gz", ".mha.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl"),
+)
 """Of files that are listed as scans without being opened."""
+VOXEL_ENDINGS = (".raw", ".raw.gz", ".zraw")
+"""Of files that hold the voxels of a header (.mhd, .nhdr) beside them."""
 VOLUMES = (SEGMENTS, *SCAN_ENDINGS, ".rtstruct.dcm", ".dcm")
 """The longest ending first where two fit."""
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from medseg.discovery.label_places import is_label_map
-from medseg.discovery.scan_files import SCAN_ENDINGS
+from medseg.discovery.scan_files import SCAN_ENDINGS, VOXEL_ENDINGS
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
 from medseg.reading.dicom.folder import common_folders, stacks_below
@@ -81,13 +81,18 @@ def find_scans(
 
 
 def sources_below(
-    root: Path, *, pictures: bool, describe: Callable[[Stack], Info], progress: Progress
+    root: Path,
+    *,
+    pictures: bool,
+    describe: Callable[[Stack], Info],
+    progress: Progress,
+    extra_fields: tuple[str, ...] = (),
 ) -> tuple[list[Finding[Info]], list[Path]]:
     """Every scan below a folder or in a zip archive, with what `describe` takes from its headers.
 
     `describe` is called with each DICOM stack while its files are there (those of an archive are
     removed); what it returns is passed on. `pictures` lists images without a place in the patient
-    too.
+    too; `extra_fields` are read of DICOM headers as well.
 
     Returns
     -------
@@ -95,7 +100,8 @@ def sources_below(
         Sorted by path, then by series; an error for damaged files, None for files of other
         formats, which are not opened.
     skipped : list of Path
-        Pictures that are not listed, and archives without DICOM.
+        All other files that are not hidden: pictures that are not listed, archives without DICOM,
+        DICOM objects that are no scans, files of other kinds.
 
     Raises
     ------
@@ -104,21 +110,25 @@ def sources_below(
     """
     if not root.is_dir() and not zip_archive.recognises(root):
         raise ReadError(f"'{root}' is not a folder; check the path", code="NOT_FOUND")
-    findings, planar = _series_below(root, describe, progress) if root.is_dir() else ([], [])
-    skipped: set[Path] = set()
-    for path in _files(root):
+    findings: list[Finding[Info]] = []
+    planar: list[Finding[Info]] = []
+    taken: set[Path] = set()
+    if root.is_dir():
+        findings, planar, taken = _series_below(root, describe, progress, extra_fields)
+    files = _files(root)
+    for path in files:
         if zip_archive.recognises(path):
-            from_archive = _in_archive(path, describe, pictures=pictures, progress=progress)
-            findings += from_archive
-            skipped |= set() if from_archive else {path}
+            findings += _in_archive(
+                path, describe, pictures=pictures, progress=progress, extra_fields=extra_fields
+            )
         elif path.name.lower().endswith(SCAN_ENDINGS):
             findings.append((ScanSource(path, "", ""), None))
         elif picture.recognises(path):
             planar.append((ScanSource(path, "", ""), None))
-    if pictures:
-        findings += planar
-    else:
-        skipped |= {source.path for source, _ in planar}
+    findings += planar if pictures else []
+    taken |= {source.path for source, _ in findings}
+    skipped = {path for path in files if path not in taken and not _is_part(path)}
+    skipped |= set() if pictures else {source.path for source, _ in planar}
     findings.sort(key=lambda finding: (finding[0].path, finding[0].series_uid))
     names = _with_unique_names([source for source, _ in findings], root)
     listed = [(source, info) for source, (_, info) in zip(names, findings, strict=True)]
@@ -126,10 +136,13 @@ def sources_below(
 
 
 def _series_below(
-    root: Path, describe: Callable[[Stack], Info], progress: Progress
-) -> tuple[list[Finding[Info]], list[Finding[Info]]]:
-    """DICOM stacks in folders and damaged files; apart from them, images without a place."""
-    stacks, faults = stacks_below(root, progress)
+    root: Path,
+    describe: Callable[[Stack], Info],
+    progress: Progress,
+    extra_fields: tuple[str, ...],
+) -> tuple[list[Finding[Info]], list[Finding[Info]], set[Path]]:
+    """DICOM stacks in folders and damaged files; images without a place; the files of all."""
+    stacks, faults, taken = stacks_below(root, progress, extra_fields=extra_fields)
     folders = common_folders(stacks)
     findings: list[Finding[Info]] = []
     planar: list[Finding[Info]] = []
@@ -137,18 +150,32 @@ def _series_below(
         target = planar if stack.is_picture else findings
         target.append((ScanSource(folders[stack.series_uid], stack.selector, ""), describe(stack)))
     findings += [(ScanSource(path, "", ""), fault) for path, fault in faults.items()]
-    return findings, planar
+    return findings, planar, taken
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file belongs to others: an index of DICOM, or the voxels of a header beside it."""
+    if path.name.upper() == "DICOMDIR":
+        return True
+    name = path.name.lower()
+    stem = next((path.name[: -len(end)] for end in VOXEL_ENDINGS if name.endswith(end)), "")
+    return any(path.with_name(stem + end).exists() for end in (".mhd", ".nhdr") if stem)
 
 
 def _in_archive(
-    path: Path, describe: Callable[[Stack], Info], *, pictures: bool, progress: Progress
+    path: Path,
+    describe: Callable[[Stack], Info],
+    *,
+    pictures: bool,
+    progress: Progress,
+    extra_fields: tuple[str, ...],
 ) -> list[Finding[Info]]:
     """DICOM stacks in a zip archive, or why it cannot be unpacked."""
     try:
         with zip_archive.unpacked(path, progress=progress) as folder:
             return [
                 (ScanSource(path, stack.selector, ""), describe(stack))
-                for stack in list_stacks(folder, progress=progress)
+                for stack in list_stacks(folder, progress=progress, extra_fields=extra_fields)
                 if pictures or not stack.is_picture
             ]
     except InputError as error:

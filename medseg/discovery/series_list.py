@@ -15,7 +15,7 @@ from medseg.discovery.inspection import Verdict, VolumeReport, inspect_with
 from medseg.discovery.label_places import is_label_map
 from medseg.errors import ReadError, SelectionError
 from medseg.reading import zip_archive
-from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers, read_header
+from medseg.reading.dicom.headers import DicomFile, as_items, as_numbers, class_uid, read_header
 from medseg.reading.dicom.series import list_stacks, read_stack
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.dicom.stacks import Stack
@@ -143,7 +143,7 @@ def _scans(
     entries: list[tuple[SeriesEntry, tuple[Path, ...]]] = []
     previous: _HeaderFacts | None = None
     for source, report, header in inspect_with(
-        path, extract=_header_facts, policies=policies, progress=progress
+        path, extract=_header_facts, extra_fields=_SHOWN, policies=policies, progress=progress
     ):
         entry = SeriesEntry(source.path, (source.series_uid,), report)
         files = header.files if header else (source.path,)
@@ -161,9 +161,9 @@ def _scans(
 def _label_entry(path: Path) -> SeriesEntry | None:
     """The entry of a DICOM SEG or an RT Structure Set; None for other files and damaged ones."""
     with contextlib.suppress(ReadError):
-        file = read_header(path, _SHOWN)
-        modality = label_storages().get(file.text("SOPClassUID"), "") if file else ""
-        if file and modality:
+        modality = label_storages().get(class_uid(path), "")
+        file = read_header(path, _SHOWN) if modality else None
+        if file:
             report = VolumeReport(
                 name=without_suffix(path),
                 verdict=Verdict(outcome="ok"),
@@ -234,8 +234,7 @@ def window_of(scan: Scan) -> DisplayWindow | None:
 
 
 def _header_facts(stack: Stack) -> _HeaderFacts:
-    frame = stack.frames[len(stack.frames) // 2]
-    file = read_header(frame.file.path, _SHOWN) or frame.file
+    file = stack.frames[len(stack.frames) // 2].file
     return _HeaderFacts(
         _description(file), _window(file), stack.grid, stack.series_uid, stack.paths
     )

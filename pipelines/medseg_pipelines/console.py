@@ -130,7 +130,7 @@ class _Lines:
 
     def tell(self, sentence: str, /) -> None:
         """Print a sentence."""
-        self._console.print(sentence)
+        self._console.log.print(sentence, markup=False, soft_wrap=True)
 
 
 def _phase(message: str) -> str:

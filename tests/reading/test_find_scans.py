@@ -99,7 +99,7 @@ def test_pictures_are_found_when_asked_for_and_named_when_not(tmp_path):
         tmp_path, pictures=False, describe=lambda _: None, progress=silent
     )
     assert [source.name for source, _ in found] == ["one"]
-    assert [path.name for path in skipped] == names
+    assert [path.name for path in skipped] == [*names, "words.png"]
     every = find_scans(tmp_path, pictures=True)
     assert [one.name for one in every] == ["a", "b", "c", "one"]
     assert [read_scan(one.path).grid.shape[2] for one in every[:3]] == [1, 1, 1]
@@ -114,3 +114,25 @@ def test_names_hold_no_patient_text(tmp_path):
 def test_not_a_folder(tmp_path):
     with pytest.raises(ReadError, match="nowhere"):
         find_scans(tmp_path / "nowhere")
+
+
+def test_a_detached_nrrd_is_found_by_its_header(tmp_path):
+    image = SimpleITK.GetImageFromArray(np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nhdr"))
+    (found,) = find_scans(tmp_path)
+    assert found.path.name == "scan.nhdr"
+    assert read_scan(found.path).grid.shape == (4, 3, 2)
+
+
+def test_files_that_hold_no_scan_are_counted_and_named(tmp_path):
+    Series(random_stored((3, 4, 5))).write(tmp_path / "series")
+    put(tmp_path / "one.nii.gz")
+    for name in ("notes.txt", "series/LOCK", "DICOMDIR", ".hidden"):
+        (tmp_path / name).write_text("words")
+    told = []
+    reports = inspect(tmp_path, progress=lambda _done, _total, text: told.append(text))
+    assert [one.verdict.outcome for one in reports] == ["ok", "ok"]
+    (sentence,) = {text for text in told if "passed over" in text}
+    assert sentence.startswith("2 other file(s)")
+    assert "notes.txt" in sentence
+    assert "LOCK" in sentence

@@ -15,8 +15,12 @@ from medseg.runtime.progress import Progress
 
 
 def stacks_below(
-    root: Path, progress: Progress, on_image: Callable[[DicomFile], None] = lambda _: None
-) -> tuple[list[Stack], dict[Path, ReadError]]:
+    root: Path,
+    progress: Progress,
+    on_image: Callable[[DicomFile], None] = lambda _: None,
+    *,
+    extra_fields: tuple[str, ...] = (),
+) -> tuple[list[Stack], dict[Path, ReadError], set[Path]]:
     """Every stack below a folder, readable or not; the one walk of all that reads or lists.
 
     A damaged file in a stack's folder may be a slice of it: the stack is refused. An empty file is
@@ -29,11 +33,15 @@ def stacks_below(
         In the order of their first files.
     faults : dict of Path to ReadError
         Damaged files that lie in no stack's folder; empty ones are foreign and left out.
+    taken : set of Path
+        The files of all images, and damaged ones.
     """
-    images, faults = find_images(root, progress, on_image=on_image)
+    images, faults = find_images(root, progress, on_image, extra_fields=extra_fields)
     stacks = stacks_of(images)
+    taken = {image.path for image in images}
     if not faults:
-        return stacks, {}
+        return stacks, {}, taken
+    taken |= {path for path, fault in faults.items() if fault.code != EMPTY}
     folders = common_folders(stacks)
     judged = [
         _beside(stack, {p: e for p, e in faults.items() if folders[stack.series_uid] in p.parents})
@@ -44,7 +52,7 @@ def stacks_below(
         for path, fault in faults.items()
         if fault.code != EMPTY and not set(folders.values()) & set(path.parents)
     }
-    return judged, apart if stacks else faults
+    return judged, apart if stacks else faults, taken
 
 
 def common_folders(stacks: Iterable[Stack]) -> dict[str, Path]:

@@ -57,6 +57,7 @@ EMPTY = "EMPTY"
 _DICOM_ROOT = "1.2.840.10008."
 _STARTS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")  # group 0008 or 0002, when there is no preamble
 _FIRST_BYTES = 8
+_CLASS_TAG = 0x0008_0016
 _FIRST_ELEMENT = re.compile(
     rb"\x08\0[\0\x01\x05\x08\x12-\x18]\0(?:UL|CS|UI|DA|TM|IS|SH|LO|[\0-\xff]\0\0\0)", re.DOTALL
 )
@@ -188,7 +189,7 @@ def find_images(
     return images, faults
 
 
-def read_image(path: Path) -> DicomFile:
+def read_image(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile:
     """The header of one file that must be a DICOM image.
 
     Raises
@@ -196,7 +197,7 @@ def read_image(path: Path) -> DicomFile:
     ReadError
         When it is not DICOM, holds no image or is damaged.
     """
-    image = read_header(path)
+    image = read_header(path, extra_fields)
     other = not_a_scan(image) if image else "not a DICOM image"
     if image is None or other:
         raise ReadError(f"{path.name} is {other}, not a scan; give the scan", code="NOT_A_SCAN")
@@ -292,9 +293,27 @@ def sniff(path: Path) -> str:
 
 
 def class_uid(path: Path) -> str:
-    """SOPClassUID of a DICOM file; empty when it has none or is not DICOM."""
-    image = read_header(path)
-    return image.text("SOPClassUID") if image else ""
+    """SOPClassUID of a DICOM file; empty when it has none or is not DICOM.
+
+    Nothing after it is parsed: headers of enhanced files take seconds.
+    """
+    from pydicom.filereader import read_partial
+
+    if sniff(path) == "stub":
+        read_header(path)
+    if sniff(path) not in ("dicom", "guess"):
+        return ""
+    quiet_pydicom()
+    try:
+        with GuardedFile(path) as file:
+            header = read_partial(file, stop_when=_is_past_class, force=True)
+    except Exception as error:  # parsers raise of every kind on damaged bytes
+        raise _damaged(path, type(error).__name__) from error
+    return as_text(header, "SOPClassUID")
+
+
+def _is_past_class(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag > _CLASS_TAG
 
 
 def not_a_scan(image: DicomFile) -> str | None:

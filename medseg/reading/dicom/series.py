@@ -108,8 +108,17 @@ def read_files(
     return _with_notes(read_stack(stack, policies=policies, progress=progress), notes)
 
 
-def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stack]:
+def list_stacks(
+    folder: str | Path, *, progress: Progress = silent, extra_fields: tuple[str, ...] = ()
+) -> list[Stack]:
     """Every stack of images below a folder, readable or not, without reading pixels.
+
+    Parameters
+    ----------
+    folder : str or Path
+    progress : Progress, optional
+    extra_fields : tuple of str, optional
+        Further header fields to read, by keyword.
 
     Returns
     -------
@@ -125,11 +134,13 @@ def list_stacks(folder: str | Path, *, progress: Progress = silent) -> list[Stac
     """
     root = Path(folder)
     if root.is_dir():
-        stacks, faults = stacks_below(root, progress, on_image=prewarm_decoder)
+        stacks, faults, _ = stacks_below(
+            root, progress, on_image=prewarm_decoder, extra_fields=extra_fields
+        )
         for fault in faults.values() if not stacks else ():
             raise fault
         return stacks
-    image = read_image(root)
+    image = read_image(root, extra_fields)
     if not image.is_multiframe:
         _check_single(image)
     return stacks_of([image])
