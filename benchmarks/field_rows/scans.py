@@ -59,9 +59,9 @@ def told_apart(folder: Path, volumes: int, word: str = "") -> str:
     stacks = list_stacks(folder)
     assert len(stacks) == volumes, f"{len(stacks)} stacks"
     for stack in stacks:
-        assert word in stack.told_by, stack.told_by
+        assert word in stack.split_by, stack.split_by
         read_stack(stack)
-    return ", ".join(stack.told_by for stack in stacks)
+    return ", ".join(stack.split_by for stack in stacks)
 
 
 @row("io/transfer_syntax_says_implicit_data_are_explicit", "exact, or told")

@@ -176,21 +176,6 @@ def test_two_echoes_become_two_stacks(tmp_path):
     assert_oracle(read_scan(tmp_path, series=f"{uid}#3"), echoes[1])
 
 
-def test_images_with_times_of_their_own_are_told_apart_by_rank(tmp_path):
-    first = Series(random_stored(seed=1))
-    second = Series(
-        random_stored(seed=2), uid=first.uid, frame_of_reference=first.frame_of_reference
-    )
-    for n, series in enumerate((first, second)):
-        for k in range(6):
-            ds = series.slice(k)
-            ds.ContentTime = f"12{n}0{k}0"
-            save(ds, tmp_path / f"{n}{k}")
-    for stack, series in zip(list_stacks(tmp_path), (first, second), strict=True):
-        assert "ContentTime" in stack.told_by
-        assert np.array_equal(read_stack(stack).voxels[0], series.values())
-
-
 def test_two_series_need_a_choice(tmp_path):
     one, two = Series(random_stored((3, 5, 4))), Series(random_stored((5, 6, 8)))
     one.write(tmp_path / "a")

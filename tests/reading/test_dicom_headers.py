@@ -12,6 +12,8 @@ from medseg.errors import InputError
 from medseg.reading import read_scan
 from medseg.reading.dicom.series import list_stacks, read_stack
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 
 def alter(tmp_path, change, series=None):
     """Write a series whose slices `change(k, ds)` alters; gives the series."""
@@ -83,10 +85,16 @@ def test_interleaved_slices_of_another_spacing_are_refused_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "values"),
-    [("FlipAngle", ("5", "15")), ("PercentSampling", ("80", "90")), ("InstanceNumber", None)],
+    ("field", "value"),
+    [
+        ("FlipAngle", lambda n, _: (5, 15)[n]),
+        ("PercentSampling", lambda n, _: (80, 90)[n]),
+        ("ContentTime", lambda n, k: f"12{n}0{k}0"),
+        ("InstanceNumber", lambda n, k: 6 * n + k + 1),
+        ("InstanceNumber", lambda n, k: 2 * k + n + 1),
+    ],
 )
-def test_volumes_are_told_apart_and_the_field_is_named(tmp_path, field, values):
+def test_volumes_are_told_apart_and_the_field_is_named(tmp_path, field, value):
     first = Series(random_stored(seed=1))
     second = Series(
         random_stored(seed=2), uid=first.uid, frame_of_reference=first.frame_of_reference
@@ -94,11 +102,12 @@ def test_volumes_are_told_apart_and_the_field_is_named(tmp_path, field, values):
     for n, series in enumerate((first, second)):
         for k in range(6):
             ds = series.slice(k)
-            setattr(ds, field, values[n] if values else 6 * n + k + 1)
+            setattr(ds, field, value(n, k))
             save(ds, tmp_path / f"{n}{k}")
     stacks = list_stacks(tmp_path)
     for stack, series in zip(stacks, (first, second), strict=True):
-        assert field in stack.describe()
+        assert field in stack.split_by
+        assert stack.split_by in stack.describe()
         assert np.array_equal(read_stack(stack).voxels[0], series.values())
 
 

@@ -19,7 +19,7 @@ from medseg.reading.dicom.headers import DicomFile, transfer_syntax
 from medseg.reading.dicom.pixel_data import has_more_pixels
 
 _MEANINGS = (*UNITS, "PhotometricInterpretation", "ComplexImageComponent", "Modality")
-_TOLD = ("ImageType", "ConvolutionKernel", "KVP", "FrameOfReferenceUID", "SOPClassUID")
+_NOTED = ("ImageType", "ConvolutionKernel", "KVP", "FrameOfReferenceUID", "SOPClassUID")
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _NEUTRAL = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0, "ModalityLUTSequence": ""}
 _RESCALED = {"CT", "PT", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"}
@@ -64,7 +64,7 @@ def owners_differ(frames: Sequence[Frame]) -> list[str]:
 def notes_on(frames: Sequence[Frame]) -> list[str]:
     """What is worth knowing of the headers of a stack: one sentence each."""
     files = _files(frames)
-    differing = [key for key in _TOLD if len({file.text(key) for file in files}) > 1]
+    differing = [key for key in _NOTED if len({file.text(key) for file in files}) > 1]
     notes = [f"its slices differ in {', '.join(differing)}"] if differing else []
     if owners := owners_differ(frames):
         notes.append(
@@ -193,13 +193,13 @@ def _mixed_meaning(files: Sequence[DicomFile], key: str) -> InputError | None:
     if len(_values(files, key, str)) < 2:
         return None
     counts = Counter(file.text(key) for file in files)
-    usual = max(files, key=lambda file: counts[file.text(key)])
-    others = [file for file in files if file.text(key) != usual.text(key)]
+    majority = max(files, key=lambda file: counts[file.text(key)])
+    others = [file for file in files if file.text(key) != majority.text(key)]
     odd = min(others, key=lambda file: counts[file.text(key)])
     return InputError(
         f"{odd.path.name} has {key} {shown(odd.header, key) or 'blank'}, where"
-        f" {counts[usual.text(key)]} other slices of its series have"
-        f" {shown(usual.header, key) or 'none'}: their values do not mean the same; export the"
+        f" {counts[majority.text(key)]} other slices of its series have"
+        f" {shown(majority.header, key) or 'none'}: their values do not mean the same; export the"
         " series again",
         code="MIXED_VALUES",
     )

@@ -82,8 +82,8 @@ def _beside(stack: Stack, faults: dict[Path, ReadError]) -> Stack:
         return replace(stack, notes=(*stack.notes, note))
     if stack.refusal.code != "MISSING_SLICE":
         return stack
-    told = f"{stack.refusal}; {listing} beside it is empty and may be what is left of a slice"
-    return replace(stack, refusal=_like(stack.refusal, told))
+    message = f"{stack.refusal}; {listing} beside it is empty and may be what is left of a slice"
+    return replace(stack, refusal=_like(stack.refusal, message))
 
 
 def _like(error: InputError, message: str) -> InputError:

@@ -168,10 +168,13 @@ def _plain_frame(file: DicomFile) -> Frame:
         for key, value in zip(_PLACE, values, strict=True)
         if not value and shown(header, key)
     ]
+    position, orientation, spacing = values
     return Frame(
         file,
         0,
-        *values,
+        position,
+        orientation,
+        spacing,
         thickness_mm=_thickness(header),
         unusable=tuple(unusable),
     )

@@ -67,6 +67,16 @@ PIXEL_FIELDS = (
 )
 """Header fields that decoding and rescaling need."""
 
+NUCLEAR_VECTORS = (
+    "EnergyWindowVector",
+    "DetectorVector",
+    "PhaseVector",
+    "RRIntervalVector",
+    "TimeSlotVector",
+    "TimeSliceVector",
+)
+"""What tells frames of nuclear medicine at one position apart."""
+
 OWNERS = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 """Whose images they are: only compared between slices, never shown."""
 
@@ -91,12 +101,7 @@ FIELDS = (
     "FrameIncrementPointer",
     "DetectorInformationSequence",
     "SliceVector",
-    "EnergyWindowVector",
-    "DetectorVector",
-    "PhaseVector",
-    "RRIntervalVector",
-    "TimeSlotVector",
-    "TimeSliceVector",
+    *NUCLEAR_VECTORS,
     "DimensionIndexSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",

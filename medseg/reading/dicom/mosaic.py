@@ -88,7 +88,7 @@ def tiles_of(file: DicomFile) -> Tiles:
     centre = axes[0] * spacing[1] * wide / 2 + axes[1] * spacing[0] * tall / 2
     _check_centres(file, places + centre, protocol)
     tiles = [((k // across) * tall, (k % across) * wide, tall, wide) for k in range(count)]
-    return Tiles(tiles, [tuple(map(float, place)) for place in places])
+    return Tiles(tiles, [tuple(map(float, position)) for position in places])
 
 
 def _check_centres(file: DicomFile, centres: FloatArray, protocol: str) -> None:
@@ -121,13 +121,11 @@ def _csa(file: DicomFile) -> tuple[dict[str, tuple[float, ...]], str]:
     numbers: dict[str, tuple[float, ...]] = {}
     protocol = ""
     for tag in tags:
-        raw = dataset.get_item(tag)
-        if raw is None or not isinstance(raw.value, bytes):
-            continue
-        if tag & 0xFF == _IMAGE:
-            numbers |= _csa_numbers(raw.value)
-        else:
-            protocol += raw.value.decode("latin-1")
+        content = dataset.get_item(tag).value if tag in dataset else None
+        if isinstance(content, bytes) and tag & 0xFF == _IMAGE:
+            numbers |= _csa_numbers(content)
+        elif isinstance(content, bytes):
+            protocol += content.decode("latin-1")
     return numbers, protocol
 
 

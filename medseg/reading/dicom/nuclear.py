@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from medseg.reading.dicom.header_fields import NUCLEAR_VECTORS
 from medseg.reading.dicom.header_values import as_items, as_numbers
 from medseg.reading.dicom.headers import DicomFile
-
-_VECTORS = (
-    "EnergyWindowVector",
-    "DetectorVector",
-    "PhaseVector",
-    "RRIntervalVector",
-    "TimeSlotVector",
-    "TimeSliceVector",
-)
-"""What tells frames at one position apart."""
 
 
 def is_reconstructed(file: DicomFile) -> bool:
@@ -47,13 +38,13 @@ def slice_positions(
     step_mm = as_numbers(header, "SpacingBetweenSlices", 1)
     count = file.count("NumberOfFrames", 1)
     levels = as_numbers(header, "SliceVector", count)
-    if not levels and not any(as_numbers(header, key) for key in _VECTORS):
+    if not levels and not any(as_numbers(header, key) for key in NUCLEAR_VECTORS):
         levels = tuple(float(number) for number in range(1, count + 1))
     if not (first and orientation and step_mm and step_mm[0] and levels):
         return [], (), []
     step = step_mm[0] * np.cross(orientation[:3], orientation[3:])
     positions = [tuple(np.array(first) + (level - 1) * step) for level in levels]
-    vectors = {key: values for key in _VECTORS if (values := as_numbers(header, key, count))}
+    vectors = {key: values for key in NUCLEAR_VECTORS if (values := as_numbers(header, key, count))}
     marks = [
         {key: f"{values[number]:g}" for key, values in vectors.items()} for number in range(count)
     ]

@@ -29,7 +29,10 @@ _END_OF_ITEMS = b"\xfe\xff\xdd\xe0\0\0\0\0"  # tag (FFFE,E0DD), no length
 _NEEDED = ("BitsAllocated", "PixelRepresentation")
 _BYTE = 8
 _ALLOCATED = (1, *range(8, 65, 8))
-_FLOAT_KINDS = {"FloatPixelData": np.dtype("<f4"), "DoubleFloatPixelData": np.dtype("<f8")}
+_FLOAT_KINDS: dict[str, np.dtype[Any]] = {
+    "FloatPixelData": np.dtype("<f4"),
+    "DoubleFloatPixelData": np.dtype("<f8"),
+}
 
 
 @dataclass(frozen=True, eq=False)

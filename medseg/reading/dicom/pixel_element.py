@@ -57,8 +57,8 @@ class PixelElement:
         explicit = head[4:6] in _TYPES and head[6:8] == b"\0\0"
         size = 12 if explicit else 8
         length = head[size - 4 : size]
-        known = len(length) == 4 and length != _UNDEFINED
-        number = int.from_bytes(length, "little") if known else None
+        is_defined = len(length) == 4 and length != _UNDEFINED
+        number = int.from_bytes(length, "little") if is_defined else None
         return cls(_TAGS.get(head[:4], ""), size, number)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +13,14 @@ from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.frames import Frame
 from medseg.reading.dicom.geometry import SAME_POSITION_MM, depths_mm
 from medseg.reading.dicom.header_fields import TIMES
-from medseg.reading.dicom.header_values import as_numbers, sanitized
+from medseg.reading.dicom.header_values import as_numbers, as_text, sanitized
 
 _IN_PLANE_MM = 0.1
 _MOST_TOGETHER = 3
 _MOST_SHOWN = 40
-_TELLING_TYPES = {"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL", "CS"}
-_PATIENT_GROUP = 0x0010
+_CODE_TYPES = {"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL", "CS"}
+_OTHER_GROUPS = (0x0010, 0x0028)
+"""Of the patient, and of how pixels are stored and shown."""
 
 Values = Sequence[tuple[str, ...]]
 
@@ -32,12 +32,12 @@ class Part:
     Parameters
     ----------
     frames : list of Frame
-    told_by : str
+    split_by : str
         The field that tells it from the others, and its value; empty when it is alone.
     """
 
     frames: list[Frame]
-    told_by: str = ""
+    split_by: str = ""
 
 
 def split(frames: list[Frame]) -> list[Part]:
@@ -120,20 +120,22 @@ def _by_any_field(frames: list[Frame], _: _Places) -> Stage:
     files = dict.fromkeys(frame.file for frame in frames)
     if len(files) < len(frames):
         return
-    found: list[dict[str, str]] = [_codes_of(frame) for frame in frames]
-    for key in dict.fromkeys(key for values in found for key in values):
-        yield key, [(values.get(key, ""),) for values in found]
+    codes = [_codes_of(frame) for frame in frames]
+    for key in dict.fromkeys(key for values in codes for key in values):
+        yield key, [(values.get(key, ""),) for values in codes]
 
 
 def _codes_of(frame: Frame) -> dict[str, str]:
     """Numbers and codes of a file's header by keyword, without those about the patient."""
-    dataset: Any = dataset_of(frame.file.path, force=True, stop_before_pixels=True)
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
+
+    dataset = dataset_of(frame.file.path, force=True, stop_before_pixels=True)
     return {
-        element.keyword: str(element.value)
-        for element in dataset
-        if element.VR in _TELLING_TYPES
-        and element.keyword not in ("", "InstanceNumber")
-        and element.tag.group != _PATIENT_GROUP
+        keyword_for_tag(tag): as_text(dataset, tag)
+        for tag in dataset.keys()  # noqa: SIM118 - iterating parses values, which may fail
+        if keyword_for_tag(tag) not in ("", "InstanceNumber")
+        and tag.group not in _OTHER_GROUPS
+        and dictionary_VR(tag) in _CODE_TYPES
     }
 
 
@@ -186,9 +188,9 @@ def _ranks(frames: list[Frame], places: _Places, values: list[float]) -> dict[Fr
         )
         if apart and all(len(run) == whole for run in positions):
             return {
-                frames[index]: (number if volume_by_volume else place) + 1
+                frames[index]: (number if volume_by_volume else rank) + 1
                 for number, run in enumerate(runs)
-                for place, index in enumerate(run)
+                for rank, index in enumerate(run)
             }
     return {}
 

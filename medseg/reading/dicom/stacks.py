@@ -57,7 +57,7 @@ class Stack:
     volume : tuple of int
         Which volume of its series (phase, echo, time point) it is, from 1, and of how many.
     laterality_known, has_physical_size : bool
-    told_by : str
+    split_by : str
         The field, and its value, that tells it from the other volumes of its series.
     """
 
@@ -70,7 +70,7 @@ class Stack:
     volume: tuple[int, int] = (1, 1)
     laterality_known: bool = True
     has_physical_size: bool = True
-    told_by: str = ""
+    split_by: str = ""
 
     @property
     def series_uid(self) -> str:
@@ -121,7 +121,7 @@ class Stack:
         uid = f"{uid[:_MOST_SHOWN]}..." if len(uid) > _MOST_SHOWN else uid
         kind = self.modality or "?"
         size = f"{columns} x {rows}  {len(self.frames)} slice(s)"
-        return "  ".join(filter(None, (uid, kind, size, location, self.told_by)))
+        return "  ".join(filter(None, (uid, kind, size, location, self.split_by)))
 
 
 def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
@@ -253,7 +253,7 @@ def _in_group(frames: list[Frame], unlocated: list[Frame]) -> list[Stack]:
             as_stack(part.frames, [*notes, *_one_of(len(parts), part)]),
             copies=copies,
             volume=(number, len(parts)),
-            told_by=part.told_by,
+            split_by=part.split_by,
         )
         for number, part in enumerate(parts, start=1)
     ]
@@ -264,7 +264,7 @@ def _one_of(count: int, part: Part) -> list[str]:
     if count == 1:
         return []
     note = f"its series holds {count} images per position; this is one of them, told apart by"
-    return [f"{note} {part.told_by}"]
+    return [f"{note} {part.split_by}"]
 
 
 def rejoined(stacks: list[Stack]) -> list[Stack]:
@@ -281,7 +281,7 @@ def rejoined(stacks: list[Stack]) -> list[Stack]:
                 break
         else:
             groups.append([stack])
-    joined = [one for group in groups for one in _one_or_all(group)]
+    joined = [stack for group in groups for stack in _one_or_all(group)]
     return joined if len(joined) < len(stacks) else stacks
 
 
@@ -337,8 +337,8 @@ def as_stack(frames: list[Frame], notes: list[str]) -> Stack:
     refusal = disagreement(ordered)
     if refusal:
         return Stack(ordered, None, refusal, tuple(notes))
-    told = dict.fromkeys([*notes, *grid_notes, *notes_on(ordered)])
-    return Stack(ordered, grid, None, tuple(told))
+    every = dict.fromkeys([*notes, *grid_notes, *notes_on(ordered)])
+    return Stack(ordered, grid, None, tuple(every))
 
 
 def _with_selectors(stacks: list[Stack]) -> list[Stack]:
