@@ -57,6 +57,33 @@ def test_pixels_are_read_as_they_are_encoded(tmp_path, written):
     assert any("meta information" in note for note in scan.provenance.notes)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_series_uid_in_every_other_slice_does_not_halve_a_stack(tmp_path, first):
+    def change(k, ds):
+        if k % 2 == first:
+            ds.SeriesInstanceUID = ""
+
+    series = alter(tmp_path, change)
+    (stack,) = list_stacks(tmp_path)
+    assert stack.series_uid == series.uid
+    assert np.array_equal(read_stack(stack).voxels[0], series.values())
+
+
+def test_halves_of_a_stack_that_lacks_a_slice_are_refused_once(tmp_path):
+    def change(k, ds):
+        if k % 2:
+            del ds.FrameOfReferenceUID
+
+    alter(tmp_path, change, Series(random_stored((12, 9, 7))))
+    (tmp_path / "005").unlink()
+    assert refusal(tmp_path).code == "MISSING_SLICE"
+
+
+def test_an_intercept_that_differs_in_ct_is_told(tmp_path):
+    alter(tmp_path, lambda k, ds: setattr(ds, "RescaleIntercept", "0") if k == 3 else None)
+    assert any("RescaleIntercept" in note for note in read_scan(tmp_path).provenance.notes)
+
+
 @pytest.mark.parametrize("differs", ["blank", "other", "each"])
 def test_a_frame_of_reference_in_part_of_the_slices_does_not_halve_a_stack(tmp_path, differs):
     other = generate_uid()

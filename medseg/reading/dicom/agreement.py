@@ -19,7 +19,14 @@ from medseg.reading.dicom.headers import DicomFile, transfer_syntax
 from medseg.reading.dicom.pixel_data import has_more_pixels
 
 _MEANINGS = (*UNITS, "PhotometricInterpretation", "ComplexImageComponent", "Modality")
-_NOTED = ("ImageType", "ConvolutionKernel", "KVP", "FrameOfReferenceUID", "SOPClassUID")
+_NOTED = (
+    "SeriesInstanceUID",
+    "ImageType",
+    "ConvolutionKernel",
+    "KVP",
+    "FrameOfReferenceUID",
+    "SOPClassUID",
+)
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _NEUTRAL = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0, "ModalityLUTSequence": ""}
 _RESCALED = {"CT", "PT", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"}
@@ -64,7 +71,8 @@ def owners_differ(frames: Sequence[Frame]) -> list[str]:
 def notes_on(frames: Sequence[Frame]) -> list[str]:
     """What is worth knowing of the headers of a stack: one sentence each."""
     files = _files(frames)
-    differing = [key for key in _NOTED if len({file.text(key) for file in files}) > 1]
+    keys = (*_NOTED, *_RESCALE) if files[0].modality == "CT" else _NOTED
+    differing = [key for key in keys if len({file.text(key) for file in files}) > 1]
     notes = [f"its slices differ in {', '.join(differing)}"] if differing else []
     if owners := owners_differ(frames):
         notes.append(

@@ -74,8 +74,8 @@ class Stack:
 
     @property
     def series_uid(self) -> str:
-        """SeriesInstanceUID."""
-        return self.frames[0].file.series_uid
+        """SeriesInstanceUID; empty when blank in all its files."""
+        return next((uid for frame in self.frames if (uid := frame.file.series_uid)), "")
 
     @property
     def modality(self) -> str:
@@ -134,11 +134,35 @@ def stacks_of(files: Sequence[DicomFile]) -> list[Stack]:
     places is on its own. What such a split leaves is one stack again where it is one even stack:
     the split was wrong. Each frame of a cine is a stack.
     """
-    series: dict[tuple[object, ...], list[Frame]] = {}
+    series: dict[tuple[str, tuple[int, int]], list[Frame]] = {}
     for file in files:
         for frame in frames_of(file):
-            series.setdefault((file.text("SeriesInstanceUID"), *frame.size), []).append(frame)
-    return _with_selectors([stack for frames in series.values() for stack in _in_series(frames)])
+            key = (file.text("SeriesInstanceUID"), frame.size)
+            series.setdefault(key, []).append(frame)
+    stacks = {key: _in_series(frames) for key, frames in series.items()}
+    for size in [size for uid, size in series if not uid]:
+        _join_blank(stacks, size)
+    return _with_selectors([stack for key in stacks for stack in stacks[key]])
+
+
+def _join_blank(
+    stacks: dict[tuple[str, tuple[int, int]], list[Stack]], size: tuple[int, int]
+) -> None:
+    """Join what has no SeriesInstanceUID with the only series of its size and folder."""
+    folders = {path.parent for stack in stacks["", size] for path in stack.paths}
+    named = [
+        key
+        for key, others in stacks.items()
+        if key[0]
+        and key[1] == size
+        and folders & {path.parent for stack in others for path in stack.paths}
+    ]
+    if len(named) == 1:
+        every = stacks[named[0]] + stacks["", size]
+        joined = rejoined(every)
+        if len(joined) < len(every):
+            stacks[named[0]] = joined
+            del stacks["", size]
 
 
 def _in_series(frames: list[Frame]) -> list[Stack]:
@@ -305,7 +329,8 @@ def _one_or_all(group: list[Stack]) -> list[Stack]:
     notes = list(dict.fromkeys(note for stack in group for note in stack.notes))
     whole = as_stack(frames, [note for note in notes if not note.startswith(SINGLE_SLICE)])
     if whole.grid is None:
-        return group
+        lost = whole.refusal is not None and whole.refusal.code == "MISSING_SLICE"
+        return [whole] if lost and _interleave(group) else group
     if any(not _are_alike(frames[0], frame) for frame in frames):
         fault = GeometryError(
             f"{len(group)} parts of one series lie between each other as one even stack would, but"
