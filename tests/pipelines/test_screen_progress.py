@@ -74,3 +74,18 @@ def test_text_with_brackets_is_printed_as_it_is():
 @pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (59.6, "60 s"), (125, "2 min 05 s")])
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_progress_in_a_log_leaves_standard_output_to_results(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(console_module.time, "monotonic", lambda: now[0])
+    console = Console()
+    with console.progress("reading headers") as progress:
+        now[0] = 11.0
+        progress(1, 3, "reading headers")
+        progress.tell("2 other file(s) hold no scan")
+    console.print("{}")
+    out, err = capsys.readouterr()
+    assert out == "{}\n"
+    assert "reading headers: 1/3" in err
+    assert "2 other file(s)" in err
