@@ -9,28 +9,34 @@ field_rows/. Exits with 1 when any is wrong. A whole run writes results/field_ca
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from field_rows import scans
-
 HERE = Path(__file__).resolve().parent
-ROWS = {**scans.ROWS}
+MODULES = [f"field_rows.{path.stem}" for path in sorted((HERE / "field_rows").glob("*.py"))]
+ROWS = {
+    name: row for module in MODULES for name, row in importlib.import_module(module).ROWS.items()
+}
 
 
 def made(cases: Path, name: str, place: Path) -> Path:
-    """Run the script that writes a case; gives the folder."""
+    """Run the script that writes a case; gives the folder.
+
+    In group geometry, image_cases.py has a folder for each case and seg_cases.py a file.
+    """
     group, case = name.split("/")
-    together = group == "geometry"
-    script = cases / group / ("image_cases.py" if together else f"{case}.py")
-    target = place / group / ("" if together else case)
-    arguments = [str(target), *([case] if together else [])]
-    command = [sys.executable, "-B", "-W", "ignore", str(script), *arguments]
-    subprocess.run(command, check=True, capture_output=True)
-    return place / group / case
+    stem, target, words = case, place / group / case, []
+    if case.startswith("seg_cases:"):
+        stem, target = "seg_cases", place / group / "seg_cases"
+    elif group == "geometry":
+        stem, target, words = "image_cases", place / group, [case]
+    command = [sys.executable, "-B", "-W", "ignore", str(cases / group / f"{stem}.py")]
+    subprocess.run([*command, str(target), *words], check=True, capture_output=True)
+    return target / case if words else target
 
 
 def judge(name: str, cases: Path, place: Path) -> tuple[bool, str]:

@@ -151,6 +151,13 @@ def spect(folder: Path) -> str:
     return exact(folder / "series", stored())
 
 
+@row("io/nhdr_in_a_folder", "listed")
+def detached(folder: Path) -> str:
+    (report,) = inspect(folder)
+    assert report.verdict.outcome == "ok", report.verdict.why
+    return f"{report.name}: {report.shape}"
+
+
 @row("geometry/time_series_without_time", "4 volumes by InstanceNumber")
 def numbers(folder: Path) -> str:
     return told_apart(folder, 4, "InstanceNumber")
