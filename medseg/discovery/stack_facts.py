@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.discovery.scan_files import SCAN_ENDINGS
 from medseg.errors import InputError, ReadError
 from medseg.reading import zip_archive
+from medseg.reading.dicom.folder import stacks_below
 from medseg.reading.dicom.headers import (
     DicomFile,
     as_items,
     as_numbers,
     as_text,
-    find_images,
     not_a_scan,
     read_header,
     sanitized,
@@ -39,7 +38,6 @@ from medseg.volume.conventions import orientation_letters
 __all__ = [
     "FACTS",
     "FREE_TEXT_FIELDS",
-    "SCAN_ENDINGS",
     "DicomFile",
     "StackHeader",
     "free_text_of",
@@ -186,10 +184,11 @@ def read_zip(path: Path, progress: Progress) -> list[StackHeader]:
     """
     try:
         with zip_archive.unpacked(path, progress=progress) as folder:
-            images, faults = find_images(folder, progress, extra_fields=_MORE)
+            stacks, faults, _ = stacks_below(folder, progress, extra_fields=_MORE)
             for fault in faults.values():
                 raise fault
-            return headers_of(images)
+            paths = [path for stack in stacks for path in stack.paths]
+            return [_described(stack, paths) for stack in stacks]
     except ReadError as error:
         raise without_names(error, [path]) from (error.__cause__ or error)
 

@@ -13,6 +13,9 @@ from medseg.reading.dicom.headers import EMPTY, DicomFile, find_images
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.runtime.progress import Progress
 
+UNCERTAIN = "a file in its folder cannot be read; it may be one of its slices or of another series"
+"""The note on a stack beside which a damaged file lies, and other series."""
+
 
 def stacks_below(
     root: Path,
@@ -23,16 +26,16 @@ def stacks_below(
 ) -> tuple[list[Stack], dict[Path, ReadError], set[Path]]:
     """Every stack below a folder, readable or not; the one walk of all that reads or lists.
 
-    A damaged file in a stack's folder may be a slice of it: the stack is refused. An empty file is
-    told in a note where the stack is even and whole without it and the file is called otherwise
-    than its slices.
+    A damaged file in a series' folder may be a slice of it: its stacks are refused. Where several
+    series lie around it, each is read with a note. So it is with an empty file that is called as
+    slices are; any other is foreign, and told in a note where a stack is even and whole without it.
 
     Returns
     -------
     stacks : list of Stack
         In the order of their first files.
     faults : dict of Path to ReadError
-        Damaged files that lie in no stack's folder; empty ones are foreign and left out.
+        Damaged files that lie in no series' folder, or in that of several.
     taken : set of Path
         The files of all images, and damaged ones.
     """
@@ -43,14 +46,18 @@ def stacks_below(
         return stacks, {}, taken
     taken |= {path for path, fault in faults.items() if fault.code != EMPTY}
     folders = common_folders(stacks)
-    judged = [
-        _beside(stack, {p: e for p, e in faults.items() if folders[stack.series_uid] in p.parents})
-        for stack in stacks
-    ]
+    around = {
+        path: [uid for uid, folder in folders.items() if folder in path.parents] for path in faults
+    }
+    judged = []
+    for stack in stacks:
+        near = {path: fault for path, fault in faults.items() if stack.series_uid in around[path]}
+        shared = {path for path in near if len(around[path]) > 1}
+        judged.append(_beside(stack, near, shared))
     apart = {
         path: fault
         for path, fault in faults.items()
-        if fault.code != EMPTY and not set(folders.values()) & set(path.parents)
+        if fault.code != EMPTY and len(around[path]) != 1
     }
     return judged, apart if stacks else faults, taken
 
@@ -64,18 +71,27 @@ def common_folders(stacks: Iterable[Stack]) -> dict[str, Path]:
     return {uid: Path(os.path.commonpath(sorted(parents))) for uid, parents in folders.items()}
 
 
-def _beside(stack: Stack, faults: dict[Path, ReadError]) -> Stack:
-    """A stack as what lies in its folder lets it be."""
-    names = {_pattern(path.name) for path in stack.paths}
-    empty = [path for path, fault in faults.items() if fault.code == EMPTY]
-    lost = [path for path in empty if _pattern(path.name) in names]
-    damaged = [fault for fault in faults.values() if fault.code != EMPTY]
-    if stack.is_picture:
+def _beside(stack: Stack, faults: dict[Path, ReadError], shared: set[Path]) -> Stack:
+    """A stack as what lies in its folder lets it be; of `shared`, other series are too."""
+    if stack.is_picture or not faults:
         return stack
-    if damaged or lost:
-        return replace(stack, refusal=damaged[0] if damaged else faults[lost[0]], grid=None)
-    if not empty:
-        return stack
+    names = {name_pattern(path.name) for path in stack.paths}
+    suspects = [
+        path
+        for path, fault in faults.items()
+        if fault.code != EMPTY or name_pattern(path.name) in names
+    ]
+    own = [path for path in suspects if path not in shared]
+    empty = [path for path in faults if path not in suspects]
+    if own:
+        return replace(stack, refusal=faults[own[0]], grid=None)
+    if suspects:
+        stack = replace(stack, notes=(*stack.notes, UNCERTAIN))
+    return _beside_empty(stack, empty) if empty else stack
+
+
+def _beside_empty(stack: Stack, empty: Sequence[Path]) -> Stack:
+    """A stack beside empty files that are called otherwise than its slices."""
     listing = _names(empty)
     if stack.refusal is None:
         note = f"{listing} beside it: empty, and passed over since the slices are whole"
@@ -95,6 +111,6 @@ def _names(paths: Sequence[Path]) -> str:
     return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
-def _pattern(name: str) -> str:
-    """A name with its numbers left out."""
+def name_pattern(name: str) -> str:
+    """A file's name with its numbers left out: what slices of one series have in common."""
     return re.sub(r"\d+", "0", name)

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from medseg.discovery import stack_facts
 from medseg.discovery.file_facts import facts_of_file
-from medseg.discovery.stack_facts import SCAN_ENDINGS, StackHeader
+from medseg.discovery.scan_files import SCAN_ENDINGS, VOXEL_ENDINGS
+from medseg.discovery.stack_facts import StackHeader
 from medseg.errors import InputError, ReadError
 from medseg.reading import picture, zip_archive
 from medseg.runtime.progress import silent
@@ -26,7 +27,7 @@ NO_SCAN = ""
 """The unit of files that hold no scan."""
 _MOST_ANSWERS = 200
 _CANNOT_OPEN = ReadError.default_code
-_VOXELS = (b".raw", b".zraw")  # of a MetaImage that is two files
+_VOXELS = tuple(end.encode() for end in VOXEL_ENDINGS)
 _SERIES, _BLANK, _FILE, _ZIP, _PICTURE, _DAMAGED = "sbfzpx"
 
 
@@ -85,9 +86,11 @@ class Reader:
 
     def _kind(self, path: Path, name: bytes) -> tuple[str, bytes]:
         """The kind of a file that is no DICOM, and the file it is told by; empty when it may be."""
-        header = name[: name.rfind(b".")] + b".mhd"
-        if name.lower().endswith(_VOXELS) and header in self.beside:
-            return _FILE, header
+        voxels = next((end for end in _VOXELS if name.lower().endswith(end)), b"")
+        for ending in (b".mhd", b".nhdr") if voxels else ():
+            header = name[: -len(voxels)] + ending
+            if header in self.beside:
+                return _FILE, header
         if path.name.lower().endswith(SCAN_ENDINGS):
             return _FILE, name
         if zip_archive.recognises(path):
@@ -198,6 +201,11 @@ def folders_of(rows: Sequence[Row]) -> tuple[str, ...]:
 def is_dicom(unit: str) -> bool:
     """Whether a unit is a series of files."""
     return unit[:1] in (_SERIES, _BLANK)
+
+
+def is_blank(unit: str) -> bool:
+    """Whether a unit is files of a folder that do not say which series they are of."""
+    return unit[:1] == _BLANK
 
 
 def is_damaged(unit: str) -> bool:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
+from medseg.reading.dicom.folder import UNCERTAIN, name_pattern
+from medseg.reading.dicom.headers import EMPTY
 from medseg_pipelines.batch.archive.case_keys import digest, file_folder, path_key, scan_folder
-from medseg_pipelines.batch.archive.headers import is_damaged, is_dicom
+from medseg_pipelines.batch.archive.headers import is_blank, is_damaged, is_dicom
 from medseg_pipelines.batch.archive.index import Index, Part, Unit
 from medseg_pipelines.batch.archive.walk import Tree, joined
 from medseg_pipelines.batch.messages import Fault, ScanRecord
@@ -23,7 +26,12 @@ Candidate = tuple[str, Part]
 
 _SEVERAL = ""
 _GAPS = ("IRREGULAR", "MISSING_SLICE")  # what a slice that cannot be read leaves behind
-_UNCERTAIN = "a file in its folder cannot be read; it may be one of its slices or of another series"
+_PASSED_OVER = "an empty file beside it is passed over, since its slices are whole"
+_NO_UID = Fault(
+    code="BLANK_UID",
+    message="some may have no SeriesInstanceUID: files of its size beside it have none; export the"
+    " series again",
+)
 _CLOSED = Fault(
     code="UNREADABLE",
     message="a folder cannot be opened; check its permissions and the disk",
@@ -39,7 +47,7 @@ def scans_of(
     """
     owners = _owners(units, tree)
     same: dict[str, list[Candidate]] = defaultdict(list)
-    for unit, part in _judged(units, tree):
+    for unit, part in _judged(units, tree, index):
         if pictures or not part.is_picture:
             same[part.scan.key].append((unit, part))
     unique = [_best(candidates) for candidates in same.values()]
@@ -133,29 +141,87 @@ def _of_fault(tree: Tree, path: bytes, fault: Fault) -> ScanRecord:
     )
 
 
-def _judged(units: dict[str, Unit], tree: Tree) -> Iterator[Candidate]:
+def _judged(units: dict[str, Unit], tree: Tree, index: Index) -> Iterator[Candidate]:
     """Every scan, with what unreadable files mean for those beside them."""
-    faults: dict[str, list[tuple[Fault, str]]] = defaultdict(list)  # and states of their files
-    uncertain: set[str] = set()  # units beside a file that may be another unit's
-    listed: set[str] = set()  # damaged files that are listed as a series' fault
-    beside: dict[str, list[str]] = defaultdict(list)
-    series = [(unit, content) for unit, content in units.items() if is_dicom(unit)]
-    for unit, folder in ((unit, folder) for unit, content in series for folder in content.folders):
-        beside[folder].append(unit)
-        if tree.is_closed(os.fsencode(folder)):
-            faults[unit].append((_CLOSED, _CLOSED.code))
+    notes: dict[str, str] = {}
+    listed: set[str] = set()  # damaged files that are listed as a series' fault, or foreign
+    beside = _by_folder(units)
+    faults = _faults_of_folders(units, beside, tree)
     for folder, fault, state, unit in _suspects(units, tree):
         neighbours = beside.get(folder, [])
+        if fault.code == EMPTY and beside:
+            notes |= dict.fromkeys(neighbours, _PASSED_OVER)
+            name = Path(units[unit].parts[0].scan.path).name
+            neighbours = [other for other in neighbours if _is_called_alike(name, other, index)]
+            listed |= set() if neighbours else {unit}
         if len(neighbours) == 1:
             faults[neighbours[0]].append((fault, state))
             listed.add(unit)
         else:
-            uncertain.update(neighbours)
+            notes |= dict.fromkeys(neighbours, UNCERTAIN)
     for unit, content in units.items():
         for part in content.parts if unit not in listed else ():
-            notes = (*part.scan.notes, *([_UNCERTAIN] if unit in uncertain else []))
-            scan = _with_faults(replace(part.scan, notes=notes), faults.get(unit, ()))
-            yield unit, replace(part, scan=scan)
+            yield (
+                unit,
+                replace(part, scan=_with_note(part.scan, faults.get(unit, ()), notes.get(unit))),
+            )
+
+
+def _faults_of_folders(
+    units: dict[str, Unit], beside: dict[str, list[str]], tree: Tree
+) -> dict[str, list[tuple[Fault, str]]]:
+    """For each unit the faults that come from its folders, each with what it is told by."""
+    faults: dict[str, list[tuple[Fault, str]]] = defaultdict(list)
+    for folder, neighbours in beside.items():
+        for unit in neighbours if tree.is_closed(os.fsencode(folder)) else ():
+            faults[unit].append((_CLOSED, _CLOSED.code))
+    for unit in _halves(units, beside):
+        faults[unit].append((_NO_UID, _NO_UID.code))
+    return faults
+
+
+def _by_folder(units: dict[str, Unit]) -> dict[str, list[str]]:
+    """The series of which files lie in each folder."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for unit, content in units.items():
+        for folder in content.folders if is_dicom(unit) else ():
+            folders[folder].append(unit)
+    return folders
+
+
+def _halves(units: dict[str, Unit], beside: dict[str, list[str]]) -> set[str]:
+    """A series and what lies beside it without a SeriesInstanceUID, where both may be one."""
+    halves: set[str] = set()
+    for neighbours in beside.values():
+        blank = [unit for unit in neighbours if is_blank(unit)]
+        named = [unit for unit in neighbours if not is_blank(unit)]
+        if blank and len(named) == 1 and _planes(units[blank[0]]) & _planes(units[named[0]]):
+            halves |= {blank[0], named[0]}
+    return halves
+
+
+def _planes(content: Unit) -> set[str]:
+    """Size, spacing and direction of the slices of a unit."""
+    keys = ("Rows", "Columns", "PixelSpacing", "orientation")
+    return {
+        repr([part.scan.facts.get(key) for key in keys])
+        for part in content.parts
+        if not part.is_picture
+    }
+
+
+def _with_note(
+    scan: ScanRecord, faults: Sequence[tuple[Fault, str]], note: str | None
+) -> ScanRecord:
+    """A scan with faults of files beside it, or the note on them."""
+    scan = _with_faults(scan, faults)
+    return replace(scan, notes=(*scan.notes, note)) if note and not scan.fault else scan
+
+
+def _is_called_alike(name: str, unit: str, index: Index) -> bool:
+    """Whether a file is called as the slices of a series are."""
+    names = {name_pattern(os.fsdecode(row[1])) for row in index.files_of(unit)}
+    return name_pattern(name) in names
 
 
 def _with_faults(scan: ScanRecord, faults: Sequence[tuple[Fault, str]]) -> ScanRecord:
