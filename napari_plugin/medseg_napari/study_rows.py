@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from medseg.discovery.series_list import SeriesEntry
 
 _REFUSED_SHORTLY = {
-    "MOSAIC": "Siemens mosaic",
+    "MOSAIC": "unplaced mosaic",
+    "INTERLEAVED": "mixed spacing",
+    "MIXED_VALUES": "mixed values",
+    "REVERSED_ROWS": "reversed rows",
+    "BAD_VALUE": "unusable header",
+    "DUPLICATE_UID": "two images, one identity",
+    "EMPTY": "empty file",
     "COLOUR": "colour picture",
     "DAMAGED": "damaged",
     "TRUNCATED": "cut short",

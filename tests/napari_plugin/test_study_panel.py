@@ -93,11 +93,11 @@ def test_vendors_table_refusals_repairs_and_time(panel, ready, qtbot, shared_dat
     ready()
     kinds = column(panel, "Verdict")
     uneven = kinds.index("uneven slices: choose how")
-    mosaic = kinds.index("Siemens mosaic")
+    copies = kinds.index("two images, one identity")
     timed = column(panel, "Slices").index(f"6{TIMES}4 T")
 
-    double_click(panel, mosaic, qtbot)
-    assert "dcm2niix" in panel.form.job.message.text()
+    double_click(panel, copies, qtbot)
+    assert "remove the wrong one" in panel.form.job.message.text()
     assert not panel.form.open.isEnabled()
     assert len(panel.viewer.layers) == 0
 

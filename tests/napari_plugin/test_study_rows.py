@@ -115,7 +115,7 @@ def test_refused_series_say_why_and_offer_nothing(tmp_path):
     kind = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
     Series(random_stored(), tags={"ImageType": kind}).write(tmp_path)
     entry = only(tmp_path)
-    assert row_of(entry).verdict == "Siemens mosaic"
+    assert row_of(entry).verdict == "unplaced mosaic"
     assert is_refused(entry)
     assert "dcm2niix" in description_text(entry)
 
