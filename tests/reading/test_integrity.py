@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from pydicom.uid import RLELossless
 
 from dicom_phantom import CANARY, Series, random_stored, save
 from medseg.discovery.inspection import inspect
@@ -77,9 +78,15 @@ def test_truncation_shows_without_reading_pixels(tmp_path):
 
 
 def test_damaged_pixels_show_when_asked(tmp_path):
-    for path in Series(random_stored()).write(tmp_path):
-        whole = path.read_bytes()
-        path.write_bytes(whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0"))
+    series = Series(random_stored())
+    two_segments = b"\2\0\0\0\x40\0\0\0"  # and where the first begins (PS3.5 G.5)
+    for k in range(6):
+        ds = series.slice(k)
+        ds.compress(RLELossless, generate_instance_uid=False)
+        whole = save(ds, tmp_path / f"{k}").read_bytes()
+        assert two_segments in whole
+        (tmp_path / f"{k}").write_bytes(whole.replace(two_segments, b"\2\0\0\0\xff\xff\0\0"))
+    assert inspect(tmp_path)[0].verdict.outcome == "ok"
     assert inspect(tmp_path, pixels=True)[0].verdict.outcome == "refused"
 
 
