@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from medseg.discovery.stack_facts import Fact, of_grid
 from medseg.errors import GeometryError
+from medseg.reading.nifti import affine_mm
 from medseg.volume import Grid
 from medseg.volume.conventions import affine_from_itk
 
@@ -74,7 +75,7 @@ def _nifti(start: bytes) -> dict[str, Fact]:
         kind = nib.Nifti2Header if is_second else nib.Nifti1Header
         header = kind(start[: kind.template_dtype.itemsize], check=False)
         sizes = header.get_data_shape()
-        return _facts(sizes[:3], header.get_best_affine(), volumes=sizes[3:])
+        return _facts(sizes[:3], affine_mm(header), volumes=sizes[3:])
     except Exception as error:  # nibabel raises of many kinds on damaged bytes
         raise ValueError("damaged") from error
 

@@ -47,5 +47,17 @@ def align(labels: LabelMap, scan: Scan) -> LabelMap:
             "labels lie beyond the scan; give the scan that was labelled", code="OUTSIDE_IMAGE"
         )
     values[tuple(targets.T)] = reoriented[tuple(labelled.T)]
-    notes = (*scan.provenance.notes, *labels.provenance.notes)
+    notes = (*scan.provenance.notes, *labels.provenance.notes, *_frame_notes(labels, scan))
     return LabelMap(values, scan.grid, labels.table, replace(scan.provenance, notes=notes))
+
+
+def _frame_notes(labels: LabelMap, scan: Scan) -> tuple[str, ...]:
+    """A note when the two are of different frames of reference, though their voxels coincide."""
+    frames = {labels.provenance.frame_of_reference_uid, scan.provenance.frame_of_reference_uid}
+    if len(frames - {""}) < 2:
+        return ()
+    note = (
+        "labels and scan are of two frames of reference; they were put together because their"
+        " voxels coincide"
+    )
+    return (note,)

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
+from medseg.reading._itk_headers import StatedLengths, stated_lengths
 from medseg.reading._seg_nrrd import stored_labels
+from medseg.reading._silence import silent_stderr
 from medseg.reading.error_context import in_file
 from medseg.reading.limits import (
     check_growth,
@@ -42,14 +44,14 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     The form is that of :class:`medseg.reading.protocol.ScanReader`; .mha, .nrrd and .gipl files may
     be gzipped.
     """
-    voxels, affine, metadata = _load(path)
+    voxels, affine, metadata, stated = _load(path)
     with in_file(path):
         grid = Grid(voxels.shape[1:], affine)
         scan = Scan(
             float32_unless_integer(voxels),
             grid,
             _modality(metadata.get("Modality", "")),
-            _provenance(path, voxels),
+            _provenance(path, voxels, stated),
         )
     progress(1, 1, f"read {path.name}")
     return scan
@@ -61,36 +63,56 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
     The form is that of :class:`medseg.reading.protocol.LabelReader`; codes come from Slicer's
     terminology entries.
     """
-    voxels, affine, metadata = _load(path)
+    voxels, affine, metadata, stated = _load(path)
     with in_file(path):
         values = as_label_values(single_channel(voxels))
         label_table = table or completed(stored_labels(metadata), values)
-        return LabelMap(values, Grid(values.shape, affine), label_table, _provenance(path, voxels))
+        source = _provenance(path, voxels, stated)
+        return LabelMap(values, Grid(values.shape, affine), label_table, source)
 
 
-def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str]]:
-    """Voxels (C, I, J, K), RAS+ affine and the header's text fields."""
-    import SimpleITK
-
+def _load(
+    path: Path,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], dict[str, str], StatedLengths]:
+    """Voxels (C, I, J, K), RAS+ affine, the header's text fields, and what it says of lengths."""
     with _unzipped(path) as unzipped:
-        try:
-            SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-            reader = SimpleITK.ImageFileReader()
-            reader.SetFileName(str(unzipped))
-            reader.ReadImageInformation()
-            _check_stated_size(unzipped, reader)
-            image = reader.Execute()
-        except (RuntimeError, MemoryError, ValueError) as error:
-            raise ReadError(
-                f"{path.name} cannot be read as {_format(path)}: it is truncated, damaged or"
-                " another format; copy or export it again"
-            ) from error
+        with in_file(path):
+            stated = _stated(path, unzipped)
+        image = _executed(path, unzipped)
         with in_file(path):
             voxels = _channels_first(image)
             if _format(path) == "gipl":
                 _check_gipl_length(unzipped, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return voxels, _affine(image), metadata
+    return voxels, np.diag([*[stated.mm] * 3, 1.0]) @ _affine(image), metadata, stated
+
+
+def _executed(path: Path, unzipped: Path) -> Any:
+    """The image as ITK reads it, or a `ReadError`."""
+    import SimpleITK
+
+    try:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(unzipped))
+        with silent_stderr():
+            reader.ReadImageInformation()
+        _check_stated_size(unzipped, reader)
+        with silent_stderr():
+            return reader.Execute()
+    except (RuntimeError, MemoryError, ValueError) as error:
+        raise ReadError(
+            f"{path.name} cannot be read as {_format(path)}: it is truncated, damaged or"
+            " another format; copy or export it again"
+        ) from error
+
+
+def _stated(path: Path, unzipped: Path) -> StatedLengths:
+    """What the file says about lengths and sides."""
+    if _format(path) != "gipl":
+        return stated_lengths(unzipped)
+    note = "GIPL has no orientation: left and right are not known for certain"
+    return StatedLengths(notes=(note,), laterality_known=False)
 
 
 def _modality(word: str) -> str:
@@ -147,14 +169,17 @@ def _affine(image: Any) -> npt.NDArray[Any]:
     return affine_from_itk(spacing, origin, direction)
 
 
-def _provenance(path: Path, voxels: npt.NDArray[Any]) -> Provenance:
-    notes = []
-    oriented = _format(path) != "gipl"
-    if not oriented:
-        notes.append("GIPL has no orientation: left and right are not known for certain")
+def _provenance(path: Path, voxels: npt.NDArray[Any], stated: StatedLengths) -> Provenance:
+    notes = list(stated.notes)
     if voxels.shape[0] > 1:
         notes.append(f"its {voxels.shape[0]} components or time points are read as channels")
-    return Provenance(_format(path), (path,), notes=tuple(notes), laterality_known=oriented)
+    return Provenance(
+        _format(path),
+        (path,),
+        notes=tuple(notes),
+        laterality_known=stated.laterality_known,
+        has_physical_size=stated.has_physical_size,
+    )
 
 
 def _format(path: Path) -> str:

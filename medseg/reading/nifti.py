@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import ReadError
+from medseg.errors import ReadError, reason
+from medseg.reading._silence import silence
 from medseg.reading.error_context import in_file
 from medseg.reading.limits import (
     check_growth,
@@ -31,6 +32,9 @@ _COMMENT = 6  # ecode of a NIfTI header extension that holds text
 _DISAGREEMENT_MM = 0.1
 _TIME_UNITS = 0x38  # bits of xyzt_units
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
+_LENGTHS = {1: ("metres", 1000.0), 3: ("micrometres", 1e-3)}
+_LENGTH_UNITS = 0x07  # bits of xyzt_units
+_GZIP = b"\x1f\x8b"
 _OF_TIME = (0, 2001)  # no intent, and NIFTI_INTENT_TIME_SERIES
 
 
@@ -60,7 +64,7 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     with in_file(path):
         voxels, notes = _channels_first(raw)
         voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
-        grid = Grid(voxels.shape[1:], image.affine)
+        grid = Grid(voxels.shape[1:], affine_mm(image.header))
         scan = Scan(
             voxels,
             grid,
@@ -82,7 +86,7 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
         voxels, notes = _channels_first(raw)
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
-        grid = Grid(values.shape, image.affine)
+        grid = Grid(values.shape, affine_mm(image.header))
         label_table = table or completed(_stored_names(image.header).medseg_labels, values)
         return LabelMap(values, grid, label_table, _provenance(path, image.header, grid, notes))
 
@@ -126,15 +130,66 @@ def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:
     """The nibabel image and its stored numbers before scaling, shape as in the header."""
     import nibabel as nib
 
+    silence("nibabel.global")
     with _as_read_error(path), _opened(path) as stream:
+        _check_single_gzip(path, stream)
         holder = nib.fileholders.FileHolder(fileobj=stream)
         image = _image_class(stream).from_file_map({"header": holder, "image": holder}, mmap=False)
         stated_bytes = math.prod(image.header.get_data_shape()) * image.get_data_dtype().itemsize
         check_growth(path, stated_bytes)
-        raw = np.asarray(image.dataobj.get_unscaled())
+        raw = _stored(image, stream)
         while stream.read(1 << 20):  # the checksum of a gzip file stands at its very end
             pass
         return image, raw
+
+
+def _stored(image: Any, stream: IO[bytes]) -> npt.NDArray[Any]:
+    """Stored numbers, which begin after the header, whatever its field of the offset says.
+
+    Raises
+    ------
+    ReadError
+        Code ``DAMAGED``, when it is 0, as writers leave it, and extensions follow the header.
+    """
+    import nibabel as nib
+
+    proxy, header = image.dataobj, image.header
+    first = int(header["sizeof_hdr"]) + 4
+    if proxy.offset >= first:
+        return np.asarray(proxy.get_unscaled())
+    stream.seek(first - 4)
+    if stream.read(1) not in (b"", b"\0"):
+        raise ReadError(
+            f"its field vox_offset is {proxy.offset}, inside of its own header, and extensions"
+            " follow: where its voxels begin is not known; write it again with another program",
+            code="DAMAGED",
+        )
+    spec = (image.shape, header.get_data_dtype(), first, 1.0, 0.0)
+    return np.asarray(nib.arrayproxy.ArrayProxy(stream, spec, mmap=False).get_unscaled())
+
+
+def _check_single_gzip(path: Path, stream: IO[bytes]) -> None:
+    """Raise `ReadError` when what was gunzipped is gzipped again."""
+    twice = stream.read(2) == _GZIP
+    stream.seek(0)
+    if twice:
+        raise ReadError(f"{path.name} is gzipped twice; gunzip it once", code="DAMAGED")
+
+
+def affine_mm(header: Any) -> npt.NDArray[Any]:
+    """The affine to mm, bit for bit where the header's lengths are mm or of no known unit.
+
+    Parameters
+    ----------
+    header : nibabel.Nifti1Header
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
+    _, mm = _LENGTHS.get(int(header["xyzt_units"]) & _LENGTH_UNITS, ("", 1.0))
+    affine: npt.NDArray[Any] = header.get_best_affine()
+    return affine if mm == 1.0 else np.diag([mm, mm, mm, 1.0]) @ affine
 
 
 def _image_class(stream: IO[bytes]) -> Any:
@@ -187,9 +242,10 @@ def _as_read_error(path: Path) -> Iterator[None]:
     try:
         yield
     except faults as error:
-        kind = type(error).__name__
+        stated = (HeaderDataError, ImageFileError)
+        cause = reason(error) if isinstance(error, stated) else type(error).__name__
         raise ReadError(
-            f"{path.name} cannot be read as NIfTI ({kind}): it is truncated, damaged or another"
+            f"{path.name} cannot be read as NIfTI ({cause}): it is truncated, damaged or another"
             " format; copy or export it again",
         ) from error
 
@@ -224,6 +280,7 @@ def _scaled(voxels: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDA
 def _provenance(path: Path, header: Any, grid: Grid, notes: Sequence[str]) -> Provenance:
     """Provenance with what is worth knowing about where the header says the voxels lie."""
     notes = list(notes)
+    unit, mm = _LENGTHS.get(int(header["xyzt_units"]) & _LENGTH_UNITS, ("", 1.0))
     sform, scode = header.get_sform(coded=True)
     try:
         qform, qcode = header.get_qform(coded=True)
@@ -233,17 +290,22 @@ def _provenance(path: Path, header: Any, grid: Grid, notes: Sequence[str]) -> Pr
     if not qcode and not scode:
         notes.append("neither sform nor qform is set: left and right are not known for certain")
     if qcode and scode:
-        apart = _corner_distance_mm(grid, qform, sform)
+        apart = mm * _corner_distance_mm(grid, qform, sform)
         if apart > _DISAGREEMENT_MM:
             notes.append(f"sform and qform lie up to {apart:.2f} mm apart; the sform is used")
     if qcode and not scode and _is_near_half_turn(header):
         notes.append(
             "the qform is within 0.07 degrees of a half turn; its numbers cannot tell by how much"
         )
-    unit = header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        notes.append(f"the header gives lengths in {unit}; they are taken as mm")
-    return Provenance("nifti", (path,), notes=tuple(notes), laterality_known=bool(qcode or scode))
+    if unit:
+        notes.append(f"the header gives lengths in {unit}; they are converted to mm")
+    return Provenance(
+        "nifti",
+        (path,),
+        notes=tuple(notes),
+        laterality_known=bool(qcode or scode),
+        xform_code=int(scode or qcode or 1),
+    )
 
 
 def _is_near_half_turn(header: Any) -> bool:

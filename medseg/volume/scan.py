@@ -36,6 +36,10 @@ class Provenance:
         Whether the file says which side of the patient is which; pictures and projections do not.
     has_physical_size : bool, default True
         Whether the spacing is in mm; without it a pixel counts as 1 mm and is not.
+    frame_of_reference_uid : str
+        FrameOfReferenceUID for DICOM, else empty: places compare only within one.
+    xform_code : int
+        What NIfTI's form says that its world is (1 scanner, 2 aligned, 3 Talairach, 4 MNI...).
     """
 
     format: str = "memory"
@@ -46,6 +50,8 @@ class Provenance:
     native: NativeSlices | None = None
     laterality_known: bool = field(default=True, kw_only=True)
     has_physical_size: bool = field(default=True, kw_only=True)
+    frame_of_reference_uid: str = field(default="", kw_only=True)
+    xform_code: int = field(default=1, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

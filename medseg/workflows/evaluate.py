@@ -10,6 +10,7 @@ from medseg.metrics.scores import Scores
 from medseg.training.case_folder import numbered_as
 from medseg.training.stored_names import is_named
 from medseg.volume import LabelMap, LabelTable
+from medseg.volume.conventions import Reorientation, orientation_letters
 
 
 def evaluate(
@@ -38,7 +39,7 @@ def evaluate(
     LabelError
         When both name their labels, and no name is the same.
     """
-    prediction, truth = alike(prediction, truth)
+    prediction, truth = alike(in_axes_of(prediction, truth), truth)
     sized = prediction.provenance.has_physical_size and truth.provenance.has_physical_size
     row = measure_case("", prediction, truth, regions={}, tolerance_mm=tolerance_mm, sized=sized)
     scores: dict[str, Scores] = row["labels"]
@@ -76,6 +77,22 @@ def alike(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelMap]:
     elif predicted:
         truth = replace(truth, table=with_all_labels(prediction, truth).table)
     return prediction, with_all_labels(truth, prediction)
+
+
+def in_axes_of(prediction: LabelMap, truth: LabelMap) -> LabelMap:
+    """The prediction with its axes in the truth's order and direction, where voxels coincide then.
+
+    Returns
+    -------
+    LabelMap
+        The prediction itself where that is not so: measuring it says how the two differ.
+    """
+    if prediction.grid.matches(truth.grid):
+        return prediction
+    turned = Reorientation.towards(prediction.grid, orientation_letters(truth.grid))
+    if not turned.target.matches(truth.grid):
+        return prediction
+    return replace(prediction, values=turned.apply(prediction.values), grid=truth.grid)
 
 
 def with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,16 @@ def source_headers(labels: NativeLabels) -> list[Dataset]:
     return list(headers.values())
 
 
+@contextmanager
+def values_as_they_are() -> Iterator[None]:
+    """Let odd values of a source pass through to a result, and no warning quote them."""
+    from pydicom import config
+
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
     """Specific Character Set of a result: the source's, or UTF-8 where that cannot hold a text.
 
@@ -116,14 +128,29 @@ def _header(path: Path, uid: str) -> Dataset:
 def _complete(header: Dataset) -> None:
     """Fill in what a result must repeat."""
     for keyword in _TYPE_2:
-        if keyword not in header:
-            setattr(header, keyword, "")
+        setattr(header, keyword, _usable(header, keyword))
     if "SpecificCharacterSet" in header and not header.SpecificCharacterSet:
         del header.SpecificCharacterSet  # blank means the default, as does its absence
     series = str(header.get("SeriesInstanceUID") or "")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if not header.get(keyword):
             setattr(header, keyword, stable_uid(keyword, series))
+
+
+def _usable(header: Dataset, keyword: str) -> Any:
+    """A value of the source; dates and times without ACR-NEMA's marks, empty when they are none."""
+    from pydicom.valuerep import DA, TM
+
+    try:
+        value = header.get(keyword, "")
+        if keyword.endswith("Date"):
+            value = str(DA(str(value or "").replace(".", "")) or "")
+        elif keyword.endswith("Time"):
+            value = str(TM(str(value or "").replace(":", "")) or "")
+    except (ValueError, TypeError, NotImplementedError):
+        return ""
+    is_known = keyword != "PatientSex" or value in ("M", "F", "O")
+    return value if is_known and value is not None else ""
 
 
 def _complete_geometry(header: Dataset, grid: Grid) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from medseg.writing._dicom_source import (
     coded_concept,
     common_charset,
     source_headers,
+    values_as_they_are,
 )
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_readback import check_segmentation
@@ -77,8 +77,7 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     native = on_native_slices(labels)
     segments = segments_of(native)
     encoding = resolve_encoding(encoding, segments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
+    with values_as_they_are():
         dataset = _segmentation(native, segments, source_headers(native), encoding)
         with atomic(path, suffix=".dcm") as temporary:
             dataset.save_as(temporary, enforce_file_format=True)

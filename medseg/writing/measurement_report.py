@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from medseg.writing._dicom_source import (
     common_charset,
     source_headers,
     stable_uid,
+    values_as_they_are,
 )
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._seg_uids import (
@@ -70,8 +70,7 @@ def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> N
     native = on_native_slices(labels)
     segments = segments_of(native)
     volumes = _volumes_ml(labels, segments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' warnings quote patient names
+    with values_as_they_are():
         encoding = resolve_encoding(encoding, segments)
         report = _report(native, segments, volumes, encoding)
         with atomic(path, suffix=".dcm") as temporary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from medseg.writing._dicom_source import (
     common_charset,
     source_headers,
     stable_uid,
+    values_as_they_are,
 )
 from medseg.writing._native_labels import NativeLabels, dicom_obstacle, on_native_slices
 from medseg.writing._rtstruct_readback import check_structures
@@ -62,8 +62,7 @@ def write_labels(labels: LabelMap, path: Path) -> None:
     than the pixels' at convex corners. ROINumber is the label's value.
     """
     native = on_native_slices(labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the library's warnings quote patient names
+    with values_as_they_are():
         dataset = _structure_set(native, source_headers(native))
         with atomic(path, suffix=".dcm") as temporary:
             dataset.save_as(temporary, enforce_file_format=True)

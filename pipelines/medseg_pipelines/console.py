@@ -17,6 +17,7 @@ from rich.table import Table
 
 from medseg.errors import Cancelled
 from medseg.runtime.progress import Progress
+from medseg.volume import Scan
 
 _QUIET_SECONDS = 10.0
 _WIDE = 160
@@ -144,3 +145,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def describe(scan: Scan) -> str:
+    """One line about a scan: modality, voxels, spacing."""
+    if not scan.provenance.has_physical_size:
+        size = " x ".join(str(n) for n in scan.grid.shape if n > 1)
+        return f"{scan.modality or 'picture'}, {size} pixels of unknown size"
+    size = " x ".join(str(n) for n in scan.grid.shape)
+    spacing = " x ".join(f"{mm:.3g}" for mm in scan.grid.spacing_mm)
+    return f"{scan.modality or 'unknown modality'}, {size} voxels of {spacing} mm"

@@ -18,8 +18,7 @@ from medseg.writing import (
     write_labels,
     write_scan,
 )
-from medseg_pipelines.console import Console
-from medseg_pipelines.segment import describe
+from medseg_pipelines.console import Console, describe
 
 Kind = Literal["auto", "labels", "scan"]
 

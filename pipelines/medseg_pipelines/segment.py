@@ -23,7 +23,7 @@ from medseg.workflows.outputs import check_file, check_label_file
 from medseg.workflows.record import ModelUsed
 from medseg.workflows.segment import Result, read_case, segment_case, write_case
 from medseg.writing import write_scan
-from medseg_pipelines.console import Console, duration
+from medseg_pipelines.console import Console, describe, duration
 
 if TYPE_CHECKING:
     from medseg.inference import Options, Predictor
@@ -164,16 +164,6 @@ def channel_lines(
         f"        {name} is '{path.name}'{' series ' * bool(selector)}{selector}"
         for name, path, selector in zip(channels, paths, selectors, strict=True)
     ]
-
-
-def describe(scan: Scan) -> str:
-    """One line about a scan: modality, voxels, spacing."""
-    if not scan.provenance.has_physical_size:
-        size = " x ".join(str(n) for n in scan.grid.shape if n > 1)
-        return f"{scan.modality or 'picture'}, {size} pixels of unknown size"
-    size = " x ".join(str(n) for n in scan.grid.shape)
-    spacing = " x ".join(f"{mm:.3g}" for mm in scan.grid.spacing_mm)
-    return f"{scan.modality or 'unknown modality'}, {size} voxels of {spacing} mm"
 
 
 def volume_table(labels: LabelMap) -> Table:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import highdicom
 import numpy as np
 import pydicom
 import pytest
 
 from dicom_phantom import Series, random_stored
-from medseg.errors import InputError, LabelError, ReadError
+from medseg.errors import GeometryError, InputError, LabelError, ReadError
 from medseg.reading import read_labels, read_scan
+from medseg.reading.dicom.segment_labels import rgb_of_cielab
 from medseg.volume import Code, LabelMap, LabelTable
 from medseg.writing import write_labels
 
@@ -205,3 +208,142 @@ def test_a_number_is_the_value_that_the_label_map_shows(tmp_path, encoding):
             assert np.array_equal(found.values, np.where(values == value, value, 0))
     with pytest.raises(LabelError, match="segment or label '1'"):
         read_labels(path, segments=["1"])
+
+
+def changed(tmp_path, change, *, values=None):
+    """A binary SEG of six slices and its series, after `change` was done to it."""
+    values = np.zeros((6, 9, 7), np.uint8) if values is None else values
+    if not values.any():
+        values[1:4, 2:5, 1:6] = 1
+    series = Series(random_stored((6, 9, 7)), tags={"SliceThickness": "2.5"})
+    sources = [pydicom.dcmread(path) for path in series.write(tmp_path / "ct")]
+    saved(tmp_path / "seg.dcm", sources, values, "BINARY")
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    change(dataset)
+    dataset.save_as(tmp_path / "seg.dcm")
+    return tmp_path / "seg.dcm"
+
+
+def frame_moved(dataset):
+    position = dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    x, y, z = position.ImagePositionPatient
+    position.ImagePositionPatient = [x + 1.2, y, z]
+
+
+def frame_of_other_spacing(dataset):
+    measures = pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = ["0.7", "0.5"], "2.5"
+    dataset.PerFrameFunctionalGroupsSequence[2].PixelMeasuresSequence = [measures]
+
+
+def frame_turned(dataset):
+    turned = pydicom.Dataset()
+    turned.ImageOrientationPatient = [0.9998, 0.02, 0, -0.02, 0.9998, 0]
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        group.PlaneOrientationSequence = dataset.SharedFunctionalGroupsSequence[
+            0
+        ].PlaneOrientationSequence
+    del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    dataset.PerFrameFunctionalGroupsSequence[0].PlaneOrientationSequence = [turned]
+
+
+@pytest.mark.parametrize("change", [frame_moved, frame_of_other_spacing, frame_turned])
+def test_every_frame_lies_on_the_grid_or_is_named(tmp_path, change):
+    with pytest.raises(GeometryError, match=r"frame \d of 3 lies .* mm off the grid") as caught:
+        read_labels(changed(tmp_path, change))
+    assert caught.value.code == "OFF_GRID"
+
+
+@pytest.mark.parametrize(
+    ("stored", "color"),
+    [
+        ((19375, 50449, 4099), (0, 34, 254)),
+        ((0, 32768, 32768), (0, 0, 0)),
+        ((65535, 0, 65535), (0, 255, 0)),
+    ],
+)
+def test_a_colour_outside_of_rgb_is_clipped(tmp_path, stored, color):
+    def change(dataset):
+        dataset.SegmentSequence[0].RecommendedDisplayCIELabValue = list(stored)
+
+    labels = read_labels(changed(tmp_path, change))
+    np.testing.assert_allclose(labels.table.labels[0].color, color, atol=2)
+
+
+def test_every_colour_comes_back(tmp_path):
+    rng = np.random.default_rng(3)
+    for color in rng.integers(0, 256, (50, 3)).tolist():
+        stored = highdicom.color.CIELabColor.from_rgb(*color).value
+        np.testing.assert_allclose(rgb_of_cielab(stored), color, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "keyword", "values"),
+    [
+        ("FrameContentSequence", "TemporalPositionIndex", (1, 2)),
+        ("TemporalPositionSequence", "TemporalPositionTimeOffset", (0.0, 12.5)),
+        ("DerivationImageSequence", "DerivationDescription", ("early", "late")),
+    ],
+)
+def test_frames_that_anything_tells_apart_are_no_union(tmp_path, sequence, keyword, values):
+    def change(dataset):
+        groups = dataset.PerFrameFunctionalGroupsSequence
+        later = copy.deepcopy(list(groups))
+        for value, half in zip(values, (groups, later), strict=True):
+            for group in half:
+                item = group[sequence].value[0] if sequence in group else pydicom.Dataset()
+                setattr(item, keyword, value)
+                setattr(group, sequence, [item])
+        dataset.PerFrameFunctionalGroupsSequence = [*groups, *later]
+        dataset.NumberOfFrames = 6
+        bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), bitorder="little")
+        packed = np.packbits(np.tile(bits[:189], 2), bitorder="little").tobytes()
+        dataset.PixelData = packed + b"\0" * (len(packed) % 2)
+
+    with pytest.raises(LabelError, match=keyword) as caught:
+        read_labels(changed(tmp_path, change))
+    assert caught.value.code == "SEVERAL_VOLUMES"
+
+
+def sparse_values():
+    values = np.zeros((6, 9, 7), np.uint8)
+    values[[0, 4], 2:5, 1:6] = 1
+    return values
+
+
+def without(*keywords):
+    def change(dataset):
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        for keyword in keywords:
+            measures.pop(keyword, None)
+
+    return change
+
+
+def test_the_depth_of_a_slice_is_not_the_gap_to_the_next_stored_one(tmp_path):
+    path = changed(tmp_path, without("SpacingBetweenSlices"), values=sparse_values())
+    labels = read_labels(path)
+    assert labels.grid.spacing_mm == pytest.approx((0.4, 0.7, 2.5))
+    assert any("SliceThickness" in note for note in labels.provenance.notes)
+    on_scan = read_labels(path, like=read_scan(tmp_path / "ct"))
+    assert np.array_equal(on_scan.values, sparse_values().transpose(2, 1, 0))
+
+
+def test_slices_of_unknown_depth_need_the_scan(tmp_path):
+    path = changed(
+        tmp_path, without("SpacingBetweenSlices", "SliceThickness"), values=sparse_values()
+    )
+    with pytest.raises(GeometryError, match="--like") as caught:
+        read_labels(path)
+    assert caught.value.code == "UNKNOWN_DEPTH"
+    on_scan = read_labels(path, like=read_scan(tmp_path / "ct"))
+    assert np.array_equal(on_scan.values, sparse_values().transpose(2, 1, 0))
+
+
+def test_another_frame_of_reference_is_told(tmp_path):
+    def change(dataset):
+        dataset.FrameOfReferenceUID = pydicom.uid.generate_uid()
+
+    path = changed(tmp_path, change)
+    labels = read_labels(path, like=read_scan(tmp_path / "ct"))
+    assert any("frames of reference" in note for note in labels.provenance.notes)

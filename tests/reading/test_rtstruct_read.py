@@ -219,3 +219,53 @@ def test_radiotherapy_plan_on_all_its_slices(shared_data):
         assert sure.mean() > 0.99
         assert np.array_equal((labels.values == value)[sure], inside[sure])
     assert not (labels.values == 3).any()
+
+
+@pytest.mark.parametrize("segments", [(), ("liver",)])
+def test_one_number_for_two_regions_is_refused(tmp_path, segments):
+    path = structure_set(tmp_path, {"liver": [square(2, 5, 1)], "tumour": [square(7, 9, 1)]})
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[1].ROINumber = 1
+    dataset.ROIContourSequence[1].ReferencedROINumber = 1
+    dataset.save_as(path)
+    with pytest.raises(LabelError, match="number 1 stands for liver and tumour"):
+        read_labels(path, segments=segments)
+
+
+def of_two_frames(folder):
+    """Region `here` in the frame of reference of the series, region `there` in another."""
+    path = structure_set(folder, {"here": [square(2, 5, 1)], "there": [square(7, 9, 1)]})
+    dataset = pydicom.dcmread(path)
+    frames = SERIES.frame_of_reference, pydicom.uid.generate_uid()
+    for roi, frame in zip(dataset.StructureSetROISequence, frames, strict=True):
+        roi.ReferencedFrameOfReferenceUID = frame
+    dataset.save_as(path)
+    return path
+
+
+def test_regions_of_another_frame_of_reference_are_not_drawn(tmp_path):
+    path = of_two_frames(tmp_path)
+    for labels in (read_labels(path), read_labels(path, like=read_scan(tmp_path))):
+        assert labels.table.names == ("here",)
+        assert (labels.values > 0).sum() == 16
+        assert any("there: of another frame" in note for note in labels.provenance.notes)
+    with pytest.raises(LabelError, match="there: of another frame"):
+        read_labels(path, segments=["there"])
+
+
+def test_a_scan_of_no_frame_of_reference_takes_regions_of_one(tmp_path):
+    path = of_two_frames(tmp_path)
+    scan = read_scan(tmp_path)
+    bare = Scan(scan.voxels, scan.grid)
+    with pytest.raises(LabelError, match="several frames of reference"):
+        read_labels(path, like=bare)
+    assert (read_labels(path, like=bare, segments=["there"]).values > 0).sum() == 9
+
+
+def test_the_window_of_a_contour_changes_no_pixel(tmp_path):
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        ring = rng.uniform(-4, 18, (int(rng.integers(3, 9)), 2)).round(1)
+        path = structure_set(tmp_path, {"a": [[(i, j, 1) for i, j in ring]]})
+        labels = read_labels(path)
+        assert np.array_equal(labels.values[..., 1] > 0, filled_by([ring], (14, 16)))

@@ -55,7 +55,7 @@ def grid_of(frames: Sequence[Frame]) -> tuple[Grid, list[str]]:
         right angle.
     """
     first = frames[0]
-    _check_orientation(first)
+    check_orientation(first)
     step, notes = _single_step(first) if len(frames) == 1 else _even_step(frames)
     affine = affine_from_dicom(first.orientation, first.pixel_spacing_mm, first.position_mm, step)
     rows, columns = first.size
@@ -76,7 +76,7 @@ def check_corners(frames: Sequence[Frame], grid: Grid) -> None:
     DICOM PS3.3 C.7.6.2.1.1: P = IPP + row * spacing[1] * c + column * spacing[0] * r.
     """
     levels = np.arange(len(frames), dtype=np.float64)
-    errors_mm = _corner_errors_mm(frames, grid, levels, np.zeros((len(frames), 2)))
+    errors_mm = corner_errors_mm(frames, grid, levels, np.zeros((len(frames), 2)))
     if errors_mm.max() > _OFF_MM:
         raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
@@ -101,15 +101,25 @@ def check_repaired(
     GeometryError
         Code ``SELF_CHECK``, when a corner is more than 0.1 mm (or 1 % of the slice distance) off.
     """
-    errors_mm = _corner_errors_mm(frames, grid, levels, shifts)
+    errors_mm = corner_errors_mm(frames, grid, levels, shifts)
     if errors_mm.max() > max(_OFF_MM, _UNEVEN_FRACTION * grid.spacing_mm[2]):
         raise _misplaced(int(errors_mm.argmax()), errors_mm)
 
 
-def _corner_errors_mm(
+def corner_errors_mm(
     frames: Sequence[Frame], grid: Grid, levels: FloatArray, shifts: FloatArray
 ) -> FloatArray:
-    """Largest distance of a corner of each frame from its place on `grid`; shape (n,)."""
+    """Largest distance of a corner of each frame from its place on `grid`; shape (n,), mm.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+    grid : Grid
+    levels : ndarray, shape (n,)
+        Where along K each frame is said to lie.
+    shifts : ndarray, shape (n, 2)
+        Voxels along I and J by which each frame is said to be moved.
+    """
     columns, rows, _ = grid.shape
     corners = np.array([(c, r) for c in (0, columns - 1) for r in (0, rows - 1)], np.float64)
     planes = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
@@ -139,7 +149,8 @@ def _normal(frame: Frame) -> FloatArray:
     return normal
 
 
-def _check_orientation(frame: Frame) -> None:
+def check_orientation(frame: Frame) -> None:
+    """Raise `GeometryError` when a frame's axes or spacing can place no pixel."""
     axes = np.array(frame.orientation).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-2):
         raise GeometryError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.errors import GeometryError, LabelError, ReadError
+from medseg.errors import GeometryError, InputError, LabelError, ReadError
 from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
 from medseg.reading.dicom.polygons import filled
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
@@ -22,7 +22,7 @@ from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentSelection
 from medseg.runtime.progress import silent
-from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Scan
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.volume.grid import FloatArray
 from medseg.volume.label_table import default_color
@@ -36,10 +36,11 @@ _OFF_SLICE = 0.1  # of the distance between slices
 
 @dataclass(frozen=True, eq=False)
 class _Region:
-    """A ROI: what it is, and its closed contours (N, 3) in RAS+ mm."""
+    """A ROI: what it is, its closed contours (N, 3) in RAS+ mm, and in which frame these count."""
 
     label: Label
     contours: tuple[FloatArray, ...]
+    frame_of_reference_uid: str = ""
 
 
 def recognises(path: Path) -> bool:
@@ -91,10 +92,11 @@ def read_labels_by_choice(
         stack = _images(dataset, path.parent)
         if stack.grid is None:
             raise stack.refusal or ReadError("its images have no grid")
-        regions = _selected(regions, choice)
+        regions, frame_notes = _in_frame_of(stack.provenance(()), regions, choice, table)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
         values, overlap_notes = _draw(regions, stack.grid, choice.overlaps, cropped=False)
-        source = stack.provenance((*notes, *overlap_notes), instance_uids=uids)
+        told = (*notes, *frame_notes, *overlap_notes)
+        source = stack.provenance(told, instance_uids=uids)
         return LabelMap(values, stack.grid, _table_of(table, regions), source)
 
 
@@ -131,10 +133,11 @@ def read_labels_on(
     """
     with in_file(path):
         _, regions, notes = _load(path, table)
-        regions = _selected(regions, choice)
-        values, overlap_notes = _draw(regions, scan.grid, choice.overlaps, cropped=cropped)
         provenance = scan.provenance
-        source = dataclasses.replace(provenance, notes=(*provenance.notes, *notes, *overlap_notes))
+        regions, frame_notes = _in_frame_of(provenance, regions, choice, table)
+        values, overlap_notes = _draw(regions, scan.grid, choice.overlaps, cropped=cropped)
+        told = (*provenance.notes, *notes, *frame_notes, *overlap_notes)
+        source = dataclasses.replace(provenance, notes=told)
         return LabelMap(values, scan.grid, _table_of(table, regions), source)
 
 
@@ -147,7 +150,7 @@ def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region],
         dataset = dcmread(path, force=True)
         numbers = _numbers(dataset)
         regions = [_region(item, number, dataset, open_ones) for number, item in numbers.items()]
-    except ReadError:
+    except InputError:
         raise
     except Exception as error:  # parsers raise of every kind on damaged bytes
         kind = type(error).__name__
@@ -157,7 +160,10 @@ def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region],
         for kind, count in sorted(open_ones.items())
     ]
     labels = with_unique_names([region.label for region in regions])
-    regions = [_Region(labels[row], region.contours) for row, region in enumerate(regions)]
+    regions = [
+        dataclasses.replace(region, label=label)
+        for region, label in zip(regions, labels, strict=True)
+    ]
     return dataset, _named_in(regions, table), tuple(notes)
 
 
@@ -165,7 +171,16 @@ def _numbers(dataset: Dataset) -> dict[int, Dataset]:
     """ROIs by the value that stands for them: their number where all numbers can be values."""
     items = list(dataset.StructureSetROISequence)
     numbers = [int(item.ROINumber) for item in items]
-    usable = len(set(numbers)) == len(numbers) and all(1 <= number <= 65535 for number in numbers)
+    for number, times in Counter(numbers).items():
+        if times > 1:
+            names = [as_text(item, "ROIName") for item in items if int(item.ROINumber) == number]
+            raise LabelError(
+                f"the ROI number {number} stands for {' and '.join(names)}, and contours refer to a"
+                " number: whose they are is not known; give each ROI a number of its own where it"
+                " was drawn, and export it again",
+                code="DUPLICATE_ROI",
+            )
+    usable = all(1 <= number <= 65535 for number in numbers)
     values = numbers if usable else range(1, len(items) + 1)
     return dict(zip(values, items, strict=True))
 
@@ -193,7 +208,7 @@ def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]
         color=_color(color, value),
         code=_code(dataset, number),
     )
-    return _Region(label, tuple(rings))
+    return _Region(label, tuple(rings), as_text(item, "ReferencedFrameOfReferenceUID"))
 
 
 def _points(contour: Dataset) -> FloatArray:
@@ -237,7 +252,7 @@ def _named_in(regions: list[_Region], table: LabelTable | None) -> list[_Region]
         raise LabelError(
             f"it has no ROI {', '.join(missing)}; it has {names}", code="UNKNOWN_LABEL"
         )
-    return [_Region(label, by_name[name].contours) for name, label in wanted.items()]
+    return [dataclasses.replace(by_name[name], label=label) for name, label in wanted.items()]
 
 
 def _selected(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:
@@ -251,6 +266,50 @@ def _table_of(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTabl
     """`table`, or that of the regions, in ascending order."""
     labels = (region.label for region in regions)
     return table or LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
+
+
+def _in_frame_of(
+    images: Provenance,
+    regions: Sequence[_Region],
+    choice: SegmentSelection,
+    table: LabelTable | None,
+) -> tuple[list[_Region], tuple[str, ...]]:
+    """The selected regions whose places count in the frame of reference of the images, with notes.
+
+    Raises
+    ------
+    LabelError
+        Code ``FRAME_OF_REFERENCE``, when a region that was asked for, or all of them, count in
+        another one; or when they count in several and the images do not say in which.
+    """
+    selected = _selected(regions, choice)
+    own = images.frame_of_reference_uid
+    frames = {region.frame_of_reference_uid for region in regions} - {""}
+    if len(frames) <= 1:
+        note = (
+            "its ROIs are of another frame of reference than the images; they were drawn on these"
+            " all the same, as it has no other"
+        )
+        return selected, (note,) if own and frames - {own} else ()
+    wanted = {region.frame_of_reference_uid for region in selected} - {""}
+    if not own and len(wanted) > 1:
+        raise LabelError(
+            "its ROIs are of several frames of reference, and the scan does not say which is its"
+            " own; take ROIs of one of them with --segments",
+            code="FRAME_OF_REFERENCE",
+        )
+    known = ("", own) if own else ("", *wanted)
+    kept = [region for region in selected if region.frame_of_reference_uid in known]
+    others = [r.label.name for r in selected if r.frame_of_reference_uid not in known]
+    if not others:
+        return kept, ()
+    what = f"{', '.join(others)}: of another frame of reference than the images"
+    if choice.segments or table is not None or not kept:
+        raise LabelError(
+            f"{what}, so its places are others; give the scan that it was drawn on",
+            code="FRAME_OF_REFERENCE",
+        )
+    return kept, (f"{what}, and left out",)
 
 
 def _images(dataset: Dataset, folder: Path) -> Stack:
@@ -298,8 +357,10 @@ def _draw(
             else:
                 outside += 1
         for k, rings in on_slice.items():
-            inside = filled(rings, grid.shape[:2])
-            canvas.draw((..., k), inside * np.uint16(region.label.value))
+            first, last = _box(rings, grid.shape[:2])
+            inside = filled([ring - first for ring in rings], tuple((last - first).tolist()))
+            window = (slice(first[0], last[0]), slice(first[1], last[1]), k)
+            canvas.draw(window, inside * np.uint16(region.label.value))
     if outside and not cropped:
         raise GeometryError(
             f"{outside} of its contours lie beyond the first or last slice of the images; add the"
@@ -309,6 +370,16 @@ def _draw(
     values, overlap_notes = canvas.result()
     notes = [f"{outside} contour(s) beyond the scan's slices were left out"] if outside else []
     return values, [*notes, *overlap_notes]
+
+
+def _box(
+    rings: Sequence[FloatArray], shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First pixel along I and J, and the one after the last, of what rings can hold of a slice."""
+    points = np.concatenate(rings)
+    first = np.clip(np.floor(points.min(axis=0)), 0, np.subtract(shape, 1)).astype(np.intp)
+    last = np.clip(np.ceil(points.max(axis=0)) + 1, first + 1, shape).astype(np.intp)
+    return first, last
 
 
 def _slice(index: FloatArray) -> int:

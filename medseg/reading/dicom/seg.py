@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import LabelError, ReadError
+from medseg.reading.align import align
 from medseg.reading.dicom.decoding import stored_frames
 from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.frames import Frame, frames_of
 from medseg.reading.dicom.headers import DicomFile, as_numbers, as_text, class_uid, transfer_syntax
 from medseg.reading.dicom.pixel_data import PixelData
 from medseg.reading.dicom.seg_grid import grid_of_sparse
+from medseg.reading.dicom.seg_volumes import check_one_volume
 from medseg.reading.dicom.segment_canvas import SegmentCanvas
-from medseg.reading.dicom.segment_labels import first_code, with_unique_names
+from medseg.reading.dicom.segment_labels import first_code, rgb_of_cielab, with_unique_names
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
-from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import from_kji
 from medseg.volume.label_table import default_color
 
@@ -75,26 +77,67 @@ def read_labels_by_choice(
         When there is no such segment; or as :func:`read_labels`.
     """
     with in_file(path):
-        dataset, labels = _load(path)
-        notes = _notes(dataset)
-        number_of = {label.value: number for number, label in labels.items()}
-        if len(number_of) < len(labels):
-            raise LabelError("several of its segments have one of the values; export it again")
-        values_selected = choice.numbers({label.value: label.name for label in labels.values()})
-        numbers = [number_of[value] for value in values_selected]
-        selected = [labels[number] for number in numbers]
-        own_table = LabelTable(tuple(sorted(selected, key=lambda label: label.value)))
-        value_of = {number: labels[number].value for number in numbers}
-        frames = frames_of(DicomFile(path, dataset))
-        grid, slices = grid_of_sparse(frames)
-        canvas = SegmentCanvas(grid.shape[::-1], selected, choice.overlaps)
-        stored = _stored(dataset, frames)
-        for frame, k, pixels in zip(frames, slices, stored, strict=True):
-            canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
-        values, overlap_notes = canvas.result()
-        uid, notes = as_text(dataset, "SeriesInstanceUID"), (*notes, *overlap_notes)
-        source = Provenance("dicom-seg", (path,), uid, notes=notes)
-        return LabelMap(from_kji(values), grid, table or own_table, source)
+        return _read(path, table, choice, None)
+
+
+def read_labels_on(
+    path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentSelection
+) -> LabelMap:
+    """Read the segments on the scan that was labelled, which says how far apart slices are.
+
+    The form is that of :class:`medseg.reading.protocol.DrawnLabelReader`.
+
+    Raises
+    ------
+    ReadError, GeometryError, LabelError
+        As :func:`read_labels_by_choice`, or when the scan has other voxels.
+    """
+    with in_file(path):
+        return align(_read(path, table, choice, scan.grid), scan)
+
+
+def _read(
+    path: Path, table: LabelTable | None, choice: SegmentSelection, labelled: Grid | None
+) -> LabelMap:
+    """The selected segments on their own grid, whose slices are those of a `labelled` one."""
+    dataset, labels = _load(path)
+    notes = _notes(dataset)
+    number_of = {label.value: number for number, label in labels.items()}
+    if len(number_of) < len(labels):
+        raise LabelError("several of its segments have one of the values; export it again")
+    values_selected = choice.numbers({label.value: label.name for label in labels.values()})
+    numbers = [number_of[value] for value in values_selected]
+    selected = [labels[number] for number in numbers]
+    own_table = LabelTable(tuple(sorted(selected, key=lambda label: label.value)))
+    value_of = {number: labels[number].value for number in numbers}
+    frames = frames_of(DicomFile(path, dataset))
+    grid, slices, depth_notes = grid_of_sparse(frames, labelled)
+    taken = _taken(dataset, frames, slices, value_of)
+    check_one_volume([frame for frame, _ in taken], [place for _, place in taken])
+    canvas = SegmentCanvas(grid.shape[::-1], selected, choice.overlaps)
+    stored = _stored(dataset, [frame for frame, _ in taken])
+    for (frame, (_, k)), pixels in zip(taken, stored, strict=True):
+        canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
+    values, overlap_notes = canvas.result()
+    source = Provenance(
+        "dicom-seg",
+        (path,),
+        as_text(dataset, "SeriesInstanceUID"),
+        notes=(*notes, *depth_notes, *overlap_notes),
+        frame_of_reference_uid=as_text(dataset, "FrameOfReferenceUID"),
+    )
+    return LabelMap(from_kji(values), grid, table or own_table, source)
+
+
+def _taken(
+    dataset: Dataset, frames: Sequence[Frame], slices: Sequence[int], value_of: Mapping[int, int]
+) -> list[tuple[Frame, tuple[int, int]]]:
+    """The frames of the wanted segments (all of a label map), each with its segment and slice."""
+    if as_text(dataset, "SegmentationType") == "LABELMAP":
+        return [(frame, (0, k)) for frame, k in zip(frames, slices, strict=True)]
+    segments = [_segment_number(dataset, frame.number) for frame in frames]
+    rows = zip(frames, segments, slices, strict=True)
+    return [(frame, (number, k)) for frame, number, k in rows if number in value_of]
 
 
 def _load(path: Path) -> tuple[Dataset, dict[int, Label]]:
@@ -143,16 +186,12 @@ def _color(item: Dataset, number: int) -> tuple[int, int, int]:
     stored = as_numbers(item, "RecommendedDisplayCIELabValue", 3)
     if not stored:
         return default_color(number - 1)
-    from highdicom.color import CIELabColor
-
-    l_star, a_star, b_star = (int(component) for component in stored)
-    red, green, blue = CIELabColor.from_dicom_value((l_star, a_star, b_star)).to_rgb()
-    return int(red), int(green), int(blue)
+    return rgb_of_cielab(stored)
 
 
 def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
     """Stored pixels of each frame, shape (J, I)."""
-    shape = frames[0].file.count("Rows"), frames[0].file.count("Columns")
+    shape = int(dataset.Rows), int(dataset.Columns)
     syntax = transfer_syntax(dataset)
     if dataset.BitsAllocated == 1 and not syntax.is_encapsulated:
         return (_bits(dataset, frame, shape) for frame in frames)

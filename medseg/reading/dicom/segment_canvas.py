@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -40,21 +39,22 @@ class SegmentCanvas:
         for strength, label in enumerate(weakest_first, start=1):
             self._strength[label.value] = strength
 
-    def draw(self, index: int | tuple[EllipsisType, int], values: npt.NDArray[np.uint16]) -> None:
+    def draw(self, index: int | tuple[slice, slice, int], values: npt.NDArray[np.uint16]) -> None:
         """Put the labels of one plane into it.
 
         Parameters
         ----------
-        index : int or (Ellipsis, int)
-            Index of the plane, along the first or the last axis.
+        index : int or (slice, slice, int)
+            Index of the plane along the first axis, or a window of one along the last.
         values : ndarray of uint16
             Label values; 0 leaves what is there.
         """
         plane = self._values[index]
         contested = (values > 0) & (plane > 0) & (plane != values)
-        pairs = np.unique(np.sort([plane[contested], values[contested]], axis=0), axis=1)
-        self._pairs |= set(zip(*pairs.tolist(), strict=True))
-        self._shared[index] |= contested
+        if contested.any():
+            pairs = np.unique(np.sort([plane[contested], values[contested]], axis=0), axis=1)
+            self._pairs |= set(zip(*pairs.tolist(), strict=True))
+            self._shared[index] |= contested
         stronger = self._strength[values] > self._strength[plane]
         plane[stronger] = values[stronger]
 

@@ -109,6 +109,7 @@ class Stack:
             native,
             laterality_known=self.laterality_known,
             has_physical_size=self.has_physical_size,
+            frame_of_reference_uid=self.frames[0].file.text("FrameOfReferenceUID"),
         )
 
     def describe(self) -> str:

@@ -1,0 +1,41 @@
+"""Values of a source that only pass through: they never stop a DICOM result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+
+from dicom_phantom import Series, random_stored
+from medseg.reading import read_labels, read_scan
+from medseg.volume import LabelMap, LabelTable
+from medseg.writing import dicom_seg, measurement_report
+
+ODD = {
+    b"StudyTime": (b"\x08\0\x30\0TM", b"08:09:10"),
+    b"PatientBirthDate": (b"\x10\0\x30\0DA", b"not told"),
+    b"PatientSex": (b"\x10\0\x40\0CS", b"neither "),
+}
+
+
+def test_odd_dates_times_and_words(tmp_path):
+    tags = {"StudyTime": "", "PatientBirthDate": "", "PatientSex": ""}
+    series = Series(random_stored((3, 9, 7)), tags=tags)
+    for path in series.write(tmp_path / "ct"):
+        raw = path.read_bytes()
+        for tag, value in ODD.values():
+            at = raw.index(tag)
+            raw = raw[: at + 6] + len(value).to_bytes(2, "little") + value + raw[at + 8 :]
+        path.write_bytes(raw)
+    scan = read_scan(tmp_path / "ct")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[2:5, 3:6, 1] = 1
+    labels = LabelMap(values, scan.grid, LabelTable.of({1: "liver"}), scan.provenance)
+    for part in (dicom_seg, measurement_report):
+        part.write_labels(labels, tmp_path / "out.dcm")
+        written = pydicom.dcmread(tmp_path / "out.dcm")
+        assert written.StudyTime == "080910"
+        assert not written.PatientBirthDate
+        assert not written.PatientSex
+        (tmp_path / "out.dcm").rename(tmp_path / f"{part.__name__}.dcm")
+    read = read_labels(tmp_path / f"{dicom_seg.__name__}.dcm", like=scan)
+    assert np.array_equal(read.values, values)
