@@ -22,7 +22,7 @@ def found(number: int, **more: Any) -> ScanRecord:
             "lineage": name[::-1],
             "path": f"/archive/secret-{number}",
             "series": "1.2.3",
-            "folder": f"patient-{name[:8]}/study-{name[8:16]}/series-{name[16:24]}",
+            "folder": f"patient-{name[:16]}/study-{name[16:32]}/series-{name[32:48]}",
             "signature": name,
             "files": 40,
             "bytes": 12345678,

@@ -98,6 +98,7 @@ def read_labels(
     like: Scan | None = None,
     segments: Sequence[int | str] = (),
     overlaps: Overlaps = "refuse",
+    progress: Progress = silent,
 ) -> LabelMap:
     """Read a label map.
 
@@ -119,6 +120,8 @@ def read_labels(
         What a voxel becomes that several segments of a DICOM SEG or RT Structure Set hold: the
         first or last of them, in the order of `segments` or else of the file. A note in the
         provenance says what overlapped.
+    progress : Progress, optional
+        Called while contours or frames are drawn; may raise to cancel.
 
     Returns
     -------
@@ -140,8 +143,10 @@ def read_labels(
     reader = _reader(source, "read_labels")
     if like is not None and hasattr(reader, "read_labels_on"):
         contour_reader = cast(DrawnLabelReader, reader)
-        return contour_reader.read_labels_on(source, scan=like, table=table, choice=choice)
-    labels = _selected(reader, source, table, choice)
+        return contour_reader.read_labels_on(
+            source, scan=like, table=table, choice=choice, progress=progress
+        )
+    labels = _selected(reader, source, table, choice, progress)
     if like is None:
         return labels
     with in_file(source):
@@ -149,12 +154,16 @@ def read_labels(
 
 
 def _selected(
-    reader: Recogniser, path: Path, table: LabelTable | None, choice: SegmentSelection
+    reader: Recogniser,
+    path: Path,
+    table: LabelTable | None,
+    choice: SegmentSelection,
+    progress: Progress,
 ) -> LabelMap:
     """The selected labels: selected while reading where they may overlap, else afterwards."""
     if hasattr(reader, "read_labels_by_choice"):
         selecting = cast(ChoosingLabelReader, reader)
-        return selecting.read_labels_by_choice(path, table=table, choice=choice)
+        return selecting.read_labels_by_choice(path, table=table, choice=choice, progress=progress)
     labels = cast(LabelReader, reader).read_labels(path, table=table)
     with in_file(path):
         return select(labels, choice)

@@ -87,9 +87,9 @@ def _nrrd(path: Path, start: bytes) -> StatedLengths:
     space = fields.get("space", "").lower().removesuffix("-time")
     oriented = bool(directions) and space in (*_PATIENT_SPACES, *_SHORT_SPACES)
     if space not in ("", *_PATIENT_SPACES, *_SHORT_SPACES, *_OTHER_SPACES):
-        known = ", ".join((*_PATIENT_SPACES, *_OTHER_SPACES))
+        spaces = ", ".join((*_PATIENT_SPACES, *_OTHER_SPACES))
         raise GeometryError(
-            f"its field 'space' is '{space[:60]}', which no reader can place; known are {known}",
+            f"its field 'space' is '{space[:60]}', which no reader can place; known are {spaces}",
             code="UNKNOWN_SPACE",
         )
     return _stated([*units, ""][0], oriented=oriented, measured=bool(directions or spacings))
@@ -113,7 +113,7 @@ def _metaimage(path: Path, start: bytes) -> StatedLengths:
 def _fields(text: str, between: str) -> dict[str, str]:
     """Fields of a header by their names in small letters."""
     rows = (line.partition(between) for line in text.splitlines() if not line.startswith("#"))
-    return {name.strip().lower(): value.strip() for name, found, value in rows if found}
+    return {name.strip().lower(): value.strip() for name, sign, value in rows if sign}
 
 
 def _is_nan(word: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from medseg.reading.policies import Policies
 from medseg.reading.segment_selection import SegmentSelection
-from medseg.runtime.progress import Progress
+from medseg.runtime.progress import Progress, silent
 from medseg.volume import LabelMap, LabelTable, Scan
 
 
@@ -108,7 +108,12 @@ class ChoosingLabelReader(LabelReader, Protocol):
     """A format whose segments may overlap, so that some must be chosen while reading."""
 
     def read_labels_by_choice(
-        self, path: Path, *, table: LabelTable | None, choice: SegmentSelection
+        self,
+        path: Path,
+        *,
+        table: LabelTable | None,
+        choice: SegmentSelection,
+        progress: Progress = silent,
     ) -> LabelMap:
         """Read a label map of the segments that are wanted.
 
@@ -119,6 +124,8 @@ class ChoosingLabelReader(LabelReader, Protocol):
         table : LabelTable or None
         choice : SegmentSelection
             Which segments, and what becomes of voxels that several of them hold.
+        progress : Progress
+            Called after each step; may raise to cancel.
 
         Returns
         -------
@@ -132,7 +139,13 @@ class DrawnLabelReader(ChoosingLabelReader, Protocol):
     """A format without voxels, whose structures are drawn on a scan."""
 
     def read_labels_on(
-        self, path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentSelection
+        self,
+        path: Path,
+        *,
+        scan: Scan,
+        table: LabelTable | None,
+        choice: SegmentSelection,
+        progress: Progress = silent,
     ) -> LabelMap:
         """Read a label map on the grid of a scan.
 
@@ -145,6 +158,8 @@ class DrawnLabelReader(ChoosingLabelReader, Protocol):
         table : LabelTable or None
         choice : SegmentSelection
             Which structures, and what becomes of voxels that several of them hold.
+        progress : Progress
+            Called after each step; may raise to cancel.
 
         Returns
         -------

@@ -143,10 +143,13 @@ def _usable(header: Dataset, keyword: str) -> Any:
 
     try:
         value = header.get(keyword, "")
+        text = str(value or "").strip()
         if keyword.endswith("Date"):
-            value = str(DA(str(value or "").replace(".", "")) or "")
+            text = text.replace(".", "")
+            value = str(DA(text)) if text else ""
         elif keyword.endswith("Time"):
-            value = str(TM(str(value or "").replace(":", "")) or "")
+            text = text.replace(":", "")
+            value = str(TM(text)) if text else ""
     except (ValueError, TypeError, NotImplementedError):
         return ""
     is_known = keyword != "PatientSex" or value in ("M", "F", "O")

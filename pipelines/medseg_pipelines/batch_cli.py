@@ -148,7 +148,14 @@ def batch() -> None:
     show_default=True,
     help="Leave alone what is done, or compute it again.",
 )
-@click.option("--deidentify", is_flag=True, help="Take the patient out of DICOM results.")
+@click.option(
+    "--anonymous-names",
+    is_flag=True,
+    help="Call results by digests, and not as their scans are called.",
+)
+@click.option(
+    "--deidentify", is_flag=True, help="Take the patient out of DICOM results and of names."
+)
 @click.option("--quiet", "view", flag_value="quiet", help="One line at the end.")
 @click.option("--json-lines", "view", flag_value="json-lines", help="One JSON object per event.")
 @probabilities_option

@@ -8,6 +8,7 @@ from typing import Literal
 from medseg.errors import InputError, MedsegError
 from medseg.reading import SegmentSelection, read_labels, read_scan
 from medseg.reading.dicom import rtstruct, seg
+from medseg.runtime.progress import Progress
 from medseg.volume import LabelMap, Scan
 from medseg.workflows.outputs import check, check_file, unknown_suffix
 from medseg.writing import (
@@ -64,20 +65,23 @@ def convert_file(
         When something given cannot be used; nothing is written then.
     """
     _check_output(path, output)
-    labelled = None if like is None or kind == "scan" else read_scan(like, series=series)
-    labels = _labels(path, output, labelled, choice or SegmentSelection(), kind)
-    if labels is None:
-        with console.progress("reading") as progress:
-            scan = read_scan(path, series=series, progress=progress)
-        console.print(f"Scan:   {describe(scan)}")
-        _say_notes(scan.provenance.notes, console)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        written = write_scan(scan, output)
+    with console.progress("reading") as progress:
+        labelled = None
+        if like is not None and kind != "scan":
+            labelled = read_scan(like, series=series, progress=progress)
+        labels = _labels(path, output, labelled, choice or SegmentSelection(), kind, progress)
+        content = read_scan(path, series=series, progress=progress) if labels is None else labels
+    if isinstance(content, Scan):
+        console.print(f"Scan:   {describe(content)}")
     else:
-        console.print(f"Labels: {', '.join(labels.table.names) or 'none'}")
-        _say_notes(labels.provenance.notes, console)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        written = _write(labels, output, labelled, encoding)
+        console.print(f"Labels: {', '.join(content.table.names) or 'none'}")
+    for note in content.provenance.notes:
+        console.print(f"Note:   {note}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, Scan):
+        written = write_scan(content, output)
+    else:
+        written = _write(content, output, labelled, encoding)
     console.print(f"Wrote {written}.")
     return written
 
@@ -91,13 +95,13 @@ def _check_output(path: Path, output: Path) -> None:
     check_file(output, sources=(path,))
 
 
-def _say_notes(notes: tuple[str, ...], console: Console) -> None:
-    for note in notes:
-        console.print(f"Note:   {note}")
-
-
 def _labels(
-    path: Path, output: Path, labelled: Scan | None, choice: SegmentSelection, kind: Kind
+    path: Path,
+    output: Path,
+    labelled: Scan | None,
+    choice: SegmentSelection,
+    kind: Kind,
+    progress: Progress,
 ) -> LabelMap | None:
     """The label map in `path`; None when it is a scan."""
     if kind == "scan":
@@ -105,7 +109,13 @@ def _labels(
     sure = labelled is not None or bool(choice.segments) or _surely_labels(path, output)
     if kind == "auto" and not sure:
         return _named_labels(path)
-    return read_labels(path, like=labelled, segments=choice.segments, overlaps=choice.overlaps)
+    return read_labels(
+        path,
+        like=labelled,
+        segments=choice.segments,
+        overlaps=choice.overlaps,
+        progress=progress,
+    )
 
 
 def _surely_labels(path: Path, output: Path) -> bool:

@@ -23,7 +23,7 @@ from medseg_pipelines.batch.ledger.ledger import Ledger
 from medseg_pipelines.batch.ledger.provenance import read_record
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
-from medseg_pipelines.batch.workers.formats import FILES
+from medseg_pipelines.batch.result_files import FILES
 from medseg_pipelines.console import Console, duration
 from medseg_pipelines.demo_training import (
     STEP_LIMIT,

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from batch_stand_ins import Diary, InlinePool
+from batch_stand_ins import Diary, InlinePool, World
 from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
@@ -50,6 +50,17 @@ def archive(_archive, tmp_path):
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "out"
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World.at(tmp_path / "out")
+
+
+@pytest.fixture
+def ledger(world):
+    with world.ledger() as ledger:
+        yield ledger
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_files_of_a_case_are_one_scan(archive, pair_model, output, go):
     first = read_scan(archive / "p3" / "BraTS_p3-t1.nii.gz")
     assert np.array_equal(labels.grid.affine, first.grid.affine)
     assert {"c1", "c2"} <= set(maps)
-    record = json.loads((maps["c1"].parent / "case.json").read_text())
+    record = json.loads(maps["c1"].with_name("c1.case.json").read_text())
     assert record["source"]["files"] == 2
     assert diary.plan.new == 5
 
@@ -138,8 +138,8 @@ def test_two_models_have_a_folder_each(archive, model, pair_model, output, monke
     assert set(label_maps(output / "pair")) == {"c1", "c2", "BraTS_p3", "four"}
     again = run(pair_model.folder, model)
     assert again.exit_code == 0
-    labels = {name: path for name, path in files_below(output / "tiny").items() if "labels" in name}
-    assert labels == {name: data for name, data in before["tiny"].items() if "labels" in name}
+    labels = {name: path for name, path in files_below(output / "tiny").items() if "nii" in name}
+    assert labels == {name: data for name, data in before["tiny"].items() if "nii" in name}
     refused = run(model, model)
     assert refused.exit_code == 2
     assert "two of the models are called 'tiny'" in refused.output
@@ -149,9 +149,9 @@ def test_two_models_have_a_folder_each(archive, model, pair_model, output, monke
 def test_probabilities_of_every_case(archive, pair_model, output, go):
     go(by=pair_model.folder, settings=Settings(formats=("nifti", "probabilities")))
     folder = label_maps(output)["c1"].parent
-    shares = read_scan(folder / "probabilities.nii.gz")
+    shares = read_scan(folder / "c1.probabilities.nii.gz")
     assert shares.voxels.dtype == np.uint8
-    assert shares.grid.same_as(read_labels(folder / "labels.nii.gz").grid)
+    assert shares.grid.same_as(read_labels(folder / "c1.nii.gz").grid)
     assert shares.channel_names[0] == "background"
-    record = json.loads((folder / "case.json").read_text())
+    record = json.loads((folder / "c1.case.json").read_text())
     assert "probabilities.nii.gz" in record["files"]

@@ -1,5 +1,6 @@
 """Whole runs: what there is afterwards, what a second one does, and which scans are taken."""
 
+import hashlib
 import os
 import sys
 from collections import Counter
@@ -17,7 +18,7 @@ from medseg.writing import write_labels, write_scan
 from medseg_pipelines.batch.archive.rules import make_rules
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger
-from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
+from medseg_pipelines.batch.ledger.provenance import record_in
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.options import BatchOptions
 from medseg_pipelines.batch.run import plan_batch
@@ -27,6 +28,10 @@ from toy_model import tiny_model
 def upwards(folder):
     """Slices of a series from the feet to the head."""
     return sorted(folder.iterdir(), key=lambda path: dcmread(path).ImagePositionPatient[2])
+
+
+def record_of(output, row):
+    return record_in(Places(output).file(row.folder, "case.json"))
 
 
 def dicom_row(output, number=0):
@@ -43,17 +48,17 @@ def test_the_good_are_done_the_bad_is_refused_and_everything_is_told(go, output)
     assert (diary.tally.codes, diary.tally.left) == ({"UNREADABLE": 1}, 0)
     assert len(diary.started) == len(diary.rows) == 5
     for row in rows(output):
-        final = Places(output).final(row.folder)
+        files = Places(output).files(row.folder)
         if row.state == "refused":
-            assert not final.exists()
+            assert not files
             continue
-        assert sorted(path.name for path in final.iterdir()) == [
-            "case.json",
-            "labels.nii.gz",
-            "thumbnail.png",
-        ]
-        record = read_record(final)
-        assert is_whole(final, record)
+        assert sorted(files) == ["case.json", "labels.nii.gz", "thumbnail.png"]
+        record = record_of(output, row)
+        assert record.files == {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in files.items()
+            if name != "case.json"
+        }
         assert (record.volumes_ml, record.source.content) == (row.volumes_ml, row.content)
         assert record.versions["medseg"]
         assert record.model.name == "tiny"
@@ -73,7 +78,7 @@ def test_volumes_are_those_of_the_file(go, output):
 def test_the_record_names_the_slices_it_was_made_of(go, output, archive):
     go()
     uids = {dcmread(path).SOPInstanceUID for path in (archive / "p3").iterdir()}
-    records = [read_record(Places(output).final(row.folder)) for row in rows(output)]
+    records = [record_of(output, row) for row in rows(output)]
     assert any(record is not None and set(record.source.instances) == uids for record in records)
 
 
@@ -190,7 +195,7 @@ def test_a_late_slice_gives_a_new_result_that_names_the_former(go, output, archi
     diary = go()
     assert (diary.plan.new, diary.plan.kept) == (1, 3)
     (grown,) = diary.rows
-    record = read_record(output / grown.folder)
+    record = record_of(output, grown)
     assert record.supersedes.case == small.case
     assert len(record.source.instances) == 8
     former = (output / grown.folder).with_name(record.supersedes.folder)
@@ -206,22 +211,20 @@ def test_a_changed_file_gives_a_new_result_and_a_damaged_one_none(go, output, ar
     path = archive / "scan-1.nii.gz"
     write_scan(abdominal_ct(7, SMALL)[0], path)
     (row,) = go().rows
-    kept = [one.name for one in (output / row.folder).parent.iterdir() if row.case[:8] in one.name]
+    former = output / f"scan-1.superseded-{row.case[:8]}.nii.gz"
     assert row.state == "done"
-    assert kept == [f"{(output / row.folder).name}.superseded-{row.case[:8]}"]
+    assert former.is_file()
     path.write_bytes(path.read_bytes()[:100])
     (row,) = go().rows
     assert row.state == "refused"
-    assert not (output / row.folder).exists()
+    assert not Places(output).files(row.folder)
 
 
 def test_all_computes_again_what_is_done(go, output):
     go()
     diary = go(only="all")
     assert (diary.plan.again, diary.tally.done) == (5, 4)
-    assert all(
-        read_record(output / row.folder).supersedes for row in rows(output) if row.state == "done"
-    )
+    assert all(record_of(output, row).supersedes for row in rows(output) if row.state == "done")
 
 
 def test_another_model_and_other_settings_are_other_cases(go, output, tmp_path):
@@ -232,7 +235,7 @@ def test_another_model_and_other_settings_are_other_cases(go, output, tmp_path):
     with Ledger.of(output) as ledger:
         assert ledger.counts()["done"] == 4
         assert ledger.superseded() == 8
-    assert read_record(output / dicom_row(output).folder).model.name == "other"
+    assert record_of(output, dicom_row(output)).model.name == "other"
 
 
 # ------------------------------------------------------------------------- which

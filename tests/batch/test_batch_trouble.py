@@ -12,8 +12,11 @@ from pydicom import dcmread
 from batch_stand_ins import Diary, InlinePool, Stopping, files_below, rows, without_times
 from medseg.errors import Cancelled, InputError, PackageError, WriteError
 from medseg_pipelines.batch.ledger.layout import Places
+from medseg_pipelines.batch.ledger.ledger import AllCases
 from medseg_pipelines.batch.ledger.run_lock import run_lock
 from medseg_pipelines.batch.messages import Settings
+from medseg_pipelines.batch.reports.report import write_report
+from medseg_pipelines.batch.reports.summary import write_summary
 from medseg_pipelines.batch.run import run_batch
 from medseg_pipelines.batch.workers import case
 from toy_model import tiny_model
@@ -108,7 +111,9 @@ def test_files_that_go_while_the_run_is_on_its_way_are_no_refusal(go, archive):
     assert diary.tally.codes == {"VANISHED": 2, "UNREADABLE": 1}
 
 
-def test_no_patient_is_named_in_what_is_not_dicom(go, output, archive):
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_no_patient_is_named_in_what_is_not_dicom(go, output, archive, anonymous):
+    """Names of the archive's own files and folders come out where names are not anonymous."""
     for path in [*(archive / "p3").iterdir(), *(archive / "p4").iterdir()]:
         slice_ = dcmread(path)
         for word in (
@@ -124,10 +129,14 @@ def test_no_patient_is_named_in_what_is_not_dicom(go, output, archive):
         slice_.PatientComments = "CANARY7"
         slice_.save_as(path)
     (archive / "p4" / sorted(path.name for path in (archive / "p4").iterdir())[3]).unlink()
-    (archive / "p3").rename(archive / "CANARY7")
-    (archive / "scan-1.nii.gz").rename(archive / "CANARY7.nii.gz")
-    (archive / "CANARY7.nii.gz").write_bytes((archive / "CANARY7.nii.gz").read_bytes()[:50])
-    diary = go(settings=Settings(formats=("nifti", "preview")))
+    damaged = archive / "scan-1.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    if anonymous:
+        (archive / "p3").rename(archive / "CANARY7")
+        damaged.rename(archive / "CANARY7.nii.gz")
+    diary = go(settings=Settings(formats=("nifti", "preview")), anonymous_names=anonymous)
+    write_summary(output, AllCases(output))
+    write_report(output, AllCases(output))
     assert diary.tally.done == 2
     for name, content in files_below(output).items():
         assert b"CANARY7" not in content

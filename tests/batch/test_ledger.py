@@ -5,7 +5,6 @@ import pytest
 
 from batch_stand_ins import (
     RUN_CONFIG,
-    World,
     changed,
     failure,
     found,
@@ -22,17 +21,6 @@ from medseg_pipelines.batch.messages import Fault
 RULE = Fault(code="RULE", message="too thick")
 HEADERS = Fault(code="MISSING_SLICE", message="a slice is missing")
 FEW = Fault(code="FEW_SLICES", message="3 slices")
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World.at(tmp_path / "out")
-
-
-@pytest.fixture
-def ledger(world):
-    with world.ledger() as ledger:
-        yield ledger
 
 
 def take(ledger, count=1):

@@ -17,7 +17,7 @@ from medseg.errors import MedsegError, PackageError
 from medseg.model_package import ModelPackage
 from medseg.workflows.record import model_digest
 from medseg_pipelines.batch.archive.search import search
-from medseg_pipelines.batch.ledger.provenance import is_whole, read_record
+from medseg_pipelines.batch.ledger.provenance import file_digests, read_record
 from medseg_pipelines.batch.messages import Result, Settings, Task
 from medseg_pipelines.batch.workers.local_pool import LocalPool
 from medseg_pipelines.batch.workers.protocol import Step, WorkerDied
@@ -104,7 +104,7 @@ def test_every_task_ends_in_its_result_and_the_process_stays(pool, tasks, tmp_pa
     assert got["case-4"].fault.code == "UNREADABLE"
     for task in tasks[:4]:
         record = read_record(Path(task.staging))
-        assert is_whole(Path(task.staging), record)
+        assert file_digests(Path(task.staging)) == record.files
         assert (record.case, record.token) == (task.case, task.token)
         assert set(got[task.case].seconds) == {"read", "segment", "write"}
     assert pool.processes == (worker,)

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from batch_stand_ins import RUN_CONFIG, World, changed, failure, found, leases, refusal
+from batch_stand_ins import RUN_CONFIG, changed, failure, found, leases, refusal
 from medseg.errors import InputError, WriteError
 from medseg_pipelines.batch.ledger import publish
 from medseg_pipelines.batch.ledger.commit import recover
@@ -13,17 +13,6 @@ from medseg_pipelines.batch.ledger.provenance import read_record
 from medseg_pipelines.batch.messages import Fault, Result
 
 DIED = Fault(code="KILLED_BY_SIGNAL_9", message="its worker was ended")
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World.at(tmp_path / "out")
-
-
-@pytest.fixture
-def ledger(world):
-    with world.ledger() as ledger:
-        yield ledger
 
 
 def take(ledger, count=1, run_config=RUN_CONFIG):

@@ -31,11 +31,6 @@ with run_lock(Places(Path(sys.argv[1])), (1, 1)):
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World.at(tmp_path / "out")
-
-
-@pytest.fixture
 def ledger(world):
     with world.ledger() as ledger:
         world.queue(ledger).enqueue([(found(number), None) for number in range(6)])

@@ -15,6 +15,7 @@ from medseg.phantoms import abdominal_ct
 from medseg.phantoms.dicom_archive import ct_grid, write_series
 from medseg.writing import write_scan
 from medseg_pipelines.batch import archive_run
+from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.messages import Fault, Result
 from medseg_pipelines.cli import medseg
 
@@ -107,7 +108,8 @@ def truth_of(output, truth, names):
     for one in listed:
         name = Path(one["path"]).name.split(".")[0]
         if name in names:
-            shutil.copy(output / one["folder"] / "labels.nii.gz", truth / f"{names[name]}.nii.gz")
+            labels = Places(output).file(one["folder"], "labels.nii.gz")
+            shutil.copy(labels, truth / f"{names[name]}.nii.gz")
     return truth
 
 
@@ -127,16 +129,27 @@ def test_one_bad_scan_does_not_stop_the_rest(first_run):
     ]
     for row in summary(output):
         if row["state"] == "done":
-            assert names_below(output / row["folder"]) == [
+            assert set(Places(output).files(row["folder"])) == {
                 *("case.json", "labels.nii.gz", "preview.png", "thumbnail.png")
-            ]
+            }
             assert float(row["liver_ml"]) >= 0
         else:
             assert row["folder"] == ""
             assert row["message"]
     assert "3 done, 1 refused" in plain(result.output)
     at_top = {path.name for path in output.iterdir() if path.is_file()}
-    assert at_top == {"report.html", "summary.csv", "summary.parquet"}
+    ends = (".nii.gz", ".case.json", ".preview.png", ".thumbnail.png")
+    assert at_top == {
+        *("report.html", "summary.csv", "summary.parquet"),
+        *(f"three{end}" for end in ends),
+    }
+    assert {Path(row["source"]).name: row["folder"] for row in summary(output)} == {
+        "patient-1": "patient-1/series-1-CT",
+        "patient-2": "patient-2/series-1-CT",
+        "three.nii.gz": "three.*",
+        "scout.nii.gz": "",
+        "broken.nii.gz": "",
+    }
 
 
 def test_both_tables_say_the_same(first_run):
@@ -347,6 +360,13 @@ def test_status_and_explain(run, first_run, archived):
         )
     ]
     assert all(one == explained[0] for one in explained)
+    beside = [
+        json.loads(run("batch", "explain", output, name, "--json").output)
+        for name in ("three", output / "three.nii.gz", output / "three.case.json")
+    ]
+    assert all(one == beside[0] for one in beside)
+    assert beside[0]["provenance"] == "three.case.json"
+    assert beside[0]["results"]["three.nii.gz"] > 0
     assert explained[0]["results"]["labels.nii.gz"] > 0
     assert "path" not in explained[0]["scan"]
     by_path = run("batch", "explain", output, archived / "patient-1", "--json", "--paths").output
@@ -390,7 +410,7 @@ def test_scans_of_one_name_are_not_guessed_at(run, pools, model, archived, tmp_p
     output = tmp_path / "out"
     run("batch", tmp_path / "twice", "--model", model, "--output", output)
     (tmp_path / "truth").mkdir()
-    shutil.copy(next(output.rglob("labels.nii.gz")), tmp_path / "truth/scan.nii.gz")
+    shutil.copy(output / "left" / "scan.nii.gz", tmp_path / "truth")
     scores = tmp_path / "scores.json"
     result = run("evaluate", output, tmp_path / "truth", "--output", scores)
     assert result.exit_code != 0

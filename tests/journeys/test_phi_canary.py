@@ -265,6 +265,7 @@ def batch(archive, model, output, *more, code=""):
         "--output",
         output,
         *formats,
+        "--anonymous-names",
         "--attempts",
         "1",
         *more,

@@ -66,6 +66,17 @@ def test_no_text_of_a_scan_is_in_the_tables(tmp_path):
         assert b"1.2.3" not in path.read_bytes()
 
 
+def test_results_called_as_their_scans_say_which_these_are(tmp_path):
+    named = row(1, found=found(1, folder="a b/case_007.*"))
+    write_summary(tmp_path, numbered([named, ROWS[1]]))
+    rows = parquet.read_table(tmp_path / "summary.parquet").to_pylist()
+    told = [(one["source"], one["series"], one["folder"]) for one in rows]
+    assert told == [("/archive/secret-1", "1.2.3", "a b/case_007.*"), ("", "", ROWS[1].folder)]
+    many = [row(n, found=found(n, folder=f"a b/c-{n}.*"), warnings=("odd",)) for n in range(3)]
+    page = write_report(tmp_path, numbered(many)).read_text()
+    assert '<a href="a%20b/"><code>a b/c-2</code></a>' in page
+
+
 def test_a_table_that_says_the_same_is_not_written_again(tmp_path):
     path = tmp_path / "a"
     for text, is_new in (("one", True), ("one", False), ("two", True)):

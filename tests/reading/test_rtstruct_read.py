@@ -9,7 +9,7 @@ from matplotlib.path import Path as Polygon
 from pydicom import Dataset
 
 from dicom_phantom import Series, random_stored, save
-from medseg.errors import GeometryError, LabelError, ReadError
+from medseg.errors import Cancelled, GeometryError, LabelError, ReadError
 from medseg.reading import read_labels, read_scan
 from medseg.reading.dicom.polygons import filled as filled_by
 from medseg.reading.dicom.rtstruct import read_labels_on
@@ -269,3 +269,20 @@ def test_the_window_of_a_contour_changes_no_pixel(tmp_path):
         path = structure_set(tmp_path, {"a": [[(i, j, 1) for i, j in ring]]})
         labels = read_labels(path)
         assert np.array_equal(labels.values[..., 1] > 0, filled_by([ring], (14, 16)))
+
+
+def test_regions_are_read_with_progress_and_can_be_stopped(tmp_path):
+    path = structure_set(tmp_path, {"liver": [square(2, 5, 1)], "tumour": [square(7, 9, 1)]})
+    steps = []
+    for like in (None, read_scan(tmp_path)):
+        steps.clear()
+        read_labels(path, like=like, progress=lambda *step: steps.append(step))
+        for message in ("reading contours", "drawing contours"):
+            assert [step[:2] for step in steps if step[2] == message] == [(0, 2), (1, 2)]
+
+    def stop(done, _total, message):
+        if (done, message) == (1, "reading contours"):
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled, match="stopped"):
+        read_labels(path, progress=stop)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from medseg.errors import GeometryError, InputError, LabelError, ReadError
+from medseg.errors import Cancelled, InputError, LabelError, ReadError
+from medseg.reading.dicom.contours import Region, drawn
 from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
-from medseg.reading.dicom.polygons import filled
-from medseg.reading.dicom.segment_canvas import SegmentCanvas
 from medseg.reading.dicom.segment_labels import first_code, with_unique_names
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.dicom.stacks import Stack, stacks_of
 from medseg.reading.error_context import in_file
-from medseg.reading.segment_selection import EVERYTHING, Overlaps, SegmentSelection
-from medseg.runtime.progress import silent
-from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
+from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
+from medseg.runtime.progress import Progress, silent
+from medseg.volume import Code, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import flip_lps_ras_points
 from medseg.volume.grid import FloatArray
 from medseg.volume.label_table import default_color
@@ -31,16 +28,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-_OFF_SLICE = 0.1  # of the distance between slices
-
-
-@dataclass(frozen=True, eq=False)
-class _Region:
-    """A ROI: what it is, its closed contours (N, 3) in RAS+ mm, and in which frame these count."""
-
-    label: Label
-    contours: tuple[FloatArray, ...]
-    frame_of_reference_uid: str = ""
 
 
 def recognises(path: Path) -> bool:
@@ -75,7 +62,11 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 
 def read_labels_by_choice(
-    path: Path, *, table: LabelTable | None, choice: SegmentSelection
+    path: Path,
+    *,
+    table: LabelTable | None,
+    choice: SegmentSelection,
+    progress: Progress = silent,
 ) -> LabelMap:
     """Read as :func:`read_labels` does, but only the ROIs that are wanted.
 
@@ -88,15 +79,15 @@ def read_labels_by_choice(
         When there is no such ROI; or as :func:`read_labels`.
     """
     with in_file(path):
-        dataset, regions, notes = _load(path, table)
-        stack = _images(dataset, path.parent)
+        dataset, regions, notes = _load(path, table, progress)
+        stack = _images(dataset, path.parent, progress)
         if stack.grid is None:
             raise stack.refusal or ReadError("its images have no grid")
         regions, frame_notes = _in_frame_of(stack.provenance(()), regions, choice, table)
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
-        values, overlap_notes = _draw(regions, stack.grid, choice.overlaps, cropped=False)
-        told = (*notes, *frame_notes, *overlap_notes)
-        source = stack.provenance(told, instance_uids=uids)
+        values, overlap_notes = drawn(regions, stack.grid, choice.overlaps, progress=progress)
+        all_notes = (*notes, *frame_notes, *overlap_notes)
+        source = stack.provenance(all_notes, instance_uids=uids)
         return LabelMap(values, stack.grid, _table_of(table, regions), source)
 
 
@@ -107,6 +98,7 @@ def read_labels_on(
     table: LabelTable | None = None,
     choice: SegmentSelection = EVERYTHING,
     cropped: bool = False,
+    progress: Progress = silent,
 ) -> LabelMap:
     """Read a structure set on a scan that is given, whichever files it came from.
 
@@ -120,6 +112,7 @@ def read_labels_on(
     cropped : bool, default False
         Whether contours beyond the first and last slice are left out, with a note, instead of
         refused.
+    progress : Progress, optional
 
     Returns
     -------
@@ -132,16 +125,20 @@ def read_labels_on(
         As :func:`read_labels_by_choice`.
     """
     with in_file(path):
-        _, regions, notes = _load(path, table)
+        _, regions, notes = _load(path, table, progress)
         provenance = scan.provenance
         regions, frame_notes = _in_frame_of(provenance, regions, choice, table)
-        values, overlap_notes = _draw(regions, scan.grid, choice.overlaps, cropped=cropped)
-        told = (*provenance.notes, *notes, *frame_notes, *overlap_notes)
-        source = dataclasses.replace(provenance, notes=told)
+        values, overlap_notes = drawn(
+            regions, scan.grid, choice.overlaps, cropped=cropped, progress=progress
+        )
+        all_notes = (*provenance.notes, *notes, *frame_notes, *overlap_notes)
+        source = dataclasses.replace(provenance, notes=all_notes)
         return LabelMap(values, scan.grid, _table_of(table, regions), source)
 
 
-def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region], tuple[str, ...]]:
+def _load(
+    path: Path, table: LabelTable | None, progress: Progress
+) -> tuple[Dataset, list[Region], tuple[str, ...]]:
     """The file, its regions as far as `table` names them, and notes about open contours."""
     from pydicom import dcmread
 
@@ -149,8 +146,11 @@ def _load(path: Path, table: LabelTable | None) -> tuple[Dataset, list[_Region],
     try:
         dataset = dcmread(path, force=True)
         numbers = _numbers(dataset)
-        regions = [_region(item, number, dataset, open_ones) for number, item in numbers.items()]
-    except InputError:
+        regions: list[Region] = []
+        for number, item in numbers.items():
+            progress(len(regions), len(numbers), "reading contours")
+            regions.append(_region(item, number, dataset, open_ones))
+    except (InputError, Cancelled):
         raise
     except Exception as error:  # parsers raise of every kind on damaged bytes
         kind = type(error).__name__
@@ -185,7 +185,7 @@ def _numbers(dataset: Dataset) -> dict[int, Dataset]:
     return dict(zip(values, items, strict=True))
 
 
-def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]) -> _Region:
+def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]) -> Region:
     """One ROI with its contours; those that enclose nothing are counted in `open_ones`."""
     number = int(item.ROINumber)
     contour_items = [
@@ -208,7 +208,7 @@ def _region(item: Dataset, value: int, dataset: Dataset, open_ones: Counter[str]
         color=_color(color, value),
         code=_code(dataset, number),
     )
-    return _Region(label, tuple(rings), as_text(item, "ReferencedFrameOfReferenceUID"))
+    return Region(label, tuple(rings), as_text(item, "ReferencedFrameOfReferenceUID"))
 
 
 def _points(contour: Dataset) -> FloatArray:
@@ -240,7 +240,7 @@ def _code(dataset: Dataset, number: int) -> Code | None:
     return None
 
 
-def _named_in(regions: list[_Region], table: LabelTable | None) -> list[_Region]:
+def _named_in(regions: list[Region], table: LabelTable | None) -> list[Region]:
     """The regions that `table` names, as its labels; all of them without a table."""
     if table is None:
         return regions
@@ -255,14 +255,14 @@ def _named_in(regions: list[_Region], table: LabelTable | None) -> list[_Region]
     return [dataclasses.replace(by_name[name], label=label) for name, label in wanted.items()]
 
 
-def _selected(regions: Sequence[_Region], choice: SegmentSelection) -> list[_Region]:
+def _selected(regions: Sequence[Region], choice: SegmentSelection) -> list[Region]:
     """The regions that the user selected, in that order."""
     by_value = {region.label.value: region for region in regions}
     numbers = choice.numbers({value: region.label.name for value, region in by_value.items()})
     return [by_value[value] for value in numbers]
 
 
-def _table_of(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTable:
+def _table_of(table: LabelTable | None, regions: Sequence[Region]) -> LabelTable:
     """`table`, or that of the regions, in ascending order."""
     labels = (region.label for region in regions)
     return table or LabelTable(tuple(sorted(labels, key=lambda label: label.value)))
@@ -270,10 +270,10 @@ def _table_of(table: LabelTable | None, regions: Sequence[_Region]) -> LabelTabl
 
 def _in_frame_of(
     images: Provenance,
-    regions: Sequence[_Region],
+    regions: Sequence[Region],
     choice: SegmentSelection,
     table: LabelTable | None,
-) -> tuple[list[_Region], tuple[str, ...]]:
+) -> tuple[list[Region], tuple[str, ...]]:
     """The selected regions whose places count in the frame of reference of the images, with notes.
 
     Raises
@@ -298,9 +298,9 @@ def _in_frame_of(
             " own; take ROIs of one of them with --segments",
             code="FRAME_OF_REFERENCE",
         )
-    known = ("", own) if own else ("", *wanted)
-    kept = [region for region in selected if region.frame_of_reference_uid in known]
-    others = [r.label.name for r in selected if r.frame_of_reference_uid not in known]
+    usable = ("", own) if own else ("", *wanted)
+    kept = [region for region in selected if region.frame_of_reference_uid in usable]
+    others = [r.label.name for r in selected if r.frame_of_reference_uid not in usable]
     if not others:
         return kept, ()
     what = f"{', '.join(others)}: of another frame of reference than the images"
@@ -312,9 +312,9 @@ def _in_frame_of(
     return kept, (f"{what}, and left out",)
 
 
-def _images(dataset: Dataset, folder: Path) -> Stack:
+def _images(dataset: Dataset, folder: Path, progress: Progress) -> Stack:
     """The stack of images in `folder` that the structure set refers to most often."""
-    files, _ = find_images(folder, silent)
+    files, _ = find_images(folder, progress)
     uids = _referenced(dataset)
     counts = [
         (sum(frame.file.instance_uid in uids for frame in stack.frames), stack)
@@ -339,57 +339,3 @@ def _referenced(dataset: Dataset) -> set[str]:
             parents += study.get("RTReferencedSeriesSequence") or []
     images = (image for parent in parents for image in parent.get("ContourImageSequence") or [])
     return {as_text(image, "ReferencedSOPInstanceUID") for image in images} - {""}
-
-
-def _draw(
-    regions: Sequence[_Region], grid: Grid, overlaps: Overlaps, *, cropped: bool
-) -> tuple[npt.NDArray[Any], list[str]]:
-    """Label values (I, J, K) of the regions, and notes about what did not fit."""
-    canvas = SegmentCanvas(grid.shape, [region.label for region in regions], overlaps)
-    outside = 0
-    for region in regions:
-        on_slice = defaultdict(list)
-        for contour in region.contours:
-            index = grid.to_index(contour)
-            k = _slice(index)
-            if 0 <= k < grid.shape[2]:
-                on_slice[k].append(index[:, :2])
-            else:
-                outside += 1
-        for k, rings in on_slice.items():
-            first, last = _box(rings, grid.shape[:2])
-            inside = filled([ring - first for ring in rings], tuple((last - first).tolist()))
-            window = (slice(first[0], last[0]), slice(first[1], last[1]), k)
-            canvas.draw(window, inside * np.uint16(region.label.value))
-    if outside and not cropped:
-        raise GeometryError(
-            f"{outside} of its contours lie beyond the first or last slice of the images; add the"
-            " slices that are missing",
-            code="OUTSIDE_IMAGE",
-        )
-    values, overlap_notes = canvas.result()
-    notes = [f"{outside} contour(s) beyond the scan's slices were left out"] if outside else []
-    return values, [*notes, *overlap_notes]
-
-
-def _box(
-    rings: Sequence[FloatArray], shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First pixel along I and J, and the one after the last, of what rings can hold of a slice."""
-    points = np.concatenate(rings)
-    first = np.clip(np.floor(points.min(axis=0)), 0, np.subtract(shape, 1)).astype(np.intp)
-    last = np.clip(np.ceil(points.max(axis=0)) + 1, first + 1, shape).astype(np.intp)
-    return first, last
-
-
-def _slice(index: FloatArray) -> int:
-    """The K index that all points of a contour share."""
-    k = round(float(index[:, 2].mean()))
-    distance = float(np.abs(index[:, 2] - k).max())
-    if distance > _OFF_SLICE:
-        raise GeometryError(
-            f"a contour lies {distance:.2f} slices away from the slice nearest to it; give the scan"
-            " that it was drawn on",
-            code="OFF_SLICE",
-        )
-    return k

@@ -25,6 +25,7 @@ from medseg.reading.dicom.segment_labels import first_code, rgb_of_cielab, with_
 from medseg.reading.dicom.sop_classes import label_storages
 from medseg.reading.error_context import in_file
 from medseg.reading.segment_selection import EVERYTHING, SegmentSelection
+from medseg.runtime.progress import Progress, silent
 from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import from_kji
 from medseg.volume.label_table import default_color
@@ -63,7 +64,11 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
 
 def read_labels_by_choice(
-    path: Path, *, table: LabelTable | None, choice: SegmentSelection
+    path: Path,
+    *,
+    table: LabelTable | None,
+    choice: SegmentSelection,
+    progress: Progress = silent,
 ) -> LabelMap:
     """Read as :func:`read_labels` does, but only the segments that are wanted.
 
@@ -77,11 +82,16 @@ def read_labels_by_choice(
         When there is no such segment; or as :func:`read_labels`.
     """
     with in_file(path):
-        return _read(path, table, choice, None)
+        return _read(path, table, choice, None, progress)
 
 
 def read_labels_on(
-    path: Path, *, scan: Scan, table: LabelTable | None, choice: SegmentSelection
+    path: Path,
+    *,
+    scan: Scan,
+    table: LabelTable | None,
+    choice: SegmentSelection,
+    progress: Progress = silent,
 ) -> LabelMap:
     """Read the segments on the scan that was labelled, which says how far apart slices are.
 
@@ -93,11 +103,15 @@ def read_labels_on(
         As :func:`read_labels_by_choice`, or when the scan has other voxels.
     """
     with in_file(path):
-        return align(_read(path, table, choice, scan.grid), scan)
+        return align(_read(path, table, choice, scan.grid, progress), scan)
 
 
 def _read(
-    path: Path, table: LabelTable | None, choice: SegmentSelection, labelled: Grid | None
+    path: Path,
+    table: LabelTable | None,
+    choice: SegmentSelection,
+    labelled: Grid | None,
+    progress: Progress,
 ) -> LabelMap:
     """The selected segments on their own grid, whose slices are those of a `labelled` one."""
     dataset, labels = _load(path)
@@ -113,10 +127,11 @@ def _read(
     frames = frames_of(DicomFile(path, dataset))
     grid, slices, depth_notes = grid_of_sparse(frames, labelled)
     taken = _taken(dataset, frames, slices, value_of)
-    check_one_volume([frame for frame, _ in taken], [place for _, place in taken])
+    check_one_volume([frame for frame, _ in taken], [where for _, where in taken])
     canvas = SegmentCanvas(grid.shape[::-1], selected, choice.overlaps)
     stored = _stored(dataset, [frame for frame, _ in taken])
-    for (frame, (_, k)), pixels in zip(taken, stored, strict=True):
+    for done, ((frame, (_, k)), pixels) in enumerate(zip(taken, stored, strict=True)):
+        progress(done, len(taken), "reading frames")
         canvas.draw(k, _label_values(dataset, frame, pixels, value_of))
     values, overlap_notes = canvas.result()
     source = Provenance(

@@ -57,8 +57,8 @@ def grid_of_sparse(
     nearest = np.abs(depths[:, None] - levels).argmin(axis=1)
     first = {int(level): index for index, level in reversed(list(enumerate(nearest)))}
     distinct = [frames[first[level]] for level in range(len(levels))]
-    counts, notes = np.zeros(1), []
     if len(levels) == 1:
+        counts: FloatArray = np.zeros(1)
         grid, notes = _single(distinct[0], labelled)
     else:
         counts, notes = _counts(levels, distinct, labelled)
@@ -108,9 +108,9 @@ def _counts(
     for step, source in _possible_steps(distinct, labelled, float(levels[-1] - levels[0])):
         steps = np.round(gaps / step)
         if steps.min() >= 1 and np.abs(gaps - steps * step).max() <= _UNEVEN_FRACTION * step + 0.05:
-            told = source == "SliceThickness" and steps.min() > 1
+            is_noted = source == "SliceThickness" and steps.min() > 1
             note = f"its slices are taken as {step:g} mm apart, which is their SliceThickness"
-            return np.concatenate([[0.0], np.cumsum(steps)]), [note] if told else []
+            return np.concatenate([[0.0], np.cumsum(steps)]), [note] if is_noted else []
     low, high = gaps.min(), gaps.max()
     if high - low > 2 * _UNEVEN_FRACTION * low + 0.05:
         raise GeometryError(
@@ -185,10 +185,10 @@ def _stated_depth(frame: Frame, *keywords: str) -> list[float]:
 def _single(frame: Frame, labelled: Grid | None) -> tuple[Grid, list[str]]:
     """A grid of one slice, as deep as the scan or the file states, else 1 mm, with a note."""
     stated = _stated_depth(frame, "SpacingBetweenSlices", "SliceThickness")
-    known = [*(_step_along(labelled, frame) if labelled is not None else []), *stated]
-    notes = [] if known else ["a single slice; its depth of 1 mm is assumed"]
+    depths = [*(_step_along(labelled, frame) if labelled is not None else []), *stated]
+    notes = [] if depths else ["a single slice; its depth of 1 mm is assumed"]
     normal = np.cross(frame.orientation[:3], frame.orientation[3:])
-    return _grid(frame, normal * [*known, 1.0][0], 1), notes
+    return _grid(frame, normal * [*depths, 1.0][0], 1), notes
 
 
 def _grid(frame: Frame, step_mm: FloatArray, slices: int) -> Grid:

@@ -57,12 +57,12 @@ def check_one_volume(frames: Sequence[Frame], places: Sequence[tuple[int, int]])
         if len(times) > 1:
             raise _several(f"{keyword} ({', '.join(times[:5])})")
     first: dict[tuple[int, int], int] = {}
-    for index, place in enumerate(places):
-        known = first.setdefault(place, index)
-        if known == index:
+    for index, where in enumerate(places):
+        earlier = first.setdefault(where, index)
+        if earlier == index:
             continue
         header = frames[index].file.header
-        apart = set(_facts(header, groups[known])) ^ set(_facts(header, groups[index]))
+        apart = set(_facts(header, groups[earlier])) ^ set(_facts(header, groups[index]))
         if apart:
             raise _several(min(keyword for keyword, _ in apart))
 

@@ -28,7 +28,7 @@ from medseg_pipelines.console import Console
 
 _WILL_RUN = ("new", "again", "left")
 _RULES = ("where", "description", "exclude", "orientation", "rules_file")
-_OPTIONS = ("min_slices", "device", "workers", "attempts", "shard", "dry_run")
+_OPTIONS = ("min_slices", "device", "workers", "attempts", "shard", "dry_run", "anonymous_names")
 
 
 @dataclass(frozen=True, kw_only=True)

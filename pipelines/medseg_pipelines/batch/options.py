@@ -30,5 +30,8 @@ class BatchOptions:
     shard: tuple[int, int] = (1, 1)  # (k, n), from 1: only the k-th of n shares of the archive
     only: Literal["new", "all"] = "new"  # whether finished cases are computed again
     dry_run: bool = False
+    # Digests in place of the archive's own names for results, and no word in tables and the report
+    # of where scans lie. De-identified results are always called so.
+    anonymous_names: bool = False
     # Makes the workers, when there is something to do; a `LocalPool` when None.
     pool: Callable[[], WorkerPool] | None = None

@@ -12,7 +12,9 @@ from medseg.discovery.label_places import is_label_map
 from medseg.errors import Cancelled, InputError, ReadError
 from medseg.model_package import find_package
 from medseg.workflows.outputs import check_folder
+from medseg_pipelines.batch.archive.case_keys import is_anonymous
 from medseg_pipelines.batch.archive.channels import as_cases
+from medseg_pipelines.batch.archive.result_names import mirrored
 from medseg_pipelines.batch.archive.rules import select
 from medseg_pipelines.batch.archive.search import search
 from medseg_pipelines.batch.events import Events, Planned, Tally
@@ -32,6 +34,7 @@ from medseg_pipelines.batch.ledger.storage_errors import as_write_error
 from medseg_pipelines.batch.loop import Job, Loop
 from medseg_pipelines.batch.messages import Fault, ScanRecord
 from medseg_pipelines.batch.options import BatchOptions
+from medseg_pipelines.batch.result_files import FILES
 from medseg_pipelines.batch.workers.formats import check_settings, policies_of
 
 _NO_SCANS = "NO_SCANS"
@@ -51,10 +54,11 @@ def run_batch(
 ) -> Tally:
     """Segment every scan below a folder; what is done already is left alone.
 
-    `model` is the name of a shipped one or a folder; `output` gets the results, by patient, study
-    and series, and the ledger. One run works on an output at a time, or one for each share of
-    ``options.shard``; a dry run writes nothing. Raises `InputError`, `PackageError`, `WriteError`
-    for what cannot be used or written, `Cancelled` when stopped: cases in flight wait again.
+    `model` is the name of a shipped one or a folder; `output` gets the results, in the order and
+    under the names of the archive, and the ledger. One run works on an output at a time, or one for
+    each share of ``options.shard``; a dry run writes nothing. Raises `InputError`, `PackageError`,
+    `WriteError` for what cannot be used or written, `Cancelled` when stopped: cases in flight wait
+    again.
     """
     start = time.monotonic()
     job, events = _job(root, model, output, options), events or Events()
@@ -66,7 +70,7 @@ def run_batch(
         loop = Loop(job, ledger, events)
         try:
             loop.recover()
-            plan = planned(_queue(job, ledger).enqueue(_scans(root, job, events)))
+            plan = planned(_queue(job, ledger).enqueue(_scans(root, job, ledger, events)))
             _check_any(root, plan, job, ledger)
             events.planned(plan)
             loop.work()
@@ -98,9 +102,9 @@ def plan_batch(
 ) -> list[Verdict]:
     """What :func:`run_batch` would do with each scan, and why not; nothing is written."""
     job = _job(root, model, output, options)
-    scans = _scans(root, job, events or Events())
     path = job.places.ledger
     with Ledger(path) if path.is_file() else Ledger(Path(":memory:")) as ledger:
+        scans = _scans(root, job, ledger, events or Events())
         verdicts = _queue(job, ledger).preview(scans)
         _check_any(root, planned(verdicts), job, ledger)
     return verdicts
@@ -140,7 +144,7 @@ def _opened(job: Job) -> Iterator[Ledger]:
         raise
 
 
-def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
+def _scans(root: Path, job: Job, ledger: Ledger, events: Events) -> list[JudgedScan]:
     """The scans of our share, each with why it is not wanted."""
     options, places = job.options, job.places
 
@@ -156,9 +160,24 @@ def _scans(root: Path, job: Job, events: Events) -> list[JudgedScan]:
         progress=progress,
     )
     scans = as_cases(scans, job.package.manifest.plan.channels, root)
+    scans = _in_places(scans, root, job, ledger)
     k, n = options.shard
     judged = once_each((scan, _fault(scan, options)) for scan in scans)
     return [(scan, fault) for scan, fault in judged if slot(scan) % n == k - 1]
+
+
+def _in_places(scans: list[ScanRecord], root: Path, job: Job, ledger: Ledger) -> list[ScanRecord]:
+    """Scans with the places of their results: as the output was begun, its names go on."""
+    given, options = ledger.places(), job.options
+    anonymous = options.anonymous_names or options.settings.deidentify
+    begun = next((is_anonymous(folder) for folder in given.values()), anonymous)
+    if anonymous and not begun:
+        raise InputError(
+            f"results in '{job.places.output}' are called as their scans are; give another --output"
+            " for anonymous names",
+            code="NAMES",
+        )
+    return scans if begun else mirrored(scans, root, given)
 
 
 def _fault(scan: ScanRecord, options: BatchOptions) -> Fault | None:
@@ -175,12 +194,13 @@ def _fault(scan: ScanRecord, options: BatchOptions) -> Fault | None:
 
 
 def _queue(job: Job, ledger: Ledger) -> Queue:
+    names = [FILES[form] for form in job.options.settings.formats]
     return Queue(
         ledger=ledger,
         run_config=job.run_config,
         min_slices=job.options.min_slices,
         anew=job.options.only == "all",
-        in_place=job.places.has_results,
+        in_place=lambda folder: job.places.has_results(folder, *names),
     )
 
 

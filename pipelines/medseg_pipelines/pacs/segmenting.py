@@ -78,6 +78,7 @@ class Segmenter:
             device=work.device,
             pool=lambda: self._workers,
             min_slices=work.min_slices,
+            anonymous_names=True,
         )
 
         events = _SeriesEvents(lambda text: self._log(f"series {series[:8]}: {text}"), self._check)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from medseg.errors import Cancelled, MedsegError, WriteError
 from medseg.reading import Policies
-from medseg_pipelines.batch.workers.formats import FILES
+from medseg_pipelines.batch.result_files import FILES
 from medseg_pipelines.pacs.client import connect
 from medseg_pipelines.pacs.database import Delivery, SeriesRow
 from medseg_pipelines.pacs.errors import PeerError, RefusedError

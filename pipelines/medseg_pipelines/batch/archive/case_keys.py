@@ -1,5 +1,7 @@
 """What cases are called: digests, never a description, a name or a number of a patient.
 
+Places of results are called so with ``--anonymous-names``; else as `result_names` says.
+
 A patient's folder is called after the patient's first study, not after the PatientID: those are
 short numbers, and whoever can list all of them could undo any digest of one that needs no secret.
 UIDs of studies are too long to be guessed, and the same archive has the same names in any output.
@@ -8,12 +10,14 @@ UIDs of studies are too long to be guessed, and the same archive has the same na
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 import msgspec
 
 from medseg.discovery.stack_facts import StackHeader
 
+_DIGESTS = re.compile(r"(patient-[0-9a-f]{16}/study-[0-9a-f]{16}/series|files/file)-[0-9a-f]{16}")
 _SHORT = 16  # hex digits: 64 bits, so that millions of patients stay apart
 
 
@@ -62,3 +66,8 @@ def scan_folder(patient: str, study: str, lineage: str) -> str:
 def file_folder(path: bytes) -> str:
     """Where results of another file go, by its path from the archive's root."""
     return f"files/file-{digest('file', path)[:_SHORT]}"
+
+
+def is_anonymous(folder: str) -> bool:
+    """Whether a folder of results is called by digests alone."""
+    return _DIGESTS.fullmatch(folder) is not None

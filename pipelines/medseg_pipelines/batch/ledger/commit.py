@@ -16,10 +16,11 @@ import msgspec
 from medseg_pipelines.batch.ledger import publish
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import Ledger, Row, RunConfig, row_of
-from medseg_pipelines.batch.ledger.provenance import CaseRecord, is_whole, read_record
+from medseg_pipelines.batch.ledger.provenance import CaseRecord, read_record, record_in
 from medseg_pipelines.batch.ledger.run_lock import Shard
 from medseg_pipelines.batch.ledger.storage_errors import as_write_error
 from medseg_pipelines.batch.messages import Fault, Result
+from medseg_pipelines.batch.result_files import CASE_FILE
 
 _NEXT = """
 SELECT "case" FROM cases WHERE model = ? AND settings = ? AND state = 'waiting'
@@ -150,7 +151,7 @@ class Committer:
         """Why a case has failed; None once its results are in their place."""
         if result.state == "failed":
             return result.fault or Fault(code="FAILED", message="it failed without a reason")
-        published = read_record(self.places.final(row.folder))
+        published = record_in(self.places.file(row.folder, CASE_FILE))
         if published is not None and published.token == result.token:
             return None
         record = _staged_record(self.places, row)
@@ -180,10 +181,10 @@ def recover(committer: Committer, leases: Leases) -> list[Row]:
     """
     places, adopted = committer.places, []
     for row in leases.orphaned():
-        record = read_record(places.final(row.folder))
+        record = record_in(places.file(row.folder, CASE_FILE))
         if record is None or record.token != row.token:
             record = _staged_record(places, row)
-            if record is None or not is_whole(places.staged(row.token), record):
+            if record is None or not publish.is_complete(places, record):
                 leases.give_back([row.token])
                 continue
         if settled := committer.settle(record.result):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medseg.errors import InputError
+from medseg_pipelines.batch.result_files import BESIDE, CASE_FILE, FILES, THUMBNAIL, own_name
 
-CASE_FILE = "case.json"
+_NAMES = (*FILES.values(), THUMBNAIL, CASE_FILE)
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Places:
         """Folder of the workers' temporary files, by share of the archive."""
         return self.own / "scratch"
 
-    def has_results(self, folder: str) -> bool:
-        """Whether results are in a final place."""
-        return (self.final(folder) / CASE_FILE).is_file()
+    def has_results(self, folder: str, *names: str) -> bool:
+        """Whether results are in a final place, and these files among them."""
+        return all(self.file(folder, name).is_file() for name in (CASE_FILE, *names))
 
     def staged(self, token: str) -> Path:
         """Where the results of a lease are made."""
@@ -60,12 +62,40 @@ class Places:
             raise InputError(f"'{folder}' is no folder for results", code="UNSAFE_NAME")
         return self.output.joinpath(*parts)
 
-    def former(self, folder: str, case: str) -> Path:
-        """A free name beside the results' folder, for those that others take the place of."""
+    def file(self, folder: str, name: str) -> Path:
+        """Where a file of results is for all to see."""
         final = self.final(folder)
-        name = f"{final.name}.superseded-{case[:8]}"
-        former, number = final.with_name(name), 1
-        while former.exists():
-            number += 1
-            former = final.with_name(f"{name}-{number}")
-        return former
+        if not folder.endswith(BESIDE):
+            return final / name
+        return final.with_name(own_name(name, final.name.removesuffix(BESIDE)))
+
+    def files(self, folder: str) -> dict[str, Path]:
+        """The files of results that are there, by name; ``case.json`` comes last."""
+        if not folder.endswith(BESIDE):
+            final = self.final(folder)
+            there = sorted(final.iterdir()) if final.is_dir() else []
+            return {path.name: path for path in there}
+        paths = {name: self.file(folder, name) for name in _NAMES}
+        return {name: path for name, path in paths.items() if path.exists()}
+
+    def place_of(self, path: Path) -> str:
+        """The place of results that a file or folder of theirs is in; empty for other paths."""
+        path = path.absolute()
+        if self.output not in path.parents:
+            return ""
+        within = path.relative_to(self.output)
+        if not path.is_file():
+            return within.as_posix()
+        ends = {own_name(name, "") for name in _NAMES}
+        beside = (str(within).removesuffix(end) + BESIDE for end in ends if path.name.endswith(end))
+        return next(filter(self.has_results, beside), within.parent.as_posix())
+
+    def former(self, folder: str, case: str) -> str:
+        """A free place beside that of results, for those that others take the place of."""
+        end = BESIDE if folder.endswith(BESIDE) else ""
+        name = f"{folder.removesuffix(end)}.superseded-{case[:8]}"
+        folders = (f"{name}{f'-{number}' * (number > 1)}{end}" for number in itertools.count(1))
+        return next(folder for folder in folders if not self._is_taken(folder))
+
+    def _is_taken(self, folder: str) -> bool:
+        return self.final(folder).exists() or bool(self.files(folder))

@@ -181,6 +181,10 @@ class Ledger:
             values += states
         return self.select(where, values, limit=limit)
 
+    def places(self) -> dict[str, str]:
+        """Places of results of all scans that it ever had, by lineage, the first scan first."""
+        return dict(map(tuple, self._query("SELECT lineage, folder FROM cases ORDER BY rowid", [])))
+
     def counts(self, *, run_config: RunConfig | None = None) -> dict[State, int]:
         """How many cases are in each state, without those that others took the place of."""
         where, values = _condition(run_config, superseded=False)

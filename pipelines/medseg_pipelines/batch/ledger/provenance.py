@@ -9,8 +9,8 @@ import msgspec
 
 from medseg.workflows.record import Record
 from medseg.writing import atomic, flush_to_disk
-from medseg_pipelines.batch.ledger.layout import CASE_FILE
 from medseg_pipelines.batch.messages import Result
+from medseg_pipelines.batch.result_files import CASE_FILE
 
 SCHEMA_VERSION = 1
 
@@ -86,18 +86,15 @@ def write_record(folder: Path, record: CaseRecord) -> None:
 
 def read_record(folder: Path) -> CaseRecord | None:
     """The case.json of a folder; None when there is none that can be read."""
+    return record_in(folder / CASE_FILE)
+
+
+def record_in(path: Path) -> CaseRecord | None:
+    """The record that a file holds; None when there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / CASE_FILE).read_bytes(), type=CaseRecord)
+        return msgspec.json.decode(path.read_bytes(), type=CaseRecord)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def is_whole(folder: Path, record: CaseRecord) -> bool:
-    """Whether a folder holds exactly the files that its record tells of, byte by byte."""
-    try:
-        return file_digests(folder) == record.files
-    except OSError:
-        return False
 
 
 def sync_files(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from medseg.errors import InputError
 from medseg.reading.file_names import without_suffix
 from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import AllCases
-from medseg_pipelines.batch.workers.formats import FILES
+from medseg_pipelines.batch.result_files import FILES
 
 _LABEL_FILES = tuple(FILES[name] for name in ("nifti", "nrrd", "dicom-seg"))
 _CHANNEL = "_0000"  # that nnU-Net's images have after the name of their case
@@ -32,8 +33,8 @@ def label_maps(output: Path) -> dict[str, Path]:
     """
     maps: dict[str, Path] = {}
     for _, row in AllCases(output):
-        folder = Places(output).final(row.folder)
-        files = (folder / name for name in _LABEL_FILES if row.state == "done")
+        at = functools.partial(Places(output).file, row.folder)
+        files = (at(name) for name in _LABEL_FILES if row.state == "done")
         path = next((file for file in files if file.is_file()), None)
         if path is None:
             continue

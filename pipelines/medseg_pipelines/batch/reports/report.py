@@ -10,14 +10,18 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
+from medseg_pipelines.batch.archive.case_keys import is_anonymous
+from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.messages import Row
+from medseg_pipelines.batch.reports.status import SHORT
 from medseg_pipelines.batch.reports.summary import Cases, refreshed, utc
-from medseg_pipelines.batch.workers.formats import THUMBNAIL
+from medseg_pipelines.batch.result_files import BESIDE, THUMBNAIL
 from medseg_pipelines.console import duration
 from medseg_pipelines.html_report import data_uri, render
 
@@ -207,10 +211,23 @@ def write_report(output: Path, cases: Cases) -> Path:
         failure_codes=statistics.codes("failed"),
         timings=statistics.timings(),
         warned=statistics.warned,
+        name=name_of,
+        link=_link,
     )
     with refreshed(output / REPORT_FILE) as scratch:
         scratch.write_text(html, encoding="utf-8")
     return output / REPORT_FILE
+
+
+def name_of(row: Row) -> str:
+    """What a case is called for a person: as its scan, or by the beginning of its digest."""
+    return row.case[:SHORT] if is_anonymous(row.folder) else row.folder.removesuffix(BESIDE)
+
+
+def _link(row: Row) -> str:
+    """The folder that the results of a case are in, as a relative address."""
+    folder = PurePosixPath(row.folder)
+    return f"{quote(str(folder.parent if folder.name.endswith(BESIDE) else folder))}/"
 
 
 def _pictures(
@@ -220,7 +237,7 @@ def _pictures(
     spent = 0
     for number in numbers:
         try:
-            picture = (output / rows[number].folder / THUMBNAIL).read_bytes()
+            picture = Places(output).file(rows[number].folder, THUMBNAIL).read_bytes()
         except (KeyError, OSError):  # another result took its place meanwhile
             continue
         spent += len(picture)

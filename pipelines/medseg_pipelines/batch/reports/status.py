@@ -14,10 +14,11 @@ import msgspec
 from rich.table import Column, Table
 
 from medseg.errors import InputError
-from medseg_pipelines.batch.ledger.layout import CASE_FILE, Places
+from medseg_pipelines.batch.ledger.layout import Places
 from medseg_pipelines.batch.ledger.ledger import AllCases, Ledger
 from medseg_pipelines.batch.messages import Row, State
 from medseg_pipelines.batch.reports.summary import utc
+from medseg_pipelines.batch.result_files import BESIDE, CASE_FILE
 from medseg_pipelines.console import Console
 
 SHORT = 12
@@ -150,10 +151,8 @@ def _state_table(counts: Mapping[State, int], codes: Mapping[State, dict[str, in
 
 def _named(ledger: Ledger, output: Path, name: str) -> Row:
     """The only case that a person may mean."""
-    path, root = Path(name).absolute(), output.absolute()
-    path = path.parent if path.is_file() else path
-    folder = path.relative_to(root).as_posix() if root in path.parents else ""
-    rows = ledger.find(name) or ledger.find(folder)
+    rows = ledger.find(name + BESIDE) or ledger.find(name)
+    rows = rows or ledger.find(Places(output.absolute()).place_of(Path(name)))
     everything = AllCases(output, superseded=True)
     rows = rows or [row for _, row in everything if _lies_at(row, name)]
     present = [row for row in rows if not row.superseded_by] or rows
@@ -188,9 +187,9 @@ def _listed(row: Row, *, paths: bool) -> dict[str, Any]:
 
 
 def _explained(row: Row, output: Path, *, paths: bool) -> dict[str, Any]:
-    scan, folder = row.scan, output / row.folder
+    scan, places = row.scan, Places(output.absolute())
     where = {"path": scan.path, "series": scan.series, "names": scan.names} if paths else {}
-    files = sorted(folder.iterdir()) if row.state == "done" and folder.is_dir() else []
+    files = places.files(row.folder) if places.has_results(row.folder) else {}
     names = ("case", "state", "code", "message", "attempts", "warnings")
     everything = AllCases(output, superseded=True)
     return {name: getattr(row, name) for name in names} | {
@@ -201,8 +200,8 @@ def _explained(row: Row, output: Path, *, paths: bool) -> dict[str, Any]:
         "volumes_ml": {label: round(ml, 3) for label, ml in row.volumes_ml.items()},
         "scan": {"files": scan.files, "bytes": scan.bytes, **scan.facts, **where},
         "folder": row.folder,
-        "results": {file.name: file.stat().st_size for file in files},
-        "provenance": f"{row.folder}/{CASE_FILE}" if files else "",
+        "results": {file.name: file.stat().st_size for file in files.values()},
+        "provenance": files[CASE_FILE].relative_to(places.output).as_posix() if files else "",
         "model": row.model,
         "settings": row.settings,
         "superseded_by": row.superseded_by,

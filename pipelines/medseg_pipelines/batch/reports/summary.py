@@ -14,6 +14,7 @@ from typing import Any
 
 from medseg.errors import WriteError
 from medseg.writing import atomic
+from medseg_pipelines.batch.archive.case_keys import is_anonymous
 from medseg_pipelines.batch.messages import Row
 
 Cases = Iterable[tuple[int, Row]]
@@ -22,8 +23,8 @@ Cases = Iterable[tuple[int, Row]]
 CSV_FILE, PARQUET_FILE = "summary.csv", "summary.parquet"
 UNIT = "_ml"
 FIXED = (
-    *("case", "folder", "state", "code", "message", "seconds", "attempts", "warnings"),
-    *("ended", "model"),
+    *("case", "source", "series", "folder", "state", "code", "message", "seconds", "attempts"),
+    *("warnings", "ended", "model"),
 )
 """Columns of every summary, before those of the labels."""
 
@@ -82,7 +83,10 @@ def utc(seconds: float) -> str:
 def _values(row: Row) -> dict[str, Any]:
     """The columns that every row has."""
     same = {name: getattr(row, name) for name in ("case", "state", "code", "message", "attempts")}
+    scan = None if is_anonymous(row.folder) else row.scan
     return same | {
+        "source": scan.path if scan else "",
+        "series": scan.series if scan else "",
         "folder": row.folder if row.state == "done" else "",
         "seconds": sum(row.seconds.values()),
         "warnings": len(row.warnings),

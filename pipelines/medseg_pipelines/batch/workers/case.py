@@ -36,12 +36,11 @@ from medseg_pipelines.batch.ledger.provenance import (
     write_record,
 )
 from medseg_pipelines.batch.messages import Result, Task
+from medseg_pipelines.batch.result_files import FILES, THUMBNAIL
 from medseg_pipelines.batch.workers.error_codes import refused, result_of
 from medseg_pipelines.batch.workers.formats import (
     ENCODED,
-    FILES,
     NO_LABELS,
-    THUMBNAIL,
     policies_of,
 )
 from medseg_pipelines.batch.workers.model_cache import Models

@@ -1,4 +1,4 @@
-"""What a case is written as, and how its files are called."""
+"""What a case is written as."""
 
 from __future__ import annotations
 
@@ -10,23 +10,10 @@ from medseg.errors import InputError
 from medseg.reading import Policies
 from medseg.writing import check_encoding
 from medseg_pipelines.batch.messages import Settings
-
-FILES = {
-    "nifti": "labels.nii.gz",
-    "nrrd": "labels.seg.nrrd",
-    "dicom-seg": "seg.dcm",
-    "rtstruct": "labels.rtstruct.dcm",
-    "sr": "measurements.sr.dcm",
-    "preview": "preview.png",
-    "probabilities": "probabilities.nii.gz",
-}
-"""Name of the file of each format."""
+from medseg_pipelines.batch.result_files import FILES
 
 NO_LABELS = ("preview", "probabilities")
 """Formats that every scan can have, for they hold no label map."""
-
-THUMBNAIL = "thumbnail.png"
-"""A small picture that every case has."""
 
 ENCODED = ("dicom-seg", "sr")
 """Formats that the encoding of a DICOM SEG matters to."""
