@@ -19,6 +19,7 @@ import numpy.typing as npt
 from medseg.discovery.stack_facts import Fact, of_grid
 from medseg.errors import GeometryError
 from medseg.reading.nifti import affine_mm
+from medseg.reading.text_headers import metaimage_unit, mm_in, nrrd_unit
 from medseg.volume import Grid
 from medseg.volume.conventions import affine_from_itk
 
@@ -103,7 +104,9 @@ def _nrrd(start: bytes) -> dict[str, Fact]:
     else:
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = steps, origin
-    return _facts(spatial, affine, volumes=[sizes[channel_axis]] if channel_axis >= 0 else [])
+    mm = mm_in(nrrd_unit(fields)) or 1.0
+    volumes = [sizes[channel_axis]] if channel_axis >= 0 else []
+    return _facts(spatial, np.diag([mm, mm, mm, 1.0]) @ affine, volumes=volumes)
 
 
 def _metaimage(start: bytes) -> dict[str, Fact]:
@@ -125,7 +128,8 @@ def _metaimage(start: bytes) -> dict[str, Fact]:
         (fields[key] for key in ("offset", "position", "origin") if key in fields), "0 " * count
     )
     rows = np.reshape(_floats(matrix), (count, count))[:3, :3]
-    affine = affine_from_itk(spacing[:3], _floats(origin)[:3], rows.T)
+    mm = mm_in(metaimage_unit(fields)) or 1.0
+    affine = affine_from_itk(mm * spacing[:3], mm * _floats(origin)[:3], rows.T)
     return _facts(sizes[:3], affine, volumes=sizes[3:])
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import ReadError
-from medseg.reading._itk_headers import StatedLengths, stated_lengths
 from medseg.reading._seg_nrrd import stored_labels
 from medseg.reading._silence import silent_stderr
 from medseg.reading.error_context import in_file
@@ -23,6 +22,7 @@ from medseg.reading.limits import (
     float32_unless_integer,
     single_channel,
 )
+from medseg.reading.text_headers import StatedLengths, stated_lengths
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
 from medseg.volume.conventions import affine_from_itk, from_kji
@@ -84,7 +84,12 @@ def _load(
             if _format(path) == "gipl":
                 _check_gipl_length(unzipped, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return voxels, np.diag([*[stated.mm] * 3, 1.0]) @ _affine(image), metadata, stated
+    return (
+        voxels,
+        np.diag([*(stated.mm * np.array(stated.world)), 1.0]) @ _affine(image),
+        metadata,
+        stated,
+    )
 
 
 def _executed(path: Path, unzipped: Path) -> Any:

@@ -33,6 +33,8 @@ _DISAGREEMENT_MM = 0.1
 _TIME_UNITS = 0x38  # bits of xyzt_units
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 _LENGTHS = {1: ("metres", 1000.0), 3: ("micrometres", 1e-3)}
+_XFORM_CODES = range(6)
+_NO_SPACING = "the header does not give the spacing of every axis; 1 mm is assumed for it"
 _LENGTH_UNITS = 0x07  # bits of xyzt_units
 _GZIP = b"\x1f\x8b"
 _OF_TIME = (0, 2001)  # no intent, and NIFTI_INTENT_TIME_SERIES
@@ -60,9 +62,10 @@ def read(path: Path, *, series: str | None, progress: Progress) -> Scan:
     integers when the header asks for no scaling, else float32; the affine is the sform's where it
     is set, else the qform's.
     """
-    image, raw = _load(path)
+    image, raw, assumed = _load(path)
     with in_file(path):
         voxels, notes = _channels_first(raw)
+        notes += assumed
         voxels = _scaled(voxels, image.dataobj.slope, image.dataobj.inter)
         grid = Grid(voxels.shape[1:], affine_mm(image.header))
         scan = Scan(
@@ -81,9 +84,10 @@ def read_labels(path: Path, *, table: LabelTable | None) -> LabelMap:
 
     The form is that of :class:`medseg.reading.protocol.LabelReader`.
     """
-    image, raw = _load(path)
+    image, raw, assumed = _load(path)
     with in_file(path):
         voxels, notes = _channels_first(raw)
+        notes += assumed
         slope, inter = image.dataobj.slope, image.dataobj.inter
         values = as_label_values(single_channel(_scaled(voxels, slope, inter)))
         grid = Grid(values.shape, affine_mm(image.header))
@@ -126,21 +130,39 @@ def fourth_axis(path: Path) -> tuple[int, float] | None:
     return (int(count), time_step_s(header)) if count > 1 else None
 
 
-def _load(path: Path) -> tuple[Any, npt.NDArray[Any]]:
-    """The nibabel image and its stored numbers before scaling, shape as in the header."""
+def _load(path: Path) -> tuple[Any, npt.NDArray[Any], list[str]]:
+    """The nibabel image, its stored numbers before scaling, and what was assumed of its header."""
     import nibabel as nib
 
     silence("nibabel.global")
     with _as_read_error(path), _opened(path) as stream:
         _check_single_gzip(path, stream)
         holder = nib.fileholders.FileHolder(fileobj=stream)
-        image = _image_class(stream).from_file_map({"header": holder, "image": holder}, mmap=False)
+        kind = _image_class(stream)
+        head = stream.read(kind.header_class.template_dtype.itemsize)
+        stream.seek(0)
+        image = kind.from_file_map({"header": holder, "image": holder}, mmap=False)
         stated_bytes = math.prod(image.header.get_data_shape()) * image.get_data_dtype().itemsize
         check_growth(path, stated_bytes)
         raw = _stored(image, stream)
         while stream.read(1 << 20):  # the checksum of a gzip file stands at its very end
             pass
-        return image, raw
+        return image, raw, _assumed(kind.header_class(head, check=False))
+
+
+def _assumed(header: Any) -> list[str]:
+    """What takes the place of fields that say nothing, in a header as it lies in the file."""
+    notes, codes = [], {name: int(header[name]) for name in ("sform_code", "qform_code")}
+    for name, code in codes.items():
+        if code not in _XFORM_CODES:
+            notes.append(f"its {name} is {code}, which the standard does not know: it is not used")
+    is_axis = header["dim"][1:4] > 1
+    is_placed = any(code in _XFORM_CODES[1:] for code in codes.values())
+    if not is_placed and not all(header["pixdim"][1:4][is_axis]):
+        notes.append(_NO_SPACING)
+    if math.isinf(header["scl_slope"]):
+        notes.append("its scl_slope is infinite: values are taken as they are stored")
+    return notes
 
 
 def _stored(image: Any, stream: IO[bytes]) -> npt.NDArray[Any]:
@@ -304,6 +326,7 @@ def _provenance(path: Path, header: Any, grid: Grid, notes: Sequence[str]) -> Pr
         (path,),
         notes=tuple(notes),
         laterality_known=bool(qcode or scode),
+        has_physical_size=_NO_SPACING not in notes,
         xform_code=int(scode or qcode or 1),
     )
 

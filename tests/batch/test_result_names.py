@@ -1,8 +1,10 @@
 """Results by names that people know: which each scan gets, and that they stay."""
 
 import csv
+import json
 import os
 import re
+from types import SimpleNamespace
 
 import pytest
 from pyarrow import parquet
@@ -18,8 +20,10 @@ from medseg_pipelines.batch.ledger.ledger import AllCases, Ledger
 from medseg_pipelines.batch.messages import Settings
 from medseg_pipelines.batch.reports.label_maps import label_maps
 from medseg_pipelines.batch.reports.report import write_report
+from medseg_pipelines.batch.reports.status import explain_case
 from medseg_pipelines.batch.reports.summary import write_summary
 
+ENDS = (".nii.gz", ".case.json", ".thumbnail.png")
 DIGESTS = re.compile(r"(patient-\w{16}/study-\w{16}/series|files/file)-[0-9a-f]{16}")
 
 
@@ -111,7 +115,7 @@ def test_results_are_called_as_their_scans_and_tables_say_which_is_which(go, out
     (archive / "scan-2.nii.gz").rename(inner / "scan-1.nii.gz")
     go()
     for name in ("scan-1", "more/deep/scan-1"):
-        for end in (".nii.gz", ".case.json", ".thumbnail.png"):
+        for end in ENDS:
             assert (output / f"{name}{end}").is_file()
     assert {path.parent.name for path in output.rglob("labels.nii.gz")} == {"series-1-CT"}
     write_summary(output, AllCases(output))
@@ -135,6 +139,18 @@ def test_results_are_called_as_their_scans_and_tables_say_which_is_which(go, out
     assert 'href="more/deep/"' in page
     with pytest.raises(InputError, match=r"two results .* called 'scan-1'"):
         label_maps(output)
+
+
+def test_a_case_is_explained_by_the_name_of_its_results(go, output):
+    go()
+    said = []
+    console = SimpleNamespace(print=said.append)
+    for name in ("scan-1", str(output / "scan-1.nii.gz"), str(output / "scan-1.case.json")):
+        explain_case(output, name, as_json=True, console=console)
+    told = [json.loads(text) for text in said]
+    assert told[0] == told[1] == told[2]
+    assert told[0]["provenance"] == "scan-1.case.json"
+    assert set(told[0]["results"]) == {f"scan-1{end}" for end in ENDS}
 
 
 def test_a_second_run_and_a_new_file_beside_change_no_name(go, output, archive):

@@ -106,10 +106,9 @@ def truth_of(output, truth, names):
         CliRunner().invoke(medseg, ["batch", "status", str(output), "--paths", "--json"]).stdout
     )["list"]
     for one in listed:
-        name = Path(one["path"]).name.split(".")[0]
-        if name in names:
-            labels = Places(output).file(one["folder"], "labels.nii.gz")
-            shutil.copy(labels, truth / f"{names[name]}.nii.gz")
+        if (name := Path(one["path"]).name.split(".")[0]) in names:
+            path = Places(output).file(one["folder"], "labels.nii.gz")
+            shutil.copy(path, truth / f"{names[name]}.nii.gz")
     return truth
 
 
@@ -129,27 +128,16 @@ def test_one_bad_scan_does_not_stop_the_rest(first_run):
     ]
     for row in summary(output):
         if row["state"] == "done":
-            assert set(Places(output).files(row["folder"])) == {
-                *("case.json", "labels.nii.gz", "preview.png", "thumbnail.png")
-            }
+            files = sorted(Places(output).files(row["folder"]))
+            assert files == ["case.json", "labels.nii.gz", "preview.png", "thumbnail.png"]
             assert float(row["liver_ml"]) >= 0
         else:
             assert row["folder"] == ""
             assert row["message"]
     assert "3 done, 1 refused" in plain(result.output)
     at_top = {path.name for path in output.iterdir() if path.is_file()}
-    ends = (".nii.gz", ".case.json", ".preview.png", ".thumbnail.png")
-    assert at_top == {
-        *("report.html", "summary.csv", "summary.parquet"),
-        *(f"three{end}" for end in ends),
-    }
-    assert {Path(row["source"]).name: row["folder"] for row in summary(output)} == {
-        "patient-1": "patient-1/series-1-CT",
-        "patient-2": "patient-2/series-1-CT",
-        "three.nii.gz": "three.*",
-        "scout.nii.gz": "",
-        "broken.nii.gz": "",
-    }
+    beside = {f"three.{end}" for end in ("nii.gz", "case.json", "preview.png", "thumbnail.png")}
+    assert at_top == {"report.html", "summary.csv", "summary.parquet"} | beside
 
 
 def test_both_tables_say_the_same(first_run):
@@ -360,13 +348,6 @@ def test_status_and_explain(run, first_run, archived):
         )
     ]
     assert all(one == explained[0] for one in explained)
-    beside = [
-        json.loads(run("batch", "explain", output, name, "--json").output)
-        for name in ("three", output / "three.nii.gz", output / "three.case.json")
-    ]
-    assert all(one == beside[0] for one in beside)
-    assert beside[0]["provenance"] == "three.case.json"
-    assert beside[0]["results"]["three.nii.gz"] > 0
     assert explained[0]["results"]["labels.nii.gz"] > 0
     assert "path" not in explained[0]["scan"]
     by_path = run("batch", "explain", output, archived / "patient-1", "--json", "--paths").output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pydicom
 import pytest
@@ -251,6 +253,21 @@ def test_regions_of_another_frame_of_reference_are_not_drawn(tmp_path):
         assert any("there: of another frame" in note for note in labels.provenance.notes)
     with pytest.raises(LabelError, match="there: of another frame"):
         read_labels(path, segments=["there"])
+
+
+def test_regions_of_another_frame_alone_count_only_on_the_images_that_are_named(tmp_path):
+    path = of_two_frames(tmp_path)
+    dataset = pydicom.dcmread(path)
+    del dataset.StructureSetROISequence[0], dataset.ROIContourSequence[0]
+    dataset.save_as(path)
+    scan = read_scan(tmp_path)
+    labels = read_labels(path, like=scan)
+    assert (labels.values > 0).sum() == 9
+    assert any("another frame of reference" in note for note in labels.provenance.notes)
+    provenance = dataclasses.replace(scan.provenance, instance_uids=("1.2.3",))
+    with pytest.raises(LabelError, match="does not refer") as caught:
+        read_labels(path, like=dataclasses.replace(scan, provenance=provenance))
+    assert caught.value.code == "FRAME_OF_REFERENCE"
 
 
 def test_a_scan_of_no_frame_of_reference_takes_regions_of_one(tmp_path):

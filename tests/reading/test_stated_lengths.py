@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.discovery.file_facts import facts_of_file
 from medseg.errors import GeometryError, ReadError
 from medseg.reading import read_labels, read_scan
 from medseg.writing import write_labels, write_scan
@@ -151,3 +152,96 @@ def test_a_header_without_its_voxels_names_the_file(tmp_path, capfd):
     with pytest.raises(ReadError):
         read_scan(tmp_path / "b.mha")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("space", "origin"),
+    [
+        ("right-anterior-superior-time", (1, 2, 3)),
+        ("RAST", (1, 2, 3)),
+        ("left-anterior-superior-time", (-1, 2, 3)),
+        ("left posterior superior time", (-1, -2, 3)),
+    ],
+)
+def test_spaces_with_time_have_the_sides_they_name(tmp_path, space, origin):
+    path = tmp_path / "a.nrrd"
+    fields = (
+        *("NRRD0005", "type: short", "dimension: 4", "sizes: 5 7 4 2", "endian: little", RAW),
+        *(f"space: {space}", "space origin: (1,2,3,0)"),
+        "space directions: (0.6,0,0,0) (0,0.9,0,0) (0,0,3.5,0) (0,0,0,1)",
+    )
+    path.write_bytes("\n".join(fields).encode() + b"\n\n" + BODY * 2)
+    scan = read_scan(path)
+    assert tuple(scan.grid.affine[:3, 3]) == origin
+    assert scan.provenance.laterality_known
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("nrrd", ("spacings: 0 0.9 3.5",)),
+        ("nrrd", ("spacings: 0.6 wide 3.5",)),
+        ("nrrd", ("space: LPS", "space directions: (0,0,0) (0,0.9,0) (0,0,3.5)")),
+        ("nrrd", ("space: LPS", "space directions: (1,0,0) (1,0,0) (0,0,3.5)")),
+        ("mha", ("ElementSpacing = 0 0.9 3.5",)),
+        ("mha", ("ElementSpacing = nan 0.9 3.5",)),
+        ("mha", ("TransformMatrix = 1 0 0 1 0 0 0 0 1",)),
+        ("mha", ("TransformMatrix = a b c d e f g h i",)),
+    ],
+)
+def test_spacings_and_axes_that_place_nothing_are_named(tmp_path, name, fields):
+    path = (nrrd(tmp_path / "a.nrrd", RAW, *fields), metaimage(tmp_path / "a.mha", *fields))
+    with pytest.raises(GeometryError, match=r"its field '(spac|Elem|Tran)") as caught:
+        read_scan(path[name == "mha"])
+    assert caught.value.code == "UNKNOWN_SPACING"
+
+
+def test_axes_of_different_units_are_refused(tmp_path):
+    units = 'space units: "mm" "mm" "cm"'
+    with pytest.raises(GeometryError, match="different units"):
+        read_scan(nrrd(tmp_path / "a.nrrd", RAW, "space: LPS", DIRECTIONS, units))
+
+
+def test_what_takes_the_place_of_a_header_s_field_is_told(tmp_path):
+    origin = "space origin: (nan,nan,nan)"
+    made = {
+        nrrd(tmp_path / "a.nrrd", RAW, "space: LPS", DIRECTIONS, origin): "0 is assumed",
+        metaimage(tmp_path / "a.mha", "Offset = nan 0 0"): "0 is assumed",
+        metaimage(tmp_path / "b.mha", "TransformMatrix = 2 0 0 0 1 0 0 0 1"): "no unit vectors",
+    }
+    for number, (field, at, value, note) in enumerate(
+        [
+            ("sform_code", 254, np.int16(7), "sform_code is 7"),
+            ("scl_slope", 112, np.float32(np.inf), "scl_slope is infinite"),
+        ]
+    ):
+        raw = bytearray(nifti(tmp_path / f"{number}.nii").read_bytes())
+        raw[at : at + value.nbytes] = value.tobytes()
+        assert nib.Nifti1Header(bytes(raw[:348]), check=False)[field] == value
+        (tmp_path / f"{number}.nii").write_bytes(raw)
+        made[tmp_path / f"{number}.nii"] = note
+    for path, note in made.items():
+        assert any(note in one for one in read_scan(path).provenance.notes), path
+
+
+def test_a_nifti_of_no_spacing_says_so(tmp_path, capfd):
+    image = nib.Nifti1Image(VALUES, None)
+    raw = bytearray(image.to_bytes())
+    raw[80:84] = np.float32(0).tobytes()
+    (tmp_path / "a.nii").write_bytes(raw)
+    scan = read_scan(tmp_path / "a.nii")
+    assert not scan.provenance.has_physical_size
+    assert any("1 mm is assumed" in note for note in scan.provenance.notes)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_list_of_scans_has_the_lengths_that_reading_gives(tmp_path):
+    units, lengths = 'space units: "um" "um" "um"', "(600,0,0) (0,900,0) (0,0,3500)"
+    fields = ("space: LPS", f"space directions: {lengths}", "space origin: (0,0,0)", units)
+    made = [nrrd(tmp_path / "a.nrrd", RAW, *fields)]
+    made.append(
+        metaimage(tmp_path / "a.mha", "ElementSpacing = 0.06 0.09 0.35", "DistanceUnits = cm")
+    )
+    made.append(nifti(tmp_path / "a.nii", np.diag([1000, 1000, 1000, 1]) @ AFFINE, unit="micron"))
+    for path in made:
+        assert facts_of_file(path)["spacing_mm"] == pytest.approx([0.6, 0.9, 3.5])

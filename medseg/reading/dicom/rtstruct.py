@@ -12,6 +12,7 @@ import numpy as np
 
 from medseg.errors import Cancelled, InputError, LabelError, ReadError
 from medseg.reading.dicom.contours import Region, drawn
+from medseg.reading.dicom.file import dataset_of
 from medseg.reading.dicom.headers import as_numbers, as_text, class_uid, find_images
 from medseg.reading.dicom.segment_labels import first_code, with_unique_names
 from medseg.reading.dicom.sop_classes import label_storages
@@ -83,7 +84,9 @@ def read_labels_by_choice(
         stack = _images(dataset, path.parent, progress)
         if stack.grid is None:
             raise stack.refusal or ReadError("its images have no grid")
-        regions, frame_notes = _in_frame_of(stack.provenance(()), regions, choice, table)
+        regions, frame_notes = _in_frame_of(
+            stack.provenance(()), regions, choice, table, is_drawn_on=True
+        )
         uids = tuple(frame.file.instance_uid for frame in stack.frames)
         values, overlap_notes = drawn(regions, stack.grid, choice.overlaps, progress=progress)
         all_notes = (*notes, *frame_notes, *overlap_notes)
@@ -125,9 +128,10 @@ def read_labels_on(
         As :func:`read_labels_by_choice`.
     """
     with in_file(path):
-        _, regions, notes = _load(path, table, progress)
+        dataset, regions, notes = _load(path, table, progress)
         provenance = scan.provenance
-        regions, frame_notes = _in_frame_of(provenance, regions, choice, table)
+        refers = not _referenced(dataset).isdisjoint(provenance.instance_uids)
+        regions, frame_notes = _in_frame_of(provenance, regions, choice, table, is_drawn_on=refers)
         values, overlap_notes = drawn(
             regions, scan.grid, choice.overlaps, cropped=cropped, progress=progress
         )
@@ -140,11 +144,9 @@ def _load(
     path: Path, table: LabelTable | None, progress: Progress
 ) -> tuple[Dataset, list[Region], tuple[str, ...]]:
     """The file, its regions as far as `table` names them, and notes about open contours."""
-    from pydicom import dcmread
-
     open_ones: Counter[str] = Counter()
     try:
-        dataset = dcmread(path, force=True)
+        dataset = dataset_of(path, force=True)
         numbers = _numbers(dataset)
         regions: list[Region] = []
         for number, item in numbers.items():
@@ -273,8 +275,12 @@ def _in_frame_of(
     regions: Sequence[Region],
     choice: SegmentSelection,
     table: LabelTable | None,
+    *,
+    is_drawn_on: bool,
 ) -> tuple[list[Region], tuple[str, ...]]:
     """The selected regions whose places count in the frame of reference of the images, with notes.
+
+    `is_drawn_on` says whether the file refers to these images.
 
     Raises
     ------
@@ -285,12 +291,16 @@ def _in_frame_of(
     selected = _selected(regions, choice)
     own = images.frame_of_reference_uid
     frames = {region.frame_of_reference_uid for region in regions} - {""}
+    if len(frames) <= 1 and not (own and frames - {own}):
+        return selected, ()
     if len(frames) <= 1:
-        note = (
-            "its ROIs are of another frame of reference than the images; they were drawn on these"
-            " all the same, as it has no other"
+        differ = "its ROIs are of another frame of reference than the images"
+        if is_drawn_on:
+            return selected, (f"{differ}; they count in that of the images, to which it refers",)
+        raise LabelError(
+            f"{differ}, to which it does not refer; give the scan that it was drawn on",
+            code="FRAME_OF_REFERENCE",
         )
-        return selected, (note,) if own and frames - {own} else ()
     wanted = {region.frame_of_reference_uid for region in selected} - {""}
     if not own and len(wanted) > 1:
         raise LabelError(
