@@ -33,6 +33,11 @@ _TYPE_2 = (
     "ReferringPhysicianName",
     "Manufacturer",
 )
+_CHARSETS = (
+    *(f"ISO_IR {number}" for number in (13, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166, 203)),
+    *("ISO_IR 192", "GB18030", "GBK"),
+)
+"""Character sets without code extensions (DICOM PS3.3 C.12.1.1.2)."""
 
 
 def stable_uid(*parts: str) -> str:
@@ -87,6 +92,8 @@ def values_as_they_are() -> Iterator[None]:
 def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
     """Specific Character Set of a result: the source's, or UTF-8 where that cannot hold a text.
 
+    UTF-8 also takes the place of several and of unknown ones.
+
     Parameters
     ----------
     headers : list of pydicom.Dataset
@@ -94,8 +101,7 @@ def common_charset(headers: list[Dataset], texts: Iterable[str]) -> Any:
     texts : iterable of str
     """
     stated = headers[0].get("SpecificCharacterSet")
-    several = stated is not None and not isinstance(stated, str) and not all(stated)
-    if several or not all(text.isascii() for text in texts):
+    if (stated and stated not in _CHARSETS) or not all(text.isascii() for text in texts):
         for header in headers:
             header.decode()
             header.SpecificCharacterSet = "ISO_IR 192"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pydicom
+import pytest
 
 from dicom_phantom import Series, random_stored
 from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
-from medseg.writing import dicom_seg, measurement_report
+from medseg.writing import dicom_seg, measurement_report, rtstruct
 
 ODD = {
     b"StudyTime": (b"\x08\0\x30\0TM", b"08:09:10"),
@@ -39,3 +40,16 @@ def test_odd_dates_times_and_words(tmp_path):
         (tmp_path / "out.dcm").rename(tmp_path / f"{part.__name__}.dcm")
     read = read_labels(tmp_path / f"{dicom_seg.__name__}.dcm", like=scan)
     assert np.array_equal(read.values, values)
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 999", "latin1", "ISO_IR 6", "ISO 2022 IR 87"])
+def test_odd_character_sets(tmp_path, charset):
+    tags = {"SpecificCharacterSet": charset, "PatientName": "Doe^Jane"}
+    Series(random_stored((3, 9, 7)), tags=tags).write(tmp_path / "ct")
+    scan = read_scan(tmp_path / "ct")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[2:5, 3:6, 1] = 1
+    labels = LabelMap(values, scan.grid, LabelTable.of({1: "liver"}), scan.provenance)
+    for part in (dicom_seg, measurement_report, rtstruct):
+        part.write_labels(labels, tmp_path / "out.dcm")
+        assert pydicom.dcmread(tmp_path / "out.dcm").PatientName == "Doe^Jane"
