@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator
@@ -73,9 +74,9 @@ def source_headers(labels: NativeLabels) -> list[Dataset]:
     for path, uid in zip(source.files, source.instance_uids, strict=True):
         if path not in headers:
             headers[path] = _header(path, uid)
-    for header in headers.values():
+    for header, grid in zip(headers.values(), source.grids, strict=False):  # or one file of all
         _complete(header)
-        _complete_geometry(header, source.grids[0])
+        _complete_geometry(header, grid)
     return list(headers.values())
 
 
@@ -169,8 +170,7 @@ def _complete_geometry(header: Dataset, grid: Grid) -> None:
     geometry comes from the slices' positions, or from `grid`.
     """
     if "PerFrameFunctionalGroupsSequence" not in header:
-        if not header.get("SliceThickness"):
-            header.SliceThickness = f"{grid.spacing_mm[2]:.10g}"
+        _complete_slice(header, grid)
         return
     if not header.get("SharedFunctionalGroupsSequence"):
         header.SharedFunctionalGroupsSequence = [_empty()]
@@ -182,13 +182,44 @@ def _complete_geometry(header: Dataset, grid: Grid) -> None:
         shared.PlaneOrientationSequence = [orientation]
 
 
+def _complete_slice(header: Dataset, grid: Grid) -> None:
+    """The same in the header of a single slice, where its fields are absent or no numbers."""
+    for keyword, numbers in _geometry(grid).items():
+        if not _has_numbers(header, keyword, len(numbers)):
+            setattr(header, keyword, numbers if len(numbers) > 1 else numbers[0])
+    if "SpacingBetweenSlices" in header and not _has_numbers(header, "SpacingBetweenSlices", 1):
+        del header.SpacingBetweenSlices
+
+
+def _geometry(grid: Grid) -> dict[str, list[str]]:
+    """The fields that say where the first slice of a grid lies, as DICOM writes numbers."""
+    orientation, spacing, first_mm, _ = dicom_from_affine(grid.affine)
+    return {
+        "PixelSpacing": [f"{mm:.10g}" for mm in spacing],
+        "SliceThickness": [f"{grid.spacing_mm[2]:.10g}"],
+        "ImageOrientationPatient": [f"{cosine:.12g}"[:16] for cosine in orientation],
+        "ImagePositionPatient": [f"{mm:.10g}" for mm in first_mm],
+    }
+
+
+def _has_numbers(header: Dataset, keyword: str, count: int) -> bool:
+    """Whether a field holds so many numbers, and not zeros where these say nothing."""
+    try:
+        value = header.get(keyword)
+        numbers = [float(item) for item in ([value] if count == 1 else value)]
+    except (TypeError, ValueError):
+        return False
+    usable = all(map(math.isfinite, numbers)) and (any(numbers) or count == 3)
+    return len(numbers) == count and usable
+
+
 def _plane_groups(grid: Grid) -> tuple[Dataset, Dataset]:
     """Items for PixelMeasuresSequence and PlaneOrientationSequence."""
-    orientation, spacing, _, _ = dicom_from_affine(grid.affine)
+    geometry = _geometry(grid)
     measures, plane = _empty(), _empty()
-    measures.PixelSpacing = [f"{mm:.10g}" for mm in spacing]
-    measures.SliceThickness = f"{grid.spacing_mm[2]:.10g}"
-    plane.ImageOrientationPatient = [f"{cosine:.12g}"[:16] for cosine in orientation]
+    measures.PixelSpacing = geometry["PixelSpacing"]
+    measures.SliceThickness = geometry["SliceThickness"][0]
+    plane.ImageOrientationPatient = geometry["ImageOrientationPatient"]
     return measures, plane
 
 

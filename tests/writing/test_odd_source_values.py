@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 
 from dicom_phantom import Series, random_stored
 from medseg.reading import read_labels, read_scan
@@ -53,3 +54,28 @@ def test_odd_character_sets(tmp_path, charset):
     for part in (dicom_seg, measurement_report, rtstruct):
         part.write_labels(labels, tmp_path / "out.dcm")
         assert pydicom.dcmread(tmp_path / "out.dcm").PatientName == "Doe^Jane"
+
+
+def test_fields_that_are_no_numbers(tmp_path):
+    """They were read by another field, or another program has spoilt them since."""
+    paths = Series(random_stored((3, 9, 7))).write(tmp_path / "ct")
+    scan = read_scan(tmp_path / "ct")
+    values = np.zeros(scan.grid.shape, np.uint8)
+    values[2:5, 3:6, 1] = 1
+    labels = LabelMap(values, scan.grid, LabelTable.of({1: "liver"}), scan.provenance)
+    odd = {
+        "PixelSpacing": b"0,7\\0,4 ",
+        "ImagePositionPatient": b"1,5\\2,5\\-3 ",
+        "ImageOrientationPatient": b"1,0\\0\\0\\0\\1\\0 ",
+        "SliceThickness": b"thin",
+        "SpacingBetweenSlices": b"x ",
+    }
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        for keyword, value in odd.items():
+            tag = pydicom.tag.Tag(keyword)
+            dataset[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+        dataset.save_as(path)
+    dicom_seg.write_labels(labels, tmp_path / "out.dcm")
+    read = read_labels(tmp_path / "out.dcm", like=scan)
+    assert np.array_equal(read.values, values)
