@@ -347,3 +347,29 @@ def test_another_frame_of_reference_is_told(tmp_path):
     path = changed(tmp_path, change)
     labels = read_labels(path, like=read_scan(tmp_path / "ct"))
     assert any("frames of reference" in note for note in labels.provenance.notes)
+
+
+def test_slices_thicker_than_they_are_apart_lie_as_the_images_do(tmp_path):
+    values = np.zeros((6, 9, 7), np.uint8)
+    values[[0, 2, 4], 2:5, 1:6] = 1
+
+    def change(dataset):
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.pop("SpacingBetweenSlices", None)
+        measures.SliceThickness = "5"
+        groups = dataset.PerFrameFunctionalGroupsSequence
+        for k, group in zip((0, 2, 4), groups, strict=True):
+            image = pydicom.Dataset()
+            image.ReferencedSOPInstanceUID = f"1.2.{k + 1}"
+            derivation = pydicom.Dataset()
+            derivation.SourceImageSequence = [image]
+            group.DerivationImageSequence = [derivation]
+        listed = [pydicom.Dataset() for _ in range(6)]
+        for k, image in enumerate(listed):
+            image.ReferencedSOPInstanceUID = f"1.2.{k + 1}"
+        dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = listed
+
+    labels = read_labels(changed(tmp_path, change, values=values))
+    assert labels.grid.spacing_mm == pytest.approx((0.4, 0.7, 2.5))
+    assert labels.grid.shape[2] == 5
+    assert any("list of images" in note for note in labels.provenance.notes)

@@ -108,8 +108,8 @@ def _counts(
     for step, source in _possible_steps(distinct, labelled, float(levels[-1] - levels[0])):
         steps = np.round(gaps / step)
         if steps.min() >= 1 and np.abs(gaps - steps * step).max() <= _UNEVEN_FRACTION * step + 0.05:
-            is_noted = source == "SliceThickness" and steps.min() > 1
-            note = f"its slices are taken as {step:g} mm apart, which is their SliceThickness"
+            note = f"its slices are taken as {step:g} mm apart, which {source}"
+            is_noted = source and steps.min() > 1
             return np.concatenate([[0.0], np.cumsum(steps)]), [note] if is_noted else []
     low, high = gaps.min(), gaps.max()
     if high - low > 2 * _UNEVEN_FRACTION * low + 0.05:
@@ -126,14 +126,16 @@ def _counts(
 def _possible_steps(
     distinct: Sequence[Frame], labelled: Grid | None, extent_mm: float
 ) -> Iterator[tuple[float, str]]:
-    """Distances from slice to slice (mm), and where each stands; the surest first."""
+    """Distances from slice to slice (mm), the surest first, and of unsure ones where they stand."""
     frame = distinct[0]
     if labelled is not None:
-        yield from ((step, "scan") for step in _step_along(labelled, frame))
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        yield from ((step, keyword) for step in _stated_depth(frame, keyword))
+        yield from ((step, "") for step in _step_along(labelled, frame))
+    yield from ((step, "") for step in _stated_depth(frame, "SpacingBetweenSlices"))
+    thickness = _stated_depth(frame, "SliceThickness")
+    possible = [(step, "is their SliceThickness") for step in thickness]
     if images := _images_between(distinct):
-        yield extent_mm / images, "images"
+        possible.append((extent_mm / images, "follows from the list of images it refers to"))
+    yield from sorted(possible)  # slices may be thicker than they are apart, and lists incomplete
 
 
 def _step_along(grid: Grid, frame: Frame) -> list[float]:
