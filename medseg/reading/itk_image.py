@@ -25,7 +25,7 @@ from medseg.reading.limits import (
 from medseg.reading.text_headers import StatedLengths, stated_lengths
 from medseg.runtime.progress import Progress
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
-from medseg.volume.conventions import affine_from_itk, from_kji
+from medseg.volume.conventions import affine_from_itk, flip_lps_ras, from_kji, ras_from
 from medseg.volume.label_map import as_label_values
 
 _UNZIPPED = (".nrrd", ".nhdr", ".mha", ".mhd", ".gipl")
@@ -84,12 +84,9 @@ def _load(
             if _format(path) == "gipl":
                 _check_gipl_length(unzipped, voxels)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return (
-        voxels,
-        np.diag([*(stated.mm * np.array(stated.world)), 1.0]) @ _affine(image),
-        metadata,
-        stated,
-    )
+    given = ras_from(flip_lps_ras(_affine(image)), stated.world)
+    affine = np.diag([*[stated.mm] * 3, 1.0]) @ given
+    return voxels, affine, metadata, stated
 
 
 def _executed(path: Path, unzipped: Path) -> Any:

@@ -24,9 +24,9 @@ _PATIENT_SPACES = ("right-anterior-superior", "left-anterior-superior", "left-po
 _OTHER_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
 _SHORT = {"".join(word[0] for word in space.split("-")): space for space in _PATIENT_SPACES}
 _SHORT |= {f"{letters}t": f"{space}-time" for letters, space in _SHORT.items()}
-_REVERSED = {  # world axes that ITK leaves as they are, as its own run towards left and posterior
-    "right-anterior-superior-time": (-1.0, -1.0, 1.0),
-    "left-anterior-superior-time": (1.0, -1.0, 1.0),
+_AS_WRITTEN = {  # of which ITK does not turn the axes
+    "right-anterior-superior-time": "RAS",
+    "left-anterior-superior-time": "LAS",
 }
 _UNIT_LENGTH = 1e-3  # how far from 1 the length of a direction may be
 _OF_PATTERN = ("%", "LIST")
@@ -46,15 +46,15 @@ class StatedLengths(msgspec.Struct, frozen=True):
         Whether it says which side of the patient is which.
     has_physical_size : bool
         Whether it says how far apart voxels are.
-    world : tuple of float
-        Factors of ITK's world axes: -1 where it reads one as its opposite.
+    world : str
+        Sides that the axes grow towards by which ITK gives places.
     """
 
     mm: float = 1.0
     notes: tuple[str, ...] = ()
     laterality_known: bool = True
     has_physical_size: bool = True
-    world: tuple[float, ...] = (1.0, 1.0, 1.0)
+    world: str = "LPS"
 
 
 def stated_lengths(path: Path) -> StatedLengths:
@@ -95,7 +95,7 @@ def _nrrd(path: Path, start: bytes) -> StatedLengths:
     unit = nrrd_unit(fields)
     stated = _stated(unit, oriented=oriented, measured=bool(directions or spacings))
     stated = _with_origin(stated, "space origin", fields.get("space origin", ""))
-    return replace(stated, world=_REVERSED.get(space, stated.world))
+    return replace(stated, world=_AS_WRITTEN.get(space, stated.world))
 
 
 def nrrd_unit(fields: Mapping[str, str]) -> str:

@@ -48,6 +48,21 @@ def flip_lps_ras(affine: npt.ArrayLike) -> FloatArray:
     return flipped
 
 
+def ras_from(affine: npt.ArrayLike, letters: str) -> FloatArray:
+    """Carry an affine to RAS+ world from one whose axes grow towards other sides; shape (4, 4).
+
+    Parameters
+    ----------
+    affine : array_like, shape (4, 4)
+        Index to world mm.
+    letters : str
+        Of the sides, in the order right or left, anterior or posterior, superior or inferior.
+    """
+    signs = [float(_AXIS_OF[letter][1]) for letter in letters]
+    carried: FloatArray = np.diag([*signs, 1.0]) @ np.asarray(affine, np.float64)
+    return carried
+
+
 def grid_in(shape: tuple[int, ...], affine: npt.ArrayLike, world: World) -> Grid:
     """The grid of an affine that leads to RAS+ or LPS+ millimetres.
 

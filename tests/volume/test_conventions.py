@@ -70,3 +70,12 @@ def test_itk_cannot_hold_shear():
 def test_letters_must_name_three_axes():
     with pytest.raises(GeometryError, match="RLS"):
         conv.Reorientation.towards(Grid((1, 1, 1), np.eye(4)), "RLS")
+
+
+@pytest.mark.parametrize("letters", ["RAS", "LAS", "LPS", "RPI"])
+def test_axes_of_any_sides_become_ras(letters):
+    affine = np.array([[2.0, 1, 0, 5], [0, 3, 1, -7], [1, 0, 4, 9], [0, 0, 0, 1]])
+    turned = conv.ras_from(affine, letters)
+    for axis, (letter, opposite) in enumerate(zip(letters, "LPI", strict=True)):
+        sign = -1 if letter == opposite else 1
+        assert np.array_equal(turned[axis], sign * affine[axis])
