@@ -373,3 +373,27 @@ def test_slices_thicker_than_they_are_apart_lie_as_the_images_do(tmp_path):
     assert labels.grid.spacing_mm == pytest.approx((0.4, 0.7, 2.5))
     assert labels.grid.shape[2] == 5
     assert any("list of images" in note for note in labels.provenance.notes)
+
+
+def of_another_number(dataset):
+    dataset.SegmentSequence[0].SegmentNumber = 7
+
+
+def of_no_number(dataset):
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    del groups[1].SegmentIdentificationSequence[0].ReferencedSegmentNumber
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (of_another_number, "segment 1, which it does not describe"),
+        (of_no_number, "frame 2 does not say which segment"),
+        (lambda dataset: delattr(dataset, "PixelData"), "no PixelData"),
+        (lambda dataset: delattr(dataset, "BitsAllocated"), "no BitsAllocated"),
+        (lambda dataset: setattr(dataset, "HighBit", 3), "HighBit"),
+    ],
+)
+def test_what_a_file_does_not_describe_is_never_background(tmp_path, change, words):
+    with pytest.raises(ReadError, match=words):
+        read_labels(changed(tmp_path, change))

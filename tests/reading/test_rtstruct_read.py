@@ -98,7 +98,8 @@ def test_holes_empty_regions_and_slices_without_contours(tmp_path):
     assert labels.table.names == ("ring", "none", "dot")
     assert np.array_equal(labels.values[:, :, 1] == 1, filled(2, 11) & ~filled(4, 7))
     assert not labels.values[:, :, [0, 2, 3]].any()
-    assert "1 contour(s)" in labels.provenance.notes[-1]
+    assert "1 contour(s)" in labels.provenance.notes[-2]
+    assert labels.provenance.notes[-1] == "without closed contours: none, dot"
 
 
 def test_a_keyhole_is_a_hole(tmp_path):
@@ -303,3 +304,12 @@ def test_regions_are_read_with_progress_and_can_be_stopped(tmp_path):
 
     with pytest.raises(Cancelled, match="stopped"):
         read_labels(path, progress=stop)
+
+
+def test_contours_of_no_region_are_refused(tmp_path):
+    path = structure_set(tmp_path, {"liver": [square(2, 5, 1)], "tumour": [square(7, 9, 1)]})
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence[1].ReferencedROINumber = 9
+    dataset.save_as(path)
+    with pytest.raises(LabelError, match="contours of ROI number 9"):
+        read_labels(path)

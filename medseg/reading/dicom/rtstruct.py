@@ -161,6 +161,8 @@ def _load(
         f"{count} contour(s) that enclose nothing ({kind or 'of no kind'}) were left out"
         for kind, count in sorted(open_ones.items())
     ]
+    if empty := [region.label.name for region in regions if not region.contours]:
+        notes.append(f"without closed contours: {', '.join(empty)}")
     labels = with_unique_names([region.label for region in regions])
     regions = [
         dataclasses.replace(region, label=label)
@@ -181,6 +183,14 @@ def _numbers(dataset: Dataset) -> dict[int, Dataset]:
                 " number: whose they are is not known; give each ROI a number of its own where it"
                 " was drawn, and export it again",
                 code="DUPLICATE_ROI",
+            )
+    for drawn_roi in dataset.get("ROIContourSequence") or []:
+        number = int(drawn_roi.ReferencedROINumber)
+        if number not in numbers and drawn_roi.get("ContourSequence"):
+            raise LabelError(
+                f"it has contours of ROI number {number}, and no ROI of this number; export it"
+                " again",
+                code="UNKNOWN_ROI",
             )
     usable = all(1 <= number <= 65535 for number in numbers)
     values = numbers if usable else range(1, len(items) + 1)

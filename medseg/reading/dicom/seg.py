@@ -150,9 +150,22 @@ def _taken(
     """The frames of the wanted segments (all of a label map), each with its segment and slice."""
     if as_text(dataset, "SegmentationType") == "LABELMAP":
         return [(frame, (0, k)) for frame, k in zip(frames, slices, strict=True)]
+    described = _described(dataset)
     segments = [_segment_number(dataset, frame.number) for frame in frames]
+    for frame, number in zip(frames, segments, strict=True):
+        if number not in described:
+            raise ReadError(
+                f"frame {frame.number + 1} is of segment {number}, which it does not describe;"
+                " export it again",
+                code="DAMAGED",
+            )
     rows = zip(frames, segments, slices, strict=True)
     return [(frame, (number, k)) for frame, number, k in rows if number in value_of]
+
+
+def _described(dataset: Dataset) -> set[int]:
+    """Numbers of the segments that the file describes."""
+    return {int(item.SegmentNumber) for item in dataset.SegmentSequence}
 
 
 def _load(path: Path) -> tuple[Dataset, dict[int, Label]]:
@@ -206,6 +219,11 @@ def _color(item: Dataset, number: int) -> tuple[int, int, int]:
 
 def _stored(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[npt.NDArray[Any]]:
     """Stored pixels of each frame, shape (J, I)."""
+    for keyword in ("Rows", "Columns", "BitsAllocated", "PixelData"):
+        if not dataset.get(keyword):
+            raise ReadError(f"damaged: it has no {keyword}; export it again", code="DAMAGED")
+    if int(dataset.get("HighBit", 0)) != int(dataset.get("BitsStored", 1)) - 1:
+        raise ReadError("damaged: its HighBit does not fit its BitsStored", code="DAMAGED")
     shape = int(dataset.Rows), int(dataset.Columns)
     syntax = transfer_syntax(dataset)
     if dataset.BitsAllocated == 1 and not syntax.is_encapsulated:
@@ -220,6 +238,15 @@ def _label_values(
     """Label values of a frame, shape (J, I)."""
     kind, lookup = as_text(dataset, "SegmentationType"), np.zeros(65536, np.uint16)
     if kind == "LABELMAP":
+        described = np.zeros(65536, bool)
+        described[[0, *_described(dataset)]] = True
+        if not described[stored].all():
+            number = int(stored[~described[stored]][0])
+            raise ReadError(
+                f"frame {frame.number + 1} holds segment {number}, which it does not describe;"
+                " export it again",
+                code="DAMAGED",
+            )
         lookup[list(value_of)] = list(value_of.values())
     else:
         maximum = as_numbers(dataset, "MaximumFractionalValue", 1) if kind == "FRACTIONAL" else ()
@@ -264,5 +291,6 @@ def _segment_number(dataset: Dataset, frame: int) -> int:
     groups = (per_frame, *(dataset.get("SharedFunctionalGroupsSequence") or []))
     for group in groups:
         for item in group.get("SegmentIdentificationSequence") or []:
-            return int(item.ReferencedSegmentNumber)
+            if item.get("ReferencedSegmentNumber") is not None:
+                return int(item.ReferencedSegmentNumber)
     raise ReadError(f"frame {frame + 1} does not say which segment it belongs to")
