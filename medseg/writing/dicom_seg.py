@@ -43,6 +43,7 @@ obstacle = dicom_obstacle
 _NAME = "medseg"
 _CARRIED = ", carried from a repaired volume"
 _BYTE = 8  # one-bit pixels
+_EVEN_MM = 0.01
 
 
 def write_labels(labels: LabelMap, path: Path, *, encoding: str = "binary") -> None:
@@ -121,6 +122,7 @@ def _segmentation(
             " their headers); write .nii.gz instead",
             code="SOURCE_HEADERS",
         ) from error
+    _state_depth(dataset, labels)
     if charset:
         dataset.SpecificCharacterSet = charset
     if encoding == "labelmap":
@@ -128,6 +130,21 @@ def _segmentation(
     elif int(dataset.Rows) * int(dataset.Columns) < _BYTE:
         _pack_bits(dataset)
     return dataset
+
+
+def _state_depth(dataset: Dataset, labels: NativeLabels) -> None:
+    """SpacingBetweenSlices of an even stack, which frames left out as empty cannot tell.
+
+    The library states it of slices that lie behind one another only, not of a tilted stack.
+    """
+    placements = [dicom_from_affine(grid.affine) for grid in labels.slices.grids]
+    orientation, positions_mm = placements[0][0], np.array([each[2] for each in placements])
+    normal = np.cross(orientation[:3], orientation[3:])
+    depths_mm = np.abs(np.diff(positions_mm @ normal))
+    if depths_mm.size and np.ptp(depths_mm) <= _EVEN_MM:
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        for measures in shared.get("PixelMeasuresSequence") or []:
+            measures.SpacingBetweenSlices = f"{np.median(depths_mm):.10g}"
 
 
 def _compress(dataset: Dataset) -> None:

@@ -291,47 +291,6 @@ def test_scans_beside_others_are_read_from_their_own_files(tmp_path):
     assert not any(stack.refusal for stack in listed)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", bytes(100), bytes(128) + b"DICM" + bytes(9)], ids=["empty", "zeros", "torn"]
-)
-def test_a_damaged_file_among_slices_is_a_fault_of_their_series(tmp_path, content):
-    root, index = tmp_path / "root", tmp_path / "index"
-    series().write(root / "a")
-    series(1).write(root / "b")
-    before = search(root, index)
-    (root / "a" / "00099").write_bytes(content)
-    a, b = search(root, index)
-    code = "DAMAGED" if b"DICM" in content else "EMPTY"
-    assert (a.fault.code, a.key) == (code, before[0].key)
-    assert {stack.refusal.code for stack in list_stacks(root / "a")} == {code}
-    assert a.signature != before[0].signature
-    assert b == before[1]
-    (root / "a" / "00099").unlink()
-    assert search(root, index) == before
-
-
-def test_a_foreign_empty_file_is_told_and_no_fault(tmp_path):
-    root, index = tmp_path / "root", tmp_path / "index"
-    series().write(root / "a")
-    series(1).write(root / "b")
-    before = search(root, index)
-    (root / "a" / "LOCKFILE").touch()
-    (root / "LOCKFILE").touch()
-    a, b = search(root, index)
-    assert (a.fault, b) == (None, before[1])
-    assert "empty file" in a.notes[-1]
-
-
-def test_halves_of_a_series_are_never_done_one_by_one(tmp_path):
-    one = series()
-    for k in range(4):
-        ds = one.slice(k)
-        ds.SeriesInstanceUID = one.uid if k % 2 else ""
-        save(ds, tmp_path / f"{k}")
-    found = search(tmp_path, None)
-    assert {scan.fault.code for scan in found} == {"BLANK_UID"}
-
-
 def test_series_without_a_uid_are_kept_apart_by_folder(tmp_path):
     for n in range(2):
         series(n, uid="").write(tmp_path / f"s{n}")

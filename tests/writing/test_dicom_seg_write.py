@@ -26,6 +26,7 @@ SERIES = {
     "axial": Series(random_stored()),
     "oblique": Series(random_stored(), orientation=TURN[:, :2].T.ravel()),
     "tilted": Series(random_stored(), step_mm=np.array([0, 1.3, 3.9])),
+    "two tilted slices": Series(random_stored((2, 9, 7)), step_mm=np.array([0, 1.3, 3.9])),
     "one slice": Series(random_stored((1, 9, 7))),
 }
 
