@@ -14,6 +14,26 @@ _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
 _START_OF_SCAN = 0xDA
 _START_OF_JPEG_LS = 0xF7
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_JP2_BOX = b"\0\0\0\x0cjP  "
+_RLE_HEADER = 64
+_MOST_RLE_SEGMENTS = 15
+START_BYTES = 4096
+"""Of a fragment, which hold the header of its frame."""
+
+_FAMILIES = {
+    "JPEG": ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"),
+    "extended JPEG": ("1.2.840.10008.1.2.4.51",),
+    "lossless JPEG": ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"),
+    "JPEG-LS": ("1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.80"),
+    "JPEG 2000": (
+        *(f"1.2.840.10008.1.2.4.{n}" for n in (91, 90, 92, 93)),
+        *(f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203)),
+    ),
+    "RLE": ("1.2.840.10008.1.2.5",),
+}
+"""Transfer syntaxes of which a frame may be, that which covers the others first."""
+
+_FAMILY_OF_FRAME = {0xC0: "JPEG", 0xC1: "extended JPEG", 0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
 
 
 def stated_size(fragment: bytes) -> tuple[int, int] | None:
@@ -46,6 +66,32 @@ def stated_bits(fragment: bytes) -> int:
     """
     starts = (at for marker, at in _segments(fragment) if marker in _START_OF_FRAME)
     return next((fragment[at + 4] for at in starts), 0)
+
+
+def possible_syntaxes(fragment: bytes) -> tuple[str, ...]:
+    """Transfer syntaxes that the first bytes of a compressed frame can be of, the widest first.
+
+    Returns
+    -------
+    tuple of str
+        UIDs; none where the bytes are no frame that is known here.
+
+    References
+    ----------
+    ITU-T T.81, B.1.1.3 (start of frame); T.87, C.1.1; T.800, A.4.1; DICOM PS3.5 G.5 (RLE header).
+    """
+    if fragment[:2] == b"\xff\xd8":
+        markers = (marker for marker, _ in _segments(fragment) if marker in _START_OF_FRAME)
+        family = _FAMILY_OF_FRAME.get(next(markers, 0), "")
+    elif fragment.startswith((_JPEG_2000, _JP2_BOX)):
+        family = "JPEG 2000"
+    elif len(fragment) >= _RLE_HEADER:
+        segments, first = struct.unpack_from("<2I", fragment)
+        is_rle = 1 <= segments <= _MOST_RLE_SEGMENTS and first == _RLE_HEADER
+        family = "RLE" if is_rle else ""
+    else:
+        family = ""
+    return _FAMILIES.get(family, ())
 
 
 def near_lossless(fragment: bytes) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ from medseg.reading.dicom.header_values import (
     shown,
     tags_of,
 )
-from medseg.reading.dicom.pixel_element import HEAD_BYTES, PixelElement, complete
+from medseg.reading.dicom.pixel_element import PixelElement, complete
 from medseg.reading.dicom.sop_classes import non_scans
 from medseg.runtime.progress import Progress
 
@@ -227,7 +227,7 @@ def read_header(path: Path, extra_fields: tuple[str, ...] = ()) -> DicomFile | N
         with GuardedFile(path) as file:
             tags = tags_of((*FIELDS, *PRIVATE_TAGS, *extra_fields))
             header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-            pixels_at, element = file.tell(), PixelElement.of(file.read(HEAD_BYTES))
+            pixels_at, element = file.tell(), PixelElement.read(file)
             image = DicomFile(
                 path, header, pixels_at, file.size, element, complete(header, element)
             )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from medseg.reading.dicom.codestream import START_BYTES, possible_syntaxes
 from medseg.reading.dicom.header_values import as_text, as_whole, put_whole, settle_whole
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _TAGS = {
 }
 _TYPES = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OV")
 _UNDEFINED = b"\xff\xff\xff\xff"
+_ITEM = b"\xfe\xff\x00\xe0"
 _COUNTS = {"Rows": 0, "Columns": 0, "SamplesPerPixel": 1, "NumberOfFrames": 1}
 _FILLED = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 WHOLE_NUMBERS = (*_COUNTS, *_FILLED, "HighBit", "PlanarConfiguration")
@@ -39,11 +41,36 @@ class PixelElement:
         Of tag, type and length.
     length : int or None
         Bytes of the value; None when undefined, as that of compressed pixels is.
+    codecs : tuple of str
+        Transfer syntaxes that the first compressed frame can be of; see
+        :func:`medseg.reading.dicom.codestream.possible_syntaxes`.
     """
 
     keyword: str = ""
     head_bytes: int = HEAD_BYTES
     length: int | None = None
+    codecs: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> PixelElement:
+        """Parsed from where a file is at.
+
+        References
+        ----------
+        DICOM PS3.5 A.4: of compressed pixels the first item is a table of offsets, the second the
+        first frame or a part of it.
+        """
+        start = file.tell()
+        element = cls.of(file.read(HEAD_BYTES))
+        file.seek(start + element.head_bytes)
+        table = file.read(8) if element.keyword else b""
+        if table[:4] != _ITEM:
+            return element
+        file.seek(int.from_bytes(table[4:], "little"), 1)
+        frame = file.read(8)
+        size = min(int.from_bytes(frame[4:], "little"), START_BYTES)
+        codecs = possible_syntaxes(file.read(size)) if frame[:4] == _ITEM else ()
+        return replace(element, codecs=codecs)
 
     @classmethod
     def of(cls, head: bytes) -> PixelElement:
@@ -68,8 +95,10 @@ class PixelElement:
 
     def transfer_syntax(self, stated: Any) -> Any:
         """How the pixels are encoded, where that is not what is stated; else `stated`."""
-        from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+        from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+        if self.codecs and self.length is None and stated not in self.codecs:
+            return UID(self.codecs[0])
         native = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
         if not self.keyword or self.length is None or not stated.is_transfer_syntax:
             return stated
@@ -78,8 +107,10 @@ class PixelElement:
         return stated
 
     def contradicts(self, syntax: Any) -> bool:
-        """Whether the pixels are compressed and `syntax` says that they are not."""
-        return bool(self.keyword) and self.length is None and not syntax.is_encapsulated
+        """Whether the pixels are compressed and `syntax`, or their length, says they are not."""
+        if self.length is None:
+            return bool(self.keyword) and not syntax.is_encapsulated
+        return bool(self.codecs)
 
 
 def complete(header: Dataset, element: PixelElement) -> tuple[str, ...]:
