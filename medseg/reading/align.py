@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.errors import GeometryError
-from medseg.volume import LabelMap, Scan
+from medseg.volume import Grid, LabelMap, Scan
 from medseg.volume.conventions import Reorientation, orientation_letters
 from medseg.volume.grid import CORNERS
 
@@ -28,8 +30,21 @@ def align(labels: LabelMap, scan: Scan) -> LabelMap:
         Code ``GRIDS_DIFFER`` when voxels of the two do not coincide, ``OUTSIDE_IMAGE`` when labels
         lie beyond the scan.
     """
-    reorientation = Reorientation.towards(labels.grid, orientation_letters(scan.grid))
-    index = scan.grid.to_index(reorientation.target.corners_mm())
+    values = on_grid(labels, scan.grid)
+    notes = (*scan.provenance.notes, *labels.provenance.notes, *_frame_notes(labels, scan))
+    return LabelMap(values, scan.grid, labels.table, replace(scan.provenance, notes=notes))
+
+
+def on_grid(labels: LabelMap, grid: Grid) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Values of labels at the voxels of a grid, of which theirs may be a part; 0 elsewhere.
+
+    Raises
+    ------
+    GeometryError
+        As :func:`align`.
+    """
+    reorientation = Reorientation.towards(labels.grid, orientation_letters(grid))
+    index = grid.to_index(reorientation.target.corners_mm())
     first = np.round(index[0])
     expected = first + CORNERS * (np.asarray(reorientation.target.shape) - 1)
     deviation = float(np.abs(index - expected).max())
@@ -39,16 +54,15 @@ def align(labels: LabelMap, scan: Scan) -> LabelMap:
             " scan that was labelled",
             code="GRIDS_DIFFER",
         )
-    values = np.zeros(scan.grid.shape, labels.values.dtype)
+    values = np.zeros(grid.shape, labels.values.dtype)
     labelled = np.argwhere(reoriented := reorientation.apply(labels.values))
     targets = labelled + first.astype(int)
-    if ((targets < 0) | (targets >= scan.grid.shape)).any():
+    if ((targets < 0) | (targets >= grid.shape)).any():
         raise GeometryError(
             "labels lie beyond the scan; give the scan that was labelled", code="OUTSIDE_IMAGE"
         )
     values[tuple(targets.T)] = reoriented[tuple(labelled.T)]
-    notes = (*scan.provenance.notes, *labels.provenance.notes, *_frame_notes(labels, scan))
-    return LabelMap(values, scan.grid, labels.table, replace(scan.provenance, notes=notes))
+    return values
 
 
 def _frame_notes(labels: LabelMap, scan: Scan) -> tuple[str, ...]:

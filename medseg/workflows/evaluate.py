@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medseg.errors import LabelError
+import numpy as np
+
+from medseg.errors import GeometryError, LabelError
 from medseg.metrics import measure_case
 from medseg.metrics.scores import Scores
+from medseg.reading.align import on_grid
 from medseg.training.case_folder import numbered_as
 from medseg.training.stored_names import is_named
-from medseg.volume import LabelMap, LabelTable
+from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.volume.conventions import Reorientation, orientation_letters
 
 
@@ -39,7 +42,7 @@ def evaluate(
     LabelError
         When both name their labels, and no name is the same.
     """
-    prediction, truth = alike(in_axes_of(prediction, truth), truth)
+    prediction, truth = alike(*on_one_grid(prediction, truth))
     sized = prediction.provenance.has_physical_size and truth.provenance.has_physical_size
     row = measure_case("", prediction, truth, regions={}, tolerance_mm=tolerance_mm, sized=sized)
     scores: dict[str, Scores] = row["labels"]
@@ -93,6 +96,40 @@ def in_axes_of(prediction: LabelMap, truth: LabelMap) -> LabelMap:
     if not turned.target.matches(truth.grid):
         return prediction
     return replace(prediction, values=turned.apply(prediction.values), grid=truth.grid)
+
+
+def on_one_grid(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelMap]:
+    """Both maps on one grid where their voxels coincide; a DICOM SEG may lack empty slices.
+
+    Returns
+    -------
+    tuple of LabelMap
+        The maps themselves where that is not so: measuring them says how the two differ.
+    """
+    prediction = in_axes_of(prediction, truth)
+    sparse = [one.provenance.format == "dicom-seg" for one in (prediction, truth)]
+    if prediction.grid.matches(truth.grid) or not any(sparse):
+        return prediction, truth
+    if all(sparse):
+        grid = _around(truth.grid, prediction.grid)
+    else:
+        grid = truth.grid if sparse[0] else prediction.grid
+    try:
+        onto = [replace(one, values=on_grid(one, grid), grid=grid) for one in (prediction, truth)]
+    except GeometryError:
+        return prediction, truth
+    return onto[0], onto[1]
+
+
+def _around(grid: Grid, other: Grid) -> Grid:
+    """The grid, continued until it holds another one."""
+    index = np.round(grid.to_index(other.corners_mm()))
+    first = np.minimum(index.min(axis=0), 0)
+    last = np.maximum(index.max(axis=0), np.asarray(grid.shape) - 1)
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ first
+    i, j, k = (int(n) for n in last - first + 1)
+    return Grid((i, j, k), affine)
 
 
 def with_all_labels(truth: LabelMap, prediction: LabelMap) -> LabelMap:

@@ -19,7 +19,7 @@ from medseg.training.dataset import read_images
 from medseg.training.patients import cases_of_patients, names_of_patients, patient_of_case
 from medseg.training.truth import OVERLAP, read_truth
 from medseg.volume import LabelMap, LabelTable
-from medseg.workflows.evaluate import alike, in_axes_of, with_all_labels
+from medseg.workflows.evaluate import alike, on_one_grid, with_all_labels
 from medseg_pipelines.batch.reports.label_maps import is_batch, label_maps
 from medseg_pipelines.console import Console
 
@@ -30,7 +30,7 @@ Pair = tuple[Truth, Truth]
 def read_pair(pair: Pair, table: LabelTable | None) -> tuple[LabelMap, LabelMap]:
     """Prediction and truth, alike in what their values mean: names go before numbers."""
     prediction, truth = (_labels(part, table) for part in pair)
-    prediction = in_axes_of(prediction, truth)
+    prediction, truth = on_one_grid(prediction, truth)
     if table is not None:
         return prediction, with_all_labels(truth, prediction)
     return alike(prediction, truth)
