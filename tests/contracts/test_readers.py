@@ -52,7 +52,7 @@ def test_calling_form(reader):
         "read": ["path", "series", "progress"],
         "read_by_policy": ["path", "series", "policies", "progress"],
         "read_labels": ["path", "table"],
-        "read_labels_by_choice": ["path", "table", "choice"],
+        "read_labels_by_choice": ["path", "table", "choice", "progress"],
     }
     offered = [name for name in forms if hasattr(reader, name)]
     assert offered
