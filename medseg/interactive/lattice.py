@@ -52,12 +52,12 @@ def neighbours(image: Floats, spacing_mm: Three) -> Iterator[Neighbours]:
         if image.shape[axis + 1] < 2:
             continue
         squares = (np.diff(image, axis=axis + 1).astype(np.float64) ** 2).sum(axis=0).ravel()
-        usual = max(float(np.sqrt(squares.mean())), _LEAST_CONTRAST)
+        scale = max(float(np.sqrt(squares.mean())), _LEAST_CONTRAST)
         lower, upper = np.arange(index.shape[axis] - 1), np.arange(1, index.shape[axis])
         yield Neighbours(
             index.take(lower, axis).ravel(),
             index.take(upper, axis).ravel(),
-            np.sqrt(squares) / usual,
+            np.sqrt(squares) / scale,
             mm,
         )
 
@@ -97,7 +97,7 @@ def links(region: Region, *, power: int) -> Links:
     region : Region
     power : int
     """
-    free, known = region.free.ravel(), region.known.ravel()
+    free, fixed = region.free.ravel(), region.fixed.ravel()
     count = int(np.count_nonzero(free))
     node = np.where(free, np.cumsum(free) - 1, -1)
     to_structure, to_rest = np.zeros(count), np.zeros(count)
@@ -108,11 +108,11 @@ def links(region: Region, *, power: int) -> Links:
         first.append(node[pairs.first[inner]])
         second.append(node[pairs.second[inner]])
         weights.append(weight[inner])
-        for one, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-            outer = free[one] & ~free[other]
-            for side, sums in ((known, to_structure), (~known, to_rest)):
+        for inner_end, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+            outer = free[inner_end] & ~free[other]
+            for side, sums in ((fixed, to_structure), (~fixed, to_rest)):
                 on = outer & side[other]
-                np.add.at(sums, node[one[on]], weight[on])
+                np.add.at(sums, node[inner_end[on]], weight[on])
     return Links(
         count,
         np.concatenate(first or [np.zeros(0, np.int64)]),

@@ -85,11 +85,11 @@ def mark_on(grid: Grid, prompt: Prompt) -> Mark:
         voxels = voxels[((voxels >= 0) & (voxels <= last)).all(axis=1)]
         inside = bool(len(voxels))
     if not inside:
-        place = ", ".join(f"{mm:.1f}" for mm in prompt.points_mm[0])
+        point = ", ".join(f"{mm:.1f}" for mm in prompt.points_mm[0])
         low_mm, high_mm = grid.corners_mm().min(axis=0), grid.corners_mm().max(axis=0)
         extent = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(low_mm, high_mm, strict=True))
         raise InputError(
-            f"the {prompt.kind} at ({place}) mm lies outside the scan, which reaches over"
+            f"the {prompt.kind} at ({point}) mm lies outside the scan, which reaches over"
             f" ({extent}) mm in RAS+; give world millimetres, not voxels",
             code="OUTSIDE",
         )

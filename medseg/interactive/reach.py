@@ -18,7 +18,7 @@ FARTHEST_MM = 100.0
 _GROWTH = 1.25
 _SHARE = 0.5  # of the directions in which the image still looks like the place of the prompt
 _UNALIKE = 2.0  # standard deviations
-_BEYOND = 1.3  # what looks the same ends before the structure does
+_BEYOND = 1.5  # what looks the same ends before the structure does
 _DIRECTIONS = np.array([d for d in itertools.product((-1, 0, 1), repeat=3) if any(d)], np.float64)
 _DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
 
@@ -67,13 +67,13 @@ def alike_mm(image: npt.NDArray[Any], voxel: npt.NDArray[Any], spacing_mm: Three
     spacing = np.asarray(spacing_mm)
     core = _sampled(image, voxel + np.concatenate([np.zeros((1, 3)), _DIRECTIONS]))
     middle = np.median(core, axis=1, keepdims=True)
-    usual = np.maximum(np.std(core, axis=1, keepdims=True), 1e-6)
+    spread = np.maximum(np.std(core, axis=1, keepdims=True), 1e-6)
     radius_mm = LEAST_VOXELS * float(spacing.min())
     while radius_mm < FARTHEST_MM:
         shell = _sampled(image, voxel + _DIRECTIONS * radius_mm * _GROWTH / spacing)
         if not shell.size:
             break
-        alike = (np.abs(shell - middle) < _UNALIKE * usual).all(axis=0)
+        alike = (np.abs(shell - middle) < _UNALIKE * spread).all(axis=0)
         if alike.mean() < _SHARE:
             return _BEYOND * radius_mm
         radius_mm *= _GROWTH

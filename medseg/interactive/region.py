@@ -41,14 +41,14 @@ class Region:
     spacing_mm: Three
 
     @property
-    def known(self) -> Mask:
+    def fixed(self) -> Mask:
         """Where the structure is among the voxels that are not free; shape (I, J, K)."""
-        known: Mask = (self.previous | (self.seeds > 0)) & (self.seeds >= 0) & ~self.free
-        return known
+        fixed: Mask = (self.previous | (self.seeds > 0)) & (self.seeds >= 0) & ~self.free
+        return fixed
 
 
 class Method(Protocol):
     """Finds a structure in a region; the same region gives the same mask, bit for bit."""
 
     def __call__(self, region: Region, /) -> Mask:
-        """Where the structure is; shape (I, J, K). What is not free is as `Region.known`."""
+        """Where the structure is; shape (I, J, K). What is not free is as `Region.fixed`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from medseg.interactive.marks import Mark, mark_on, named
 from medseg.interactive.methods import METHODS
 from medseg.interactive.prompt import Prompt
 from medseg.interactive.proposal import Labelled, propose, with_reach
-from medseg.interactive.state import SavedStep, SessionState, checksum, packed, unpacked
+from medseg.interactive.state import SessionState, Step, checksum, restored, saved
 from medseg.runtime.progress import Progress, silent, tell
 from medseg.volume import LabelMap, LabelTable, Scan
 
@@ -36,15 +36,6 @@ class Proposal:
     notes: tuple[str, ...]
     mark: Mark
     revision: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A change that was made: by a prompt, or by hand (without a mark)."""
-
-    mark: Mark | None
-    edit: Edit
-    before: npt.NDArray[Any]
 
 
 class Session:
@@ -113,8 +104,8 @@ class Session:
         self._values = labels.values.copy()
         self._origin = labels.values.copy()
         self._start = self._origin
-        self._done: list[_Step] = []
-        self._undone: list[_Step] = []
+        self._done: list[Step] = []
+        self._undone: list[Step] = []
         self._revision = 0
         self._closed = False
 
@@ -213,7 +204,7 @@ class Session:
                 "the labels have changed since this was proposed; set the prompt again",
                 code="STALE",
             )
-        self._do(_Step(proposal.mark, proposal.edit, self._values[proposal.edit.where].copy()))
+        self._do(Step(proposal.mark, proposal.edit, self._values[proposal.edit.where].copy()))
         return proposal.edit
 
     def add(self, prompt: Prompt, *, progress: Progress = silent) -> Edit:
@@ -235,7 +226,7 @@ class Session:
             When the session is closed.
         """
         self._check_open()
-        self._do(_Step(None, edit, self._values[edit.where].copy()))
+        self._do(Step(None, edit, self._values[edit.where].copy()))
 
     def undo(self) -> Edit | None:
         """Take the last step back; the change that does so, or None when there is none."""
@@ -266,8 +257,8 @@ class Session:
             locked=tuple(sorted(self.locked)),
             over_labels=self.over_labels,
             checksum=checksum(self._values),
-            done=tuple(_saved(step) for step in self._done),
-            undone=tuple(_saved(step) for step in self._undone),
+            done=tuple(saved(step) for step in self._done),
+            undone=tuple(saved(step) for step in self._undone),
         )
 
     @classmethod
@@ -310,14 +301,14 @@ class Session:
                 code="CHECKSUM",
             )
         dtype = session._values.dtype
-        session._done = [_step(saved, scan, dtype) for saved in state.done]
-        session._undone = [_step(saved, scan, dtype) for saved in state.undone]
+        session._done = [restored(step, scan.grid, dtype) for step in state.done]
+        session._undone = [restored(step, scan.grid, dtype) for step in state.undone]
         for step in reversed(session._done):
             session._origin[step.edit.where] = step.before
         session._start = session._with_edits_by_hand()
         return session
 
-    def _do(self, step: _Step) -> None:
+    def _do(self, step: Step) -> None:
         self._done.append(step)
         self._undone.clear()
         self._set(step.edit, by_hand=step.mark is None)
@@ -382,27 +373,3 @@ def _notes(marks: Sequence[Mark], mark: Mark, edit: Edit) -> tuple[str, ...]:
         side = "in the structure" if mark.prompt.positive else "outside the structure"
         notes.append(f"the {kind} changes nothing: what it marks is {side} already, or locked")
     return tuple(notes)
-
-
-def _saved(step: _Step) -> SavedStep:
-    i, j, k = (span.start for span in step.edit.where)
-    shape_i, shape_j, shape_k = step.before.shape
-    return SavedStep(
-        prompt=step.mark.prompt if step.mark else None,
-        reach_mm=step.mark.reach_mm if step.mark else 0.0,
-        start=(i, j, k),
-        shape=(shape_i, shape_j, shape_k),
-        before=packed(step.before),
-        after=packed(step.edit.values),
-    )
-
-
-def _step(saved: SavedStep, scan: Scan, dtype: np.dtype[Any]) -> _Step:
-    where = tuple(
-        slice(start, start + size) for start, size in zip(saved.start, saved.shape, strict=True)
-    )
-    mark = None
-    if saved.prompt is not None:
-        mark = replace(mark_on(scan.grid, saved.prompt), reach_mm=saved.reach_mm)
-    after = unpacked(saved.after, saved.shape, dtype)
-    return _Step(mark, Edit(where, after), unpacked(saved.before, saved.shape, dtype))

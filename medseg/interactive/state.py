@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from medseg.editing import Edit
+from medseg.interactive.marks import Mark, mark_on
 from medseg.interactive.prompt import Prompt
+from medseg.volume import Grid
 
 
 class SavedStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,12 +68,52 @@ def checksum(values: npt.NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(values, np.dtype("<u2")).tobytes())
 
 
-def packed(values: npt.NDArray[Any]) -> bytes:
-    """Labels of a box in little space."""
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One change of a session: by a prompt, or by hand.
+
+    Parameters
+    ----------
+    mark : Mark or None
+        None for a change by hand.
+    edit : Edit
+    before : ndarray of int
+        Labels of the edit's box before it.
+    """
+
+    mark: Mark | None
+    edit: Edit
+    before: npt.NDArray[Any]
+
+
+def saved(step: Step) -> SavedStep:
+    """A step as plain data."""
+    i, j, k = (span.start for span in step.edit.where)
+    shape_i, shape_j, shape_k = step.before.shape
+    return SavedStep(
+        prompt=step.mark.prompt if step.mark else None,
+        reach_mm=step.mark.reach_mm if step.mark else 0.0,
+        start=(i, j, k),
+        shape=(shape_i, shape_j, shape_k),
+        before=_packed(step.before),
+        after=_packed(step.edit.values),
+    )
+
+
+def restored(step: SavedStep, grid: Grid, dtype: npt.DTypeLike) -> Step:
+    """The step that was saved, on the same scan."""
+    where = tuple(
+        slice(start, start + size) for start, size in zip(step.start, step.shape, strict=True)
+    )
+    mark = None
+    if step.prompt is not None:
+        mark = replace(mark_on(grid, step.prompt), reach_mm=step.reach_mm)
+    before, after = (
+        np.frombuffer(zlib.decompress(content), np.dtype("<u2")).reshape(step.shape).astype(dtype)
+        for content in (step.before, step.after)
+    )
+    return Step(mark, Edit(where, after), before)
+
+
+def _packed(values: npt.NDArray[Any]) -> bytes:
     return zlib.compress(np.ascontiguousarray(values, np.dtype("<u2")).tobytes(), 1)
-
-
-def unpacked(content: bytes, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The labels of :func:`packed`."""
-    values = np.frombuffer(zlib.decompress(content), np.dtype("<u2"))
-    return values.reshape(shape).astype(dtype)

@@ -23,7 +23,7 @@ def graph_cut(region: Region) -> Mask:
         al., IEEE TMI 37 (2018) 1562, equation 7), and the contrast term is that of Boykov and
         Jolly (ICCV 2001), with areas in mm^2.
     """
-    mask = region.known
+    mask = region.fixed
     if not region.free.any():
         return mask
     ties = links(region, power=1)

@@ -25,11 +25,11 @@ def grow_cut(region: Region) -> Mask:
     """
     certain = region.free & (np.abs(region.log_odds) >= _CERTAIN)
     sources = ~region.free | certain
-    mask = region.known | (certain & (region.log_odds > 0))
+    mask = region.fixed | (certain & (region.log_odds > 0))
     if not mask.any():
         return mask
     ways = Geodesics.through(region.image, region.spacing_mm, contrast=CONTRAST)
-    grown: Mask = np.where(region.free, mask.ravel()[ways.nearest(sources)], region.known)
+    grown: Mask = np.where(region.free, mask.ravel()[ways.nearest(sources)], region.fixed)
     return grown
 
 

@@ -23,7 +23,7 @@ def random_walker(region: Region) -> Mask:
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import LinearOperator, cg
 
-    mask = region.known
+    mask = region.fixed
     if not region.free.any():
         return mask
     ties = links(region, power=2)
