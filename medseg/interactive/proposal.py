@@ -20,8 +20,10 @@ from medseg.runtime.progress import Progress
 from medseg.volume import Grid
 from medseg.volume.bounding_box import Box, bounding_box
 
-MOST_VOXELS = 600_000
-"""Of the box around a prompt: about a second of one core."""
+USUAL_VOXELS = 300_000
+"""Of the box around a prompt, unless itself is larger: about a second of one core."""
+MOST_VOXELS = 2_000_000
+"""Of that box in any case: about 7 seconds and 1.4 GB."""
 _SEARCH_VOXELS = 32
 _STEPS = 4
 
@@ -65,7 +67,8 @@ def with_reach(mark: Mark, labelled: Labelled) -> Mark:
     grid = labelled.grid
     finest_mm = min(grid.spacing_mm)
     if mark.prompt.kind == "box":
-        return replace(mark, reach_mm=_fitting(mark, grid, finest_mm / evidence.WIDTHS, 0.0))
+        one_voxel_mm = finest_mm / evidence.WIDTHS
+        return replace(mark, reach_mm=_fitting(mark, grid, one_voxel_mm, one_voxel_mm))
     search = _widened(mark.box, grid, _SEARCH_VOXELS * finest_mm)
     side = labelled.mask(mark.prompt.label, search) == mark.prompt.positive
     inner = mark.voxels - [span.start for span in search]
@@ -79,14 +82,18 @@ def with_reach(mark: Mark, labelled: Labelled) -> Mark:
 
 def _fitting(mark: Mark, grid: Grid, reach_mm: float, least_mm: float) -> float:
     """The reach, or a smaller one with which the box around the mark is not too large."""
-    while (size := _size(_widened(mark.box, grid, evidence.WIDTHS * reach_mm))) > MOST_VOXELS:
-        if reach_mm <= least_mm or not least_mm:
-            raise InputError(
-                f"the {mark.prompt.kind} with what lies around it holds {size:,} voxels, of which"
-                f" {MOST_VOXELS:,} can be worked on at once; draw a smaller one, or several",
-                code="TOO_LARGE",
-            )
+
+    def size(reach_mm: float) -> int:
+        return _size(_widened(mark.box, grid, evidence.WIDTHS * reach_mm))
+
+    while size(reach_mm) > USUAL_VOXELS and reach_mm > least_mm:
         reach_mm = max(least_mm, 0.9 * reach_mm)
+    if size(reach_mm) > MOST_VOXELS:
+        raise InputError(
+            f"the {mark.prompt.kind} with what lies around it holds {size(reach_mm):,} voxels, of"
+            f" which {MOST_VOXELS:,} can be worked on at once; draw a smaller one, or several",
+            code="TOO_LARGE",
+        )
     return reach_mm
 
 

@@ -300,8 +300,9 @@ def test_what_does_not_fit_the_scan_is_refused(scan):
 
 
 def test_what_is_too_large_to_be_worked_on_at_once_is_refused(monkeypatch, scan):
+    monkeypatch.setattr("medseg.interactive.proposal.USUAL_VOXELS", 2000)
     monkeypatch.setattr("medseg.interactive.proposal.MOST_VOXELS", 3000)
     session = session_on(scan)
-    session.add(Prompt.click(at(10, 14, 8), 1))
+    assert session.add(Prompt.click(at(10, 14, 8), 1)).values.size < 2000
     with pytest.raises(InputError, match=r"box with what lies around it holds [\d,]+ voxels"):
         session.add(Prompt.box(at(0, 0, 0), at(29, 27, 15), 1))
