@@ -78,8 +78,7 @@ class Session:
         probabilities: Mapping[int, npt.NDArray[Any]] | None = None,
     ) -> None:
         if isinstance(labels, LabelTable):
-            dtype = np.uint8 if max(labels.values, default=0) < 256 else np.uint16
-            labels = LabelMap(np.zeros(scan.grid.shape, dtype), scan.grid, labels)
+            labels = LabelMap(np.zeros(scan.grid.shape, np.uint8), scan.grid, labels)
         if not labels.grid.matches(scan.grid):
             raise GeometryError(
                 f"the labels do not lie on the scan: {labels.grid.difference(scan.grid)}; bring"
@@ -101,9 +100,9 @@ class Session:
         self._template = labels
         self._names = {entry.value: entry.name for entry in labels.table}
         self._probabilities = dict(probabilities or {})
-        self._values = labels.values.copy()
-        self._origin = labels.values.copy()
-        self._start = self._origin
+        dtype = labels.values.dtype if max(self._names, default=0) < 256 else np.uint16
+        self._values = labels.values.astype(dtype)
+        self._origin = self._start = self._values.copy()
         self._done: list[Step] = []
         self._undone: list[Step] = []
         self._revision = 0

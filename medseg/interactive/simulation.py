@@ -285,7 +285,8 @@ def _curve(start: Tensor, end: Tensor, generator: torch.Generator) -> Tensor:
     length = (end - start).float().norm()
     bend = (2 * torch.rand(len(start), generator=generator) - 1) * length / 4
     points = start + along * (end - start) + torch.sin(math.pi * along) * bend
-    return points.round().long().unique(dim=0)
+    curve: Tensor = points.round().long().unique(dim=0)
+    return curve
 
 
 def _those_inside(voxels: Tensor, mask: Tensor) -> Tensor:

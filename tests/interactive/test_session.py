@@ -200,6 +200,15 @@ def test_a_probability_tells_more_than_the_image(scan):
     assert dice(informed.values == 1, LIVER) > max(0.8, dice(plain.values == 1, LIVER))
 
 
+def test_a_label_above_255_is_drawn_with_its_own_value(scan):
+    table = LabelTable.of({1: "liver", 300: "kidney"})
+    labels = LabelMap((1 * LIVER).astype(np.uint8), GRID, table)
+    for given in (labels, table):
+        session = Session(scan, given)
+        session.add(Prompt.click(at(23, 14, 8), 300))
+        assert session.labels().values[23, 14, 8] == 300
+
+
 def test_a_box_draws_within_itself_only(scan):
     session = session_on(scan)
     session.add(Prompt.box(at(3, 7, 4), at(17, 21, 12), 1))
