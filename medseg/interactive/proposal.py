@@ -20,7 +20,7 @@ from medseg.runtime.progress import Progress
 from medseg.volume import Grid
 from medseg.volume.bounding_box import Box, bounding_box
 
-USUAL_VOXELS = 300_000
+CLICK_VOXELS = 300_000
 """Of the box around a prompt, unless itself is larger: about a second of one core."""
 MOST_VOXELS = 2_000_000
 """Of that box in any case: about 7 seconds and 1.4 GB."""
@@ -86,7 +86,7 @@ def _fitting(mark: Mark, grid: Grid, reach_mm: float, least_mm: float) -> float:
     def size(reach_mm: float) -> int:
         return _size(_widened(mark.box, grid, evidence.WIDTHS * reach_mm))
 
-    while size(reach_mm) > USUAL_VOXELS and reach_mm > least_mm:
+    while size(reach_mm) > CLICK_VOXELS and reach_mm > least_mm:
         reach_mm = max(least_mm, 0.9 * reach_mm)
     if size(reach_mm) > MOST_VOXELS:
         raise InputError(

@@ -30,6 +30,10 @@ class Proposal:
         The smallest box that holds the change, and its labels.
     notes : tuple of str
         What is worth telling the person, one sentence each.
+    mark : Mark
+        The prompt on the scan's voxels, and how far it speaks.
+    revision : int
+        State of the session that it was made for.
     """
 
     edit: Edit

@@ -239,9 +239,9 @@ def clicks_in(
     levels = depth(errors, spacing_mm)
     samples, voxels = [], []
     for number, (error, level) in enumerate(zip(errors, levels, strict=True)):
-        chosen = _clicks(error, level, spacing_mm, generator, settings)
-        samples.append(torch.full((len(chosen),), number, dtype=torch.long))
-        voxels.append(chosen)
+        clicks = _clicks(error, level, spacing_mm, generator, settings)
+        samples.append(torch.full((len(clicks),), number, dtype=torch.long))
+        voxels.append(clicks)
     device = errors.device
     return Points(torch.cat(samples).to(device), torch.cat(voxels).to(device))
 

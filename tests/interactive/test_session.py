@@ -309,7 +309,7 @@ def test_what_does_not_fit_the_scan_is_refused(scan):
 
 
 def test_what_is_too_large_to_be_worked_on_at_once_is_refused(monkeypatch, scan):
-    monkeypatch.setattr("medseg.interactive.proposal.USUAL_VOXELS", 2000)
+    monkeypatch.setattr("medseg.interactive.proposal.CLICK_VOXELS", 2000)
     monkeypatch.setattr("medseg.interactive.proposal.MOST_VOXELS", 3000)
     session = session_on(scan)
     assert session.add(Prompt.click(at(10, 14, 8), 1)).values.size < 2000
