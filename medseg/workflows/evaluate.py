@@ -107,7 +107,7 @@ def on_one_grid(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelM
         The maps themselves where that is not so: measuring them says how the two differ.
     """
     prediction = in_axes_of(prediction, truth)
-    sparse = [one.provenance.format == "dicom-seg" for one in (prediction, truth)]
+    sparse = [labels.provenance.format == "dicom-seg" for labels in (prediction, truth)]
     if prediction.grid.matches(truth.grid) or not any(sparse):
         return prediction, truth
     if all(sparse):
@@ -115,7 +115,10 @@ def on_one_grid(prediction: LabelMap, truth: LabelMap) -> tuple[LabelMap, LabelM
     else:
         grid = truth.grid if sparse[0] else prediction.grid
     try:
-        onto = [replace(one, values=on_grid(one, grid), grid=grid) for one in (prediction, truth)]
+        onto = [
+            replace(labels, values=on_grid(labels, grid), grid=grid)
+            for labels in (prediction, truth)
+        ]
     except GeometryError:
         return prediction, truth
     return onto[0], onto[1]
