@@ -55,7 +55,8 @@ QApplication.processEvents()
 told = {"wall": time.perf_counter() - began, "cpu": time.process_time() - busy}
 if panel:
     began = time.perf_counter()
-    viewer.window.add_plugin_dock_widget("medseg", panel)
+    from medseg_napari.panels.dock import open_tab
+    open_tab(viewer, panel)
     QApplication.processEvents()
     told["panel"] = time.perf_counter() - began
 print(json.dumps(told), flush=True)
@@ -240,23 +241,22 @@ def inference(repeat: int) -> dict[str, Any]:
 
 def while_running(viewer: Any, work: Callable[[Any], Any]) -> tuple[list[float], float, int]:
     """Seconds of each step during a job, seconds until its cancel is obeyed, and its tiles."""
-    from napari.qt.threading import create_worker
+    from medseg_napari.jobs import Progress, Stopped
+    from medseg_napari.workers import JobRunner
 
-    from medseg_napari.jobs import Alive, Job, Progress, Stopped
-
-    job, events = Job(work), []
-    worker = create_worker(job.events, _start_thread=False)
-    worker.yielded.connect(events.append)
-    worker.start()
+    events: list[Any] = []
+    runner = JobRunner()
+    runner.event.connect(events.append)
+    runner.start(work)
 
     def tiles() -> list[Progress]:
         return [one for one in events if isinstance(one, Progress) and one.total > 1]
 
     wait_for(lambda: len(tiles()) > 1, 120)
     times = list(steps(viewer, "axial"))
-    assert all(isinstance(one, Progress | Alive) for one in events), "the job ended too soon"
+    assert all(isinstance(one, Progress) for one in events), "the job ended too soon"
     began = time.perf_counter()
-    job.cancel.set()
+    runner.stop()
     wait_for(lambda: any(isinstance(one, Stopped) for one in events), 60)
     return times, time.perf_counter() - began, tiles()[-1].total
 

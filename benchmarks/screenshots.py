@@ -1,6 +1,9 @@
-"""Pictures of the napari plugin: `docs/images/napari*.png`, and one of a real run.
+"""Pictures of the napari plugin: `docs/images/napari*.png`, one of a real run, and every tab.
 
-    python benchmarks/screenshots.py [--data FOLDER_OF_HIPPOCAMPUS_DATA] [--demo FOLDER]
+    python benchmarks/screenshots.py [--data FOLDER_OF_HIPPOCAMPUS_DATA] [--demo FOLDER] [--tabs]
+
+With `--tabs` only each tab of the dock, at two sizes of screen, in two themes, to be looked at one
+by one in `screenshots/tabs`.
 
 Opens the viewer on a virtual display (Xvfb), so it works without a screen. The pictures in `docs/`
 show phantoms: those of the tutorial go through it, from the DICOM folder of a phantom that `medseg
@@ -34,7 +37,10 @@ TUTORIAL = {
 }
 RESULT = ROOT / "screenshots" / "hippocampus-mr.png"
 WINDOW = (1280, 900)
-PANEL_WIDTH = 380
+PANEL_WIDTH = 400
+SCREENS = ((1366, 768), (1920, 1080))
+THEMES = ("dark", "light")
+TABS = ROOT / "screenshots" / "tabs"
 BODY_FILL = 1.15  # the phantom's body leaves a quarter of its grid empty
 MODEL = "hippocampus-mr"
 
@@ -43,8 +49,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--demo", type=Path, default=ROOT / "demo")
+    parser.add_argument("--tabs", action="store_true")
     options = parser.parse_args()
     with own_autosave(), virtual_display():
+        if options.tabs:
+            pictures_of_the_tabs()
+            return
         picture_of_the_phantom()
         pictures_of_the_tutorial(demo(options.demo))
         scan = options.data / "images" / "hippocampus_001.nii.gz"
@@ -58,7 +68,7 @@ def picture_of_the_phantom() -> None:
     viewer, panel = open_viewer()
     scan, labels = viewer.open_sample("medseg", "abdomen")
     wait_for(lambda: "best there is" not in panel.form.device.currentText())
-    panel.form.planes["axial"].click()
+    panel.header.planes["axial"].click()
     viewer.dims.set_current_step(0, richest_slice(labels.data))
     viewer.scene.camera.zoom *= BODY_FILL
     labels.selected_label = 1
@@ -72,9 +82,30 @@ def picture_of_a_run(scan: Path) -> None:
     panel.add_model(MODEL)
     panel.form.run.click()
     wait_for(lambda: len(viewer.layers) == 2)
-    panel.form.planes["sagittal"].click()
+    panel.header.planes["sagittal"].click()
     viewer.dims.set_current_step(2, richest_slice(np.moveaxis(viewer.layers[1].data, 2, 0)))
     save(viewer, RESULT)
+
+
+def pictures_of_the_tabs() -> None:
+    """Each tab of the dock over the phantom."""
+    from napari.settings import get_settings
+
+    from medseg_napari.panels.dock import TABS as NAMES
+
+    for theme in THEMES:
+        get_settings().appearance.theme = theme
+        for width, height in SCREENS:
+            viewer, panel = open_viewer("Study", (width, height))
+            _, labels = viewer.open_sample("medseg", "abdomen")
+            panel.header.planes["axial"].click()
+            viewer.dims.set_current_step(0, richest_slice(labels.data))
+            for name in NAMES:
+                dock(viewer, name)
+                picture = TABS / f"{name.lower()}-{width}x{height}-{theme}.png"
+                save(viewer, picture, close=False)
+            viewer.close()
+    get_settings().appearance.theme = THEMES[0]
 
 
 def demo(folder: Path) -> Path:
@@ -93,9 +124,9 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     study.form.table.selectRow(0)
     study.open_series()
     wait_for(lambda: len(viewer.layers) == 1)
-    study.form.planes["axial"].click()
+    study.header.planes["axial"].click()
     save(viewer, TUTORIAL["study"], close=False)
-    segment = next_panel(viewer, study, "Segment")
+    segment = dock(viewer, "Segment")
     segment.add_model(folder / "run" / "model")
     segment.form.run.click()
     wait_for(lambda: len(viewer.layers) == 2 and segment.form.run.isEnabled())
@@ -104,9 +135,9 @@ def pictures_of_the_tutorial(folder: Path) -> None:
     wait_for(lambda: False, seconds=5)  # for the estimate of the next run
     save(viewer, TUTORIAL["segment"], close=False)
     segment.form.accept.click()
-    labels = next_panel(viewer, segment, "Labels")
+    dock(viewer, "Labels")
     save(viewer, TUTORIAL["labels"], close=False)
-    export = next_panel(viewer, labels, "Export")
+    export = dock(viewer, "Export")
     picture_of_an_export(viewer, export)
 
 
@@ -126,25 +157,22 @@ def picture_of_an_export(viewer: Any, panel: Any) -> None:
         save(viewer, TUTORIAL["export"])
 
 
-def open_viewer(name: str = "Segment") -> tuple[Any, Any]:
-    """A viewer with one panel docked."""
+def open_viewer(name: str = "Segment", size: tuple[int, int] = WINDOW) -> tuple[Any, Any]:
+    """A viewer with the dock on one tab."""
     import napari
 
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
-    viewer.window.resize(*WINDOW)
+    viewer.window.resize(*size)
     return viewer, dock(viewer, name)
 
 
 def dock(viewer: Any, name: str) -> Any:
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", name)
-    panel.setMaximumWidth(PANEL_WIDTH)
+    """Show a tab of the dock; its panel."""
+    from medseg_napari.panels.dock import DOCK, open_tab
+
+    panel = open_tab(viewer, name)
+    viewer.window.dock_widgets[f"{DOCK} (medseg)"].setMaximumWidth(PANEL_WIDTH)
     return panel
-
-
-def next_panel(viewer: Any, panel: Any, name: str) -> Any:
-    """Put another panel in the place of one."""
-    viewer.window.remove_dock_widget(panel)
-    return dock(viewer, name)
 
 
 def richest_slice(values: np.ndarray) -> int:
@@ -196,7 +224,7 @@ def virtual_display() -> Iterator[None]:
         yield
         return
     reading, writing = os.pipe()
-    options = ["-displayfd", str(writing), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+    options = ["-displayfd", str(writing), "-screen", "0", "1920x1080x24", "-nolisten", "tcp"]
     server = subprocess.Popen(["Xvfb", *options], pass_fds=[writing], stderr=subprocess.DEVNULL)
     try:
         with os.fdopen(reading) as display:

@@ -22,7 +22,13 @@ _REACH = 3.0  # standard deviations after which a Gaussian is cut off
 
 
 def smooth(
-    values: Labels, value: int, *, sigma_mm: float, spacing_mm: Three, rules: Rules = UNLOCKED
+    values: Labels,
+    value: int,
+    *,
+    sigma_mm: float,
+    spacing_mm: Three,
+    rules: Rules = UNLOCKED,
+    keep_volume: bool = False,
 ) -> Edit:
     """Blur a label by a Gaussian and keep where more than half of it is left.
 
@@ -36,6 +42,9 @@ def smooth(
         Of the three axes.
     rules : Rules
         Which voxels may be taken.
+    keep_volume : bool, default False
+        Whether as many voxels are kept as there were, those where most is left, in place of those
+        with more than half: round and thin labels then do not shrink.
 
     Raises
     ------
@@ -60,4 +69,8 @@ def smooth(
     mask = (values[box] == value).astype(np.float32)
     sigma = [sigma_mm / mm for mm in spacing_mm]
     blurred = gaussian_filter(mask, sigma, mode="nearest", truncate=_REACH)
-    return relabelled(values, box, blurred > 0.5, value=value, rules=rules)
+    inside = blurred > 0.5
+    if keep_volume:
+        count = int(np.count_nonzero(mask))
+        inside = blurred >= np.partition(blurred.ravel(), -count)[-count]
+    return relabelled(values, box, inside, value=value, rules=rules)

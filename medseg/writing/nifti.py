@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, LabelMap, Scan
+from medseg.volume import Grid, LabelMap, Provenance, Scan
 from medseg.writing._atomic import atomic
 from medseg.writing._selfcheck import check_read_back
 
@@ -26,7 +26,7 @@ def write_labels(labels: LabelMap, path: Path) -> None:
 
     The form is that of :class:`medseg.writing.protocol.LabelWriter`.
     """
-    image = _image(labels.values, labels.grid, labels.provenance.xform_code)
+    image = _image(labels.values, labels.grid, labels.provenance)
     image.header.set_intent("label")
     image.header.extensions.append(_extension({"medseg_labels": labels.table.labels}))
     _write(image, path, labels.values, labels.grid)
@@ -42,7 +42,7 @@ def write_scan(scan: Scan, path: Path) -> None:
     if voxels.dtype.name not in _WRITABLE:
         voxels = voxels.astype(np.uint8 if voxels.dtype == bool else np.float32)
     array = voxels[0] if scan.channels == 1 else np.moveaxis(voxels, 0, 3)
-    image = _image(array, scan.grid, scan.provenance.xform_code)
+    image = _image(array, scan.grid, scan.provenance)
     if scan.channels > 1 and scan.time_step_s > 0:
         image.header.set_xyzt_units(xyz="mm", t="sec")
         image.header["pixdim"][4] = scan.time_step_s
@@ -51,17 +51,22 @@ def write_scan(scan: Scan, path: Path) -> None:
     _write(image, path, array, scan.grid)
 
 
-def _image(array: npt.NDArray[Any], grid: Grid, xform_code: int) -> Any:
-    """A nibabel image without scaling; the qform is set only where it can say the same."""
+def _image(array: npt.NDArray[Any], grid: Grid, source: Provenance) -> Any:
+    """A nibabel image without scaling; the qform is set only where it can say the same.
+
+    Neither form is set where left and right are not known and the grid is no other than that of a
+    file without forms.
+    """
     import nibabel as nib
 
     large = max(array.shape) > _NIFTI1_LONGEST
     image = (nib.Nifti2Image if large else nib.Nifti1Image)(array, None, dtype=array.dtype)
     header = image.header
-    header.set_sform(grid.affine, code=xform_code)
     header["pixdim"][1:4] = grid.spacing_mm
-    if grid.shear_degrees < _ORTHOGONAL_DEGREES:
-        header.set_qform(grid.affine, code=xform_code)
+    if source.laterality_known or not np.allclose(header.get_base_affine(), grid.affine):
+        header.set_sform(grid.affine, code=source.xform_code)
+        if grid.shear_degrees < _ORTHOGONAL_DEGREES:
+            header.set_qform(grid.affine, code=source.xform_code)
     header.set_xyzt_units(xyz="mm")
     header.set_slope_inter(1, 0)
     return image

@@ -1,8 +1,8 @@
-"""Long work off the GUI thread, as a generator that never raises.
+"""Long work off the GUI thread, which never raises.
 
-A worker that raises RuntimeError inside a generator would be swallowed by the worker class, and
-running out of GPU memory is a RuntimeError. So the work runs in a thread of its own and whatever
-becomes of it arrives as one last event: `Done`, `Stopped` or `Failed`.
+The work runs in a thread of its own, and whatever becomes of it arrives as one last event: `Done`,
+`Stopped` or `Failed`. Nothing keeps a job that is over, nor what it worked on. The thread is waited
+for when the program ends: one that is cut off inside of torch would abort the process.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ from __future__ import annotations
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.errors import Cancelled, MedsegError
 from medseg.runtime.progress import Progress as ProgressCallback
-
-_HEARTBEAT_S = 0.1
-_JOIN_TIMEOUT_S = 1.0
-"""How long the end of a stopped job waits for its thread; later the thread ends on its own."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +25,6 @@ class Progress:
     done: int
     total: int
     message: str
-
-
-@dataclass(frozen=True)
-class Alive:
-    """Nothing new, but the work goes on; lets a waiting worker notice that it should end."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Failed:
     details: str
 
 
-Event = Progress | Alive | Partial | Done | Stopped | Failed
+Event = Progress | Partial | Done | Stopped | Failed
 
 
 def is_last(event: Event) -> bool:
@@ -71,37 +62,26 @@ def is_last(event: Event) -> bool:
     return isinstance(event, Done | Stopped | Failed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """Work that reports progress and can be stopped."""
 
     work: Callable[[ProgressCallback], Any]
     cancel: threading.Event = field(default_factory=threading.Event)
+    _inbox: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue, init=False)
 
-    def events(self) -> Iterator[Event]:
-        """Run the work in a thread; yield its progress, then one `Done`, `Stopped` or `Failed`.
+    def start(self) -> None:
+        """Run the work in a thread."""
+        threading.Thread(target=self._run, args=(self._inbox.put,), name="medseg job").start()
 
-        Abandoning the iterator stops the work. After `cancel` nothing but `Stopped` comes.
+    def news(self) -> list[Event]:
+        """What came since the last call, at last one `Done`, `Stopped` or `Failed`.
+
+        After `cancel` nothing but `Stopped` comes, and at once.
         """
-        inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        thread = threading.Thread(target=self._run, args=(inbox.put,), daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive() or not inbox.empty():
-                event = self._next(inbox)
-                yield event
-                if is_last(event):
-                    return
-        finally:
-            self.cancel.set()
-            thread.join(_JOIN_TIMEOUT_S)
-
-    def _next(self, inbox: queue.SimpleQueue[Event]) -> Event:
-        try:
-            event = inbox.get(timeout=_HEARTBEAT_S)
-        except queue.Empty:
-            event = Alive()
-        return Stopped() if self.cancel.is_set() else event
+        if self.cancel.is_set():
+            return [Stopped()]
+        return [self._inbox.get() for _ in range(self._inbox.qsize())]
 
     def _run(self, report: Callable[[Event], None]) -> None:
         try:

@@ -8,11 +8,16 @@ right on the left in the three planes, and does not mirror in 3-D.
 
 What the display cannot hold (the source grid, the slices a series came from) travels in
 ``layer.metadata["medseg"]``, so that the way back is bit-exact.
+
+Which side is the patient's left is known where a reader of medseg said so, in
+``Provenance.laterality_known``; letters, positions and files ask :func:`knows_orientation` or that
+field. A layer that another plugin made has it never, whatever its axes look like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -20,7 +25,7 @@ import numpy.typing as npt
 
 from medseg.errors import GeometryError
 from medseg.volume import Grid, LabelMap, LabelTable, Provenance, Scan
-from medseg.volume.contrast import contrast_limits, value_range
+from medseg.volume.contrast import contrast_limits, hides, value_range
 from medseg.volume.conventions import (
     IPL,
     Reorientation,
@@ -38,7 +43,14 @@ MAP_KEY = "medseg_map"
 
 AXES = ("I", "P", "L")
 SHOWN_OBLIQUE_DEGREES = 1.0
+FOREIGN = Provenance("another plugin", laterality_known=False)
+"""Of a layer that medseg did not make: nobody said where the patient's left is."""
+UNKNOWN_PLACE = (
+    "This layer was not opened with medseg: its axes are taken as inferior, posterior, left and its"
+    " scale as millimetres. Open the file with medseg to be sure."
+)
 
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 LayerTuple = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 
@@ -90,9 +102,9 @@ def layer_from_scan(
     name : str
         Oblique and tilted scans and pictures get a badge.
     window : tuple of float, optional
-        Black and white level that the file asks for.
+        Black and white level that the file asks for; not shown first where it hides the data.
     """
-    limits = window or contrast_limits(scan)
+    limits = contrast_limits(scan) if window is None or hides(window, scan) else window
     source = _source(scan.grid, scan.provenance, modality=scan.modality)
     source["window"], source["first_limits"] = window, limits
     source["value_range"] = value_range(scan)
@@ -136,7 +148,7 @@ def scan_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Sc
     _check_volume(data, attributes, allowed=(3, 4), source=source)
     turned = _channels_first(data, attributes)
     if source is None:
-        return Scan(turned, foreign_grid(data, attributes))
+        return Scan(turned, foreign_grid(data, attributes), provenance=FOREIGN)
     voxels = _turn(source["grid"]).undo(turned)
     return Scan(voxels, source["grid"], source["modality"], source["provenance"])
 
@@ -157,7 +169,7 @@ def labels_from_layer(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> 
     named = source["table"] if source else None
     table = complete_table(named or LabelTable(()), present_values(values))
     if source is None:
-        return LabelMap(values, foreign_grid(data, attributes), table)
+        return LabelMap(values, foreign_grid(data, attributes), table, FOREIGN)
     turned = _turn(source["grid"]).undo(values)
     return LabelMap(turned, source["grid"], table, source["provenance"])
 
@@ -171,6 +183,7 @@ def source_of(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Source |
     scale, translate = ipl_placement(_turn(source["grid"]).target)
     unmoved = (
         space_of(data, attributes) == target.shape
+        and not turned_by(attributes)
         and np.allclose(np.asarray(attributes["scale"])[-3:], scale, atol=1e-6)
         and np.allclose(np.asarray(attributes["translate"])[-3:], translate, atol=1e-3)
     )
@@ -191,9 +204,22 @@ def same_place(
     """Whether two layers have the same voxels along the last three axes, at the same place."""
     if tuple(shape[-3:]) != tuple(other_shape[-3:]):
         return False
-    keys = ("scale", "translate")
-    pairs = ((np.asarray(attributes[key])[-3:], np.asarray(other[key])[-3:]) for key in keys)
+    pairs = zip(_transform(attributes), _transform(other), strict=True)
     return all(np.allclose(mine, theirs, atol=1e-3) for mine, theirs in pairs)
+
+
+def attributes_of(layer: Any) -> dict[str, Any]:
+    """The attributes of a layer that say where it lies and what medseg knows of it; cheap."""
+    own = {name: getattr(layer, name) for name in ("name", *TRANSFORM[:-1], "metadata")}
+    return own | {"affine": layer.affine.affine_matrix, "rgb": getattr(layer, "rgb", False)}
+
+
+def knows_orientation(layer: Any) -> bool:
+    """Whether it is known which side of a layer is the patient's left, right, front and back."""
+    source = layer.metadata.get(KEY)
+    if not source or not provenance_of(source).laterality_known:
+        return False
+    return source_of(layer.data, attributes_of(layer)) is not None
 
 
 def adopt(
@@ -214,6 +240,13 @@ def adopt(
     return dict(attributes)
 
 
+def is_foreign(layer: Any) -> bool:
+    """Whether nobody but another plugin says where a volume lies."""
+    attributes = attributes_of(layer)
+    source = source_of(layer.data, attributes)
+    return source is None or provenance_of(source).format == FOREIGN.format
+
+
 def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
     """The grid of a layer that medseg did not make: its axes taken as I, P, L, its units as mm.
 
@@ -222,9 +255,29 @@ def foreign_grid(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> Grid:
     GeometryError
         When the layer is also rotated or sheared, which a scale and a translate cannot say.
     """
-    _check_straight(attributes)
+    how = turned_by(attributes)
+    if how:
+        raise GeometryError(
+            f"layer '{attributes.get('name', '')}' is turned by its own {how}, which medseg"
+            " does not follow; open its file with medseg instead"
+        )
     scale, translate = (np.asarray(attributes[key])[-3:] for key in ("scale", "translate"))
     return grid_from_ipl(data.shape[-3:], scale, translate)
+
+
+def without_place(subject: Scan | LabelMap) -> Any:
+    """A scan or label map that nobody placed, on the grid that stands for spacing alone.
+
+    It is the one of a NIfTI file without forms, which is how it is written; others stay.
+    """
+    from nibabel import Nifti1Header
+
+    if subject.provenance.format != FOREIGN.format:
+        return subject
+    header, grid = Nifti1Header(), subject.grid
+    header.set_data_shape(grid.shape)
+    header.set_zooms(grid.spacing_mm)
+    return replace(subject, grid=Grid(grid.shape, header.get_base_affine()))
 
 
 def provenance_of(source: Mapping[str, Any]) -> Provenance:
@@ -293,15 +346,33 @@ def _channels_first(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> np
     return data if data.ndim == 4 else data[None]
 
 
-def _check_straight(attributes: Mapping[str, Any]) -> None:
+def turned_by(attributes: Mapping[str, Any]) -> str:
+    """Which of a layer's own transforms turns or leans it; empty for none."""
     size = len(attributes["scale"])
     straight: dict[str, Any] = {"rotate": np.eye(size), "shear": 0.0, "affine": np.eye(size + 1)}
-    for key, expected in straight.items():
-        if not np.allclose(np.asarray(attributes.get(key, expected)), expected, atol=1e-6):
-            raise GeometryError(
-                f"layer '{attributes.get('name', '')}' is turned by its own {key}, which medseg"
-                " does not follow; open its file with medseg instead"
-            )
+    return next(
+        (
+            key
+            for key, expected in straight.items()
+            if not np.allclose(np.asarray(attributes.get(key, expected)), expected, atol=1e-6)
+        ),
+        "",
+    )
+
+
+def _transform(attributes: Mapping[str, Any]) -> list[npt.NDArray[Any]]:
+    """Scale and translate along the last three axes, rotation and affine of them, and shear."""
+    size = len(attributes["scale"])
+    rotate = np.asarray(attributes.get("rotate", np.eye(size)))
+    affine = np.asarray(attributes.get("affine", np.eye(size + 1)))
+    shear = np.atleast_1d(np.asarray(attributes.get("shear", 0.0)))
+    return [
+        np.asarray(attributes["scale"])[-3:],
+        np.asarray(attributes["translate"])[-3:],
+        rotate[-3:, -3:],
+        affine[-4:, -4:],
+        shear[-3:] if shear.size >= 3 else np.zeros(3),
+    ]
 
 
 def _check_volume(

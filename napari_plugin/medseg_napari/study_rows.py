@@ -181,7 +181,9 @@ def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list
     if opening.straighten:
         scans = [straightened(scan) for scan in scans]
     window = entry.window.limits if entry.window else None
-    return [layer_from_volumes(scans, entry.report.name, window=window)]
+    interpolated = opening.straighten or opening.policies != Policies()
+    name = entry.report.name + " (interpolated)" * interpolated
+    return [layer_from_volumes(scans, name, window=window)]
 
 
 def open_again(paths: Sequence[str], progress: Progress) -> list[LayerTuple]:

@@ -247,13 +247,14 @@ CRASHING = """
     from pathlib import Path
     from qtpy.QtWidgets import QApplication
     import medseg_napari
+    from medseg_napari.panels.dock import open_tab
     manager = npe2.PluginManager.instance()
     if "medseg" not in manager:
         manager.register(npe2.PluginManifest.from_file(
             Path(medseg_napari.__file__).parent / "napari.yaml"))
     viewer = napari.Viewer(show=False)
     viewer.open(sys.argv[1], plugin="medseg")
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Labels")
+    panel = open_tab(viewer, "Labels")
     panel.form.buttons["New labels"].click()
     layer = viewer.layers[1]
     panel.form.label_list.item(0, 2).setText("right head")

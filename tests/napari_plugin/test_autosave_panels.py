@@ -25,6 +25,7 @@ from medseg_napari.editing.saved_layers import snapshot
 from medseg_napari.inference.run import Runner
 from medseg_napari.panels import autosave
 from medseg_napari.panels.autosave import AutosaveTimer, autosave_of
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.label_list import NAME
 from medseg_napari.reader import layers_of_path
 from medseg_napari.run_record import runs_of
@@ -38,7 +39,7 @@ def root(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "autosave"
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(autosave, "_AFTER_NEW_LAYER_MS", 3_600_000)
+    monkeypatch.setattr(autosave, "_AFTER_CHANGE_MS", 3_600_000)
     return folder
 
 
@@ -61,7 +62,7 @@ def open_viewer(make_napari_viewer):
 
 def dock(viewer, name: str):
     """A panel as people open it."""
-    return viewer.window.add_plugin_dock_widget("medseg", name)[1]
+    return open_tab(viewer, name)
 
 
 def save_round(timer: AutosaveTimer, qtbot) -> None:

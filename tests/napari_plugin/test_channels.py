@@ -19,6 +19,7 @@ from medseg.phantoms.dicom_archive import ct_grid
 from medseg.volume import Grid
 from medseg.writing import write_labels, write_scan
 from medseg_napari.layers import labels_from_layer, layer_from_scan
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.reader import read_layers, volume_reader
 from toy_model import tiny_model
 
@@ -62,7 +63,7 @@ def same(labels, others):
 @pytest.fixture
 def panel(make_napari_viewer, qtbot, pair_model):
     viewer = make_napari_viewer(show=True)
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
+    panel = open_tab(viewer, "Segment")
     qtbot.waitUntil(lambda: panel.form.postprocessing.count() > 2, timeout=60_000)
     panel.form.model.offer(pair_model)
     panel.form.model.choose(pair_model)

@@ -12,6 +12,7 @@ import nibabel as nib
 
 from medseg_napari.display import setup
 from medseg_napari.display_settings import choose, setting
+from medseg_napari.panels.dock import open_tab
 
 
 def a_reader(_path):
@@ -69,7 +70,7 @@ def test_a_dropped_file_opens_without_a_question_once_it_was_asked_for(
             a_reader
         )
         viewer = make_napari_viewer(show=True)
-        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Study")
+        panel = open_tab(viewer, "Study")
         drop(viewer, path)
         assert asked == [str(path)]
         assert not viewer.layers

@@ -23,6 +23,7 @@ from medseg.reading import read_labels, read_scan
 from medseg.volume import LabelMap, LabelTable
 from medseg.workflows.record import ModelUsed, Record
 from medseg_napari.layers import layer_from_labels, layer_from_scan
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.export import ExportPanel
 from medseg_napari.run_record import RUN_KEY, RunRecord, checksum
 
@@ -44,7 +45,7 @@ def open_panel(make_napari_viewer, qtbot):
         if labels is not None:
             data, attributes, _ = layer_from_labels(labels, "DOE JOHN")
             viewer.add_labels(data, **attributes)
-        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Export")
+        panel = open_tab(viewer, "Export")
         assert isinstance(panel, ExportPanel)
         return viewer, panel
 
@@ -120,7 +121,7 @@ def test_what_is_said_is_written_and_reads_back_equal(
     assert not list(folder.iterdir())
     save_picture(viewer, "export-panel.png")
 
-    assert export(panel, qtbot) == f"saved 8 files in {folder}"
+    assert export(panel, qtbot) == f"written: 8 files in {folder}"
     names = {path.name for path in folder.iterdir()}
     assert names == planned
     assert all(name in said for name in names)
@@ -163,14 +164,14 @@ def test_what_cannot_be_is_said_before_and_nothing_is_replaced_unasked(
     panel.form.stem.setText("x")
     panel.form.stem.setText("hippocampus_001_seg")
     assert "csv: is there already" in previewed(panel, qtbot)
-    assert "saved 1 file in" in export(panel, qtbot)
+    assert "written: 1 file in" in export(panel, qtbot)
     assert old.read_text() == "old"
 
     layer = viewer.layers["DOE JOHN"]
     layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 2)
     panel.form.replace.setChecked(True)
     assert "is there already" not in previewed(panel, qtbot)
-    assert "saved 2 files in" in export(panel, qtbot)
+    assert "written: 2 files in" in export(panel, qtbot)
     assert old.read_text().startswith("value,label")
     back = read_labels(tmp_path / "hippocampus_001_seg.nii.gz")
     turned = back.values.transpose(2, 1, 0)[::-1, ::-1, ::-1]
@@ -183,8 +184,10 @@ def test_a_target_that_may_not_be_written_is_one_sentence_and_leaves_nothing(
 ) -> None:
     scan = read_scan(hippocampus)
     _, panel = open_panel(scan, halves(scan, 1000.0))
-    choose(panel, qtbot, tmp_path / "absent", "nifti")
-    assert "does not exist" in export(panel, qtbot)
+    choose(panel, qtbot, tmp_path / "new" / "folder", "nifti")
+    assert "written: 1 file in" in export(panel, qtbot)
+    assert len(list((tmp_path / "new" / "folder").iterdir())) == 1
+    shutil.rmtree(tmp_path / "new")
 
     def refuse(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
@@ -199,7 +202,7 @@ def test_a_target_that_may_not_be_written_is_one_sentence_and_leaves_nothing(
     assert "csv' could not be written (Permission denied), so nothing was saved" in said
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    assert "saved 2 files" in export(panel, qtbot)
+    assert "written: 2 files" in export(panel, qtbot)
 
 
 def run_of(name, *, version="2", weights="ab", crc32=0, **made):
@@ -216,7 +219,7 @@ def test_a_report_shows_every_structure_and_no_patient(
     viewer, panel = open_panel(scan, labels)
     viewer.layers["DOE JOHN"].metadata[RUN_KEY] = run_of("halves", version="3")
     choose(panel, qtbot, tmp_path, "html", "pdf", "png")
-    assert "saved 3 files" in export(panel, qtbot)
+    assert "written: 3 files" in export(panel, qtbot)
     page = (tmp_path / "hippocampus_001_seg.report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
@@ -285,7 +288,7 @@ def test_dicom_says_which_model_drew_and_whether_a_person_did_too(
     choose(panel, qtbot, tmp_path, "dicom_seg", "rtstruct", "sr")
     kind = "semiautomatic" if edited else "automatic"
     assert f"{kind} by organs 2" in panel.form.preview.toPlainText()
-    assert "saved 3 files" in export(panel, qtbot)
+    assert "written: 3 files" in export(panel, qtbot)
     for segment in dcmread(tmp_path / "segmentation.dcm").SegmentSequence:
         assert segment.SegmentAlgorithmType == kind.upper()
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence

@@ -1,17 +1,16 @@
-"""Whatever becomes of the work, the worker hears it and nothing is raised."""
+"""Whatever becomes of the work, it is told and nothing is raised."""
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
+from job_hands import heard
 from medseg.errors import ReadError
-from medseg_napari.jobs import Alive, Done, Failed, Job, Partial, Progress, Stopped, explain
-
-
-def heard(job: Job) -> list:
-    return [event for event in job.events() if not isinstance(event, Alive)]
+from medseg_napari.jobs import Done, Failed, Job, Partial, Progress, Stopped, explain
 
 
 def test_progress_then_done() -> None:
@@ -44,34 +43,39 @@ def test_out_of_memory_says_what_to_try() -> None:
 
 
 def test_cancel_stops_at_the_next_step() -> None:
-    asked, steps = threading.Event(), []
+    asked, begun, steps = threading.Event(), threading.Event(), []
 
     def work(progress):
         progress(0, 3, "a")
-        asked.wait(5)
+        begun.set()
+        asked.wait()
         steps.append(1)
         progress(1, 3, "a")
         steps.append(2)
 
+    before = set(threading.enumerate())
     job = Job(work)
-    events = job.events()
-    next(events)
+    job.start()
+    (thread,) = set(threading.enumerate()) - before
+    begun.wait()
     job.cancel.set()
     asked.set()
-    assert isinstance(list(events)[-1], Stopped)
+    thread.join()
+    assert job.news() == [Stopped()]
     assert steps == [1]
 
 
 def test_a_stopped_job_is_over_at_once_and_its_late_result_is_thrown_away() -> None:
     gate, over = threading.Event(), threading.Event()
-    job = Job(lambda _progress: (gate.wait(300), over.set()))
-    events = job.events()
-    assert next(events) == Alive()
+    job = Job(lambda _progress: (gate.wait(), over.set()))
+    job.start()
+    assert job.news() == []
     job.cancel.set()
-    assert next(events) == Stopped()
+    assert job.news() == [Stopped()]
     assert not over.is_set()
     gate.set()
-    assert list(events) == []
+    over.wait()
+    assert job.news() == [Stopped()]
 
 
 def test_a_generator_gives_first_results_and_a_last_one() -> None:
@@ -89,24 +93,22 @@ def test_a_generator_gives_first_results_and_a_last_one() -> None:
     ]
 
 
-def test_an_abandoned_job_ends_its_thread() -> None:
-    before = threading.active_count()
-    gate = threading.Event()
-
-    def work(progress):
-        while True:
-            progress(0, 2, "a")
-            gate.wait(0.01)
-
-    events = Job(work).events()
-    next(events)
-    events.close()
-    assert threading.active_count() == before
-
-
-def test_waiting_yields_a_heartbeat() -> None:
-    gate = threading.Event()
-    events = Job(lambda _progress: gate.wait(5)).events()
-    assert next(events) == Alive()
+def test_the_program_waits_for_the_thread_of_a_job() -> None:
+    gate, before = threading.Event(), set(threading.enumerate())
+    Job(lambda _progress: gate.wait()).start()
+    (thread,) = set(threading.enumerate()) - before
+    assert not thread.daemon, "a thread that is cut off inside of torch aborts the process"
     gate.set()
-    assert isinstance(list(events)[-1], Done)
+    thread.join()
+
+
+def test_what_a_job_worked_on_is_let_go_of() -> None:
+    class Big:
+        pass
+
+    big = Big()
+    gone = weakref.ref(big)
+    assert heard(Job(lambda _progress, held=big: id(held)))[-1] == Done(id(big))
+    del big
+    gc.collect()
+    assert gone() is None

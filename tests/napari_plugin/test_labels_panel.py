@@ -16,7 +16,8 @@ from medseg.volume import Label
 from medseg_napari.display import commands
 from medseg_napari.editing.label_tables import table_of, visibility_of
 from medseg_napari.layers import KEY, labels_from_layer
-from medseg_napari.panels.autosave import autosave_of
+from medseg_napari.panels.dock import open_tab
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.label_list import LOCK, NAME, SHOW, SLICES, VOLUME
 from medseg_napari.panels.labels import LabelsPanel
 from panel_hands import choose, connections, drag, pixel_of, press, tick, type_name
@@ -31,7 +32,7 @@ def open_labels(make_napari_viewer, qtbot):
         viewer.window.resize(1200, 900)
         for path in paths:
             viewer.open(str(path), plugin="medseg")
-        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Labels")
+        panel = open_tab(viewer, "Labels")
         assert isinstance(panel, LabelsPanel)
         return viewer, panel
 
@@ -374,7 +375,7 @@ def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels)
         viewer.open(str(path), plugin="medseg")
     layer = viewer.layers[1]
     commands.axial(viewer)
-    autosave_of(viewer)  # autosave belongs to the window and outlives its panels
+    header = header_of(viewer)  # header and autosave belong to the dock and window, not the panel
     before, drags = connections(layer, viewer), list(layer.mouse_drag_callbacks)
     panel = LabelsPanel(viewer)
     press(panel, "Paint")
@@ -389,3 +390,4 @@ def test_the_panel_leaves_nothing_behind(make_napari_viewer, hippocampus_labels)
     assert panel._guards == {}
     press(panel, "Smooth")
     assert connections(layer, viewer) == before, "a closed panel stays closed"
+    header.forget()

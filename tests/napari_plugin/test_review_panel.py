@@ -16,7 +16,9 @@ from scipy import ndimage
 from medseg.metrics import overlap, surface_distances
 from medseg.reading import read_labels
 from medseg.volume import Grid, LabelMap, LabelTable
+from medseg_napari.editing.label_tables import table_of
 from medseg_napari.layers import layer_from_labels
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.review import ReviewPanel
 
 NAMES = LabelTable.of({1: "anterior", 2: "posterior"})
@@ -51,11 +53,23 @@ def open_review(make_napari_viewer):
         for number, labels in enumerate(maps):
             data, attributes, _ = layer_from_labels(labels, f"map {number}")
             viewer.add_labels(data, **attributes)
-        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Review")
+        panel = open_tab(viewer, "Review")
         assert isinstance(panel, ReviewPanel)
         return viewer, panel
 
     return _open
+
+
+def assert_difference_stands_out(viewer, overlay, near_color) -> None:
+    """In colours that no label has, over outlines of A and B."""
+    marks = {label.name: label.color for label in table_of(overlay)}
+    maps = [layer for layer in viewer.layers[1:] if layer is not overlay]
+    labels = {label.color for layer in maps for label in table_of(layer)}
+    assert len(set(marks.values())) == 3
+    assert labels.isdisjoint(marks.values())
+    canvas = viewer.screenshot(canvas_only=True, flash=False)
+    assert near_color(canvas, marks["only in A"], 8).mean() > 0.01
+    assert [layer.contour for layer in maps] == [1, 1], "what agrees is not filled"
 
 
 def test_a_result_is_compared_with_the_truth(
@@ -103,8 +117,7 @@ def test_a_result_is_compared_with_the_truth(
     assert "anterior" in form.job.message.text().lower()
     assert "mm²" in form.job.message.text()
     overlay.opacity = 1.0
-    canvas = viewer.screenshot(canvas_only=True, flash=False)
-    assert near_color(canvas, (230, 159, 0), 8).mean() > 0.01
+    assert_difference_stands_out(viewer, overlay, near_color)
     overlay.opacity = 0.8
     form.notes.setPlainText("island near\nthe corner")
     save_picture(viewer, "review-panel.png")

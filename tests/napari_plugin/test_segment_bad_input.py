@@ -16,6 +16,7 @@ from medseg.reading import read_scan
 from medseg.volume import Grid, Scan
 from medseg_napari.inference.run import Runner
 from medseg_napari.layers import KEY, layer_from_scan
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.segment import SegmentPanel
 
 GEOMETRY = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -28,7 +29,7 @@ def panel(make_napari_viewer, qtbot, package, halves, tmp_path, monkeypatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     viewer = make_napari_viewer()
     viewer.add_labels(np.full((4, 5, 6), 3, np.uint8), name="work")
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
+    panel = open_tab(viewer, "Segment")
     qtbot.waitUntil(lambda: panel.form.postprocessing.count() > 2, timeout=60_000)
     panel.runner = Runner(load=lambda _request: halves())
     panel.form.model.offer(package)

@@ -22,6 +22,7 @@ from medseg.volume import LabelTable
 from medseg_napari.editing.label_tables import table_of
 from medseg_napari.inference.run import Runner
 from medseg_napari.layers import MAP_KEY
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.segment import SegmentPanel
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 from medseg_napari.undo import put_values
@@ -49,7 +50,7 @@ def panel(make_napari_viewer, qtbot, hippocampus, shipped) -> SegmentPanel:
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 1000)
     viewer.open(str(hippocampus), plugin="medseg")
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
+    panel = open_tab(viewer, "Segment")
     qtbot.waitUntil(lambda: panel.form.postprocessing.count() > 2, timeout=TIMEOUT_MS)
     panel.form.model.choose(shipped)
     return panel
@@ -330,7 +331,7 @@ def test_bad_choices_are_told_and_nothing_is_lost(panel, qtbot, shipped, tmp_pat
     viewer.layers[0].metadata["medseg"] = {**source, "modality": "MR"}
     form.model.offer(ModelPackage(tmp_path, manifest))
     form.model.setCurrentIndex(form.model.count() - 1)
-    assert "was trained on CT, this scan is MR" in form.job.message.text()
+    assert "was trained on CT, this scan is MR" in form.warning.text()
     assert LabelTable(()) == table_of(other)
 
 

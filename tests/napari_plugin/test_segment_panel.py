@@ -11,6 +11,7 @@ pytest.importorskip("pytestqt")
 from napari.layers import Labels
 
 from medseg_napari.inference.run import Runner
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.segment import SegmentPanel
 
 
@@ -28,7 +29,7 @@ def open_panel(make_napari_viewer, qtbot):
         viewer.window.resize(1200, 800)
         if path is not None:
             viewer.open(str(path), plugin="medseg")
-        _, panel = viewer.window.add_plugin_dock_widget("medseg", "Segment")
+        panel = open_tab(viewer, "Segment")
         assert isinstance(panel, SegmentPanel)
         device = panel.form.device
         qtbot.waitUntil(lambda: "best there is" not in device.currentText(), timeout=60_000)
@@ -118,11 +119,12 @@ def test_a_foreign_layer_is_warned_about_and_can_be_reopened(
     data = np.random.default_rng(0).normal(size=(12, 20, 16)).astype(np.float32)
     foreign = viewer.add_image(data, scale=(3, 1, 1), translate=(5, 6, 7), name="foreign")
     assert panel.form.scans.layer() is foreign
-    assert "not opened with medseg" in panel.form.job.message.text()
+    assert "not opened with medseg" in panel.form.warning.text()
     assert not panel.form.reopen.isVisible()
     use(panel, halves(), package)
     panel.form.run.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 2 and idle(panel), timeout=10_000)
+    assert "not opened with medseg" in panel.form.warning.text(), "as long as it is chosen"
     np.testing.assert_array_equal(viewer.layers[1].scale, foreign.scale)
     np.testing.assert_array_equal(viewer.layers[1].translate, foreign.translate)
 
@@ -135,7 +137,7 @@ def test_a_foreign_layer_is_warned_about_and_can_be_reopened(
     panel.form.reopen.click()
     assert "medseg" in viewer.layers[-1].metadata
     assert panel.form.scans.layer() is viewer.layers[-1]
-    assert panel.form.job.message.text() == ""
+    assert panel.form.warning.text() == ""
 
 
 def test_the_shipped_model_finds_the_hippocampus(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import msgspec
@@ -11,13 +10,15 @@ import pytest
 
 pytest.importorskip("napari")
 
+from job_hands import heard
+from medseg.errors import Cancelled
 from medseg.model_package import Card, Manifest, ModelPackage, find_package, save_package
 from medseg.model_package.package import UNSAVED
 from medseg.networks import build_network, suggestion
 from medseg.planning import Component, Normalisation, Plan, Stages
 from medseg.volume import Grid, LabelTable, Scan
 from medseg_napari.inference.run import InferenceOptions, Request, Runner, model_summary
-from medseg_napari.jobs import Alive, Done, Job, Partial, Progress, Stopped
+from medseg_napari.jobs import Done, Job, Partial, Progress, Stopped
 from medseg_napari.layers import layer_from_scan
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 from nnunet_folders import configuration, network_of, plans, write_trained
@@ -64,7 +65,7 @@ def request_for(toy):
 def test_a_real_predictor_runs_in_a_job(request_for) -> None:
     runner = Runner()
     job = Job(lambda progress: runner.run(request_for, progress))
-    events = [event for event in job.events() if not isinstance(event, Alive)]
+    events = heard(job)
     assert isinstance(events[-1], Done), events[-1]
     assert any(isinstance(event, Progress) and event.total > 1 for event in events)
     values, attributes, kind = events[-1].result.labels
@@ -82,7 +83,7 @@ def test_a_folder_of_nnunet_runs_as_a_package_does(request_for, tmp_path):
     )
     request = replace(request_for, package=find_package(folder))
     job = Job(lambda progress: Runner().run(request, progress))
-    done = [event for event in job.events() if not isinstance(event, Alive)][-1]
+    done = heard(job)[-1]
     assert isinstance(done, Done), done
     values, attributes, _ = done.result.labels
     assert values.shape == request.data.shape
@@ -112,20 +113,23 @@ def test_every_network_runs_here_with_no_word_of_its_own(request_for, tmp_path, 
     package = save_package(tmp_path / name, manifest, build_network(plan, classes=3))
     request = replace(request_for, package=package)
     job = Job(lambda progress: Runner().run(request, progress))
-    last = list(job.events())[-1]
+    last = heard(job)[-1]
     assert isinstance(last, Done), last
     assert last.result.labels[0].shape == request.data.shape
 
 
 def test_a_job_stops_between_tiles(request_for) -> None:
-    runner, stop = Runner(), threading.Event()
-    job = Job(lambda progress: runner.run(request_for, progress), cancel=stop)
-    events = job.events()
-    for event in events:
-        if isinstance(event, Progress) and event.total > 1:
-            stop.set()
-            break
-    assert isinstance(list(events)[-1], Stopped | Done)
+    tiles = 0
+
+    def stop_at_the_first_tile(done: int, total: int, message: str) -> None:
+        nonlocal tiles
+        tiles += total > 1
+        if tiles:
+            raise Cancelled(message)
+
+    job = Job(lambda _progress: list(Runner().run(request_for, stop_at_the_first_tile)))
+    assert heard(job) == [Stopped()]
+    assert tiles == 1
 
 
 def test_the_model_is_loaded_once_per_choice(request_for, halves) -> None:
@@ -173,7 +177,7 @@ def test_a_forecast_of_the_library_is_told(request_for) -> None:
 
 def results(runner, request) -> list:
     """First results and the last one."""
-    last = list(Job(lambda progress: runner.run(request, progress)).events())
+    last = heard(Job(lambda progress: runner.run(request, progress)))
     assert isinstance(last[-1], Done), last[-1]
     return [event.result for event in last if isinstance(event, Partial | Done)]
 

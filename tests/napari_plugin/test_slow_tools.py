@@ -17,6 +17,7 @@ from medseg.editing import smooth
 from medseg_napari.editing import commands, label_tables, operations
 from medseg_napari.editing.operations import SMALL_VOXELS, TOOLS, Correction
 from medseg_napari.editing.targets import rules_of
+from medseg_napari.panels.dock import open_tab
 
 SHAPE = (60, 200, 200)
 
@@ -25,7 +26,7 @@ SHAPE = (60, 200, 200)
 def large(make_napari_viewer, qtbot, tmp_path, monkeypatch):
     """A viewer with the Labels panel, and a large label map of a rough ball, chosen."""
     viewer = make_napari_viewer(show=True)
-    _, panel = viewer.window.add_plugin_dock_widget("medseg", "Labels")
+    panel = open_tab(viewer, "Labels")
     layer = viewer.add_labels(rough_ball(SHAPE, 26), name="ball")
     assert layer.data.size > SMALL_VOXELS
     layer.selected_label = 1

@@ -9,6 +9,7 @@ pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
 from dicom_phantom import CANARY, Series, random_stored
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.study import StudyPanel
 from medseg_napari.study_rows import TIMES
 
@@ -17,8 +18,7 @@ from medseg_napari.study_rows import TIMES
 def panel(make_napari_viewer, settings, qtbot) -> StudyPanel:
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1300, 900)
-    _, docked = viewer.window.add_plugin_dock_widget("medseg", "Study")
-    return docked
+    return open_tab(viewer, "Study")
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def test_a_dropped_ct_is_listed_and_opens_as_its_scanner_showed_it(
     assert panel.viewer.canvas.overlays.scale_bar.visible
     assert panel.viewer.canvas.overlays["medseg_left"].text == "R"
     assert panel.viewer.canvas.overlays["medseg_window"].text == "W 300  L 40 HU"
-    panel.form.window.textActivated.emit("lung")
+    panel.header.window.textActivated.emit("lung")
     assert tuple(layer.contrast_limits) == (-1350, 150)
-    panel.form.planes["coronal"].click()
+    panel.header.planes["coronal"].click()
     assert panel.viewer.dims.order == (1, 0, 2)
     save_picture(panel.viewer, "study-panel.png")
 

@@ -24,6 +24,7 @@ from medseg.reading import read_scan
 from medseg.training.run_status import run_status, stop_run
 from medseg.training.state import read_state
 from medseg.writing import write_scan
+from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.train import TrainPanel
 from medseg_napari.training import model_list
 from toy_model import tiny_model
@@ -53,9 +54,8 @@ def open_train(make_napari_viewer):
     def _open() -> tuple:
         viewer = make_napari_viewer(show=True)
         viewer.window.resize(1300, 1000)
-        dock, panel = viewer.window.add_plugin_dock_widget("medseg", "Train")
+        panel = open_tab(viewer, "Train")
         assert isinstance(panel, TrainPanel)
-        dock.resize(400, 900)
         return viewer, panel
 
     return _open
@@ -172,7 +172,7 @@ def test_from_corrected_cases_to_a_model(
     assert panel.next_case.models.package().folder == run / "model"
     assert page.form.start.findText("set (Dice", Qt.MatchFlag.MatchStartsWith) >= 0
 
-    _, segment = viewer.window.add_plugin_dock_widget("medseg", "Segment", tabify=True)
+    segment = open_tab(viewer, "Segment")
     assert segment.form.model.findText("set (Dice", Qt.MatchFlag.MatchStartsWith) >= 0
     panel.pages.setCurrentIndex(1)
     panel.raise_()

@@ -11,7 +11,7 @@ from medseg.volume.conventions import IPL, Reorientation, flip_lps_ras_points
 from medseg_napari.display.overlays import holds_our_layer
 from medseg_napari.display.window_level import dragged, target_layer, width_level
 from medseg_napari.display_settings import setting
-from medseg_napari.layers import KEY, provenance_of
+from medseg_napari.layers import KEY, knows_orientation
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -119,9 +119,9 @@ def position_text(viewer: ViewerModel, position: Any) -> str:
     Exact for oblique and tilted scans too; empty where no scan of ours is, or has no known place.
     """
     for layer in reversed(viewer.layers):
-        source = layer.metadata.get(KEY)
-        if not (source and layer.visible and provenance_of(source).laterality_known):
+        if not (layer.visible and knows_orientation(layer)):
             continue
+        source = layer.metadata[KEY]
         spatial = np.asarray(position, float)[-3:]
         scale, translate = (np.asarray(vector)[-3:] for vector in (layer.scale, layer.translate))
         turned = Reorientation.towards(source["grid"], IPL).target

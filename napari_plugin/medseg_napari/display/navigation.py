@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from medseg_napari.layers import attributes_of, same_place, space_of
 
 if TYPE_CHECKING:
     from napari.components import Dims, ViewerModel
@@ -21,6 +23,42 @@ def centre_on(viewer: ViewerModel, layer: Labels, index: tuple[int, int, int]) -
     if dims.ndisplay == 2:
         shown = [world[axis - lead] for axis in dims.displayed]
         viewer.scene.camera.center = (0.0, *shown)
+
+
+def go_to(viewer: ViewerModel, layer: Any) -> int:
+    """Show a layer that was opened: its middle, fitted to the canvas; how many others were hidden.
+
+    Hidden is every other volume that does not share its place: for a scan what has other voxels,
+    for labels what lies elsewhere in the world.
+    """
+    others = [one for one in viewer.layers if one is not layer and one.visible and _is_volume(one)]
+    shares = _overlap if hasattr(layer, "selected_label") else _same_voxels
+    hidden = [other for other in others if not shares(layer, other)]
+    for other in hidden:
+        other.visible = False
+    lead = viewer.dims.ndim - 3
+    for axis, world in enumerate(layer.extent.world.mean(axis=0)[-3:]):
+        viewer.dims.set_point(lead + axis, float(world))
+    viewer.fit_to_view(layers=[layer])
+    return len(hidden)
+
+
+def _is_volume(layer: Any) -> bool:
+    from napari.layers import Image, Labels
+
+    return isinstance(layer, Image | Labels) and layer.ndim >= 3
+
+
+def _same_voxels(layer: Any, other: Any) -> bool:
+    shapes = [space_of(one.data, {"rgb": getattr(one, "rgb", False)}) for one in (layer, other)]
+    return same_place(shapes[0], attributes_of(layer), shapes[1], attributes_of(other))
+
+
+def _overlap(layer: Any, other: Any) -> bool:
+    """Whether the boxes of two layers have a part of the world in common."""
+    low, high = layer.extent.world[:, -3:]
+    other_low, other_high = other.extent.world[:, -3:]
+    return bool((np.maximum(low, other_low) < np.minimum(high, other_high)).all())
 
 
 def step_to_slice(viewer: ViewerModel, layer: Labels, value: int, step: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg_napari.display.commands import PLANES
+from medseg_napari.display.overlays import placed_in_patient
 from medseg_napari.display_settings import setting
 from medseg_napari.layers import KEY, space_of
 
@@ -35,6 +36,8 @@ class PlanePicture:
         World coordinates at the edges of the first row and column, and of the last ones.
     cross_mm : tuple of float
         Where the point is, along rows and columns.
+    placed : bool
+        Whether it is known where the patient's left and right are.
     """
 
     plane: str
@@ -42,6 +45,7 @@ class PlanePicture:
     low_mm: tuple[float, float]
     high_mm: tuple[float, float]
     cross_mm: tuple[float, float]
+    placed: bool = True
 
     @property
     def size_mm(self) -> tuple[float, float]:
@@ -50,7 +54,9 @@ class PlanePicture:
 
     @property
     def letters(self) -> tuple[str, str, str, str]:
-        """Patient's directions at the top, bottom, left and right."""
+        """Patient's directions at the top, bottom, left and right; empty where not known."""
+        if not self.placed:
+            return ("", "", "", "")
         _, rows, columns = PLANES[self.plane]
         across = _ENDS[columns] if self.low_mm[1] < self.high_mm[1] else _ENDS[columns][::-1]
         return (*_ENDS[rows], *across)
@@ -108,6 +114,7 @@ def picture_of(viewer: ViewerModel, plane: str) -> PlanePicture | None:
         (edges[0][0], edges[1][0]),
         (edges[0][1], edges[1][1]),
         (float(point[axes[0]]), float(point[axes[1]])),
+        placed_in_patient(viewer),
     )
 
 

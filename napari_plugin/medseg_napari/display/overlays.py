@@ -2,19 +2,20 @@
 
 The letters say where the patient's right (R), left (L), front (A), back (P), head (S) and feet
 (I) are. They belong to napari's world as :mod:`medseg_napari.layers` lays it out, and so are shown
-only while a layer that medseg placed is there.
+only over layers of which :func:`medseg_napari.layers.knows_orientation` holds.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg.volume.grid import FloatArray
 from medseg_napari.display_settings import setting
-from medseg_napari.layers import KEY, provenance_of
+from medseg_napari.layers import KEY, attributes_of, knows_orientation, same_place
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -64,21 +65,23 @@ def _follow_viewer(viewer: ViewerModel) -> None:
         if (shown := reference()) is not None:
             follow_convention(shown)
 
+    def listen(event: Any) -> None:
+        event.value.events.visible.connect(update)
+
     dims, layers, camera = viewer.dims.events, viewer.layers.events, viewer.scene.camera.events
-    for emitter in (dims.order, dims.ndisplay, layers.inserted):
-        emitter.connect(turn)
-    for emitter in (
-        dims.order,
-        dims.ndisplay,
-        dims.ndim,
-        layers.inserted,
-        layers.removed,
-        camera.orientation,
-        camera.angles,
-    ):
-        emitter.connect(update)
+    for layer in viewer.layers:
+        layer.events.visible.connect(update)
+    layers.inserted.connect(listen)
+    _connect(turn, dims.order, dims.ndisplay, layers.inserted)
+    changes = (dims.order, dims.ndisplay, dims.ndim, layers.inserted, layers.removed)
+    _connect(update, *changes, camera.orientation, camera.angles)
     turn()
     update()
+
+
+def _connect(callback: Callable[..., None], *emitters: Any) -> None:
+    for emitter in emitters:
+        emitter.connect(callback)
 
 
 def follow_convention(viewer: ViewerModel) -> None:
@@ -107,7 +110,7 @@ def letters(viewer: ViewerModel) -> dict[str, str]:
 
     An edge that is turned more than 30 degrees away from an axis of the patient has none.
     """
-    if not _placed_in_patient(viewer):
+    if not placed_in_patient(viewer):
         return dict.fromkeys(("top", "bottom", "left", "right"), "")
     down, right = _screen_directions(viewer)
     return {
@@ -174,7 +177,27 @@ def holds_our_layer(viewer: ViewerModel) -> bool:
     return any(KEY in layer.metadata for layer in viewer.layers)
 
 
-def _placed_in_patient(viewer: ViewerModel) -> bool:
-    """Whether a layer of ours says where left and right are."""
-    sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
-    return any(provenance_of(source).laterality_known for source in sources)
+def placed_in_patient(viewer: ViewerModel) -> bool:
+    """Whether it is known of every volume that shows where the patient's left and right are.
+
+    Labels that medseg did not make are as well known as the scan whose voxels they have.
+    """
+    volumes = [layer for layer in viewer.layers if layer.visible and _is_volume(layer)]
+    placed = [layer for layer in volumes if knows_orientation(layer)]
+    return bool(placed) and all(
+        layer in placed or any(_drawn_on(layer, scan) for scan in placed) for layer in volumes
+    )
+
+
+def _is_volume(layer: Any) -> bool:
+    from napari.layers import Image, Labels
+
+    return isinstance(layer, Image | Labels)
+
+
+def _drawn_on(layer: Any, scan: Any) -> bool:
+    """Whether a layer is labels without a place of their own, voxel for voxel on a scan."""
+    if not hasattr(layer, "selected_label") or layer.metadata.get(KEY, {}).get("grid"):
+        return False
+    shapes = (layer.data.shape, scan.data.shape)
+    return same_place(shapes[0], attributes_of(layer), shapes[1], attributes_of(scan))

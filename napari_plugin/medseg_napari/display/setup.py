@@ -10,7 +10,7 @@ from medseg_napari import dropped_files
 from medseg_napari.display import mouse, overlays, shortcuts
 from medseg_napari.display.window_level import target_layer, window_text
 from medseg_napari.display_settings import choose, on_change, setting
-from medseg_napari.layers import KEY, provenance_of
+from medseg_napari.layers import FOREIGN, KEY, provenance_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -121,8 +121,12 @@ def _show_window(viewer: ViewerModel) -> None:
 
 def _show_scale_bar(viewer: ViewerModel) -> None:
     """In mm where there are millimetres; none over a picture without a size."""
-    sources = [layer.metadata[KEY] for layer in viewer.layers if KEY in layer.metadata]
+    sources = [
+        provenance_of(layer.metadata[KEY]) for layer in viewer.layers if KEY in layer.metadata
+    ]
     if sources:
-        sized = any(provenance_of(source).has_physical_size for source in sources)
+        sized = any(
+            source.has_physical_size and source.format != FOREIGN.format for source in sources
+        )
         bar = viewer.canvas.overlays.scale_bar
         bar.visible = bool(sized and setting("display", "scale_bar"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medseg.volume.contrast import intensity_limits
 from medseg_napari.layers import KEY
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class WidthLevel(NamedTuple):
         return self.level - self.width / 2, self.level + self.width / 2
 
 
+AUTO = "auto: all of the scan"
 PRESETS: Mapping[str, WidthLevel] = MappingProxyType(
     {
         "soft tissue": WidthLevel(400, 40),
@@ -80,6 +82,15 @@ def show_first_window(viewer: ViewerModel) -> str:
         return ""
     layer.contrast_limits = source.get("first_limits") or layer.contrast_limits_range
     return f"the header of '{layer.name}' asks for no window; this is medseg's own choice"
+
+
+def show_auto(viewer: ViewerModel) -> str:
+    """Give the target layer the window of its own intensities; empty, or why nothing changed."""
+    layer = target_layer(viewer)
+    if layer is None:
+        return "there is no scan whose window could be set; open one first"
+    layer.contrast_limits = intensity_limits(layer.data)
+    return ""
 
 
 def dragged(start: WidthLevel, right_px: float, down_px: float) -> WidthLevel:

@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg.errors import InputError, MedsegError
 from medseg_napari.display.navigation import stepped_axis
+from medseg_napari.editing.label_tables import table_of, visibility_of
 from medseg_napari.editing.targets import (
     commit,
     image_under,
@@ -113,17 +114,20 @@ class BrushTool:
         options = self._options()
         with layer.block_history():
             last = np.asarray(layer.world_to_data(event.position))[-3:]
-            if not self._dab(layer, options, last, last):
+            changed = self._dab(layer, options, last, last)
+            if changed is None:
                 return
             yield
             while event.type == "mouse_move":
                 here = np.asarray(layer.world_to_data(event.position))[-3:]
-                self._dab(layer, options, last, here)
+                changed += self._dab(layer, options, last, here) or 0
                 last = here
                 yield
+        if not changed:
+            self._show_message(_why_nothing(layer, options, last))
 
-    def _dab(self, layer: Labels, options: BrushOptions, start: Any, end: Any) -> bool:
-        """Paint from one position to the next; False when that is impossible."""
+    def _dab(self, layer: Labels, options: BrushOptions, start: Any, end: Any) -> int | None:
+        """Paint from one position to the next: voxels that changed; None when it is impossible."""
         from medseg.editing import paint
 
         try:
@@ -137,9 +141,8 @@ class BrushTool:
             )
         except MedsegError as error:
             self._show_message(str(error))
-            return False
-        commit(layer, edit)
-        return True
+            return None
+        return commit(layer, edit)
 
     def _brush(self, layer: Labels, options: BrushOptions) -> Brush:
         from medseg.editing import Brush
@@ -166,6 +169,21 @@ def _value(layer: Labels, options: BrushOptions) -> int:
     if value == 0 and not options.erases:
         raise InputError("choose an organ in the list first; the background is active now")
     return value
+
+
+def _why_nothing(layer: Labels, options: BrushOptions, position: Any) -> str:
+    """Which rule let a stroke that ended at a position of the layer change nothing."""
+    at = tuple(np.clip(np.rint(position).astype(int), 0, np.asarray(layer.data.shape) - 1))
+    value = int(layer.data[at])
+    names = {label.value: label.name for label in table_of(layer)}
+    name = names.get(value, f"label {value}")
+    if value in visibility_of(layer).locked:
+        return f"nothing changed: {name} is locked here; untick Lock to change it"
+    if value and value != layer.selected_label and not (options.over_labels or options.erases):
+        return f"nothing changed: {name} is here; tick 'Over other organs' to paint over it"
+    if options.low is not None and not (value and options.erases):
+        return "nothing changed: no voxel under the brush is within the range"
+    return "nothing changed: it is as the stroke would have it"
 
 
 class PointPicker:

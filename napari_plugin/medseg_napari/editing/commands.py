@@ -1,4 +1,4 @@
-"""The corrections as commands: from the menu and the palette, on the chosen Labels layer."""
+"""The corrections as commands: from the menu and the palette, on the active label map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medseg.errors import InputError, MedsegError
+from medseg_napari.editing.active_layers import active_layers_of
 from medseg_napari.editing.operations import (
     PROGRESS_TEXTS,
     SMALL_VOXELS,
@@ -34,15 +35,12 @@ _runners: weakref.WeakKeyDictionary[Labels, JobRunner] = weakref.WeakKeyDictiona
 
 
 def correct(viewer: ViewerModel, tool: str, options: ToolOptions | None = None) -> str:
-    """Run one tool on the active Labels layer and its active label, and say what it did.
+    """Run one tool on the active label map and its active label, and say what it did.
 
     Without `options` to grow takes the intensities that the label has. A large label map is worked
     on in another thread, and the message of its end is shown then.
     """
-    from napari.layers import Labels
-
-    active = viewer.layers.selection.active
-    layer = active if isinstance(active, Labels) else None
+    layer = active_layers_of(viewer).labels
     find = _grow_alike if tool == "Grow" and options is None else TOOLS[tool]
     options = options or ToolOptions()
     try:
@@ -83,6 +81,7 @@ def _start(
     def on_event(event: Event) -> None:
         if is_last(event):
             _runners.pop(target.layer, None)
+            runner.deleteLater()  # lets go of this function, and so of the copy of the voxels
         if isinstance(event, Done):
             _end(viewer, target, event.result)
         elif isinstance(event, Failed):
@@ -137,7 +136,7 @@ def keep_largest(viewer: ViewerModel) -> None:
 
 
 def smooth(viewer: ViewerModel) -> None:
-    """Smooth by 2 mm."""
+    """Smooth by 1 mm; the volume stays."""
     correct(viewer, "Smooth")
 
 

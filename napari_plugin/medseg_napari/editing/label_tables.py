@@ -17,7 +17,16 @@ from medseg.errors import LabelError
 from medseg.volume import Label, LabelMap, LabelTable
 from medseg.volume.label_table import default_color
 from medseg_napari.label_features import UNNAMED_RGBA, complete_table
-from medseg_napari.layers import KEY, adopt, foreign_grid, layer_from_labels, source_of
+from medseg_napari.layers import (
+    FOREIGN,
+    KEY,
+    TRANSFORM,
+    adopt,
+    attributes_of,
+    foreign_grid,
+    layer_from_labels,
+    source_of,
+)
 from medseg_napari.undo import put_values
 
 if TYPE_CHECKING:
@@ -68,7 +77,13 @@ def table_of(layer: Labels) -> LabelTable:
 def adopt_layer(layer: Labels, others: Iterable[Layer], present: Iterable[int]) -> None:
     """Give a layer that medseg did not make its place in a scan, and a name for each value.
 
-    A layer of medseg's only gets the names that miss.
+    A layer of medseg's only gets the names that miss. Where no scan of medseg's lies below, nobody
+    knows where left is, and the place says so.
+
+    Raises
+    ------
+    GeometryError
+        When the layer is turned by a transform of its own, which no file of ours could say.
     """
     data, attributes, _ = layer.as_layer_data_tuple()
     table = complete_table(table_of(layer), (value for value in present if value > 0))
@@ -84,16 +99,21 @@ def adopt_layer(layer: Labels, others: Iterable[Layer], present: Iterable[int]) 
 
 
 def new_layer(scan: Image) -> Labels:
-    """An empty Labels layer on the voxels of a scan, with one label to start with."""
+    """An empty Labels layer on the voxels of a scan, with one label to start with.
+
+    Raises
+    ------
+    GeometryError
+        When the scan is turned by a transform of its own.
+    """
     from napari.layers import Labels
 
+    if source_of(scan.data, attributes_of(scan)) is None:
+        foreign_grid(scan.data, attributes_of(scan))
     layer = Labels(
         np.zeros(scan.data.shape, np.uint8),
         name=f"{scan.name}: labels",
-        scale=scan.scale,
-        translate=scan.translate,
-        units=scan.units,
-        axis_labels=scan.axis_labels,
+        **{name: getattr(scan, name) for name in (*TRANSFORM, "units", "axis_labels")},
         opacity=0.5,
     )
     adopt_layer(layer, [scan], ())
@@ -103,7 +123,7 @@ def new_layer(scan: Image) -> Labels:
 
 def _foreign_source(data: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
     grid = foreign_grid(data, attributes)
-    blank = LabelMap(np.broadcast_to(np.uint8(0), grid.shape), grid, LabelTable(()))
+    blank = LabelMap(np.broadcast_to(np.uint8(0), grid.shape), grid, LabelTable(()), FOREIGN)
     source: dict[str, Any] = layer_from_labels(blank, "")[1]["metadata"][KEY]
     return source
 
@@ -113,7 +133,12 @@ def set_table(
 ) -> None:
     """Give a layer new names, colours and codes; napari's status bar shows the volumes."""
     layer.metadata[KEY] = {**layer.metadata.get(KEY, {}), "table": table}
-    volumes = {} if statistics is None else {v: label.volume_ml for v, label in statistics.items()}
+    if statistics is None:
+        shown = layer.features
+        columns = shown.get("index", ()), shown.get("volume_ml", ())
+        volumes = dict(zip(*columns, strict=True))
+    else:
+        volumes = {value: label.volume_ml for value, label in statistics.items()}
     show_features(layer, table, volumes)
     update_colormap(layer)
 

@@ -80,7 +80,7 @@ def keep_largest(target: Target, options: ToolOptions) -> Correction:
 
 
 def smooth(target: Target, options: ToolOptions) -> Correction:
-    """Smooth the active label."""
+    """Smooth the active label; its volume stays."""
     from medseg.editing import smooth as smoothed
 
     edit = smoothed(
@@ -89,6 +89,7 @@ def smooth(target: Target, options: ToolOptions) -> Correction:
         sigma_mm=options.smooth_mm,
         spacing_mm=target.spacing_mm,
         rules=_rules(target, options),
+        keep_volume=True,
     )
     return Correction(edit, f"smoothed by {options.smooth_mm:g} mm")
 
@@ -220,11 +221,13 @@ def put(target: Target, correction: Correction) -> str:
     _check_since(target)
     if correction.splits_off:
         return _put_split(target, correction.edit, correction.splits_off)
+    before = np.count_nonzero(np.asarray(target.layer.data) == target.value)
     changed, unchanged = _put(target, correction.edit)
     if not changed:
         return f"{name_of(target)}: there was nothing to change{_unchanged_text(unchanged)}"
-    text = f"{name_of(target)}: {correction.text}, {changed:,} voxels changed"
-    return text + _unchanged_text(unchanged)
+    after = np.count_nonzero(np.asarray(target.layer.data) == target.value)
+    text = f"{name_of(target)}: {correction.text}, {before:,} → {after:,} voxels"
+    return f"{text} ({(after - before) / max(before, 1):+.0%}){_unchanged_text(unchanged)}"
 
 
 def _check_since(target: Target) -> None:

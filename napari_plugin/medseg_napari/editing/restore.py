@@ -7,13 +7,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medseg.errors import MedsegError
 from medseg.runtime.progress import Progress
-from medseg.volume import Grid, LabelMap
+from medseg.volume import Grid, LabelMap, Provenance
 from medseg_napari.editing.autosave import RecoverableSession
 from medseg_napari.editing.saved_layers import AUTOSAVE_KEY, SavedLayer, SavedScan
 from medseg_napari.label_features import colormap_of, features_of
-from medseg_napari.layers import KEY, LayerTuple, Source, layer_from_labels, layer_from_scan
+from medseg_napari.layers import (
+    FOREIGN,
+    KEY,
+    TRANSFORM,
+    LayerTuple,
+    Source,
+    layer_from_labels,
+    layer_from_scan,
+)
 from medseg_napari.run_record import RUN_KEY
 
 if TYPE_CHECKING:
@@ -81,6 +91,8 @@ def add(viewer: ViewerModel, prepared: Prepared) -> list[Any]:
 
 def _labels_layer(saved: SavedLayer, labels: LabelMap, scan: Source | None) -> LayerTuple:
     """On the scan's own grid, bit for bit, and with its files where the scan is known."""
+    source = Provenance("autosave") if saved.placed else FOREIGN
+    labels = replace(labels, provenance=source)
     if scan is not None:
         labels = replace(labels, grid=scan["grid"], provenance=scan["provenance"])
     data, attributes, kind = layer_from_labels(labels, saved.name)
@@ -93,8 +105,7 @@ def _layer_of_own_axes(saved: SavedLayer, labels: LabelMap) -> LayerTuple:
     """A layer that is no volume, as it was."""
     attributes = {
         "name": saved.name,
-        "scale": saved.scale,
-        "translate": saved.translate,
+        **_transform(saved),
         "features": features_of(labels),
         "colormap": colormap_of(labels.table),
         "metadata": {
@@ -104,6 +115,16 @@ def _layer_of_own_axes(saved: SavedLayer, labels: LabelMap) -> LayerTuple:
         },
     }
     return labels.values.reshape(saved.shape), attributes, "labels"
+
+
+def _transform(saved: SavedLayer) -> dict[str, Any]:
+    """The attributes of a layer that say where it lies."""
+    axes = len(saved.shape)
+    kept: dict[str, Any] = {key: getattr(saved, key) for key in TRANSFORM if getattr(saved, key)}
+    for key, size in (("rotate", axes), ("affine", axes + 1)):
+        if key in kept:
+            kept[key] = np.reshape(kept[key], (size, size))
+    return kept
 
 
 def _compare(saved: SavedLayer, scan: SavedScan, warnings: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from medseg.volume import Grid, Label, LabelMap, LabelTable
+from medseg.volume import Grid, Label, LabelMap, LabelTable, Provenance
 from medseg.volume.label_map import as_label_values, present_values
 from medseg.volume.label_table import default_color
 from medseg_napari.label_features import complete_table
-from medseg_napari.layers import KEY, adopt, labels_from_layer, source_of
+from medseg_napari.layers import (
+    KEY,
+    MAP_KEY,
+    TRANSFORM,
+    adopt,
+    labels_from_layer,
+    provenance_of,
+    source_of,
+    turned_by,
+)
 from medseg_napari.run_record import RunRecord, checksum, runs_of
 
 if TYPE_CHECKING:
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 AUTOSAVE_KEY = "medseg_autosave_key"
 """Where ``layer.metadata`` keeps the random start of the names of a layer's files."""
 _SAVED_KEY = "medseg_saved"
+_STROKES_KEY = "medseg_strokes"
 _VOLUME = 3
 
 
@@ -63,8 +73,9 @@ class SavedScan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One Labels layer of a session; its `file` is a label map with names, colours and codes.
 
-    A layer that is no volume, such as one of two axes, is kept as planes, and its own `shape`,
-    `scale` and `translate` with it; they are empty for a volume.
+    A layer that is no volume, such as one of two axes, or that is turned by a transform of its own,
+    is kept as planes, and its own `shape` and transform with it; they are empty for other volumes.
+    `placed` says whether it is known where the patient's left and right are.
     """
 
     file: str
@@ -75,6 +86,10 @@ class SavedLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     shape: tuple[int, ...] = ()
     scale: tuple[float, ...] = ()
     translate: tuple[float, ...] = ()
+    rotate: tuple[float, ...] = ()
+    shear: tuple[float, ...] = ()
+    affine: tuple[float, ...] = ()
+    placed: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,14 @@ class Checksums:
     @classmethod
     def of(cls, data: npt.NDArray[Any], metadata: Mapping[str, Any]) -> Checksums:
         """Of a layer as it is."""
+        return cls(checksum(data), cls.of_table(metadata))
+
+    @staticmethod
+    def of_table(metadata: Mapping[str, Any]) -> int:
+        """Of the names, colours and codes alone."""
         table = (metadata.get(KEY) or {}).get("table")
         labels = [label for label in table or () if not _is_default(label)]
-        return cls(checksum(data), zlib.crc32(msgspec.json.encode(labels)))
+        return zlib.crc32(msgspec.json.encode(labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +131,9 @@ class Snapshot:
             When the layer cannot lie in a patient, or its values are no labels.
         """
         data, metadata = np.array(self.data), self.attributes["metadata"]
-        if data.ndim == _VOLUME:
-            labels = labels_from_layer(data, self.attributes)
+        if self._is_straight_volume:
+            # as of a scanner, so that the file keeps the whole affine; `placed` tells the truth
+            labels = replace(labels_from_layer(data, self.attributes), provenance=Provenance())
         else:
             labels = _as_planes(data, (metadata.get(KEY) or {}).get("table"))
         return labels, Checksums.of(data, metadata)
@@ -126,14 +147,24 @@ class Snapshot:
             selected=self.selected,
             runs=runs_of(self.attributes),
             scan=self.scan,
+            placed=self._is_placed,
             **self._own_axes(),
         )
 
+    @property
+    def _is_straight_volume(self) -> bool:
+        return self.data.ndim == _VOLUME and not turned_by(self.attributes)
+
+    @property
+    def _is_placed(self) -> bool:
+        source = source_of(self.data, self.attributes)
+        return source is not None and provenance_of(source).laterality_known
+
     def _own_axes(self) -> dict[str, Any]:
-        if self.data.ndim == _VOLUME:
+        if self._is_straight_volume:
             return {}
-        axes = {key: tuple(map(float, self.attributes[key])) for key in ("scale", "translate")}
-        return {"shape": self.data.shape, **axes}
+        own = {key: tuple(np.ravel(self.attributes[key]).tolist()) for key in TRANSFORM}
+        return {"shape": self.data.shape, **own}
 
 
 def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
@@ -150,10 +181,49 @@ def snapshot(layer: Layer, layers: Iterable[Layer]) -> Snapshot:
     return Snapshot(data, attributes, int(layer.selected_label), _saved_scan(scan), saved)
 
 
-def mark_saved(data: npt.NDArray[Any], attributes: Mapping[str, Any]) -> None:
-    """Remember that a layer as it is lies in a file of the person's, so need not be kept."""
+def is_label_map(layer: object) -> bool:
+    """Whether a layer holds labels of a person or model, not a map that medseg shows to look at."""
+    from napari.layers import Labels
+
+    return isinstance(layer, Labels) and not layer.metadata.get(MAP_KEY)
+
+
+def is_unsaved(layer: Layer) -> bool:
+    """Whether a label map holds labels that lie in no file of the person's as they are."""
+    saved = layer.metadata.get(_SAVED_KEY)
+    data = np.asarray(layer.data)
+    return bool(data.any()) and saved != Checksums.of(data, layer.metadata)
+
+
+def note_stroke(layer: Layer) -> None:
+    """Remember that voxels of a layer have changed."""
+    layer.metadata[_STROKES_KEY] = strokes_of(layer) + 1
+
+
+def strokes_of(layer: Layer) -> int:
+    """How often voxels of a layer have changed since it was saved."""
+    return int(layer.metadata.get(_STROKES_KEY, 0))
+
+
+def seems_unsaved(layer: Layer) -> bool:
+    """As :func:`is_unsaved`, without a look at the voxels of a layer that was saved or read."""
+    saved = layer.metadata.get(_SAVED_KEY)
+    if saved is None:
+        return bool(np.asarray(layer.data).any())
+    return strokes_of(layer) > 0 or saved.table != Checksums.of_table(layer.metadata)
+
+
+def mark_saved(
+    data: npt.NDArray[Any], attributes: Mapping[str, Any], *, strokes: int | None = None
+) -> None:
+    """Remember that a layer with these voxels lies in a file of the person's.
+
+    With `strokes` it has changed since when there were more than that.
+    """
     metadata = attributes.get("metadata")
     if isinstance(metadata, dict):
+        later = 0 if strokes is None else metadata.get(_STROKES_KEY, 0) - strokes
+        metadata[_STROKES_KEY] = max(later, 0)
         metadata[_SAVED_KEY] = Checksums.of(np.asarray(data), metadata)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from medseg.errors import GeometryError, InputError
 from medseg_napari.display.navigation import stepped_axis
 from medseg_napari.editing.label_tables import table_of, visibility_of
-from medseg_napari.layers import KEY
+from medseg_napari.layers import KEY, attributes_of, same_place
 from medseg_napari.undo import put_values
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ToolOptions:
 
     low: float = -200.0
     high: float = 300.0
-    smooth_mm: float = 2.0
+    smooth_mm: float = 1.0
     grow_mm: float = 10.0
     over_labels: bool = False
 
@@ -108,10 +108,8 @@ def image_under(layer: Labels, layers: Iterable[Any]) -> Image | None:
 
 
 def _same_voxels(image: Image, layer: Labels) -> bool:
-    return image.data.shape == layer.data.shape and all(
-        np.allclose(getattr(image, key), getattr(layer, key), atol=1e-3)
-        for key in ("scale", "translate")
-    )
+    shape, other = image.data.shape, layer.data.shape
+    return shape == other and same_place(shape, attributes_of(image), other, attributes_of(layer))
 
 
 def rules_of(layer: Labels, *, over_labels: bool = False) -> Rules:

@@ -15,12 +15,14 @@ from medseg.volume import Grid, Provenance
 from medseg_napari.export.export import file_stem
 from medseg_napari.export.formats import Subject
 from medseg_napari.layers import (
+    FOREIGN,
     MAP_KEY,
     adopt,
     foreign_grid,
     labels_from_layer,
     scan_from_layer,
     source_of,
+    without_place,
 )
 from medseg_napari.run_record import maker_of, run_facts, runs_of
 
@@ -46,8 +48,10 @@ def subject_of(labels: Layer, scan: Layer | None, *, screenshot: bytes = b"") ->
     adopted = _with_source(labels, [scan] if scan else [])
     window = scan[1].get("contrast_limits") if scan else None
     return Subject(
-        labels=replace(labels_from_layer(data, adopted), creator=maker_of(data, attributes)),
-        scan=scan_from_layer(*scan) if scan else None,
+        labels=replace(
+            without_place(labels_from_layer(data, adopted)), creator=maker_of(data, attributes)
+        ),
+        scan=without_place(scan_from_layer(*scan)) if scan else None,
         window=(float(window[0]), float(window[1])) if window is not None else None,
         facts=run_facts(runs_of(attributes)),
         screenshot=screenshot,
@@ -69,7 +73,7 @@ def stem_for(provenance: Provenance) -> str:
 def provenance_of(labels: Layer, images: Sequence[Layer]) -> Provenance:
     """Where the scan under a Labels layer came from; cheap."""
     source = source_of(labels[0], _with_source(labels, images))
-    return source["provenance"] if source else Provenance(format="another plugin")
+    return source["provenance"] if source else FOREIGN
 
 
 def snapshot(labels: Layer) -> Layer:

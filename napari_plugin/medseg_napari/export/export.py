@@ -15,7 +15,7 @@ from pathlib import Path
 
 from medseg.errors import WriteError
 from medseg.runtime.progress import Progress
-from medseg.volume import Creator, LabelMap, LabelTable
+from medseg.volume import Creator, LabelMap, LabelTable, Provenance
 from medseg.volume.label_map import present_values
 from medseg_napari.export.formats import FORMATS, Format, Subject, obstacle
 
@@ -127,7 +127,7 @@ def _contents(subject: Subject, form: Format, request: Request) -> str:
     slices = len(source.native.files if source.native else source.files)
     refers = f"refers to the {slices} source slices"
     contents = {
-        "nifti": f"{_count(table)} on the scan's own grid ({grid}), with names and codes",
+        "nifti": f"{_count(table)} on {_grid_text(source)} ({grid}), with names and codes",
         "seg_nrrd": f"{_count(table)} with names, colours and codes",
         "dicom_seg": f"{_coded(table)}; {request.encoding} encoding; {drawn}; {refers}",
         "rtstruct": f"closed contours of {_coded(table)}; {refers}",
@@ -140,6 +140,12 @@ def _contents(subject: Subject, form: Format, request: Request) -> str:
         "png": "what the canvas shows at this moment",
     }
     return contents[form.name]
+
+
+def _grid_text(source: Provenance) -> str:
+    if source.laterality_known:
+        return "the scan's own grid"
+    return "a grid that leaves left and right open"
 
 
 def _count(table: LabelTable) -> str:
@@ -156,13 +162,10 @@ def _coded(table: LabelTable) -> str:
 
 @contextmanager
 def _stage(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`, which is gone afterwards."""
+    """A hidden folder inside `folder`, which is made where it is missing; gone afterwards."""
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".medseg-", dir=folder))
-    except FileNotFoundError as error:
-        raise WriteError(
-            f"the folder '{folder}' does not exist; make it or choose another", code="NO_FOLDER"
-        ) from error
     except OSError as error:
         raise WriteError(
             f"the folder '{folder}' may not be written ({error.strerror}), so nothing was saved;"

@@ -56,6 +56,7 @@ class Format:
     each: bool = False
 
 
+_CLAIM_ORIENTATION = (".dcm", ".nrrd", ".mha", ".mhd", ".zarr")
 FORMATS = {
     form.name: form
     for form in (
@@ -78,11 +79,26 @@ FORMATS = {
 
 def obstacle(subject: Subject, form: Format) -> str:
     """Why a label map cannot be saved in a format; empty when it can."""
+    reason = orientation_obstacle(subject.labels, form.suffix)
+    if reason:
+        return reason
     if form.kind == "report":
         return _report_obstacle(subject)
     if form.kind == "surface":
         return _surface_obstacle(subject)
     return "" if form.kind == "screenshot" else _file_obstacle(subject, form)
+
+
+def orientation_obstacle(labels: LabelMap, suffix: str) -> str:
+    """Why a file of this kind would claim to know left and right; empty when it would not."""
+    source = labels.provenance
+    may_claim = source.laterality_known or not source.has_physical_size
+    if may_claim or not suffix.lower().endswith(_CLAIM_ORIENTATION):
+        return ""
+    return (
+        "says where the patient's left is, which nobody knows of these labels; write .nii.gz,"
+        " which can leave it open, or open the scan with medseg and draw on that"
+    )
 
 
 def _file_obstacle(subject: Subject, form: Format) -> str:

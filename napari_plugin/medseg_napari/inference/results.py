@@ -14,7 +14,7 @@ from medseg.volume.label_map import present_values
 from medseg.volume.label_merging import Rule, merge_tables, merge_values, renumber
 from medseg_napari.editing.label_tables import adopt_layer, set_table, table_of, visibility_of
 from medseg_napari.label_features import features_of
-from medseg_napari.layers import KEY, labels_from_layer, same_place
+from medseg_napari.layers import KEY, MAP_KEY, attributes_of, labels_from_layer, same_place
 from medseg_napari.run_record import RUN_KEY, Runs, maker_of, runs_of, with_run
 from medseg_napari.undo import put_values
 
@@ -76,7 +76,7 @@ class ResultLayers:
         `target` was checked by :func:`check_target`.
         """
         pending = self._new_layer(outcome) if target is None else self._merge(outcome, target, rule)
-        pending.maps = [self._add(layer) for layer in outcome.maps]
+        self._show_maps(outcome, pending)
         return pending
 
     def replace_preview(self, pending: PendingResult, outcome: Outcome) -> PendingResult:
@@ -97,7 +97,7 @@ class ResultLayers:
         self._show_volumes(pending.layer)
         pending.after = values
         self._remember(pending)
-        pending.maps = [self._add(layer) for layer in outcome.maps]
+        self._show_maps(outcome, pending)
         return pending
 
     def undo(self, pending: PendingResult) -> None:
@@ -118,6 +118,15 @@ class ResultLayers:
         pending.layer.metadata[RUN_KEY] = pending.runs
         self._show_volumes(pending.layer)
         self._results.pop(pending.layer, None)
+
+    def _show_maps(self, outcome: Outcome, pending: PendingResult) -> None:
+        """Lay maps over the scan in the place of those of the run before; labels stay active."""
+        for old in [layer for layer in self.viewer.layers if layer.metadata.get(MAP_KEY) == "run"]:
+            self.viewer.layers.remove(old)
+        pending.maps = [self._add(layer) for layer in outcome.maps]
+        for shown in pending.maps:
+            shown.colorbar.visible = True
+        self.viewer.layers.selection.active = pending.layer
 
     def _new_layer(self, outcome: Outcome) -> PendingResult:
         layer = self._add(outcome.labels)
@@ -187,6 +196,11 @@ class ResultLayers:
         layer.features = features_of(labels_from_layer(data, attributes))
 
 
+def is_untouched(pending: PendingResult) -> bool:
+    """Whether nobody painted on a result since it came."""
+    return bool(np.array_equal(pending.layer.data[pending.where], pending.after))
+
+
 def _is_drawn(layer: Labels) -> bool:
     """Whether a person had a hand in what the layer holds."""
     data = np.asarray(layer.data)
@@ -205,9 +219,7 @@ def _record(outcome: Outcome, pending: PendingResult) -> None:
 def check_target(layer: Layer, scan: Layer) -> None:
     """Refuse (`GeometryError`) to merge labels of a scan into a layer with other voxels."""
     shape = scan.data.shape[:-1] if getattr(scan, "rgb", False) else scan.data.shape
-    ours = {"scale": layer.scale, "translate": layer.translate}
-    theirs = {"scale": scan.scale, "translate": scan.translate}
-    if not same_place(layer.data.shape, ours, shape, theirs):
+    if not same_place(layer.data.shape, attributes_of(layer), shape, attributes_of(scan)):
         raise GeometryError(
             f"layer '{layer.name}' has other voxels ({_size(layer)}) than the scan"
             f" '{scan.name}' ({_size(scan)}), so the result cannot go into it; choose 'a new layer'"

@@ -280,7 +280,7 @@ def _map_layer(percents: Scan, name: str, colours: str) -> LayerTuple:
     attributes.update(
         colormap=colours, contrast_limits=(0.0, 100.0), opacity=0.6, blending="additive"
     )
-    attributes["metadata"][MAP_KEY] = True
+    attributes["metadata"][MAP_KEY] = "run"
     return data, attributes, kind
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from medseg.workflows.record import modality_warning
-from medseg_napari.layers import source_of
+from medseg_napari.layers import FOREIGN, UNKNOWN_PLACE, provenance_of, source_of
 
 if TYPE_CHECKING:
     from medseg.model_package import ModelPackage
@@ -29,12 +29,9 @@ def other_modality(
 
 def placement_warning(data: npt.NDArray[Any], attributes: dict[str, Any]) -> str:
     """Why the place or size of a layer's voxels may be wrong; empty when there is no doubt."""
-    if source_of(data, attributes) is None:
-        return (
-            "This layer was not opened with medseg: its axes are taken as inferior, posterior,"
-            " left and its scale as millimetres. Open the file with medseg to be sure."
-        )
-    return ""
+    source = source_of(data, attributes)
+    foreign = source is None or provenance_of(source).format == FOREIGN.format
+    return UNKNOWN_PLACE if foreign else ""
 
 
 def file_of(source_path: object) -> str:

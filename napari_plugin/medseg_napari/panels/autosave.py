@@ -1,6 +1,7 @@
 """Autosave at work in a viewer: a timer, and files that are written in another thread.
 
-The panels of a viewer share one timer; it starts with the first panel and ends with the window.
+A round follows the last stroke within seconds, and one more the closing of the window. The panels
+of a viewer share one timer; it starts with the first panel and ends with the window.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from medseg_napari.editing.autosave import (
     default_folder,
     recoverable_sessions,
 )
-from medseg_napari.editing.saved_layers import Snapshot, knows_its_file, mark_saved, snapshot
+from medseg_napari.editing.saved_layers import (
+    Snapshot,
+    is_label_map,
+    knows_its_file,
+    mark_saved,
+    note_stroke,
+    snapshot,
+)
+from medseg_napari.panels.closing import CloseGuard
 from medseg_napari.panels.form_parts import pause_timer
 from medseg_napari.workers import call_in_worker
 
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MINUTE_MS = 60_000
-_AFTER_NEW_LAYER_MS = 2_000
+_AFTER_CHANGE_MS = 2_000
 _timers: weakref.WeakKeyDictionary[ViewerModel, AutosaveTimer] = weakref.WeakKeyDictionary()
 
 
@@ -44,17 +53,20 @@ def autosave_of(viewer: ViewerModel) -> AutosaveTimer:
         timer = _timers[viewer] = AutosaveTimer(viewer, window)
         if window is not None:
             window.destroyed.connect(functools.partial(_on_window_gone, weakref.ref(viewer)))
+            timer.guard = CloseGuard(viewer, timer, window)
         weakref.finalize(viewer, timer.session.close).atexit = False
     return timer
 
 
 class AutosaveTimer(QObject):  # type: ignore[misc]
-    """Keeps the Labels layers of a viewer every few minutes, and soon after a new one comes.
+    """Keeps the label maps of a viewer soon after they change, and every few minutes.
 
-    `saved` is emitted after each round, with an empty string or what went wrong; `offer_changed`
-    when :meth:`recoverable` may give another session.
+    `changed` is emitted with a layer whose voxels have changed; `saved` after each round, with an
+    empty string or what went wrong; `offer_changed` when :meth:`recoverable` may give another
+    session.
     """
 
+    changed = Signal(object)
     saved = Signal(str)
     offer_changed = Signal()
 
@@ -67,10 +79,11 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         self._dismissed: set[Path] = set()
         self._restored: list[RecoverableSession] = []
         self._covered: list[RecoverableSession] = []
+        self.guard: CloseGuard | None = None
         self.session = Session(root or default_folder())
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.save)
-        self._soon = pause_timer(self, _AFTER_NEW_LAYER_MS, self.save)
+        self._soon = pause_timer(self, _AFTER_CHANGE_MS, self.save)
         viewer.layers.events.inserted.connect(self._on_inserted)
         for layer in self._labels():
             self._note(layer)
@@ -93,6 +106,21 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         self._covered, self._restored = self._restored, []
         self._busy = True
         call_in_worker(_save, self.session, snapshots, then=self._on_saved)
+
+    def save_now(self) -> None:
+        """Write what changed before anything else happens, as the window closes."""
+        viewer, labels = self._viewer(), self._labels()
+        if viewer is None or not labels or not setting("autosave", "enabled"):
+            return  # without layers the window has been emptied already, and what is kept stays
+        self._soon.stop()
+        error = _save(self.session, [snapshot(layer, viewer.layers) for layer in labels])
+        if error:
+            logger.error(error)
+
+    def forget_all(self) -> None:
+        """Keep nothing of this session: the person discards it."""
+        self._soon.stop()
+        self.session.clear()
 
     def recoverable(self) -> RecoverableSession | None:
         """The newest session that ended with unsaved labels, and that nobody answered to yet."""
@@ -118,23 +146,25 @@ class AutosaveTimer(QObject):  # type: ignore[misc]
         self._timer.start(max(1, int(setting("autosave", "minutes"))) * _MINUTE_MS)
 
     def _labels(self) -> list[Labels]:
-        from napari.layers import Labels
-
         viewer = self._viewer()
-        layers = () if viewer is None else viewer.layers
-        return [layer for layer in layers if isinstance(layer, Labels)]
+        return [] if viewer is None else [layer for layer in viewer.layers if is_label_map(layer)]
 
     def _on_inserted(self, event: Any) -> None:
-        from napari.layers import Labels
-
-        if isinstance(event.value, Labels):
+        if is_label_map(event.value):
             self._note(event.value)
             self._soon.start()
+
+    def _on_stroke(self, event: Any) -> None:
+        note_stroke(event.source)
+        self._soon.start()
+        self.changed.emit(event.source)
 
     def _note(self, layer: Labels) -> None:
         """A layer that was just read need not be kept until it is changed."""
         if (layer.source.path or layer.source.sample) and not knows_its_file(layer):
             mark_saved(layer.data, {"metadata": layer.metadata})
+        layer.events.paint.disconnect(self._on_stroke)
+        layer.events.paint.connect(self._on_stroke)
 
     def _on_saved(self, error: str) -> None:
         self._busy = False

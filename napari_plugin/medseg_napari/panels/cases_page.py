@@ -19,8 +19,8 @@ from medseg_napari.panels.form_parts import (
     row,
     wrapped_label,
 )
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.job_widget import JobWidget
-from medseg_napari.panels.layer_combo import ImageLayerCombo, LabelsLayerCombo
 from medseg_napari.training.cases import (
     AddRequest,
     add_case,
@@ -47,7 +47,8 @@ class CasesPage(QWidget):  # type: ignore[misc]
         super().__init__()
         self.viewer = viewer
         self.folder: Path | None = None
-        self.scans, self.labels = ImageLayerCombo(viewer.layers), LabelsLayerCombo(viewer.layers)
+        self.header = header_of(viewer)
+        self.scans, self.labels = self.header.scans, self.header.labels
         self.status = narrow_combo("Only reviewed cases are learnt from, unless you say otherwise")
         self.status.addItems(_STATUSES)
         self.name = QLineEdit()
@@ -58,7 +59,7 @@ class CasesPage(QWidget):  # type: ignore[misc]
         self.table = plain_table("Case", "Status")
         self.table.setMinimumHeight(160)
         self.findings = wrapped_label()
-        self.job = JobWidget()
+        self.job = JobWidget("the writing or check of cases")
         self._lay_out()
         self._connect()
 
@@ -107,13 +108,12 @@ class CasesPage(QWidget):  # type: ignore[misc]
 
     def _lay_out(self) -> None:
         form = growing_form(
-            ("Scan", self.scans),
-            ("Labels", self.labels),
             ("Status", self.status),
             ("Name", self.name),
         )
-        parts = (row(self.add, self.check), self.job, self.table, self.findings)
-        column(self, form, *parts, margin=9).addStretch(1)
+        column(self, form, self.table, self.findings).addStretch(1)
+        self.footer = QWidget()
+        column(self.footer, row(self.add, self.check, equal=True), self.job)
 
     def _connect(self) -> None:
         self.add.clicked.connect(self.add_layers)

@@ -32,9 +32,16 @@ _BRUSHES = ("Paint", "Erase")
 class EditTools:
     """Connects the buttons of a form to the library."""
 
-    def __init__(self, viewer: ViewerModel, form: LabelsForm, edited: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        form: LabelsForm,
+        edited: Callable[[], None],
+        make_labels: Callable[[], None],
+    ) -> None:
         self._viewer, self._form, self._edited = viewer, form, edited
-        self.brush = BrushTool(viewer, self.brush_options, self._fail)
+        self._make_labels = make_labels
+        self.brush = BrushTool(viewer, self.brush_options, self._warn)
         self.brush.released = self._release_buttons
         self._picker: PointPicker | None = None
         for text in TOOLS:
@@ -119,9 +126,13 @@ class EditTools:
             self._form.high.setValue(high)
 
     def _on_brush(self, text: str, _checked: bool = False) -> None:
-        layer = self._form.layers.layer()
         self._stop_picking()
-        if not self._form.buttons[text].isChecked() or layer is None or layer.data.ndim != 3:
+        checked = self._form.buttons[text].isChecked()
+        if checked and self._form.layers.layer() is None:
+            self._make_labels()
+            self._form.buttons[text].setChecked(checked)
+        layer = self._form.layers.layer()
+        if not checked or layer is None or layer.data.ndim != 3:
             self.put_down()
             return
         other = _BRUSHES[1 - _BRUSHES.index(text)]
@@ -159,6 +170,9 @@ class EditTools:
     def _release_buttons(self) -> None:
         for text in _BRUSHES:
             self._form.buttons[text].setChecked(False)
+
+    def _warn(self, text: str) -> None:
+        self._form.job.show_message(text, kind="warning")
 
     def _fail(self, text: str) -> None:
         self._form.job.show_message(text, kind="error")

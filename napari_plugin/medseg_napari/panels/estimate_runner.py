@@ -41,8 +41,9 @@ class EstimateRunner(QObject):  # type: ignore[misc]
         self._jobs.stop()
 
     def _start(self) -> None:
-        if self._next is not None:
-            runner, request = self._next
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            runner, request = waiting
             self._jobs.start(functools.partial(runner.forecast, request))
 
     def _on_event(self, event: Event) -> None:

@@ -24,9 +24,9 @@ from medseg_napari.export.collect import (
 from medseg_napari.export.export import ExportPlan, Request, file_stem, plan_export, write_files
 from medseg_napari.export.log_buffer import log_memory
 from medseg_napari.panels.export_form import ExportForm
-from medseg_napari.panels.form_parts import column, pause_timer, scrolling
+from medseg_napari.panels.form_parts import page, pause_timer
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.job_widget import JobWidget
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.run_record import bug_report, run_facts, runs_of, source_facts
 from medseg_napari.workers import call_in_worker
 
@@ -46,8 +46,9 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         super().__init__()
         viewer = getattr(viewer, "__wrapped__", viewer)  # napari's proxy never is the same twice
         self.viewer = viewer
-        self.form = ExportForm(LabelsLayerCombo(viewer.layers))
-        self.job = JobWidget()
+        self.header = header_of(viewer)
+        self.form = ExportForm(self.header.labels)
+        self.job = JobWidget("an export")
         self.plan: ExportPlan | None = None
         self.ask_folder: Callable[[str], str] = functools.partial(
             QFileDialog.getExistingDirectory, self
@@ -81,6 +82,8 @@ class ExportPanel(QWidget):  # type: ignore[misc]
     def refresh(self) -> None:
         """Make the preview anew, a moment after the last change."""
         self.plan = None
+        if not self.job.busy:
+            self.job.show_message("")  # it was about what is chosen no longer
         self.form.export.setEnabled(False)
         self._pause.start()
 
@@ -89,15 +92,12 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         self.job.stop()
         self._pause.stop()
         self._watch(None)
-        self.form.labels.forget()
         self.viewer.layers.events.inserted.disconnect(self._on_layers)
         self.viewer.layers.events.removed.disconnect(self._on_layers)
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
-        inner = QWidget()
-        column(inner, self.form, self.job, margin=9)
-        column(self, scrolling(inner))
+        page(self, self.form, self.form.export, self.job)
         self.setMinimumWidth(320)
 
     def _connect(self) -> None:
@@ -174,12 +174,12 @@ class ExportPanel(QWidget):  # type: ignore[misc]
 
     def _on_written(self, result: tuple[ExportPlan, list[Path]]) -> None:
         plan, written = result
-        text = f"saved {len(written)} file" + ("" if len(written) == 1 else "s")
+        text = f"written: {len(written)} file" + ("" if len(written) == 1 else "s")
         text += f" in {plan.request.folder}"
         if plan.refused:
             text += f"; {len(plan.refused)} not possible, see above"
         self.job.show_message(text, kind="warning" if plan.refused else "info")
-        self._pause.start()
+        self.form.show_written(written)
 
     def _on_layers(self, _event: Any = None) -> None:
         self.refresh()

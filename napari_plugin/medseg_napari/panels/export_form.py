@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from medseg_napari.panels.form_parts import (
     tick,
     wrapped_label,
 )
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.panels.layer_combo import ActiveLayerCombo
+from medseg_napari.panels.looks import message_color
 
 _GROUPS = {
     "Label map": ("nifti", "seg_nrrd", "dicom_seg", "rtstruct", "sr", "csv"),
@@ -33,13 +35,12 @@ _ENCODINGS = {
     "labelmap": "one number a voxel: small, for programs of 2025 and later",
     "auto": "labelmap for more than eight structures",
 }
-_REFUSED = "#f0c000"
 
 
 class ExportForm(QWidget):  # type: ignore[misc]
     """The visible parts; what they do is in the panel."""
 
-    def __init__(self, labels: LabelsLayerCombo) -> None:
+    def __init__(self, labels: ActiveLayerCombo) -> None:
         super().__init__()
         self.labels = labels
         self.scan = wrapped_label()
@@ -72,7 +73,7 @@ class ExportForm(QWidget):  # type: ignore[misc]
 
     def show_plan(self, plan: ExportPlan) -> None:
         """Say what will be written and what cannot be."""
-        parts = []
+        parts, refused = [], message_color("refused")
         if plan.files:
             folder = escape(str(plan.request.folder))
             parts.append(f"<p>Into <b>{folder}</b>:</p>")
@@ -82,9 +83,15 @@ class ExportForm(QWidget):  # type: ignore[misc]
         if plan.refused:
             parts.append("<p>Not possible:</p>")
             parts += [
-                f'<p style="margin:0 0 4px 8px; color:{_REFUSED}">{escape(reason)}</p>'
+                f'<p style="margin:0 0 4px 8px; color:{refused}">{escape(reason)}</p>'
                 for reason in plan.refused
             ]
+        self.preview.setHtml("".join(parts))
+
+    def show_written(self, files: Sequence[Path]) -> None:
+        """Say what was written."""
+        parts = [f"<p>In <b>{escape(str(files[0].parent))}</b>:</p>"] if files else []
+        parts += [_entry(path, "written") for path in files]
         self.preview.setHtml("".join(parts))
 
     def show_facts(self, facts: dict[str, str]) -> None:
@@ -97,11 +104,10 @@ class ExportForm(QWidget):  # type: ignore[misc]
         origin = group("How it came about", self.origin, self.show_uids, self.copy_report)
         layout = column(
             self,
-            growing_form(("Labels", self.labels), ("Scan", self.scan)),
+            growing_form(("On the scan", self.scan)),
             *(self._group(title, names) for title, names in _GROUPS.items()),
             growing_form(("Folder", folder), ("Name", self.stem), ("", self.replace)),
             self.preview,
-            self.export,
             origin,
         )
         layout.setStretch(layout.indexOf(self.preview), 1)

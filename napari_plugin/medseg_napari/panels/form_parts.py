@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _3D = "3-D"
+KEYS_OF_VIEWS = {"axial": "Alt-7", "coronal": "Alt-8", "sagittal": "Alt-9", _3D: "Alt-6"}
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -71,6 +72,17 @@ def scrolling(widget: QWidget) -> QScrollArea:
     area.setWidgetResizable(True)
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setWidget(widget)
+    return area
+
+
+def page(holder: QWidget, content: QWidget, *below: QWidget) -> QScrollArea:
+    """A panel: `content` scrolls where it must, what is `below` stays in sight at the bottom."""
+    content.setContentsMargins(6, 4, 6, 4)
+    area = scrolling(content)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    footer = QWidget()
+    column(footer, *below).setContentsMargins(6, 2, 6, 4)
+    column(holder, area, footer).setStretch(0, 1)
     return area
 
 
@@ -137,6 +149,7 @@ def growing_form(*rows: tuple[str, QWidget]) -> QFormLayout:
 def plain_table(*header: str, tips: Sequence[str] = (), stretched: int = 0) -> QTableWidget:
     """A table to read: whole rows are selected, nothing is edited, one column stretches."""
     table = QTableWidget(0, len(header))
+    table.setTabKeyNavigation(False)  # Tab leaves it; arrows move in it
     table.setHorizontalHeaderLabels(header)
     for position, tip in enumerate(tips):
         table.horizontalHeaderItem(position).setToolTip(tip)
@@ -176,7 +189,11 @@ def pause_timer(parent: QObject, pause_ms: int, action: Callable[[], None]) -> Q
 
 def plane_buttons() -> dict[str, QPushButton]:
     """Buttons for axial, coronal, sagittal and 3-D; see :func:`connect_planes`."""
-    return {name: QPushButton(name.title()) for name in (*commands.PLANES, _3D)}
+    tips = {name: f"Slices of the {name} plane" for name in commands.PLANES}
+    tips[_3D] = "The patient facing you"
+    return {
+        name: button(name.title(), f"{tip} ({KEYS_OF_VIEWS[name]})") for name, tip in tips.items()
+    }
 
 
 def connect_planes(buttons: dict[str, QPushButton], viewer: ViewerModel) -> None:

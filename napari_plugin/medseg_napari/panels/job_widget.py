@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from medseg.runtime.progress import Progress as ProgressCallback
 from medseg_napari.jobs import Done, Event, Failed, Partial, Progress, Stopped
 from medseg_napari.panels.form_parts import wrapped_label
+from medseg_napari.panels.looks import message_color
 from medseg_napari.progress_text import describe
 from medseg_napari.workers import JobRunner
 
 logger = logging.getLogger(__name__)
-_COLORS = {"info": "", "warning": "color: #f0c000;", "error": "color: #ff6b6b;"}
+_SIGNS = {"info": "", "warning": "\N{WARNING SIGN} ", "error": "\N{MULTIPLICATION X} "}
+_LINES = 2
 
 
 def _ignore(_result: Any) -> None:
@@ -25,17 +27,24 @@ def _ignore(_result: Any) -> None:
 
 
 class JobWidget(QWidget):  # type: ignore[misc]
-    """Runs one job at a time and shows how it goes; `changed` is emitted with whether it runs."""
+    """Runs one job at a time and shows how it goes; `changed` is emitted with whether it runs.
+
+    A person who closes the window while it runs is told of `what`.
+    """
 
     changed = Signal(bool)
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "") -> None:
         super().__init__()
         self.message = wrapped_label()
+        self.message.setMinimumHeight(_LINES * self.message.fontMetrics().lineSpacing())
+        self.message.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
         self.stopped_text = "stopped"
         self.runner = JobRunner(self)
+        self.runner.what = what
         self._done: Callable[[Any], None] = _ignore
         self._partial: Callable[[Any], None] = _ignore
         self._started = 0.0
@@ -77,9 +86,9 @@ class JobWidget(QWidget):  # type: ignore[misc]
 
     def show_message(self, text: str, *, kind: str = "info") -> None:
         """Put one sentence on the message line; `kind` is info, warning or error."""
-        self.message.setStyleSheet(_COLORS[kind])
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        color = message_color(kind)
+        self.message.setStyleSheet(f"color: {color};" if color else "")
+        self.message.setText(_SIGNS[kind] + text if text else "")
 
     def _lay_out(self) -> None:
         line = QHBoxLayout()
@@ -105,8 +114,9 @@ class JobWidget(QWidget):  # type: ignore[misc]
         elif isinstance(event, Partial):
             self._partial(event.result)
         elif isinstance(event, Done):
+            done = self._done
             self._end("")
-            self._done(event.result)
+            done(event.result)
         elif isinstance(event, Stopped):
             self._end(self.stopped_text)
         elif isinstance(event, Failed):
@@ -114,5 +124,6 @@ class JobWidget(QWidget):  # type: ignore[misc]
             self._end(event.message, kind="error")
 
     def _end(self, text: str, *, kind: str = "info") -> None:
+        self._done = self._partial = _ignore  # they hold what the job worked on
         self.show_message(text, kind=kind)
         self._show_running(running=False)

@@ -113,6 +113,8 @@ class LabelList(QTableWidget):  # type: ignore[misc]
             | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.setShowGrid(False)
+        self.setTabKeyNavigation(False)  # Tab leaves it; arrows move in it
+        self.setAccessibleName("Organs")
         self.setStyleSheet(_OUTLINED)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumHeight(150)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QTabWidget, QWidget
 
@@ -16,11 +17,12 @@ from medseg_napari.display.navigation import centre_on, step_to_slice, stepped_a
 from medseg_napari.editing import label_tables
 from medseg_napari.editing.label_locks import LockGuard
 from medseg_napari.editing.targets import statistics_of
+from medseg_napari.layers import FOREIGN, KEY, UNKNOWN_PLACE, provenance_of
 from medseg_napari.panels.autosave import autosave_of
 from medseg_napari.panels.edit_tools import EditTools
-from medseg_napari.panels.form_parts import column, pause_timer, scrolling
+from medseg_napari.panels.form_parts import column, page, pause_timer
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.labels_form import LabelsForm
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.schema_editor import SchemaEditor
 from medseg_napari.workers import call_in_worker
@@ -45,9 +47,12 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.form = LabelsForm(LabelsLayerCombo(viewer.layers))
+        self.header = header_of(viewer)
+        self.form = LabelsForm(self.header.labels)
+        self.job = self.form.job
         self.schema = SchemaEditor()
-        self.tools = EditTools(viewer, self.form, self.refresh)
+        make_labels = functools.partial(self._guarded, self._new_layer)
+        self.tools = EditTools(viewer, self.form, self.refresh, make_labels)
         self.autosave = autosave_of(viewer)
         self.restore = RestoreBar(viewer, self.autosave)
         self.statistics: Mapping[int, LabelStatistics] = {}
@@ -110,7 +115,6 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         for guard in self._guards.values():
             guard.release()
         self._guards.clear()
-        self.form.layers.forget()
         self.viewer.dims.events.order.disconnect(self._show_statistics)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
 
@@ -119,10 +123,8 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         tabs.addTab(self.form, "Organs")
         tabs.addTab(self.schema, "Names and codes")
         inside = QWidget()
-        column(inside, self.restore, tabs, margin=4)
-        self._area = scrolling(inside)
-        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        column(self, self._area, self.form.job).setStretch(0, 1)
+        column(inside, self.restore, tabs)
+        self._area = page(self, inside, self.form.job)
 
     def _connect(self) -> None:
         form, table = self.form, self.form.label_list
@@ -158,15 +160,13 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             return
         self.tools.put_down()
         self._leave_layer()
-        if layer is None or layer.data.ndim != 3:
+        if layer is None or layer.data.ndim != 3 or not self._adopt(layer):
             self.form.label_list.setRowCount(0)
-            text = "" if layer is None else f"layer '{layer.name}' is not a volume"
-            self.form.job.show_message(text)
+            if layer is None or layer.data.ndim != 3:
+                text = "" if layer is None else f"layer '{layer.name}' is not a volume"
+                self.form.job.show_message(text)
             return
         self._layer = layer
-        self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
-        with self._errors_shown():
-            label_tables.adopt_layer(layer, self.viewer.layers, self.statistics)
         layer.events.paint.connect(self._on_paint)
         layer.events.selected_label.connect(self._on_selected)
         layer.events.set_data.connect(self._on_redrawn)
@@ -176,8 +176,18 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self._on_layer_opacity()
         self._select_named(layer)
         self.schema.show_table(label_tables.table_of(layer))
-        self.form.job.show_message("")
+        foreign = provenance_of(layer.metadata[KEY]).format == FOREIGN.format
+        text = UNKNOWN_PLACE if foreign else ""
+        self.form.job.show_message(text, kind="warning" if text else "info")
         self.refresh()
+
+    def _adopt(self, layer: Labels) -> bool:
+        """Give a layer place and names; False, and why, where it cannot be worked on."""
+        self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
+        with self._errors_shown():
+            label_tables.adopt_layer(layer, self.viewer.layers, self.statistics)
+            return True
+        return False
 
     def _leave_layer(self) -> None:
         layer, self._layer = self._layer, None
@@ -199,17 +209,13 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
             guard.release()
 
     def _new_layer(self) -> None:
-        from napari.layers import Image
-
-        images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
-        scans = [image for image in images if image.data.ndim == 3]
-        if not scans:
+        scan = self.header.active.scan
+        if scan is None or scan.data.ndim != 3 or scan.rgb:
             self.form.job.show_message(
                 "open a scan first; the new labels lie on its voxels", kind="warning"
             )
             return
-        layer = label_tables.new_layer(scans[-1])
-        self.viewer.add_layer(layer)
+        self.viewer.add_layer(label_tables.new_layer(scan))
 
     def _on_row(self, value: int) -> None:
         if self._layer is None:
@@ -351,6 +357,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         if self._layer is not None:
             getattr(self._layer, step)()
             self._pause.start()
+            self.job.show_message({"undo": "taken back", "redo": "done again"}[step])
 
     def _guarded(self, do: Callable[[], None]) -> None:
         with self._errors_shown():

@@ -17,13 +17,13 @@ from qtpy.QtWidgets import (
 from medseg_napari.panels.form_parts import button, column, number, row, tick
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.label_list import LabelList
-from medseg_napari.panels.layer_combo import LabelsLayerCombo
+from medseg_napari.panels.layer_combo import ActiveLayerCombo
 
 _TIPS = {
     "Fill between slices": "Fill empty slices between drawn ones, across the shown plane",
     "Fill holes": "Give enclosed background to the organ",
     "Largest piece": "Remove all but the largest connected piece",
-    "Smooth": "Round off the surface by the width beside it",
+    "Smooth": "Round off bumps and gaps narrower than the number beside it; the volume stays",
     "Grow": "Add connected voxels within the intensity range, as far as the distance beside it",
     "Limit to range": "Remove voxels outside the intensity range",
     "Split pieces": "Make the second largest piece an organ of its own",
@@ -34,7 +34,7 @@ _TIPS = {
 class LabelsForm(QWidget):  # type: ignore[misc]
     """The panel's parts."""
 
-    def __init__(self, layers: LabelsLayerCombo) -> None:
+    def __init__(self, layers: ActiveLayerCombo) -> None:
         super().__init__()
         self.layers = layers
         self.label_list = LabelList()
@@ -43,7 +43,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         self.search.setClearButtonEnabled(True)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
-        self.job = JobWidget()
+        self.job = JobWidget("a tool of the Labels tab")
         self.buttons: dict[str, QPushButton] = {}
         self._make_tools()
         self._lay_out()
@@ -56,7 +56,7 @@ class LabelsForm(QWidget):  # type: ignore[misc]
 
     def _make_tools(self) -> None:
         self.radius = number(0.1, 100, 5, unit="mm")
-        self.smooth_mm = number(0.1, 50, 2, unit="mm")
+        self.smooth_mm = number(0.1, 50, 1, unit="mm")
         self.grow_mm = number(0.5, 500, 10, unit="mm")
         self.low, self.high = number(-1e6, 1e6, -200), number(-1e6, 1e6, 300)
         tip = "The brush paints these intensities of the scan below alone"
@@ -73,12 +73,11 @@ class LabelsForm(QWidget):  # type: ignore[misc]
         return made
 
     def _lay_out(self) -> None:
-        new = self._button("New labels", "An empty layer on the voxels of the topmost scan")
+        new = self._button("New labels", "An empty label map on the voxels of the scan")
         new.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         layout = column(
             self,
-            row(self.layers, new),
-            self.search,
+            row(self.search, new),
             self.label_list,
             *self._list_actions(),
             row(QLabel("Opacity"), self.opacity),

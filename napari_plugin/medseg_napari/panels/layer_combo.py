@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox
 
+from medseg_napari.editing.active_layers import active_layers_of, is_scan
+from medseg_napari.editing.saved_layers import is_label_map
 from medseg_napari.layers import MAP_KEY
 from medseg_napari.panels.form_parts import narrow_combo
 
 if TYPE_CHECKING:
-    from napari.components import LayerList
+    from napari.components import LayerList, ViewerModel
     from napari.layers import Image
 
 
@@ -52,9 +54,7 @@ class ImageLayerCombo(QComboBox):  # type: ignore[misc]
         super().showPopup()
 
     def _offers(self, layer: object) -> bool:
-        from napari.layers import Image
-
-        return isinstance(layer, Image) and not layer.metadata.get(MAP_KEY)
+        return is_scan(layer)
 
     def _on_inserted(self, event: Any) -> None:
         self._refill(prefer=event.value)
@@ -81,9 +81,48 @@ class LabelsLayerCombo(ImageLayerCombo):
     """Lists the Labels layers of a layer list and follows it."""
 
     def _offers(self, layer: object) -> bool:
-        from napari.layers import Labels
+        return is_label_map(layer)
 
-        return isinstance(layer, Labels)
+
+class ActiveLayerCombo(ImageLayerCombo):
+    """Shows the active scan or label map of a viewer; another one that is chosen becomes active."""
+
+    def __init__(self, viewer: ViewerModel, kind: Literal["scan", "labels"]) -> None:
+        self._active, self._kind = active_layers_of(viewer), kind
+        super().__init__(viewer.layers)
+        self._active.events.changed.connect(self._on_changed)
+        viewer.layers.events.renamed.connect(self._on_changed)
+        self.currentIndexChanged.connect(self._on_chosen)
+
+    def forget(self) -> None:
+        """Stop following the layer list."""
+        super().forget()
+        self._active.events.changed.disconnect(self._on_changed)
+        self._layers.events.renamed.disconnect(self._on_changed)
+
+    def _offers(self, layer: object) -> bool:
+        return is_scan(layer) if self._kind == "scan" else is_label_map(layer)
+
+    def _on_changed(self, _event: Any = None) -> None:
+        self._refill()
+
+    def _on_chosen(self, _row: int) -> None:
+        layer = self.layer()
+        if layer is not None and layer is not getattr(self._active, self._kind):
+            self._active.choose(layer)
+
+    def _refill(self, prefer: object = None) -> None:
+        before = self.currentData()
+        blocker = QSignalBlocker(self)
+        self.clear()
+        for layer in self._layers:
+            if self._offers(layer):
+                self.addItem(layer.name, layer)
+        self.setCurrentIndex(-1)
+        self.choose(getattr(self._active, self._kind))
+        blocker.unblock()
+        if self.currentData() is not before:
+            self.currentIndexChanged.emit(self.currentIndex())
 
 
 class OptionalLayerCombo(ImageLayerCombo):

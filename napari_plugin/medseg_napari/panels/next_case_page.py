@@ -47,7 +47,7 @@ class NextCasePage(QWidget):  # type: ignore[misc]
         self.rank_scans = button("Rank scans", "Segment every scan; a stopped search goes on later")
         self.table = plain_table("Scan", "Doubt\n%", "Found\nml")
         self.table.setMinimumHeight(260)
-        self.job = JobWidget()
+        self.job = JobWidget("the ranking of scans")
         self._lay_out()
         self._connect()
 
@@ -69,8 +69,9 @@ class NextCasePage(QWidget):  # type: ignore[misc]
 
     def _lay_out(self) -> None:
         form = growing_form(("Scans", row(self.where, self.browse)), ("Model", self.models))
-        parts = (self.rank_scans, self.job, self.table, wrapped_label(_ABOUT))
-        column(self, form, *parts, margin=9).addStretch(1)
+        column(self, form, self.table, wrapped_label(_ABOUT)).addStretch(1)
+        self.footer = QWidget()
+        column(self.footer, self.rank_scans, self.job)
 
     def _connect(self) -> None:
         self.browse.clicked.connect(self._ask_folder)

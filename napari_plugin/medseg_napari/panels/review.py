@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
 from medseg_napari.display.navigation import stepped_axis
+from medseg_napari.editing.active_layers import active_layers_of
 from medseg_napari.layers import adopt, source_of
 from medseg_napari.panels.autosave import autosave_of
-from medseg_napari.panels.form_parts import column
+from medseg_napari.panels.form_parts import page
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
 from medseg_napari.panels.review_form import ReviewForm
 from medseg_napari.training.compare import (
@@ -44,9 +45,12 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
         self._resample = False
         self._notes: dict[str, tuple[str, str]] = {}
         self._shown: Labels | None = None
+        self._outlined: list[tuple[Labels, int]] = []
+        self.active = active_layers_of(viewer)
         combos = LabelsLayerCombo(viewer.layers), LabelsLayerCombo(viewer.layers)
         self.form = ReviewForm(*combos)
-        column(self, self.form, margin=9)
+        self.job = self.form.job
+        page(self, self.form, self.form.footer)
         self._connect()
         overlays.install(viewer)
         autosave_of(viewer)
@@ -97,6 +101,8 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
         self.form.job.stop()
         self.form.first.forget()
         self.form.second.forget()
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.active.events.changed.disconnect(self._on_active)
         super().closeEvent(event)
 
     def _connect(self) -> None:
@@ -107,6 +113,8 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
         form.table.cellDoubleClicked.connect(lambda row, _column: self.jump_to_worst(row))
         form.save.clicked.connect(self._ask_path)
         form.job.changed.connect(self._on_busy)
+        self.viewer.layers.events.removed.connect(self._on_removed)
+        self.active.events.changed.connect(self._on_active)
         for combo in (form.first, form.second):
             combo.currentIndexChanged.connect(form.resample.hide)
 
@@ -145,8 +153,23 @@ class ReviewPanel(QWidget):  # type: ignore[misc]
             self.viewer.layers.remove(self._shown)
         pair = self.form.first.layer(), self.form.second.layer()
         self._shown = self.viewer.add_layer(Layer.create(*result.difference))
-        for combo, layer in zip((self.form.first, self.form.second), pair, strict=True):
-            combo.choose(layer)
+        self.viewer.layers.selection.active = pair[0]
+        self._outlined = [(layer, layer.contour) for layer in pair if layer is not None]
+        for layer, _ in self._outlined:
+            layer.contour = max(layer.contour, 1)
+
+    def _on_removed(self, event: Any) -> None:
+        """Fill A and B again when the difference goes."""
+        if event.value is self._shown:
+            outlined, self._outlined, self._shown = self._outlined, [], None
+            for layer, contour in outlined:
+                layer.contour = contour
+
+    def _on_active(self, _event: Any = None) -> None:
+        """What is worked on is what is reviewed, unless it is the reference."""
+        labels = self.active.labels
+        if labels is not None and labels is not self.form.second.layer():
+            self.form.first.choose(labels)
 
     def _jump(self, row: StructureComparison, axis: int) -> None:
         if self.result is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QWidget
+from qtpy.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 
+from medseg_napari.layers import KEY
 from medseg_napari.panels.form_parts import (
     button,
     column,
@@ -14,7 +15,7 @@ from medseg_napari.panels.form_parts import (
     number,
     plain_table,
     row,
-    swatch,
+    wrapped_label,
 )
 from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.layer_combo import LabelsLayerCombo
@@ -39,7 +40,7 @@ class ReviewForm(QWidget):  # type: ignore[misc]
 
     def __init__(self, first: LabelsLayerCombo, second: LabelsLayerCombo) -> None:
         super().__init__()
-        self.first, self.second, self.job = first, second, JobWidget()
+        self.first, self.second, self.job = first, second, JobWidget("a comparison")
         tip = "Distance within which surfaces count as equal (NSD)"
         self.tolerance_mm = number(0, 50, 1, unit="mm", tip=tip)
         self.tolerance_mm.setSingleStep(0.5)
@@ -57,6 +58,7 @@ class ReviewForm(QWidget):  # type: ignore[misc]
         self.notes = QPlainTextEdit()
         self.notes.setPlaceholderText("Notes about this case (no patient names)")
         self.notes.setFixedHeight(70)
+        self.legend = wrapped_label()
         self._lay_out()
         self.resample.hide()
 
@@ -70,6 +72,11 @@ class ReviewForm(QWidget):  # type: ignore[misc]
         for line, structure in enumerate(result.rows):
             fill_row(self.table, line, _cells(structure), (structure.name, *_TIPS[1:]))
         self.table.setFixedHeight(self._table_height())
+        marks = (
+            f'<span style="color: #{bytes(label.color).hex()}">\N{BLACK SQUARE}</span> {label.name}'
+            for label in result.difference[1]["metadata"][KEY]["table"]
+        )
+        self.legend.setText("&nbsp; ".join(marks))
 
     def _table_height(self) -> int:
         lines = range(min(self.table.rowCount(), 14))
@@ -85,15 +92,14 @@ class ReviewForm(QWidget):  # type: ignore[misc]
                 ("B, reference", self.second),
                 ("Tolerance", self.tolerance_mm),
             ),
-            row(self.compare, self.worst, equal=True),
-            self.job,
-            self.resample,
             self.table,
-            _legend(),
+            self.legend,
             growing_form(("Case", self.case)),
             self.notes,
             self.save,
         ).addStretch(1)
+        self.footer = QWidget()
+        column(self.footer, self.resample, row(self.compare, self.worst, equal=True), self.job)
 
 
 def _cells(structure: StructureComparison) -> tuple[str, ...]:
@@ -109,15 +115,3 @@ def _cells(structure: StructureComparison) -> tuple[str, ...]:
 
 def _decimal(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _legend() -> QWidget:
-    from medseg.metrics.comparison import DIFFERENCES
-
-    parts = []
-    for label in DIFFERENCES:
-        parts += [QLabel(), QLabel(label.name)]
-        parts[-2].setPixmap(swatch(label.color, 12))
-    legend = row(*parts)
-    legend.layout().addStretch(1)
-    return legend

@@ -29,6 +29,7 @@ from medseg_napari.editing.label_schema import (
     write_schema,
 )
 from medseg_napari.panels.form_parts import button, row, wrapped_label
+from medseg_napari.panels.looks import message_color
 
 _COLOUR = COLUMNS.index("Colour")
 _CATEGORY = COLUMNS.index("Category")
@@ -60,6 +61,8 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
         self.cells = QTableWidget(0, len(COLUMNS))
         self.cells.setHorizontalHeaderLabels(COLUMNS)
         self.cells.verticalHeader().hide()
+        self.cells.setTabKeyNavigation(False)  # Tab leaves it; arrows move in it
+        self.cells.setAccessibleName("Names and codes")
         self.cells.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.cells.horizontalHeader().setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS_PX):
@@ -89,7 +92,7 @@ class SchemaEditor(QWidget):  # type: ignore[misc]
 
     def show_message(self, text: str, *, error: bool = False) -> None:
         """Put one sentence below the table."""
-        self.message.setStyleSheet("color: #ff6b6b;" if error else "")
+        self.message.setStyleSheet(f"color: {message_color('error')};" if error else "")
         self.message.setText(text)
 
     def table(self) -> LabelTable:

@@ -11,12 +11,18 @@ from qtpy.QtWidgets import QWidget
 from medseg.errors import MedsegError
 from medseg_napari.display import overlays
 from medseg_napari.inference.devices import Forecast
-from medseg_napari.inference.results import PendingResult, ResultLayers, check_target
+from medseg_napari.inference.results import (
+    PendingResult,
+    ResultLayers,
+    check_target,
+    is_untouched,
+)
 from medseg_napari.inference.run import Outcome, Request, Runner
 from medseg_napari.inference.warnings import installation_warning
 from medseg_napari.panels.autosave import autosave_of
 from medseg_napari.panels.estimate_runner import EstimateRunner
-from medseg_napari.panels.form_parts import column, scrolling
+from medseg_napari.panels.form_parts import column, page
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.restore_bar import RestoreBar
 from medseg_napari.panels.segment_controller import SegmentController
 from medseg_napari.panels.segment_form import SegmentForm
@@ -24,9 +30,10 @@ from medseg_napari.progress_text import duration
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
 _STOPPED = "stopped; nothing was added"
+_SCAN_CLOSED = "the scan was closed, so its run was stopped; nothing was added"
 _PREVIEW_STAYS = "stopped; the preview stays until you reject it"
 
 
@@ -38,7 +45,9 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         viewer = getattr(viewer, "__wrapped__", viewer)  # napari's proxy never is the same twice
         self.viewer = viewer
         self.runner = Runner()
-        self.form = SegmentForm(viewer.layers)
+        self.header = header_of(viewer)
+        self.form = SegmentForm(viewer.layers, self.header.scans)
+        self.job = self.form.job
         self.controller = SegmentController(self.form, viewer, self)
         self.pending: PendingResult | None = None
         self.autosave = autosave_of(viewer)
@@ -47,7 +56,11 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self._estimate_runner = EstimateRunner(self)
         self._forecast: Forecast | None = None
         self._target: Labels | None = None
-        column(self, self.restore, scrolling(self.form), margin=9)
+        self._scan: Image | None = None
+        self._unanswered: PendingResult | None = None
+        inside = QWidget()
+        column(inside, self.restore, self.form)
+        page(self, inside, self.form.footer)
         self._connect()
         overlays.install(viewer)
         self.controller.fill()
@@ -66,9 +79,11 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         except MedsegError as error:
             job.show_message(str(error), kind="error")
             return
-        self.accept()
+        self._unanswered, self.pending = self.pending, None
+        self.form.show_question(visible=False)
         self._estimate_runner.stop()
         job.stopped_text = _STOPPED
+        self._scan = self.form.scans.layer()
         work = functools.partial(self.runner.run, request)
         job.start(work, self._on_done, partial=self._show_result)
 
@@ -101,6 +116,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self.cancel()
         self._estimate_runner.stop()
         self.controller.forget()
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
         super().closeEvent(event)
 
     def _connect(self) -> None:
@@ -109,8 +125,17 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         form.accept.clicked.connect(self._on_accept)
         form.reject.clicked.connect(self.reject)
         self.controller.changed.connect(self._update_estimate)
+        self.viewer.layers.events.removed.connect(self._on_removed)
         self._estimate_runner.estimated.connect(self._on_forecast)
         self.restore.message.connect(lambda text, kind: form.job.show_message(text, kind=kind))
+
+    def _on_removed(self, event: Any) -> None:
+        """A run ends with its scan."""
+        if event.value is self._scan:
+            self._scan = None
+            if self.form.job.busy:
+                self.form.job.stopped_text = _SCAN_CLOSED
+                self.cancel()
 
     def _on_done(self, outcome: Outcome) -> None:
         self.form.job.show_message(self._done_text(outcome))
@@ -129,6 +154,7 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
             if self.pending is not None:
                 self.pending = self._results.replace_preview(self.pending, outcome)
             else:
+                self._drop_unanswered()
                 rule = self.form.rule.currentData()
                 self.pending = self._results.add(outcome, self._open_target(), rule)
         except MedsegError as error:
@@ -137,6 +163,12 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
             return
         self.form.job.stopped_text = _PREVIEW_STAYS
         self.form.show_question(visible=True)
+
+    def _drop_unanswered(self) -> None:
+        """Let a new result take the place of one in its own layer that nobody touched."""
+        before, self._unanswered = self._unanswered, None
+        if before is not None and before.rule is None and is_untouched(before):
+            self._results.undo(before)
 
     def _open_target(self) -> Labels | None:
         """The layer to merge into, unless it was closed meanwhile."""

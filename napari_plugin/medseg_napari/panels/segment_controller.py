@@ -15,7 +15,7 @@ from medseg_napari.inference.postprocessing_texts import StepChoice, step_choice
 from medseg_napari.inference.roi import add_box_layer, box_of
 from medseg_napari.inference.run import InferenceOptions, Request, model_summary
 from medseg_napari.inference.warnings import file_of, other_modality, placement_warning
-from medseg_napari.panels.form_parts import add_item, connect_planes
+from medseg_napari.panels.form_parts import add_item
 from medseg_napari.training import model_list
 from medseg_napari.workers import call_in_worker
 
@@ -94,7 +94,7 @@ class SegmentController(QObject):  # type: ignore[misc]
     def forget(self) -> None:
         """Let go of the viewer's layers."""
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
-        for combo in (self.form.scans, self.form.boxes, self.form.target, self.form.channels):
+        for combo in (self.form.boxes, self.form.target, self.form.channels):
             combo.forget()
 
     def _connect(self) -> None:
@@ -112,7 +112,6 @@ class SegmentController(QObject):  # type: ignore[misc]
         form.tta.toggled.connect(self.changed)
         for spin in (form.first, form.last):
             spin.valueChanged.connect(self.changed)
-        connect_planes(form.planes, self.viewer)
 
     def _on_inserted(self, _event: object) -> None:
         self.form.channels.guess()
@@ -200,10 +199,8 @@ class SegmentController(QObject):  # type: ignore[misc]
         self.changed.emit()
 
     def _warn(self) -> None:
-        """Say what is doubtful about this scan and this model, unless a run has the word."""
-        if self.form.run.isEnabled():
-            text = self._warning()
-            self.form.job.show_message(text, kind="warning" if text else "info")
+        """Say what is doubtful about this scan and this model, as long as they are chosen."""
+        self.form.show_warning(self._warning())
 
     def _warning(self) -> str:
         layer, package = self.form.scans.layer(), self.form.model.package()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton, QSpinBox, QTextBrowser, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QSpinBox, QTextBrowser, QWidget
 
 from medseg_napari.panels.channel_rows import ChannelRows
 from medseg_napari.panels.form_parts import (
@@ -13,13 +13,13 @@ from medseg_napari.panels.form_parts import (
     column,
     growing_form,
     narrow_combo,
-    plane_buttons,
     row,
     tick,
     wrapped_label,
 )
 from medseg_napari.panels.job_widget import JobWidget
-from medseg_napari.panels.layer_combo import ImageLayerCombo, OptionalLayerCombo
+from medseg_napari.panels.layer_combo import ActiveLayerCombo, OptionalLayerCombo
+from medseg_napari.panels.looks import message_color
 from medseg_napari.panels.model_combo import ModelCombo
 
 if TYPE_CHECKING:
@@ -39,21 +39,21 @@ RULES = {
 class SegmentForm(QWidget):  # type: ignore[misc]
     """The panel's parts."""
 
-    def __init__(self, layers: LayerList) -> None:
+    def __init__(self, layers: LayerList, scans: ActiveLayerCombo) -> None:
         super().__init__()
         from napari.layers import Labels, Shapes
 
-        self.scans = ImageLayerCombo(layers)
+        self.scans = scans
         self.channels = ChannelRows(layers, self.scans)
         self.boxes = OptionalLayerCombo(layers, Shapes, "the whole scan")
         self.target = OptionalLayerCombo(layers, Labels, "a new layer")
         self._make_choices()
         self._make_buttons()
-        self.about, self.estimate = wrapped_label(), wrapped_label()
+        self.about, self.estimate, self.warning = (wrapped_label() for _ in range(3))
         self.card = QTextBrowser()
         self.card.setFixedHeight(_CARD_HEIGHT)
         self.card.setOpenLinks(False)
-        self.job = JobWidget()
+        self.job = JobWidget("a run of the Segment tab")
         self._lay_out()
         for part in (self.about, self.card, self.reopen, self.accept, self.reject):
             part.hide()
@@ -64,12 +64,17 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         self.accept.setVisible(visible)
         self.reject.setVisible(visible)
 
+    def show_warning(self, text: str) -> None:
+        """Say below the model what is doubtful, or nothing."""
+        self.warning.setStyleSheet(f"color: {message_color('warning')};")
+        self.warning.setText(f"\N{WARNING SIGN} {text}" if text else "")
+        self._form.setRowVisible(self.warning, bool(text))
+
     def show_box(self, *, visible: bool) -> None:
         """Show or hide the choice of slices."""
         self._form.setRowVisible(self._slices, visible)
 
     def _make_choices(self) -> None:
-        self.scans.setToolTip("The scan to segment")
         self.boxes.setToolTip("The whole scan, or the shapes of a layer that enclose a box of it")
         self.target.setToolTip("A new layer, or a Labels layer to merge the result into")
         self.model = ModelCombo()
@@ -101,14 +106,12 @@ class SegmentForm(QWidget):  # type: ignore[misc]
         self.reopen = button("Re-open with medseg", "Read the layer's file again, with its place")
         self.card_button = _fold("Model card")
         self.more = _fold("More choices")
-        self.planes = plane_buttons()
 
     def _lay_out(self) -> None:
         self._slices = row(self.first, QLabel("to"), self.last)
         form = self._form = growing_form(
-            ("Scan", self.scans),
-            ("View", row(*self.planes.values())),
             ("Model", row(self.model, self.browse)),
+            ("", self.warning),
             ("", self.about),
             ("", self.channels),
             ("", self.card_button),
@@ -128,8 +131,11 @@ class SegmentForm(QWidget):  # type: ignore[misc]
             ("", self.preview),
         ):
             form.addRow(title, part)
-        buttons, answers = row(self.run, self.job.cancel), row(self.accept, self.reject)
-        column(self, form, buttons, self.job, answers, self.reopen).addStretch(1)
+        column(self, form).addStretch(1)
+        self.footer = QWidget()
+        answers = row(self.accept, self.reject, equal=True)
+        self.run.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        column(self.footer, answers, self.reopen, row(self.run, self.job.cancel), self.job)
         self._fold_away()
 
     def _fold_away(self) -> None:

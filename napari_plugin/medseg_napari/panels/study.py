@@ -11,14 +11,16 @@ from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg_napari.display import commands, setup
-from medseg_napari.display.window_level import show_first_window, show_preset
+from medseg_napari.display.navigation import go_to
 from medseg_napari.display_settings import setting
-from medseg_napari.editing.saved_layers import mark_saved
+from medseg_napari.editing.active_layers import scan_below
+from medseg_napari.editing.saved_layers import is_label_map, mark_saved
 from medseg_napari.layers import KEY, LayerTuple
 from medseg_napari.panels.autosave import autosave_of
-from medseg_napari.panels.form_parts import column, connect_planes
+from medseg_napari.panels.form_parts import column, page
+from medseg_napari.panels.header import header_of
 from medseg_napari.panels.restore_bar import RestoreBar
-from medseg_napari.panels.study_form import AS_DICOM, StudyForm
+from medseg_napari.panels.study_form import StudyForm
 from medseg_napari.study_rows import (
     description_text,
     foreign_layers,
@@ -36,6 +38,20 @@ if TYPE_CHECKING:
     from medseg.discovery.series_list import SeriesEntry
 
 
+def opened_text(viewer: napari.viewer.Viewer, layer: Any, hidden: int) -> tuple[str, str]:
+    """What a person should know of what was opened, and of which kind that is."""
+    source = layer.metadata.get(KEY, {})
+    parts = [f"opened {layer.name}"]
+    if hidden:
+        parts.append(f"{hidden} other layer{'s' * (hidden > 1)} hidden")
+    if source.get("window") and source["window"] != source["first_limits"]:
+        parts.append("the header's window would hide the data, so another one shows; Alt-0 is that")
+    if is_label_map(layer) and scan_below(layer, viewer.layers) is None:
+        parts.append("its scan is not open: open it too, to see and to correct the labels on it")
+    warned = len(parts) > 1 + bool(hidden)
+    return "; ".join(parts), "warning" if warned else "info"
+
+
 def ask_for_folder(parent: QWidget) -> str:
     """The folder a person chooses; empty when they do not."""
     return str(QFileDialog.getExistingDirectory(parent, "Open a study with medseg"))
@@ -47,12 +63,16 @@ class StudyPanel(QWidget):  # type: ignore[misc]
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        self.header = header_of(viewer)
         self.form = StudyForm()
+        self.job = self.form.job
         self.entries: tuple[SeriesEntry, ...] = ()
         self.ask: Callable[[QWidget], str] = ask_for_folder
         self.autosave = autosave_of(viewer)
         self.restore = RestoreBar(viewer, self.autosave)
-        column(self, self.restore, self.form)
+        inside = QWidget()
+        column(inside, self.restore, self.form)
+        page(self, inside, self.form.footer)
         self.setAcceptDrops(True)
         setup.install(viewer)
         self._connect()
@@ -81,6 +101,15 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             return
         self.form.job.start(functools.partial(open_entry, entry, opening), self._add)
 
+    def open_at_once(self, *_cell: int) -> None:
+        """Open the chosen series by double click or Enter, unless that would change its voxels."""
+        opening = self.form.opening.currentData()
+        if opening is not None and opening.changes:
+            text = f"this opens it {opening.text}; press Open series to do so"
+            self.form.job.show_message(text, kind="warning")
+            return
+        self.open_series()
+
     def reopen_foreign_layers(self) -> None:
         """Open the files of layers that other plugins opened again, with medseg."""
         paths = [path for _, path in foreign_layers(self.viewer.layers)]
@@ -103,7 +132,7 @@ class StudyPanel(QWidget):  # type: ignore[misc]
             Qt.Key.Key_Return,
             Qt.Key.Key_Enter,
         ):
-            self.open_series()
+            self.open_at_once()
             return True
         return bool(super().eventFilter(watched, event))
 
@@ -121,12 +150,10 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         form.reopen.clicked.connect(self.reopen_foreign_layers)
         form.time_point.clicked.connect(lambda _on=False: commands.take_time_point(self.viewer))
         form.table.itemSelectionChanged.connect(self._on_selected)
-        form.table.cellDoubleClicked.connect(self.open_series)
+        form.table.cellDoubleClicked.connect(self.open_at_once)
         form.table.installEventFilter(self)
-        form.window.textActivated.connect(self._show_window)
         form.neurological.toggled.connect(self._on_convention)
         self.restore.message.connect(lambda text, kind: form.job.show_message(text, kind=kind))
-        connect_planes(form.planes, self.viewer)
         for emitter in self._layer_events():
             emitter.connect(self._on_layers)
 
@@ -162,11 +189,15 @@ class StudyPanel(QWidget):  # type: ignore[misc]
     def _add(self, layers: list[LayerTuple]) -> None:
         from napari.layers import Layer
 
+        added = []
         for data, attributes, kind in layers:
             if kind == "labels":
                 mark_saved(data, attributes)
-            self.viewer.add_layer(Layer.create(data, attributes, kind))
-        self.form.job.show_message(f"opened {layers[0][1]['name']}" if layers else "")
+            added.append(self.viewer.add_layer(Layer.create(data, attributes, kind)))
+        if added:
+            hidden = go_to(self.viewer, added[0])
+            text, kind = opened_text(self.viewer, added[0], hidden)
+            self.form.job.show_message(text, kind=kind)
 
     def _on_layers(self, _event: Any = None) -> None:
         """Offer what the layers that are there allow."""
@@ -179,12 +210,6 @@ class StudyPanel(QWidget):  # type: ignore[misc]
         active = self.viewer.layers.selection.active
         timed = active is not None and active.metadata.get(KEY, {}).get("lead") == "T"
         self.form.time_point.setVisible(timed)
-
-    def _show_window(self, name: str) -> None:
-        viewer = self.viewer
-        self.form.window.setCurrentIndex(-1)
-        text = show_first_window(viewer) if name == AS_DICOM else show_preset(viewer, name)
-        self.form.job.show_message(text, kind="warning" if text else "info")
 
     def _on_convention(self, checked: bool) -> None:
         if checked != (setting("display", "convention") == "neurological"):

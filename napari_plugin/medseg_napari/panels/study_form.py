@@ -16,13 +16,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from medseg_napari.display.window_level import PRESETS
 from medseg_napari.panels.form_parts import (
     button,
     column,
-    growing_form,
     plain_table,
-    plane_buttons,
     row,
     tick,
     wrapped_label,
@@ -32,7 +29,6 @@ from medseg_napari.study_rows import Opening, Row
 
 _TITLES = ("Kind", "Series", "mm", "Slices", "Verdict")
 _WIDTHS = {0: 40, 2: 98, 3: 46, 4: 88}
-AS_DICOM = "as DICOM asks"
 
 
 class StudyForm(QWidget):  # type: ignore[misc]
@@ -50,12 +46,7 @@ class StudyForm(QWidget):  # type: ignore[misc]
         self.detail = _plain_label("")
         self.opening = QComboBox()
         self.opening.setToolTip("How the series is opened; the files are never changed")
-        self.job = JobWidget()
-        self.planes = plane_buttons()
-        self.window = QComboBox()
-        self.window.addItems([AS_DICOM, *PRESETS])
-        self.window.setPlaceholderText("choose...")
-        self.window.setCurrentIndex(-1)
+        self.job = JobWidget("the opening of a series")
         self.neurological = tick("Neurological: right on the right")
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._lay_out()
@@ -85,14 +76,11 @@ class StudyForm(QWidget):  # type: ignore[misc]
         self.open.setEnabled(bool(openings))
 
     def _lay_out(self) -> None:
-        form = growing_form(
-            ("View", row(*self.planes.values())),
-            ("Window", self.window),
-            ("", self.neurological),
-        )
-        top, actions = row(self.browse, self.source), (self.opening, self.open, self.job)
-        parts = (top, self.table, self.detail, *actions, self.reopen, form, self.time_point)
-        column(self, *parts, margin=4).setStretch(1, 1)
+        top = row(self.browse, self.source)
+        parts = (top, self.table, self.detail, self.reopen, self.neurological, self.time_point)
+        column(self, *parts).setStretch(1, 1)
+        self.footer = QWidget()
+        column(self.footer, self.opening, self.open, self.job)
 
 
 def _table() -> QTableWidget:

@@ -14,10 +14,11 @@ from medseg_napari.panels.form_parts import (
     button,
     column,
     growing_form,
+    page,
     row,
-    scrolling,
     wrapped_label,
 )
+from medseg_napari.panels.job_widget import JobWidget
 from medseg_napari.panels.next_case_page import NextCasePage
 from medseg_napari.panels.training_page import TrainingPage
 
@@ -43,6 +44,12 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         autosave_of(viewer)
         self._use_last_dataset()
 
+    @property
+    def job(self) -> JobWidget:
+        """Of the page that shows."""
+        job: JobWidget = (self.cases, self.training, self.next_case)[self.pages.currentIndex()].job
+        return job
+
     def use(self, folder: str | Path) -> None:
         """Work on the dataset in this folder."""
         path = Path(folder)
@@ -56,19 +63,21 @@ class TrainPanel(QWidget):  # type: ignore[misc]
         self.training.release()
         self.next_case.job.stop()
         self.cases.job.stop()
-        self.cases.scans.forget()
-        self.cases.labels.forget()
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
         form = growing_form(("Dataset", row(self.where, self.browse)))
-        for page, title in (
+        for part, title in (
             (self.cases, "1 Cases"),
             (self.training, "2 Train"),
             (self.next_case, "3 Next"),
         ):
-            self.pages.addTab(scrolling(page), title)
-        column(self, form, self.pages, margin=9)
+            holder = QWidget()
+            page(holder, part, part.footer)
+            self.pages.addTab(holder, title)
+        layout = column(self, form, self.pages)
+        form.setContentsMargins(6, 4, 6, 0)
+        layout.setStretch(1, 1)
 
     def _use_last_dataset(self) -> None:
         """The dataset of the run that was looked at last."""

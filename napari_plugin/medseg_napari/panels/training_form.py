@@ -54,7 +54,7 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         self.report = button("Report", "The page about a finished run: scores, pictures, plan")
         self.plot = CurvePlot()
         self.run_label, self.state = wrapped_label("no run yet"), wrapped_label()
-        self.job = JobWidget()
+        self.job = JobWidget("the segmentation of a held-out case")
         self._lay_out()
         self.start.currentIndexChanged.connect(self._on_start)
 
@@ -80,5 +80,6 @@ class TrainingForm(QWidget):  # type: ignore[misc]
         )
         buttons = row(self.train, self.stop, self.resume, self.attach)
         finished = row(self.sample, self.report)
-        run = (self.run_label, self.plot, self.state, finished, self.job)
-        column(self, form, buttons, *run, margin=9).addStretch(1)
+        column(self, form, self.run_label, self.plot, self.state, finished).addStretch(1)
+        self.footer = QWidget()
+        column(self.footer, buttons, self.job)

@@ -14,10 +14,11 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from medseg.errors import MedsegError
 from medseg.volume.label_table import MEAN
+from medseg_napari.editing.saved_layers import mark_saved
 from medseg_napari.panels.form_parts import column
 from medseg_napari.panels.training_form import TrainingForm
 from medseg_napari.training import model_list
-from medseg_napari.training.cases import held_out_layers
+from medseg_napari.training.cases import TRUTH, held_out_layers
 from medseg_napari.training.process import (
     TrainRequest,
     last_error,
@@ -57,6 +58,7 @@ class TrainingPage(QWidget):  # type: ignore[misc]
         self._reading = self._stopping = False
         self._samples = 0
         self.form = TrainingForm()
+        self.job, self.footer = self.form.job, self.form.footer
         column(self, self.form)
         self._timer = QTimer(self)
         self._timer.setInterval(WATCH_EVERY_MS)
@@ -244,8 +246,12 @@ class TrainingPage(QWidget):  # type: ignore[misc]
 
         names = {layer.name for layer in self.viewer.layers}
         for layer_tuple in layer_tuples:
-            if layer_tuple[1]["name"] not in names:
-                self.viewer.add_layer(Layer.create(*layer_tuple))
+            if layer_tuple[1]["name"] in names:
+                continue
+            layer = self.viewer.add_layer(Layer.create(*layer_tuple))
+            if layer.name.endswith(TRUTH):
+                layer.contour = 1  # an outline, with the model's labels filled below it
+                mark_saved(layer.data, {"metadata": layer.metadata})
 
     def _list_networks(self) -> None:
         from medseg import networks

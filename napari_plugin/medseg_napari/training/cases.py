@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from medseg.errors import InputError
 from medseg.runtime.progress import Progress
-from medseg_napari.layers import LayerTuple, adopt, labels_from_layer, scan_from_layer, source_of
+from medseg_napari.layers import (
+    LayerTuple,
+    adopt,
+    labels_from_layer,
+    scan_from_layer,
+    source_of,
+    without_place,
+)
 
 if TYPE_CHECKING:
     from medseg.inference import Predictor
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from medseg.training.run_status import RunStatus
     from medseg.volume import LabelTable
 
+TRUTH = ": truth"
 Layer = tuple[npt.NDArray[Any], dict[str, Any]]
 """Data and attributes."""
 
@@ -52,9 +60,9 @@ def add_case(request: AddRequest, progress: Progress) -> CaseRecord:
     from medseg.training import CaseFolder
 
     progress(0, 1, "reading the layers")
-    scan = scan_from_layer(*request.scan)
+    scan = without_place(scan_from_layer(*request.scan))
     data, attributes = request.labels
-    labels = labels_from_layer(data, adopted(data, attributes, request.scan))
+    labels = without_place(labels_from_layer(data, adopted(data, attributes, request.scan)))
     progress(0, 1, "writing the case")
     return CaseFolder(request.folder).add(scan, labels, status=request.status, name=request.name)
 
@@ -136,7 +144,7 @@ def held_out_layers(run: Path, number: int, progress: Progress) -> list[LayerTup
     prediction = predictor.predict(scan, progress=progress)
     return [
         layer_from_scan(scan, case.name),
-        layer_from_labels(truth, f"{case.name}: truth"),
+        layer_from_labels(truth, f"{case.name}{TRUTH}"),
         layer_from_labels(prediction, f"{case.name}: {made_by}"),
     ]
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError, WriteError
 from medseg.runtime.progress import Progress
-from medseg.volume import Grid, LabelMap
+from medseg.volume import Grid, LabelMap, LabelTable
 from medseg.volume.conventions import IPL, Reorientation
-from medseg_napari.layers import LayerTuple, labels_from_layer, layer_from_labels
+from medseg_napari.label_features import UNNAMED_RGBA
+from medseg_napari.layers import MAP_KEY, LayerTuple, labels_from_layer, layer_from_labels
 
 if TYPE_CHECKING:
     from medseg.metrics import StructureComparison
@@ -34,6 +37,21 @@ COLUMNS = (
     "notes",
 )
 DIFFERENCE_OPACITY = 0.8
+Color = tuple[int, int, int]
+_VIVID: tuple[Color, ...] = (
+    (255, 255, 0),
+    (0, 255, 255),
+    (255, 0, 0),
+    (0, 255, 0),
+    (0, 0, 255),
+    (255, 128, 0),
+    (160, 0, 255),
+    (128, 255, 0),
+    (0, 128, 255),
+    (0, 255, 128),
+    (255, 0, 128),
+    (140, 70, 0),
+)
 
 Attributes = dict[str, Any]
 
@@ -74,8 +92,17 @@ def review(request: Request, progress: Progress) -> Review:
     turned = (_as_shown(labels, first.grid) for labels in (first, second))
     rows = compare(*turned, tolerance_mm=request.tolerance_mm, progress=progress)
     name = f"difference: {request.first[1]['name']} - {request.second[1]['name']}"
-    data, attributes, kind = layer_from_labels(differences(first, second), name)
+    marks = differences(first, second)
+    colors = difference_colors([label.color for label in (*first.table, *second.table)])
+    table = LabelTable(
+        tuple(
+            msgspec.structs.replace(label, color=color)
+            for label, color in zip(marks.table, colors, strict=True)
+        )
+    )
+    data, attributes, kind = layer_from_labels(replace(marks, table=table), name)
     attributes["opacity"] = DIFFERENCE_OPACITY
+    attributes["metadata"][MAP_KEY] = True
     return Review(
         case=case_digest(first),
         rows=rows,
@@ -83,6 +110,20 @@ def review(request: Request, progress: Progress) -> Review:
         difference=(data, attributes, kind),
         note=note,
     )
+
+
+def difference_colors(taken: Sequence[Color]) -> list[Color]:
+    """Three colours far from those of all labels, from one another, and from grey.
+
+    Each is the one of `_VIVID` whose nearest taken colour is the farthest.
+    """
+    near = [*taken, *(tuple(round(255 * part) for part in UNNAMED_RGBA[:3]),)]
+    colors: list[Color] = []
+    for _ in range(3):
+        free = [color for color in _VIVID if color not in colors]
+        colors.append(max(free, key=lambda color: min(math.dist(color, other) for other in near)))
+        near.append(colors[-1])
+    return colors
 
 
 def case_digest(labels: LabelMap) -> str:
