@@ -25,7 +25,7 @@ from medseg_napari.editing.saved_layers import snapshot
 from medseg_napari.inference.run import Runner
 from medseg_napari.panels import autosave
 from medseg_napari.panels.autosave import AutosaveTimer, autosave_of
-from medseg_napari.panels.dock import open_tab
+from medseg_napari.panels.dock import DOCK, open_tab
 from medseg_napari.panels.label_list import NAME
 from medseg_napari.reader import layers_of_path
 from medseg_napari.run_record import runs_of
@@ -63,6 +63,13 @@ def open_viewer(make_napari_viewer):
 def dock(viewer, name: str):
     """A panel as people open it."""
     return open_tab(viewer, name)
+
+
+def close_dock(viewer) -> None:
+    """Close the dock with all its tabs."""
+    widget = viewer.window.dock_widgets[f"{DOCK} (medseg)"]
+    viewer.window.remove_dock_widget(widget)
+    widget.close()
 
 
 def save_round(timer: AutosaveTimer, qtbot) -> None:
@@ -194,7 +201,8 @@ def test_an_answer_in_one_panel_is_an_answer_in_all(
     qtbot.waitUntil(bar.isHidden, timeout=5_000)
     assert all(one.isHidden() for one in bars)
     qtbot.waitUntil(lambda: recoverable_sessions(root) == [], timeout=10_000)
-    viewer.window.remove_dock_widget(panels[0])
+    del bar, bars, panels
+    close_dock(viewer)
     assert dock(viewer, names[0]).restore.isHidden()
 
 
@@ -231,10 +239,8 @@ def test_two_panels_keep_one_session_that_outlives_them(
     qtbot.mouseClick(first.form.buttons["New labels"], LEFT)
     labels = viewer.layers[1]
     labels.data[0:6, :6, :6] = 1
-    for panel in (first, second):
-        viewer.window.remove_dock_widget(panel)
-        panel.close()
-    del first, second, panel
+    close_dock(viewer)
+    del first, second
     gc.collect()
     rounds = []
     timer.saved.connect(rounds.append)

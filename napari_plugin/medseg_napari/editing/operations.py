@@ -221,11 +221,11 @@ def put(target: Target, correction: Correction) -> str:
     _check_since(target)
     if correction.splits_off:
         return _put_split(target, correction.edit, correction.splits_off)
-    before = np.count_nonzero(np.asarray(target.layer.data) == target.value)
+    before = int(np.count_nonzero(np.asarray(target.layer.data) == target.value))
     changed, unchanged = _put(target, correction.edit)
     if not changed:
         return f"{name_of(target)}: there was nothing to change{_unchanged_text(unchanged)}"
-    after = np.count_nonzero(np.asarray(target.layer.data) == target.value)
+    after = int(np.count_nonzero(np.asarray(target.layer.data) == target.value))
     text = f"{name_of(target)}: {correction.text}, {before:,} → {after:,} voxels"
     return f"{text} ({(after - before) / max(before, 1):+.0%}){_unchanged_text(unchanged)}"
 

@@ -184,10 +184,12 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
     def _adopt(self, layer: Labels) -> bool:
         """Give a layer place and names; False, and why, where it cannot be worked on."""
         self.statistics = statistics_of(layer) if layer.data.size <= _SMALL_VOXELS else {}
-        with self._errors_shown():
+        try:
             label_tables.adopt_layer(layer, self.viewer.layers, self.statistics)
-            return True
-        return False
+        except MedsegError as error:
+            self.job.show_message(str(error), kind="error")
+            return False
+        return True
 
     def _leave_layer(self) -> None:
         layer, self._layer = self._layer, None
