@@ -181,8 +181,7 @@ def open_entry(entry: SeriesEntry, opening: Opening, progress: Progress) -> list
     if opening.straighten:
         scans = [straightened(scan) for scan in scans]
     window = entry.window.limits if entry.window else None
-    interpolated = opening.straighten or opening.policies != Policies()
-    name = entry.report.name + " (interpolated)" * interpolated
+    name = entry.report.name + " (interpolated)" * (opening.policies != Policies())
     return [layer_from_volumes(scans, name, window=window)]
 
 

@@ -243,6 +243,22 @@ def test_statistics_say_size_and_place() -> None:
     assert bent.box == box_of(values, 9)
 
 
+@pytest.mark.parametrize("radius_mm", [4.0, 7.5])
+def test_smoothing_that_keeps_the_volume_rounds_and_does_not_shrink(radius_mm) -> None:
+    far = np.hypot(*np.ogrid[-20:21, -20:21])[None] ** 2 + np.arange(-20, 21)[:, None, None] ** 2
+    values = (far < radius_mm**2).astype(np.uint8)
+    values[20, 20, 21:33] = 1  # a thorn
+    before = values.sum()
+    for keep_volume, least in ((True, 0.98), (False, 0.0)):
+        edit = smooth(values, 1, sigma_mm=2.0, spacing_mm=CUBE, keep_volume=keep_volume)
+        after = np.array(values)
+        after[edit.where] = edit.values
+        assert not after[20, 20, 30:].any(), "the thorn goes"
+        assert after.sum() >= least * before
+        assert after.sum() <= 1.06 * before
+    assert after.sum() < 0.97 * before, "half of the blur alone shrinks what is round"
+
+
 def test_nothing_comes_of_nothing() -> None:
     values = np.zeros((5, 6, 7), np.uint8)
     image = np.zeros(values.shape)

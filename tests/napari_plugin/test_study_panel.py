@@ -8,7 +8,10 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
 
+from qtpy.QtCore import Qt
+
 from dicom_phantom import CANARY, Series, random_stored
+from medseg_napari.display.window_level import AUTO
 from medseg_napari.panels.dock import open_tab
 from medseg_napari.panels.study import StudyPanel
 from medseg_napari.study_rows import TIMES
@@ -201,3 +204,34 @@ def test_layers_of_other_plugins_are_offered_to_be_opened_again(panel, ready, hi
     panel.form.reopen.click()
     ready()
     assert "medseg" in viewer.layers[-1].metadata
+
+
+def test_what_is_opened_is_shown_and_a_window_that_hides_it_is_not_taken(
+    panel, ready, qtbot, shared_data, hippocampus
+) -> None:
+    viewer = panel.viewer
+    viewer.open(str(hippocampus), plugin="medseg")
+    panel.open_study(shared_data / "hippocampus_dicom_crops" / "Study1")
+    ready()
+    double_click(panel, 0, qtbot)
+    ready()
+    first, crop = viewer.layers[0], viewer.layers[-1]
+    assert not first.visible, "it lies elsewhere"
+    assert "1 other layer hidden" in panel.form.job.message.text()
+    middle = crop.extent.world.mean(axis=0)
+    assert abs(viewer.dims.point[0] - middle[0]) <= crop.scale[0]
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], middle[-2:], atol=2.0)
+    source = crop.metadata["medseg"]
+    assert source["window"] == (-5, 945)
+    assert crop.contrast_limits[1] < 300, "the data end at 154"
+    assert "window would hide the data" in panel.form.job.message.text()
+    qtbot.wait(50)
+    picture = viewer.screenshot(canvas_only=True, flash=False)
+    height, width = picture.shape[:2]
+    assert picture[height // 3 : -height // 3, width // 3 : -width // 3, :3].mean() > 50
+    qtbot.keyClick(
+        viewer.window._qt_viewer.canvas.native, Qt.Key.Key_0, Qt.KeyboardModifier.AltModifier
+    )
+    assert tuple(crop.contrast_limits) == source["window"]
+    panel.header.window.textActivated.emit(AUTO)
+    assert crop.contrast_limits[1] < 300

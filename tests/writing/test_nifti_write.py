@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK
 
 from medseg.reading import read_labels, read_scan
-from medseg.volume import Code, Grid, Label, LabelMap, LabelTable
+from medseg.volume import Code, Grid, Label, LabelMap, LabelTable, Provenance
 from medseg.volume.conventions import affine_from_itk
 from medseg.writing import write_labels
 
@@ -95,3 +95,18 @@ def test_an_axis_too_long_for_nifti_1(tmp_path):
     path = write_labels(labels, tmp_path / "a.nii.gz")
     assert isinstance(nib.load(path), nib.Nifti2Image)
     assert np.array_equal(read_labels(path).values, labels.values)
+
+
+def test_a_file_claims_no_side_that_is_not_known(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((5, 6, 7))
+    header.set_zooms((2.0, 1.0, 3.0))
+    labels = labels_on(header.get_base_affine(), (5, 6, 7))
+    unknown = LabelMap(labels.values, labels.grid, TABLE, Provenance(laterality_known=False))
+    path = write_labels(unknown, tmp_path / "unknown.nii.gz")
+    written = nib.load(path).header
+    assert (int(written["sform_code"]), int(written["qform_code"])) == (0, 0)
+    back = read_labels(path)
+    assert not back.provenance.laterality_known
+    assert back.grid.affine.tobytes() == labels.grid.affine.tobytes()
+    assert nib.load(write_labels(labels, tmp_path / "a.nii")).header["sform_code"] == 1

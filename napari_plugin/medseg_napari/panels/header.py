@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from medseg_napari.display.window_level import (
@@ -76,8 +77,7 @@ class Header(QWidget):  # type: ignore[misc]
         """Stop following the viewer."""
         self.scans.forget()
         self.labels.forget()
-        self.active.events.changed.disconnect(self._show_unsaved)
-        self.active.events.changed.disconnect(self._show_note)
+        self.active.events.changed.disconnect(self._on_changed)
         _headers.pop(self.viewer, None)
 
     def _lay_out(self) -> None:
@@ -100,10 +100,14 @@ class Header(QWidget):  # type: ignore[misc]
         self.save.clicked.connect(lambda _on=False: self.saver.save(self.active.labels))
         self.saver.saved.connect(self._show_unsaved)
         self.autosave.changed.connect(self._show_unsaved)
-        self.active.events.changed.connect(self._show_unsaved)
-        self.active.events.changed.connect(self._show_note)
+        self.active.events.changed.connect(self._on_changed)
 
-    def _show_note(self, _event: Any = None) -> None:
+    def _on_changed(self, _event: Any = None) -> None:
+        """Say what is so of other layers, when all have heard of them."""
+        QTimer.singleShot(0, self, self._show_unsaved)
+        QTimer.singleShot(0, self, self._show_note)
+
+    def _show_note(self) -> None:
         """Say as long as it is so that nobody knows where left and right are."""
         scan, labels = self.active.scan, self.active.labels
         foreign = [layer.name for layer in (scan,) if layer is not None and is_foreign(layer)]
