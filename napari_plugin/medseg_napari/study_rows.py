@@ -140,8 +140,14 @@ def description_text(entry: SeriesEntry) -> str:
             f"the slices lean by {report.tilt_degrees:.1f}°; distances across slices are true, the"
             " display shows them upright"
         )
-    sentences = [part[0].upper() + part[1:].rstrip(".") + "." for part in parts if part]
-    return " ".join(sentences)
+    return " ".join(_sentence(part) for part in parts if part)
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with the name of a file, and a full stop."""
+    first = text.split(maxsplit=1)[0].rstrip(":;,")
+    names_a_file = any(character in first for character in "._/\\")
+    return (text if names_a_file else text[0].upper() + text[1:]).rstrip(".") + "."
 
 
 def is_refused(entry: SeriesEntry) -> bool:

@@ -31,9 +31,9 @@ def go_to(viewer: ViewerModel, layer: Any) -> int:
     Hidden is every other volume that does not share its place: for a scan what has other voxels,
     for labels what lies elsewhere in the world.
     """
-    others = [one for one in viewer.layers if one is not layer and one.visible and _is_volume(one)]
+    others = [other for other in viewer.layers if other is not layer and other.visible]
     shares = _overlap if hasattr(layer, "selected_label") else _same_voxels
-    hidden = [other for other in others if not shares(layer, other)]
+    hidden = [other for other in others if _is_volume(other) and not shares(layer, other)]
     for other in hidden:
         other.visible = False
     lead = viewer.dims.ndim - 3
@@ -50,8 +50,8 @@ def _is_volume(layer: Any) -> bool:
 
 
 def _same_voxels(layer: Any, other: Any) -> bool:
-    shapes = [space_of(one.data, {"rgb": getattr(one, "rgb", False)}) for one in (layer, other)]
-    return same_place(shapes[0], attributes_of(layer), shapes[1], attributes_of(other))
+    mine, theirs = attributes_of(layer), attributes_of(other)
+    return same_place(space_of(layer.data, mine), mine, space_of(other.data, theirs), theirs)
 
 
 def _overlap(layer: Any, other: Any) -> bool:

@@ -79,7 +79,7 @@ class ActiveLayers:
 
     @staticmethod
     def _among(layers: list[Any], layer: Any) -> Any:
-        return next((one for one in layers if one is layer), None)
+        return next((present for present in layers if present is layer), None)
 
 
 def is_scan(layer: object) -> bool:

@@ -141,6 +141,7 @@ class Runner:
     load: Callable[[Request], Segmenter] = load_predictor
     _kept: tuple[object, Segmenter] | None = field(default=None, init=False)
     _probe: tuple[object, Probe] | None = field(default=None, init=False)
+    _measuring: bool = field(default=False, init=False)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(self, request: Request, progress: Progress) -> Generator[Outcome, None, Outcome]:
@@ -166,9 +167,13 @@ class Runner:
         scan = scan_of(request)
         options = options_of(request, scan)
         with self._alone(progress):
-            predictor = self._predictor(request, progress)
-            progress(0, 1, "measuring one tile")
-            probe = self._measured(request, predictor)
+            self._measuring = True
+            try:
+                predictor = self._predictor(request, progress)
+                progress(0, 1, "measuring one tile")
+                probe = self._measured(request, predictor)
+            finally:
+                self._measuring = False
         return forecast(predictor.estimate(scan.grid, options, probe=probe), request.device)
 
     def _is_quicker(
@@ -199,7 +204,12 @@ class Runner:
     def _alone(self, progress: Progress) -> Iterator[None]:
         """Wait until a stopped run has ended its tile: two would share memory and cores."""
         while not self._one_at_a_time.acquire(timeout=_WAIT_S):
-            progress(0, 1, "waiting for the run before to end its tile")
+            text = (
+                "measuring one tile"
+                if self._measuring
+                else "waiting for the run before to end its tile"
+            )
+            progress(0, 1, text)
         try:
             yield
         finally:

@@ -92,6 +92,7 @@ class ExportPanel(QWidget):  # type: ignore[misc]
         self.job.stop()
         self._pause.stop()
         self._watch(None)
+        self.form.labels.currentIndexChanged.disconnect(self._on_labels_chosen)
         self.viewer.layers.events.inserted.disconnect(self._on_layers)
         self.viewer.layers.events.removed.disconnect(self._on_layers)
         super().closeEvent(event)

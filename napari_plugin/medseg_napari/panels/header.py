@@ -41,8 +41,8 @@ _headers: weakref.WeakKeyDictionary[ViewerModel, weakref.ref[Header]] = weakref.
 def header_of(viewer: ViewerModel) -> Header:
     """The header of a viewer, made on first use; its dock or the panels keep it."""
     viewer = getattr(viewer, "__wrapped__", viewer)  # napari passes plugins a proxy
-    known = _headers.get(viewer)
-    header = known() if known is not None else None
+    reference = _headers.get(viewer)
+    header = reference() if reference is not None else None
     if header is None:
         header = Header(viewer)
         _headers[viewer] = weakref.ref(header)

@@ -112,6 +112,7 @@ class LabelsPanel(QWidget):  # type: ignore[misc]
         self.tools.put_down()
         self.form.job.stop()
         self._leave_layer()
+        self.form.layers.currentIndexChanged.disconnect(self._on_layer)
         for guard in self._guards.values():
             guard.release()
         self._guards.clear()

@@ -76,7 +76,7 @@ def name_parts(root: QWidget) -> None:
 def _name(field: QWidget, text: str) -> None:
     """Name a field, or the first control in a row of several, by the label before it."""
     controls = [field, *field.findChildren(QWidget)]
-    first = next((one for one in controls if isinstance(one, _CONTROLS)), None)
+    first = next((control for control in controls if isinstance(control, _CONTROLS)), None)
     if first is not None and not first.accessibleName():
         first.setAccessibleName(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
 from medseg.errors import MedsegError
@@ -33,12 +34,16 @@ class ModelCombo(QComboBox):  # type: ignore[misc]
 
     def offer(self, package: ModelPackage) -> None:
         """Add a model, or put a newer one in the place of the one in the same folder."""
-        row = self._row_of(package)
+        row, text = self._row_of(package), model_text(package)
+        others = [self.itemText(other) for other in range(self.count()) if other != row]
+        if text in others:
+            text += f", {package.folder.parent.name}/{package.folder.name}"
         if row < 0:
-            self.addItem(model_text(package), package)
-        else:
-            self.setItemData(row, package)
-            self.setItemText(row, model_text(package))
+            self.addItem(text, package)
+            row = self.count() - 1
+        self.setItemData(row, package)
+        self.setItemText(row, text)
+        self.setItemData(row, str(package.folder), Qt.ItemDataRole.ToolTipRole)
 
     def choose(self, package: ModelPackage) -> None:
         """Choose the model in a package's folder."""

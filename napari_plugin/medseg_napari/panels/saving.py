@@ -47,12 +47,12 @@ def saver_of(viewer: ViewerModel) -> Saver:
 
 def ask_for_file(suggested: Path) -> Path | None:
     """The file a person chooses; one without an ending gets that of the chosen kind."""
-    chosen, kind = QFileDialog.getSaveFileName(
+    name, kind = QFileDialog.getSaveFileName(
         None, "Save labels on the grid of their scan", str(suggested), ";;".join(_FILTERS)
     )
-    if not chosen:
+    if not name:
         return None
-    typed = Path(chosen)
+    typed = Path(name)
     path = with_ending(typed, _FILTERS.get(kind, ".nii.gz"))
     if path != typed and path.exists():
         raise WriteError(
@@ -127,12 +127,13 @@ class Saver(QObject):  # type: ignore[misc]
         """The label map and where it goes; None when the person chose no file."""
         data, attributes, _ = layer.as_layer_data_tuple()
         viewer = self._viewer()
-        others = [(one.data, attributes_of(one)) for one in (viewer.layers if viewer else ())]
+        layers = viewer.layers if viewer is not None else ()
+        others = [(other.data, attributes_of(other)) for other in layers if other is not layer]
         if source_of(data, attributes) is None:
             attributes = adopt(data, attributes, others)
-        known = layer.metadata.get(_SAVED_TO)
+        before = layer.metadata.get(_SAVED_TO)
         try:
-            path = Path(known) if known else self.ask(_suggested(layer, (data, attributes)))
+            path = Path(before) if before else self.ask(_suggested(layer, (data, attributes)))
         except WriteError as error:
             self.message.emit(str(error), "error")
             return None

@@ -165,9 +165,11 @@ class SegmentPanel(QWidget):  # type: ignore[misc]
         self.form.show_question(visible=True)
 
     def _drop_unanswered(self) -> None:
-        """Let a new result take the place of one in its own layer that nobody touched."""
+        """Let a new layer take the place of one with a result that nobody answered or touched."""
         before, self._unanswered = self._unanswered, None
-        if before is not None and before.rule is None and is_untouched(before):
+        if before is None or before.rule is not None or self._target is not None:
+            return
+        if is_untouched(before):
             self._results.undo(before)
 
     def _open_target(self) -> Labels | None:

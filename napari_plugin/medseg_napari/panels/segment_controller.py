@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from medseg.errors import InputError, MedsegError
@@ -41,6 +41,7 @@ class SegmentController(QObject):  # type: ignore[misc]
         super().__init__(parent)
         self.form = form
         self.viewer = viewer
+        self._came = False
         self._connect()
 
     def fill(self) -> None:
@@ -94,6 +95,7 @@ class SegmentController(QObject):  # type: ignore[misc]
     def forget(self) -> None:
         """Let go of the viewer's layers."""
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self.form.scans.currentIndexChanged.disconnect(self._on_scan)
         for combo in (self.form.boxes, self.form.target, self.form.channels):
             combo.forget()
 
@@ -114,7 +116,13 @@ class SegmentController(QObject):  # type: ignore[misc]
             spin.valueChanged.connect(self.changed)
 
     def _on_inserted(self, _event: object) -> None:
+        """Take channels by their names, also when napari makes the new layer the active one."""
+        self._came = True
+        QTimer.singleShot(0, self, self._forget_that_one_came)
         self.form.channels.guess()
+
+    def _forget_that_one_came(self) -> None:
+        self._came = False
 
     def _options(self, layer: Image) -> InferenceOptions:
         shown = str(self.form.shown.currentData() or "")
@@ -161,6 +169,9 @@ class SegmentController(QObject):  # type: ignore[misc]
             add_item(postprocessing, step.text, step.name, step.settings)
 
     def _on_scan(self, _row: int = -1) -> None:
+        if self._came:
+            self._came = False
+            self.form.channels.guess()
         layer = self.form.scans.layer()
         is_unsure = layer is not None and bool(_placement(layer))
         self.form.reopen.setVisible(is_unsure and bool(_file_of(layer)))
