@@ -109,7 +109,7 @@ def test_left_and_right_are_told_before_the_training_and_in_the_plan(train, run,
     told = train("sides", "--labels", labels)
     assert told.exit_code == 0, told.output
     sentence = "Patches are not mirrored left to right: 'Niere links'"
-    assert sentence in " ".join(told.stdout.split())
+    assert sentence in " ".join(told.stderr.split())
     stored = tmp_path / "sides" / "plan.json"
     assert read_plan(stored).mirror_axes == (1, 2)
     assert sentence in " ".join(run("plan", "explain", stored).stdout.split())
@@ -117,5 +117,5 @@ def test_left_and_right_are_told_before_the_training_and_in_the_plan(train, run,
     stored.write_text(json.dumps(content | {"mirror_axes": [0, 1]}), encoding="utf-8")
     chosen = train("chosen", "--labels", labels, "--plan", stored)
     assert chosen.exit_code == 0, chosen.output
-    assert "as the plan says, although 'Niere links'" in " ".join(chosen.stdout.split())
+    assert "as the plan says, although 'Niere links'" in " ".join(chosen.stderr.split())
     assert read_plan(tmp_path / "chosen" / "plan.json").mirror_axes == (0, 1)
