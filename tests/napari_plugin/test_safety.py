@@ -167,7 +167,7 @@ def test_the_last_stroke_is_kept_within_seconds(window, hippocampus, qtbot) -> N
 
 def kept_voxels(folder) -> int:
     """How many voxels autosave has of the one label map."""
-    files = list(folder.glob("*.nii.gz"))
+    files = [file for file in folder.glob("*.nii.gz") if not file.name.startswith(".")]
     return int(read_labels(files[0]).values.sum()) if len(files) == 1 else 0
 
 

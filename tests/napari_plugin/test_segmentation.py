@@ -190,7 +190,7 @@ def test_a_result_tells_how_it_came_about(request_for) -> None:
     box = (slice(2, 18), slice(4, 20), slice(4, 20))
     boxed = replace(request_for, options=InferenceOptions(roi=box, postprocessing=()))
     job = Job(lambda progress: Runner().run(boxed, progress))
-    *_, last = job.events()
+    *_, last = heard(job)
     assert isinstance(last, Done), last
     values, attributes, _ = last.result.labels
     (run,) = runs_of(attributes)

@@ -61,10 +61,11 @@ def click(panel, words: str) -> None:
     QTest.mouseClick(panel.form.buttons[words], Qt.MouseButton.LeftButton)
 
 
-def smoothed(layer) -> np.ndarray:
-    """What smoothing by 2 mm makes of a layer as it is."""
+def smoothed(layer, strength_mm: float = 2.0) -> np.ndarray:
+    """What smoothing makes of a layer as it is."""
     values = np.array(layer.data)
-    edit = smooth(values, 1, sigma_mm=2.0, spacing_mm=(1, 1, 1), rules=rules_of(layer))
+    rules, mm = rules_of(layer), (1, 1, 1)
+    edit = smooth(values, 1, sigma_mm=strength_mm, spacing_mm=mm, rules=rules, keep_volume=True)
     values[edit.where] = edit.values
     return values
 
@@ -227,7 +228,7 @@ def test_an_organ_that_was_locked_or_removed_meanwhile_is_left(
 def test_a_command_works_in_a_thread_too(large, gate, qtbot) -> None:
     viewer, _, layer = viewer_with(large), *large[1:]
     begun, may_end, threads = gate
-    before, expected = np.array(layer.data), smoothed(layer)
+    before, expected = np.array(layer.data), smoothed(layer, 1.0)
     assert commands.correct(viewer, "Smooth") == "smoothing ..."
     qtbot.waitUntil(begun.is_set, timeout=5000)
     assert threads[0] is not threading.main_thread()
