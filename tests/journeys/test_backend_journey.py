@@ -54,7 +54,7 @@ def test_a_batch_by_a_library(run, scan_file, model, tmp_path, backend):
         "--backend", backend, "--workers", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    (record,) = output.rglob("case.json")
+    (record,) = output.rglob("*case.json")
     record = json.loads(record.read_text("utf-8"))
     assert backend in json.dumps(record)
 
